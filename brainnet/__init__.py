@@ -1,0 +1,99 @@
+"""brainnet: a Zenoh-native runtime for a distributed spiking brain.
+
+A region is a class; a file with a class is a program; a node_allocation places programs on hosts::
+
+    from brainnet import Candidate, Partial, Query, Region, main
+
+    class Echo(Region):
+        \"\"\"Says what it was asked.\"\"\"
+
+        def answer(self, query: Query) -> Partial:
+            return Partial(candidates=[Candidate(text=query.prompt.text, probability=1.0)], confidence=1.0)
+
+    if __name__ == "__main__":
+        main(Echo)
+
+Importing this package imports neither torch nor zenoh; those load where they run.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from brainnet.errors import BrainnetError, RegionError
+    from brainnet.messages import (
+        Answer,
+        Candidate,
+        Decision,
+        Health,
+        MemoryHit,
+        MemoryQuery,
+        MemoryReply,
+        MemoryStore,
+        MemoryStored,
+        Partial,
+        Prompt,
+    )
+    from brainnet.node import Node, NodeParameters, Query, Region, main, serve, subscribe
+    from brainnet.packet import SpikePacket
+
+_HOME = {
+    "BrainnetError": "errors",
+    "RegionError": "errors",
+    "SpikePacket": "packet",
+    **dict.fromkeys(
+        [
+            "Answer",
+            "Candidate",
+            "Decision",
+            "Health",
+            "MemoryHit",
+            "MemoryQuery",
+            "MemoryReply",
+            "MemoryStore",
+            "MemoryStored",
+            "Partial",
+            "Prompt",
+        ],
+        "messages",
+    ),
+    **dict.fromkeys(["Node", "NodeParameters", "Query", "Region", "main", "serve", "subscribe"], "node"),
+}
+
+__all__ = [
+    "Answer",
+    "BrainnetError",
+    "Candidate",
+    "Decision",
+    "Health",
+    "MemoryHit",
+    "MemoryQuery",
+    "MemoryReply",
+    "MemoryStore",
+    "MemoryStored",
+    "Node",
+    "NodeParameters",
+    "Partial",
+    "Prompt",
+    "Query",
+    "Region",
+    "RegionError",
+    "SpikePacket",
+    "__version__",
+    "main",
+    "serve",
+    "subscribe",
+]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"brainnet.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'brainnet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,42 @@
+"""Where the deployment data (nodes/, topics/, launch/, config/) and the durable state of a brain live."""
+
+from __future__ import annotations
+
+import sysconfig
+from functools import cache
+from pathlib import Path
+
+import platformdirs
+
+from brainnet.errors import ConfigError
+
+
+@cache
+def share_dir() -> Path:
+    """The folder that holds ``topics/``, ``nodes/``, ``launch/`` and ``config/``.
+
+    In a checkout that is the checkout itself; for an installed wheel it is ``share/brainnet`` of the environment.
+
+    Raises:
+        ConfigError: when neither place holds the wire contract.
+    """
+    checkout = Path(__file__).resolve().parent.parent
+    candidates = [checkout, Path(sysconfig.get_path("data")) / "share" / "brainnet"]
+    user_scheme = sysconfig.get_preferred_scheme("user")
+    candidates.append(Path(sysconfig.get_path("data", user_scheme)) / "share" / "brainnet")
+    for candidate in candidates:
+        if (candidate / "topics" / "contract.yaml").is_file():
+            return candidate
+    looked = ", ".join(str(c) for c in candidates)
+    raise ConfigError(f"topics/contract.yaml was not found in {looked}; reinstall brainnet")
+
+
+def state_dir(namespace: str, port: int) -> Path:
+    """The folder for what one brain keeps across restarts on this host; created when missing.
+
+    A brain is known by its namespace and the port of its hub, so two brains never share a folder.
+    """
+    safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in namespace)
+    path = Path(platformdirs.user_state_dir("brainnet")) / f"{safe}-{port}"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
