@@ -1,0 +1,139 @@
+"""Compiled CPU kernels (Numba) of the sequence operations in this package.
+
+All arrays are float32, C-contiguous, time first. A kernel walks blocks of columns, and time inside a block, so that the
+state of a block stays in the first-level cache. Without ``fastmath`` the additions keep the order of the torch
+references, so spikes are equal bit by bit, not only nearly.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+_BLOCK = 512
+_ZERO = np.float32(0)
+_ONE = np.float32(1)
+
+
+def compiled(function: Kernel) -> Kernel:
+    """Compile on first call, release the GIL while running, keep the machine code in Numba's cache folder."""
+    return cast(Kernel, numba.njit(cache=True, nogil=True)(function))
+
+
+@compiled
+def lif_forward(
+    currents: FloatArray,
+    membrane: FloatArray,
+    beta: FloatArray,
+    threshold: np.float32,
+    subtracted: np.float32,
+    zeroed: np.float32,
+    spikes: FloatArray,
+    membranes: FloatArray,
+) -> None:
+    """Integrate ``currents`` [T, M] from ``membrane`` [M]; fill ``spikes`` and ``membranes`` [T, M]."""
+    steps, columns = currents.shape
+    for start in range(0, columns, _BLOCK):
+        stop = min(columns, start + _BLOCK)
+        u = membrane[start:stop].copy()
+        b = beta[start:stop]
+        for t in range(steps):
+            x = currents[t, start:stop]
+            s = spikes[t, start:stop]
+            trace = membranes[t, start:stop]
+            for i in range(stop - start):
+                fired = _ONE if u[i] > threshold else _ZERO
+                u[i] = b[i] * (u[i] * (_ONE - zeroed * fired)) + x[i] - subtracted * fired
+                trace[i] = u[i]
+                s[i] = _ONE if u[i] > threshold else _ZERO
+
+
+@compiled
+def lif_backward(
+    grad_spikes: FloatArray,
+    grad_last: FloatArray,
+    membranes: FloatArray,
+    membrane: FloatArray,
+    beta: FloatArray,
+    threshold: np.float32,
+    zeroed: np.float32,
+    alpha: np.float32,
+    grad_currents: FloatArray,
+    grad_membrane: FloatArray,
+    grad_beta: FloatArray,
+) -> None:
+    """Back-propagate through time with the arctangent surrogate; the reset itself carries no gradient."""
+    steps, columns = grad_spikes.shape
+    scale = alpha / np.float32(2)
+    slope = np.float32(np.pi) * scale
+    for start in range(0, columns, _BLOCK):
+        stop = min(columns, start + _BLOCK)
+        b = beta[start:stop]
+        carried = grad_membrane[start:stop]
+        carried[:] = grad_last[start:stop]
+        gb = grad_beta[start:stop]
+        gb[:] = _ZERO
+        for t in range(steps - 1, -1, -1):
+            u = membranes[t, start:stop]
+            previous = membranes[t - 1, start:stop] if t > 0 else membrane[start:stop]
+            gs = grad_spikes[t, start:stop]
+            gx = grad_currents[t, start:stop]
+            for i in range(stop - start):
+                over = slope * (u[i] - threshold)
+                g = gs[i] * scale / (_ONE + over * over) + carried[i]
+                gx[i] = g
+                keep = _ONE - zeroed * (_ONE if previous[i] > threshold else _ZERO)
+                gb[i] += g * previous[i] * keep
+                carried[i] = b[i] * keep * g
+
+
+@compiled
+def scan_forward(forget: FloatArray, value: FloatArray, state: FloatArray, hidden: FloatArray) -> None:
+    """``hidden[t] = forget[t] * hidden[t-1] + (1 - forget[t]) * value[t]`` over [T, M], ``hidden[-1]`` = ``state``."""
+    steps, columns = forget.shape
+    for start in range(0, columns, _BLOCK):
+        stop = min(columns, start + _BLOCK)
+        for t in range(steps):
+            previous = hidden[t - 1, start:stop] if t > 0 else state[start:stop]
+            f = forget[t, start:stop]
+            v = value[t, start:stop]
+            h = hidden[t, start:stop]
+            for i in range(stop - start):
+                h[i] = f[i] * previous[i] + (_ONE - f[i]) * v[i]
+
+
+@compiled
+def scan_backward(
+    grad_hidden: FloatArray,
+    grad_last: FloatArray,
+    forget: FloatArray,
+    value: FloatArray,
+    state: FloatArray,
+    hidden: FloatArray,
+    grad_forget: FloatArray,
+    grad_value: FloatArray,
+    grad_state: FloatArray,
+) -> None:
+    """Gradients of :func:`scan_forward`; ``grad_last`` [M] is the gradient of the last hidden state as an output."""
+    steps, columns = forget.shape
+    for start in range(0, columns, _BLOCK):
+        stop = min(columns, start + _BLOCK)
+        carried = grad_state[start:stop]
+        carried[:] = grad_last[start:stop]
+        for t in range(steps - 1, -1, -1):
+            previous = hidden[t - 1, start:stop] if t > 0 else state[start:stop]
+            f = forget[t, start:stop]
+            v = value[t, start:stop]
+            gh = grad_hidden[t, start:stop]
+            gf = grad_forget[t, start:stop]
+            gv = grad_value[t, start:stop]
+            for i in range(stop - start):
+                g = gh[i] + carried[i]
+                gf[i] = g * (previous[i] - v[i])
+                gv[i] = g * (_ONE - f[i])
+                carried[i] = g * f[i]

@@ -1,0 +1,145 @@
+r"""Leaky integrate-and-fire neurons over a whole sequence, as one pure function.
+
+.. math::
+
+    \text{subtract:}\quad u_t &= \beta u_{t-1} + x_t - \theta s_{t-1} \\
+    \text{zero:}\quad     u_t &= \beta (1 - s_{t-1}) u_{t-1} + x_t \\
+    \text{none:}\quad     u_t &= \beta u_{t-1} + x_t \\
+    s_t &= 1 \text{ if } u_t > \theta \text{ else } 0
+
+This is ``snntorch.Leaky`` (Eshraghian et al. 2023, *Training Spiking Neural Networks Using Lessons From Deep Learning*):
+same spikes, same gradients. Backward replaces the derivative of the step by the arctangent surrogate
+:math:`\frac{\alpha/2}{1 + (\frac{\pi}{2}\alpha (u - \theta))^2}` (Fang et al. 2021) and sends no gradient through the reset.
+
+On CPU in float32 the sequence runs in compiled kernels inside one autograd node; on other devices and dtypes it runs
+:func:`lif_sequence_reference`, step by step in torch.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brainnet.snn import kernels
+
+Reset = Literal["subtract", "zero", "none"]
+
+
+class LIFParams(NamedTuple):
+    """Constants of the neurons: ``beta`` (decay per step, 0..1) broadcasts against one step of the currents."""
+
+    beta: Tensor
+    threshold: float = 1.0
+    reset: Reset = "subtract"
+    alpha: float = 2.0
+
+
+class LIFState(NamedTuple):
+    """What a neuron remembers: its membrane potential after the last step, of the shape of one step."""
+
+    membrane: Tensor
+
+
+def lif_sequence(currents: Tensor, state: LIFState | None, params: LIFParams) -> tuple[Tensor, LIFState]:
+    """Run neurons over ``currents`` [T, ...] and return their spikes [T, ...] (0/1, same dtype) and the state after step T.
+
+    ``state`` None starts from rest (zero). Running two halves with the state carried over equals running the whole.
+    Differentiable in currents, initial membrane and beta. Raises ValueError for an empty sequence or an unknown reset.
+    """
+    membrane, beta = _prepared(currents, state, params)
+    if currents.device.type != "cpu" or currents.dtype != torch.float32:
+        return lif_sequence_reference(currents, state, params)
+    steps = currents.shape[0]
+    spikes, last = _LIFSequence.apply(
+        currents.reshape(steps, -1), membrane.reshape(-1), beta.reshape(-1), params.threshold, params.reset, params.alpha
+    )
+    return spikes.view(currents.shape), LIFState(last.view(currents.shape[1:]))
+
+
+def lif_sequence_reference(currents: Tensor, state: LIFState | None, params: LIFParams) -> tuple[Tensor, LIFState]:
+    """The same function written as a torch loop: any device and dtype, and the check on the compiled one."""
+    membrane, beta = _prepared(currents, state, params)
+    fired = (membrane > params.threshold).to(membrane.dtype)
+    spikes = []
+    # unbind, because currents[t] would make the backward pass quadratic in T
+    for current in currents.unbind(0):
+        if params.reset == "zero":
+            membrane = (1 - fired) * membrane
+        membrane = beta * membrane + current
+        if params.reset == "subtract":
+            membrane = membrane - fired * params.threshold
+        spike: Tensor = _ArctanSpike.apply(membrane - params.threshold, params.alpha)
+        spikes.append(spike)
+        fired = spike.detach()
+    return torch.stack(spikes), LIFState(membrane)
+
+
+def _prepared(currents: Tensor, state: LIFState | None, params: LIFParams) -> tuple[Tensor, Tensor]:
+    if currents.ndim < 2 or currents.shape[0] == 0:
+        raise ValueError(f"currents must be [steps, ...] with at least one step, not of shape {tuple(currents.shape)}")
+    if params.reset not in ("subtract", "zero", "none"):
+        raise ValueError(f"reset must be 'subtract', 'zero' or 'none', not {params.reset!r}")
+    step = currents.shape[1:]
+    membrane = currents.new_zeros(step) if state is None else state.membrane
+    if membrane.shape != step:
+        raise ValueError(f"state is of shape {tuple(membrane.shape)}, one step of the currents of {tuple(step)}")
+    return membrane, params.beta.to(currents.dtype).expand(step)
+
+
+class _ArctanSpike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, over: Tensor, alpha: float) -> Tensor:
+        ctx.save_for_backward(over)
+        ctx.alpha = alpha
+        return (over > 0).to(over.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (over,) = ctx.saved_tensors
+        return grads[0] * (ctx.alpha / 2) / (1 + (torch.pi / 2 * ctx.alpha * over) ** 2), None
+
+
+class _LIFSequence(torch.autograd.Function):
+    """The compiled sequence over [T, M]; returns the spikes and the last membrane potential [M]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, currents: Tensor, membrane: Tensor, beta: Tensor, threshold: float, reset: Reset, alpha: float
+    ) -> tuple[Tensor, Tensor]:
+        currents, membrane, beta = currents.contiguous(), membrane.contiguous(), beta.contiguous()
+        spikes, membranes = torch.empty_like(currents), torch.empty_like(currents)
+        ctx.constants = (np.float32(threshold), np.float32(reset == "zero"), np.float32(alpha))
+        kernels.lif_forward(
+            currents.detach().numpy(),
+            membrane.detach().numpy(),
+            beta.detach().numpy(),
+            np.float32(threshold),
+            np.float32(threshold if reset == "subtract" else 0.0),
+            np.float32(reset == "zero"),
+            spikes.numpy(),
+            membranes.numpy(),
+        )
+        ctx.save_for_backward(membranes, membrane, beta)
+        return spikes, membranes[-1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        membranes, membrane, beta = ctx.saved_tensors
+        threshold, zeroed, alpha = ctx.constants
+        grad_currents, grad_membrane = torch.empty_like(membranes), torch.empty_like(membrane)
+        grad_beta = torch.empty_like(beta)
+        kernels.lif_backward(
+            grads[0].contiguous().numpy(),
+            grads[1].contiguous().numpy(),
+            membranes.numpy(),
+            membrane.detach().numpy(),
+            beta.detach().numpy(),
+            threshold,
+            zeroed,
+            alpha,
+            grad_currents.numpy(),
+            grad_membrane.numpy(),
+            grad_beta.numpy(),
+        )
+        return grad_currents, grad_membrane, grad_beta, None, None, None

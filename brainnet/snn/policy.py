@@ -1,0 +1,154 @@
+r"""A feed-forward spiking policy: features in, bounded actions out, spikes in between. Runs on numpy alone.
+
+One call holds the features constant for T steps and lets layers of leaky integrate-and-fire neurons (as in
+`brainnet.snn.lif`, reset by subtraction, starting from rest) answer with spikes:
+
+.. math::
+
+    I^{(1)} = W^{(1)} x + b^{(1)}, \qquad I^{(l)}_t = W^{(l)} s^{(l-1)}_t + b^{(l)} \\
+    u_t = \beta u_{t-1} + I_t - \theta s_{t-1}, \qquad s_t = 1 \text{ if } u_t > \theta \text{ else } 0
+
+The action is read from the firing rates of every layer, and from nothing else:
+:math:`a = \mathrm{clip}(W^{o} [\bar s^{(1)}; \bar s^{(2)}; \dots] + b^{o}, -1, 1)`. The population decoding of rates
+follows Tang et al. 2020, *Deep Reinforcement Learning with Population-Coded Spiking Neural Network*.
+
+`brainnet.snn.policy_training` has the same network as a torch module for training.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainnet.errors import ModelError
+
+FloatArray = NDArray[np.float32]
+
+
+class Action(NamedTuple):
+    """What one call gives: ``values`` float32 [outputs] in [-1, 1], ``spikes`` uint8 0/1 [neurons, steps]."""
+
+    values: FloatArray
+    spikes: NDArray[np.uint8]
+
+
+class Layer(NamedTuple):
+    """A linear map: ``weight`` [outputs, inputs], ``bias`` [outputs]."""
+
+    weight: FloatArray
+    bias: FloatArray
+
+
+@dataclass(frozen=True)
+class PolicyShape:
+    """The numbers that, beside the weights, define a policy.
+
+    Attributes:
+        beta: membrane decay per step, in (0, 1).
+        threshold: membrane potential above which a neuron fires.
+        steps: spike time steps per action.
+    """
+
+    beta: float = 0.8
+    threshold: float = 1.0
+    steps: int = 8
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.beta < 1.0 or self.threshold <= 0.0 or self.steps < 1:
+            raise ModelError(f"a policy needs 0 < beta < 1, threshold > 0 and steps >= 1, got {self}")
+
+
+class SpikingPolicy:
+    """A trained policy. Stateless between calls: equal features give equal actions and spikes.
+
+    Raises ModelError when the layers do not fit each other.
+    """
+
+    def __init__(self, hidden: list[Layer], readout: Layer, shape: PolicyShape) -> None:
+        if not hidden:
+            raise ModelError("a spiking policy needs at least one spiking layer")
+        inputs = hidden[0].weight.shape[1]
+        self.inputs = inputs
+        for index, layer in enumerate(hidden):
+            _check(f"hidden.{index}", layer, inputs)
+            inputs = layer.weight.shape[0]
+        self.neurons = sum(layer.weight.shape[0] for layer in hidden)
+        _check("readout", readout, self.neurons)
+        self.outputs = readout.weight.shape[0]
+        self.shape = shape
+        self.hidden = [Layer(_float(layer.weight), _float(layer.bias)) for layer in hidden]
+        self.readout = Layer(_float(readout.weight), _float(readout.bias))
+
+    def act(self, features: NDArray[Any]) -> Action:
+        """The action for ``features`` [inputs]. Raises ModelError for another shape or values that are not finite."""
+        drive = np.asarray(features, np.float32)
+        if drive.shape != (self.inputs,) or not np.isfinite(drive).all():
+            raise ModelError(f"the policy takes {self.inputs} finite features, got an array of shape {drive.shape}")
+        steps = self.shape.steps
+        spikes = np.empty((self.neurons, steps), np.float32)
+        first, *rest = self.hidden
+        currents = np.repeat((first.weight @ drive + first.bias)[:, None], steps, axis=1)
+        start = 0
+        for index in range(len(self.hidden)):
+            stop = start + currents.shape[0]
+            self._fire(currents, spikes[start:stop])
+            if index < len(rest):
+                layer = rest[index]
+                currents = layer.weight @ spikes[start:stop] + layer.bias[:, None]
+            start = stop
+        values = self.readout.weight @ spikes.mean(axis=1) + self.readout.bias
+        return Action(np.clip(values, -1.0, 1.0), spikes.astype(np.uint8))
+
+    def _fire(self, currents: FloatArray, spikes: FloatArray) -> None:
+        """Run one layer over ``currents`` [neurons, steps] and write its spikes."""
+        beta, threshold = np.float32(self.shape.beta), np.float32(self.shape.threshold)
+        membrane = np.zeros(currents.shape[0], np.float32)
+        for step in range(currents.shape[1]):
+            membrane *= beta
+            membrane += currents[:, step]
+            if step:
+                membrane -= threshold * spikes[:, step - 1]
+            spikes[:, step] = membrane > threshold
+
+    def save(self, path: Path) -> None:
+        """Write the policy as safetensors: weights as float16, its shape as metadata."""
+        from safetensors.numpy import save_file
+
+        tensors = {}
+        for name, layer in [*((f"hidden.{i}", x) for i, x in enumerate(self.hidden)), ("readout", self.readout)]:
+            tensors[f"{name}.weight"] = layer.weight.astype(np.float16)
+            tensors[f"{name}.bias"] = layer.bias.astype(np.float16)
+        shape = {"beta": self.shape.beta, "threshold": self.shape.threshold, "steps": self.shape.steps}
+        save_file(tensors, path, metadata={"spiking_policy": json.dumps(shape)})
+
+    @classmethod
+    def load(cls, path: Path) -> SpikingPolicy:
+        """Read what `save` wrote. Raises ModelError for a file that is not a policy."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy") as file:
+                shape = PolicyShape(**json.loads((file.metadata() or {})["spiking_policy"]))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            hidden = []
+            while f"hidden.{len(hidden)}.weight" in tensors:
+                name = f"hidden.{len(hidden)}"
+                hidden.append(Layer(tensors[f"{name}.weight"], tensors[f"{name}.bias"]))
+            return cls(hidden, Layer(tensors["readout.weight"], tensors["readout.bias"]), shape)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{path} holds no spiking policy: {error!r}") from None
+
+
+def _float(array: NDArray[Any]) -> FloatArray:
+    return np.ascontiguousarray(array, np.float32)
+
+
+def _check(name: str, layer: Layer, inputs: int) -> None:
+    weight, bias = layer.weight, layer.bias
+    if weight.ndim != 2 or weight.shape[1] != inputs or bias.shape != weight.shape[:1]:
+        raise ModelError(f"{name}: weight {weight.shape} and bias {bias.shape} do not take {inputs} inputs")
