@@ -47,8 +47,8 @@ MAX_ELEMENTS: Final = 1 << 24
 MAX_NAME: Final = 256
 ENCODINGS: Final = ("bits", "aer8", "aer32", "u8", "f16", "f32")
 
-_GRADED: Final = {"u8": np.dtype("u1"), "f16": np.dtype("<f2"), "f32": np.dtype("<f4")}
-_GRADED_NAME: Final = {np.dtype("u1"): "u8", np.dtype("f2"): "f16", np.dtype("f4"): "f32"}
+_GRADED: Final[dict[str, np.dtype[Any]]] = {"u8": np.dtype("u1"), "f16": np.dtype("<f2"), "f32": np.dtype("<f4")}
+_GRADED_NAME: Final[dict[np.dtype[Any], str]] = {np.dtype("u1"): "u8", np.dtype("f2"): "f16", np.dtype("f4"): "f32"}
 _FIELDS: Final = 12
 
 
@@ -170,7 +170,9 @@ def decode(payload: bytes) -> SpikePacket:
         raise PacketError(f"{len(payload)} bytes are not msgpack: {error}") from None
     if not isinstance(fields, list) or len(fields) < _FIELDS:
         raise PacketError(f"a SpikePacket is an array of {_FIELDS} fields, got {_describe(fields)}")
-    version, timestamp_ns, source, seq, modality, neurons, steps, dt_us, encoding, body, metadata, trace = fields[:_FIELDS]
+    version, timestamp_ns, source, seq, modality, neurons, steps, dt_us, encoding, body, metadata, trace = fields[
+        :_FIELDS
+    ]
     if type(version) is not int or version // 1000 != VERSION // 1000:
         raise PacketError(f"SpikePacket version {version!r} is not readable; this side reads {VERSION // 1000}.x")
     if (
@@ -258,7 +260,7 @@ def _decode_data(encoding: str, body: bytes, size: int) -> NDArray[Any]:
         raise PacketError(f"unknown encoding {encoding[:32]!r}; known are {', '.join(ENCODINGS)}")
     if len(body) != size * kind.itemsize:
         raise PacketError(f"{size} values as {encoding} are {size * kind.itemsize} bytes, got {len(body)}")
-    values = np.frombuffer(body, kind).copy()
+    values: NDArray[Any] = np.frombuffer(body, kind).copy()
     if encoding != "u8" and not np.isfinite(values).all():
         raise PacketError("packet data holds NaN or infinity")
     return values
@@ -267,7 +269,7 @@ def _decode_data(encoding: str, body: bytes, size: int) -> NDArray[Any]:
 def _addresses8(body: bytes) -> NDArray[np.int64]:
     """Event addresses of aer8 bytes; a repeated address is refused."""
     steps = np.frombuffer(body, np.uint8)
-    positions = np.cumsum(steps, dtype=np.int64)
+    positions: NDArray[np.int64] = np.cumsum(steps, dtype=np.int64)
     if b"\xff" not in body:
         if body.find(0, 1) != -1:
             raise PacketError("aer8 data repeats an address")
@@ -275,7 +277,7 @@ def _addresses8(body: bytes) -> NDArray[np.int64]:
     is_event = steps != 255
     if not is_event[-1]:
         raise PacketError("aer8 data ends in the middle of an event")
-    addresses = positions[is_event]
+    addresses: NDArray[np.int64] = positions[is_event]
     if not np.diff(addresses).all():
         raise PacketError("aer8 data repeats an address")
     return addresses
@@ -291,7 +293,19 @@ def _scatter(addresses: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
 
 
 def _wrong_type(fields: list[Any]) -> str:
-    names = "version timestamp_ns source seq modality neurons steps dt_us encoding data metadata".split()
+    names = [
+        "version",
+        "timestamp_ns",
+        "source",
+        "seq",
+        "modality",
+        "neurons",
+        "steps",
+        "dt_us",
+        "encoding",
+        "data",
+        "metadata",
+    ]
     kinds = (int, int, str, int, str, int, int, int, str, bytes, dict)
     for name, kind, value in zip(names, kinds, fields, strict=False):
         if type(value) is not kind:

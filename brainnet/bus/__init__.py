@@ -1,0 +1,29 @@
+"""The edge to Zenoh: sessions, mailboxes, queries and liveliness, behind one interface.
+
+`open_bus` joins a running brain over Zenoh; `MemoryNetwork` gives buses that live in one process, for tests.
+"""
+
+from __future__ import annotations
+
+from brainnet.bus.bus import Bus, Received, Reply
+from brainnet.bus.mailbox import Mailbox, MailboxStatistics
+from brainnet.bus.memory import MemoryNetwork
+from brainnet.bus.sessions import Endpoint, open_bus, open_hub
+from brainnet.bus.stamp import Stamp, read_stamp
+from brainnet.bus.transport import Sample, Transport
+
+__all__ = [
+    "Bus",
+    "Endpoint",
+    "Mailbox",
+    "MailboxStatistics",
+    "MemoryNetwork",
+    "Received",
+    "Reply",
+    "Sample",
+    "Stamp",
+    "Transport",
+    "open_bus",
+    "open_hub",
+    "read_stamp",
+]

@@ -1,0 +1,446 @@
+"""Bus: publish, subscribe, query and serve by the wire contract, from asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+
+from brainnet import messages, packet
+from brainnet.bus.counters import Counters
+from brainnet.bus.mailbox import Mailbox
+from brainnet.bus.outbox import Outbox
+from brainnet.bus.stamp import Stamp, read_stamp, write_stamp
+from brainnet.bus.transport import Handle, Outlet, QoS, RawReply, Request, Sample, Transport
+from brainnet.errors import BrainnetError, CallError, CallTimeout, PacketError, TopicError, WireError
+from brainnet.messages import Message
+from brainnet.packet import SpikePacket
+from brainnet.topics import PACKET, Overflow, Topic, check_key, contract
+
+log = structlog.get_logger("brainnet.bus")
+Payload = SpikePacket | Message
+
+
+@dataclass(slots=True)
+class Received:
+    """A message, the key it came on (relative to the namespace), and its stamp if it has one."""
+
+    message: Any
+    key: str
+    stamp: Stamp | None
+    encoding: str = ""
+
+
+@dataclass(slots=True)
+class Reply:
+    """One server's answer to a query."""
+
+    key: str
+    message: Any
+
+
+class Bus:
+    """One session of a brain.
+
+    Guarantees: `publish` never blocks the event loop; what it could not send is counted under the topic; messages of
+    one source on one key arrive in order; a message that does not follow the contract is counted, reported once a
+    minute per source, and never reaches a consumer; leaving the context ends everything that was declared.
+
+    Keys are relative to the namespace. ``role`` is checked against the contract for everything sent or listened to.
+    """
+
+    def __init__(self, transport: Transport, *, namespace: str, role: str = "client", source: str = "") -> None:
+        self.namespace = namespace
+        self.role = role
+        self.source = source or f"client-{messages.new_id()[:8]}"
+        self.counters = Counters()
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._prefix = namespace + "/"
+        self._outgoing: dict[str, _Outgoing] = {}
+        self._mailboxes: list[Mailbox[Any]] = []
+        self._handles: list[Handle] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._outbox = Outbox()
+        self._complained: dict[tuple[str, str], float] = {}
+        self._closed = False
+
+    # -- publishing --------------------------------------------------------------------------------------------------
+
+    def publish(self, key: str, message: Payload, *, as_json: bool = False) -> None:
+        """Send a message on a key of the contract.
+
+        A SpikePacket without source, seq or time gets them here; so does every typed message, as its attachment.
+
+        Raises:
+            TopicError: the key is not in the contract, not for this role, or carries another payload.
+            WireError: the message cannot be written.
+        """
+        out = self._outgoing.get(key) or self._declare(key)
+        out.seq += 1
+        attachment = encoding = None
+        if isinstance(message, SpikePacket):
+            if out.topic.payload != PACKET:
+                raise TopicError(f"{key} carries {out.topic.payload}, not a SpikePacket")
+            message.source = self.source
+            message.seq = out.seq
+            if not message.timestamp_ns:
+                message.timestamp_ns = time.time_ns()
+            payload = packet.encode(message)
+        else:
+            if out.topic.message is not type(message):
+                raise TopicError(f"{key} carries {out.topic.payload}, not {type(message).__name__}")
+            payload = messages.encode(message, as_json=as_json)
+            encoding = "application/json" if as_json else None
+            attachment = write_stamp(Stamp(self.source, out.seq, time.time_ns()))
+        if out.reliable:
+            if not self._outbox.put(out.outlet, payload, attachment, encoding):
+                out.count.dropped += 1
+                return
+        else:
+            out.outlet.put(payload, attachment, encoding)
+        out.count.count += 1
+        out.count.bytes += len(payload)
+
+    def declare(self, key: str) -> None:
+        """Declare the publisher of a key before the first message, so that subscribers can be matched."""
+        if key not in self._outgoing:
+            self._declare(key)
+
+    def _declare(self, key: str) -> _Outgoing:
+        topic = contract().find(check_key(key))
+        self._permit(topic, "out")
+        qos = QoS(topic.delivery == "reliable", topic.priority, topic.express, topic.wire_encoding)
+        out = _Outgoing(
+            self._transport.outlet(self._prefix + key, qos), topic, self.counters.of(key, "out"), qos.reliable
+        )
+        self._outgoing[key] = out
+        return out
+
+    def _permit(self, topic: Topic, direction: Any) -> None:
+        if not topic.permits(self.role, direction):
+            verb = "publish" if direction == "out" else "listen"
+            raise TopicError(f"role {self.role!r} may not {verb} on {topic.key}; the contract lists {topic.name}")
+
+    def is_matched(self, key: str) -> bool:
+        """Whether somebody listens on this key now."""
+        out = self._outgoing.get(key) or self._declare(key)
+        return out.outlet.matching
+
+    async def wait_matching(self, key: str, timeout: float) -> bool:
+        """Wait until somebody listens on this key; False when nobody did in time.
+
+        A message sent before its subscriber is known would be lost: senders of what must arrive wait here first.
+        """
+        out = self._outgoing.get(key) or self._declare(key)
+        if out.outlet.matching:
+            return True
+        matched = asyncio.Event()
+
+        def changed(matching: bool) -> None:
+            if matching:
+                self._from_thread(matched.set)
+
+        handle = out.outlet.on_matching(changed)
+        try:
+            if out.outlet.matching:  # it may have come between the look and the listener
+                return True
+            async with asyncio.timeout(timeout):
+                await matched.wait()
+        except TimeoutError:
+            return out.outlet.matching
+        finally:
+            handle.close()
+        return True
+
+    async def flush(self, timeout: float = 1.0) -> bool:
+        """Wait until everything reliable has been handed to the network; False when that took too long."""
+        return await self._loop.run_in_executor(None, self._outbox.drain, timeout)
+
+    # -- subscribing -------------------------------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        expression: str,
+        *,
+        capacity: int | None = None,
+        overflow: Overflow | None = None,
+        on_malformed: Callable[[Sample, WireError], None] | None = None,
+    ) -> Mailbox[Received]:
+        """Listen on a key expression of the contract; messages are read and checked as they are taken.
+
+        Raises:
+            TopicError: the contract has no such topic, or not for this role.
+        """
+        topics = contract().covering(expression)
+        if not topics:
+            raise TopicError(f"no topic of the contract matches {expression!r}; see `brainnet topic list --contract`")
+        for topic in topics:
+            self._permit(topic, "in")
+        only = topics[0] if len(topics) == 1 else None
+        spec = (only or topics[0]).mailbox
+
+        def read(raw: Any) -> Received | None:
+            return self._read(raw, only, on_malformed)
+
+        mailbox = Mailbox(read, capacity=capacity or spec.capacity, overflow=overflow or spec.overflow, loop=self._loop)
+        self.counters.watch(expression, mailbox)
+        self._mailboxes.append(mailbox)
+        self._handles.append(self._transport.subscribe(self._prefix + expression, mailbox.offer))
+        return mailbox
+
+    def subscribe_raw(self, full_expression: str, *, capacity: int = 4096) -> Mailbox[Sample]:
+        """Listen on any Zenoh key expression, namespace and contract or not; for inspection."""
+        mailbox = Mailbox(self._transport.read, capacity=capacity, overflow="drop_newest", loop=self._loop)  # type: Mailbox[Sample]
+        self._mailboxes.append(mailbox)
+        self._handles.append(self._transport.subscribe(full_expression, mailbox.offer))
+        return mailbox
+
+    def publish_raw(self, full_key: str, payload: bytes, encoding: str, *, reliable: bool = True) -> Outlet:
+        """Declare a publisher on any Zenoh key and put one payload; returns it for more. For inspection."""
+        outlet = self._transport.outlet(full_key, QoS(reliable=reliable, encoding=encoding))
+        if payload:
+            outlet.put(payload, None)
+        return outlet
+
+    def _read(
+        self, raw: Any, topic: Topic | None, on_malformed: Callable[[Sample, WireError], None] | None
+    ) -> Received | None:
+        sample = self._transport.read(raw)
+        key = sample.key[len(self._prefix) :]
+        count = self.counters.of(key, "in")
+        count.count += 1
+        count.bytes += len(sample.payload)
+        try:
+            topic = topic or contract().find(key)
+            if topic.payload == PACKET:
+                message: Any = packet.decode(sample.payload)
+                stamp: Stamp | None = Stamp(message.source, message.seq, message.timestamp_ns)
+            else:
+                message = _decode(topic, sample.payload, sample.encoding)
+                stamp = read_stamp(topic, b"", sample.attachment)
+        except WireError as error:
+            count.malformed += 1
+            self._complain(key, sample, error)
+            if on_malformed is not None:
+                on_malformed(sample, error)
+            return None
+        if stamp is not None:
+            count.lost += self.counters.gap(key, stamp)
+        return Received(message, key, stamp, sample.encoding)
+
+    def _complain(self, key: str, sample: Sample, error: WireError) -> None:
+        stamp = read_stamp(None, b"", sample.attachment)
+        source = stamp.source if stamp else "unknown"
+        now = time.monotonic()
+        if now - self._complained.get((key, source), -60.0) >= 60.0:
+            if len(self._complained) > 1000:
+                self._complained.clear()
+            self._complained[key, source] = now
+            log.warning("malformed message", key=key, source=source, error=str(error))
+
+    # -- queries -----------------------------------------------------------------------------------------------------
+
+    async def call(self, key: str, request: Message, *, timeout: float = 2.0) -> Any:
+        """Ask whoever serves the key, and return the first reply.
+
+        Raises:
+            CallTimeout: nobody answered in ``timeout`` seconds.
+            CallError: it was refused; the text is the server's.
+        """
+        refused = ""
+        for reply in await self.call_all(key, request, timeout=timeout, first=True):
+            if not isinstance(reply.message, CallError):
+                return reply.message
+            refused = str(reply.message)
+        if refused:
+            raise CallError(refused)
+        raise CallTimeout(f"nobody answered on {key} within {timeout:g} s")
+
+    async def call_all(
+        self, expression: str, request: Message, *, timeout: float = 2.0, first: bool = False
+    ) -> list[Reply]:
+        """Ask everybody who serves the expression. A refusal is a Reply whose message is a `CallError`."""
+        topic = next((t for t in contract().covering(expression) if t.reply), None)
+        if topic is None:
+            raise TopicError(f"nothing in the contract answers queries on {expression!r}")
+        self._permit(topic, "out")
+        if topic.message is not type(request):
+            raise TopicError(f"{expression} is asked with {topic.payload}, not {type(request).__name__}")
+        replies: list[Reply] = []
+        done = asyncio.Event()
+
+        def received(raw: RawReply) -> None:
+            key = raw.key[len(self._prefix) :]
+            try:
+                message = self._read_reply(topic, raw)
+            except WireError as error:
+                message = CallError(f"the reply on {key} cannot be read: {error}")
+            replies.append(Reply(key, message))
+            if first and not isinstance(message, CallError):
+                done.set()
+
+        self._transport.ask(
+            self._prefix + expression,
+            messages.encode(request),
+            topic.wire_encoding,
+            timeout,
+            lambda raw: self._from_thread(received, raw),
+            lambda: self._from_thread(done.set),
+        )
+        try:
+            async with asyncio.timeout(timeout + 0.5):
+                await done.wait()
+        except TimeoutError:
+            pass
+        return replies
+
+    @staticmethod
+    def _read_reply(topic: Topic, raw: RawReply) -> Any:
+        if raw.refused is not None:
+            return CallError(raw.refused)
+        assert topic.reply_message is not None
+        return messages.decode(topic.reply_message, raw.payload, raw.encoding)
+
+    def serve(self, key: str, handler: Callable[[Any, str], Awaitable[Message]]) -> None:
+        """Answer queries on a key (or expression) of the contract: ``await handler(request, key)``.
+
+        What the handler raises is refused to the asker with its text; the server goes on. A request that came as JSON
+        or text is answered in JSON.
+        """
+        topic = next((t for t in contract().covering(key) if t.reply), None)
+        if topic is None:
+            raise TopicError(f"nothing in the contract answers queries on {key!r}")
+        self._permit(topic, "in")
+
+        def received(request: Request) -> None:
+            self._from_thread(self._spawn, self._answer(topic, request, handler))
+
+        self._handles.append(self._transport.serve(self._prefix + key, received))
+
+    async def _answer(self, topic: Topic, request: Request, handler: Callable[[Any, str], Awaitable[Message]]) -> None:
+        key = request.key[len(self._prefix) :]
+        count = self.counters.of(key, "in")
+        count.count += 1
+        count.bytes += len(request.payload)
+        try:
+            message = _decode(topic, request.payload, request.encoding)
+        except WireError as error:
+            count.malformed += 1
+            request.refuse(str(error))
+            return
+        try:
+            reply = await handler(message, key)
+            as_json = getattr(message, "reply_as", "msgpack") == "json" or "json" in request.encoding
+            request.reply(
+                request.key,
+                messages.encode(reply, as_json=as_json),
+                "application/json" if as_json else reply.wire_encoding(),
+            )
+        except BrainnetError as error:
+            request.refuse(str(error))
+        except asyncio.CancelledError:
+            request.refuse(f"{self.source} is stopping")
+            raise
+        except Exception as error:
+            log.exception("query handler failed", key=key)
+            request.refuse(f"internal error in {self.source}: {type(error).__name__}: {error}")
+
+    # -- liveliness --------------------------------------------------------------------------------------------------
+
+    def declare_alive(self, key: str) -> Handle:
+        """Be seen by everybody as long as this process lives."""
+        self._permit(contract().find(key), "out")
+        handle = self._transport.declare_alive(self._prefix + key)
+        self._handles.append(handle)
+        return handle
+
+    def watch_alive(self, expression: str = "alive/*/*") -> Mailbox[Sample]:
+        """Liveliness tokens as they appear and go, those already there first; keys are relative."""
+
+        def read(sample: Sample) -> Sample:
+            sample.key = sample.key[len(self._prefix) :]
+            return sample
+
+        mailbox: Mailbox[Sample] = Mailbox(read, capacity=4096, loop=self._loop)
+        self._mailboxes.append(mailbox)
+        self._handles.append(self._transport.watch_alive(self._prefix + expression, mailbox.offer))
+        return mailbox
+
+    async def alive(self, expression: str = "alive/*/*", *, timeout: float = 2.0) -> list[str]:
+        """The liveliness tokens there are now, as keys relative to the namespace."""
+        found: asyncio.Future[list[str]] = self._loop.create_future()
+
+        def resolve(keys: list[str]) -> None:
+            if not found.done():
+                found.set_result(keys)
+
+        self._transport.list_alive(self._prefix + expression, timeout, lambda keys: self._from_thread(resolve, keys))
+        try:
+            async with asyncio.timeout(timeout + 0.5):
+                return sorted(key[len(self._prefix) :] for key in await found)
+        except TimeoutError:
+            return []
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def _from_thread(self, function: Callable[..., Any], *args: Any) -> None:
+        if not self._closed:
+            try:
+                self._loop.call_soon_threadsafe(function, *args)
+            except RuntimeError:  # the loop is gone; so is whoever would have been told
+                self._closed = True
+
+    def _spawn(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Send what is still queued (for at most a second), then end the session. Safe to call twice."""
+        if self._closed:
+            return
+        await self.flush()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._closed = True
+        for mailbox in self._mailboxes:
+            mailbox.close()
+        await self._loop.run_in_executor(None, self._shut)
+
+    def _shut(self) -> None:
+        self._outbox.close()
+        for handle in reversed(self._handles):
+            handle.close()
+        self._transport.close()
+
+
+@dataclass(slots=True)
+class _Outgoing:
+    outlet: Outlet
+    topic: Topic
+    count: Any
+    reliable: bool
+    seq: int = 0
+
+
+def _decode(topic: Topic, payload: bytes, encoding: str) -> Message:
+    if topic.message is None:
+        raise PacketError(f"{topic.key} carries no message")
+    if topic.message is messages.Prompt:
+        return messages.read_prompt(payload, encoding)
+    return messages.decode(topic.message, payload, encoding)

@@ -1,0 +1,93 @@
+"""Counts of what one session sent and received, by key; every drop and gap is in them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from brainnet.bus.mailbox import Mailbox
+from brainnet.bus.stamp import Stamp
+from brainnet.messages import TopicCount
+
+_RATE_WINDOW_S = 5.0
+_MAX_KEYS = 4096
+
+
+@dataclass(slots=True)
+class Count:
+    """Running totals of one key and direction."""
+
+    count: int = 0
+    bytes: int = 0
+    dropped: int = 0
+    lost: int = 0
+    malformed: int = 0
+
+
+class Counters:
+    """All counts of one session, and their rates over the last seconds."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, Literal["out", "in"]], Count] = {}
+        self._last_seq: dict[tuple[str, str], int] = {}
+        self._mailboxes: list[tuple[str, Mailbox[Any]]] = []
+        self._marks: list[tuple[float, dict[tuple[str, str], tuple[int, int]]]] = [(time.monotonic(), {})]
+
+    def of(self, key: str, direction: Literal["out", "in"]) -> Count:
+        """The count of one key; keys past a bound share one entry, so a flood of keys costs no memory."""
+        count = self._counts.get((key, direction))
+        if count is None:
+            if len(self._counts) >= _MAX_KEYS:
+                return self._counts.setdefault(("(more)", direction), Count())
+            count = self._counts[key, direction] = Count()
+        return count
+
+    def gap(self, key: str, stamp: Stamp) -> int:
+        """How many messages of this source are missing before this one. A restart (seq back to 1) is no gap."""
+        last = self._last_seq.get((key, stamp.source))
+        if last is None and len(self._last_seq) >= _MAX_KEYS:
+            return 0
+        self._last_seq[key, stamp.source] = stamp.seq
+        return max(0, stamp.seq - last - 1) if last is not None else 0
+
+    def watch(self, expression: str, mailbox: Mailbox[Any]) -> None:
+        """Report a mailbox's drops under its expression."""
+        self._mailboxes.append((expression, mailbox))
+
+    @property
+    def queued(self) -> int:
+        """Messages that wait in mailboxes now."""
+        return sum(mailbox.statistics().waiting for _, mailbox in self._mailboxes)
+
+    def snapshot(self) -> list[TopicCount]:
+        """Totals since the start and rates over the last seconds."""
+        now = time.monotonic()
+        then, before = self._marks[0]
+        span = max(now - then, 1e-3)
+        totals = {key: (c.count, c.bytes) for key, c in self._counts.items()}
+        if now - self._marks[-1][0] >= 1.0:
+            self._marks.append((now, totals))  # type: ignore[arg-type]
+            while now - self._marks[0][0] > _RATE_WINDOW_S and len(self._marks) > 1:
+                self._marks.pop(0)
+        rows = []
+        for (key, direction), c in self._counts.items():
+            count0, bytes0 = before.get((key, direction), (0, 0))
+            rows.append(
+                TopicCount(
+                    key=key,
+                    direction=direction,
+                    count=c.count,
+                    bytes=c.bytes,
+                    rate_hz=(c.count - count0) / span,
+                    bytes_per_s=(c.bytes - bytes0) / span,
+                    dropped=c.dropped,
+                    lost=c.lost,
+                    malformed=c.malformed,
+                )
+            )
+        for expression, mailbox in self._mailboxes:
+            dropped = mailbox.statistics().dropped
+            if dropped:
+                rows.append(TopicCount(key=expression, direction="in", dropped=dropped))
+        return rows

@@ -1,0 +1,217 @@
+"""A network within one process, with the same interface as Zenoh: for tests of nodes and clients without a socket."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from brainnet.bus.transport import Handle, Outlet, QoS, RawReply, Request, Sample, Transport
+
+
+def _intersects(a: str, b: str) -> bool:
+    import zenoh
+
+    return bool(zenoh.KeyExpr(a).intersects(zenoh.KeyExpr(b)))
+
+
+@dataclass(slots=True)
+class _Entry:
+    owner: _MemoryTransport
+    expression: str
+    callback: Callable[..., None]
+
+
+@dataclass
+class MemoryNetwork:
+    """What the transports made from it share. Delivery is synchronous, in order, in the sender's thread."""
+
+    subscribers: dict[int, _Entry] = field(default_factory=dict)
+    queryables: dict[int, _Entry] = field(default_factory=dict)
+    watchers: dict[int, _Entry] = field(default_factory=dict)
+    matchers: dict[int, _Entry] = field(default_factory=dict)
+    tokens: dict[int, tuple[_MemoryTransport, str]] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    ids: itertools.count[int] = field(default_factory=itertools.count)
+
+    def transport(self) -> Transport:
+        """A new session on this network."""
+        return _MemoryTransport(self)
+
+    def matching(self, key: str) -> bool:
+        with self.lock:
+            return any(_intersects(e.expression, key) for e in self.subscribers.values())
+
+    def announce(self, key: str, alive: bool) -> None:
+        with self.lock:
+            watchers = [w for w in self.watchers.values() if _intersects(w.expression, key)]
+        for watcher in watchers:
+            watcher.callback(Sample(key, b"", alive=alive))
+
+    def rematch(self) -> None:
+        with self.lock:
+            matchers = list(self.matchers.values())
+        for matcher in matchers:
+            matcher.callback(self.matching(matcher.expression))
+
+
+class _Entered:
+    """Removes one entry of one table when closed."""
+
+    def __init__(self, table: dict[int, Any], number: int, after: Callable[[], None] | None = None) -> None:
+        self._table, self._number, self._after = table, number, after
+
+    def close(self) -> None:
+        if self._table.pop(self._number, None) is not None and self._after:
+            self._after()
+
+
+class _MemoryTransport(Transport):
+    def __init__(self, network: MemoryNetwork) -> None:
+        self._network = network
+        self._handles: list[Handle] = []
+
+    def _enter(
+        self,
+        table: dict[int, Any],
+        expression: str,
+        callback: Callable[..., None],
+        after: Callable[[], None] | None = None,
+    ) -> Handle:
+        with self._network.lock:
+            number = next(self._network.ids)
+            table[number] = _Entry(self, expression, callback)
+        handle = _Entered(table, number, after)
+        self._handles.append(handle)
+        return handle
+
+    def outlet(self, key: str, qos: QoS) -> Outlet:
+        return _MemoryOutlet(self._network, self, key, qos)
+
+    def subscribe(self, expression: str, callback: Callable[[Any], None]) -> Handle:
+        handle = self._enter(self._network.subscribers, expression, callback, self._network.rematch)
+        self._network.rematch()
+        return handle
+
+    @staticmethod
+    def read(raw: Any) -> Sample:
+        sample: Sample = raw
+        return sample
+
+    def serve(self, expression: str, callback: Callable[[Request], None]) -> Handle:
+        return self._enter(self._network.queryables, expression, callback)
+
+    def ask(
+        self,
+        expression: str,
+        payload: bytes,
+        encoding: str,
+        timeout: float,
+        on_reply: Callable[[RawReply], None],
+        on_done: Callable[[], None],
+    ) -> None:
+        with self._network.lock:
+            servers = [q for q in self._network.queryables.values() if _intersects(q.expression, expression)]
+        pending = _Pending(len(servers), on_reply, on_done)
+        timer = threading.Timer(timeout, pending.give_up)
+        timer.daemon = True
+        pending.timer = timer
+        if not servers:
+            on_done()
+            return
+        timer.start()
+        for server in servers:
+            server.callback(_MemoryRequest(expression, payload, encoding, pending))
+
+    def declare_alive(self, key: str) -> Handle:
+        with self._network.lock:
+            number = next(self._network.ids)
+            self._network.tokens[number] = (self, key)
+        self._network.announce(key, True)
+        handle = _Entered(self._network.tokens, number, lambda: self._network.announce(key, False))
+        self._handles.append(handle)
+        return handle
+
+    def watch_alive(self, expression: str, callback: Callable[[Sample], None]) -> Handle:
+        handle = self._enter(self._network.watchers, expression, callback)
+        for key in self._alive(expression):
+            callback(Sample(key, b"", alive=True))
+        return handle
+
+    def _alive(self, expression: str) -> list[str]:
+        with self._network.lock:
+            return [key for _, key in self._network.tokens.values() if _intersects(key, expression)]
+
+    def list_alive(self, expression: str, timeout: float, on_done: Callable[[list[str]], None]) -> None:
+        on_done(self._alive(expression))
+
+    def close(self) -> None:
+        for handle in self._handles:
+            handle.close()
+        self._handles.clear()
+
+
+class _MemoryOutlet:
+    def __init__(self, network: MemoryNetwork, owner: _MemoryTransport, key: str, qos: QoS) -> None:
+        self._network, self._owner, self._key, self._qos = network, owner, key, qos
+
+    def put(self, payload: bytes, attachment: bytes | None, encoding: str | None = None) -> None:
+        with self._network.lock:
+            entries = [e for e in self._network.subscribers.values() if _intersects(e.expression, self._key)]
+        for entry in entries:
+            entry.callback(Sample(self._key, bytes(payload), encoding or self._qos.encoding, attachment))
+
+    @property
+    def matching(self) -> bool:
+        return self._network.matching(self._key)
+
+    def on_matching(self, callback: Callable[[bool], None]) -> Handle:
+        return self._owner._enter(self._network.matchers, self._key, callback)
+
+    def close(self) -> None:
+        pass
+
+
+class _Pending:
+    """Counts the servers of one query that are not finished yet."""
+
+    def __init__(self, count: int, on_reply: Callable[[RawReply], None], on_done: Callable[[], None]) -> None:
+        self._count, self._on_reply, self._on_done = count, on_reply, on_done
+        self._lock = threading.Lock()
+        self.timer: threading.Timer | None = None
+
+    def finish(self, reply: RawReply) -> None:
+        with self._lock:
+            if self._count <= 0:
+                return
+            self._count -= 1
+            last = self._count == 0
+        self._on_reply(reply)
+        if last:
+            self._end()
+
+    def give_up(self) -> None:
+        with self._lock:
+            if self._count <= 0:
+                return
+            self._count = 0
+        self._end()
+
+    def _end(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        self._on_done()
+
+
+class _MemoryRequest:
+    def __init__(self, key: str, payload: bytes, encoding: str, pending: _Pending) -> None:
+        self.key, self.payload, self.encoding = key, payload, encoding
+        self._pending = pending
+
+    def reply(self, key: str, payload: bytes, encoding: str) -> None:
+        self._pending.finish(RawReply(key, payload, encoding))
+
+    def refuse(self, reason: str) -> None:
+        self._pending.finish(RawReply(self.key, b"", "", refused=reason))
