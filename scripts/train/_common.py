@@ -14,10 +14,13 @@ from torch import Tensor
 WEIGHTS = Path(__file__).resolve().parents[2] / "nodes" / "weights"
 
 
-def arguments(description: str, weights: str) -> argparse.ArgumentParser:
-    """A parser with the options that all training programs take; ``weights`` names the default output file."""
+def arguments(description: str, weights: str, *, data: bool = True) -> argparse.ArgumentParser:
+    """A parser with the options that all training programs take; ``weights`` names the default output file.
+
+    ``data`` says whether the program needs ``--data``; one that makes its own data accepts the option and ignores it.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with the training data")
+    parser.add_argument("--data", type=Path, required=data, help="folder with the training data")
     parser.add_argument("--out", type=Path, default=WEIGHTS / weights, help="weights file to write")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--seed", type=int, default=0)
