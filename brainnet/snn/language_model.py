@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from brainnet.snn.lif import LIFParams, LIFState, lif_sequence
+from brainnet.snn.lif import LIF, LIFState
 from brainnet.snn.recurrence import gated_scan
 
 NORM_EPSILON = 1e-6
@@ -47,17 +47,6 @@ class BlockState(NamedTuple):
     expanded: LIFState
 
 
-class LIF(nn.Module):
-    """A layer of neurons whose decay is learned per neuron, as the logit of beta."""
-
-    def __init__(self, neurons: int) -> None:
-        super().__init__()
-        self.decay = nn.Parameter(torch.linspace(-2, 2, neurons))
-
-    def forward(self, currents: Tensor, state: LIFState | None) -> tuple[Tensor, LIFState]:
-        return lif_sequence(currents, state, LIFParams(torch.sigmoid(self.decay)))
-
-
 class RMSNorm(nn.Module):
     """Root-mean-square normalisation over the last axis (Zhang and Sennrich 2019)."""
 
@@ -69,19 +58,24 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x.float(), self.weight.shape, self.weight, NORM_EPSILON)
 
 
+def neurons(count: int) -> LIF:
+    """Neurons whose decay starts spread out, from fast (beta 0.12) to slow (0.88)."""
+    return LIF(torch.linspace(-2, 2, count))
+
+
 class Block(nn.Module):
     """Token mixing by recurrence, then channel mixing; see the module's equations."""
 
     def __init__(self, config: LanguageConfig) -> None:
         super().__init__()
         width, wide = config.width, config.width * config.expansion
-        self.mixer_norm, self.mixer_lif = RMSNorm(width), LIF(width)
+        self.mixer_norm, self.mixer_lif = RMSNorm(width), neurons(width)
         self.project = nn.Linear(width, 3 * width, bias=False)
         self.forget_bias = nn.Parameter(torch.linspace(0, 6, width))
         self.hidden_norm, self.out = RMSNorm(width), nn.Linear(width, width, bias=False)
-        self.channel_norm, self.channel_lif = RMSNorm(width), LIF(width)
+        self.channel_norm, self.channel_lif = RMSNorm(width), neurons(width)
         self.expand = nn.Linear(width, wide, bias=False)
-        self.expanded_norm, self.expanded_lif = RMSNorm(wide), LIF(wide)
+        self.expanded_norm, self.expanded_lif = RMSNorm(wide), neurons(wide)
         self.contract = nn.Linear(wide, width, bias=False)
         # unit-variance currents when about 30 % of the inputs fire; residual branches start small
         residual = 0.5 / math.sqrt(2 * config.layers)

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from brainnet.snn import kernels
 
@@ -52,7 +52,12 @@ def lif_sequence(currents: Tensor, state: LIFState | None, params: LIFParams) ->
         return lif_sequence_reference(currents, state, params)
     steps = currents.shape[0]
     spikes, last = _LIFSequence.apply(
-        currents.reshape(steps, -1), membrane.reshape(-1), beta.reshape(-1), params.threshold, params.reset, params.alpha
+        currents.reshape(steps, -1),
+        membrane.reshape(-1),
+        beta.reshape(-1),
+        params.threshold,
+        params.reset,
+        params.alpha,
     )
     return spikes.view(currents.shape), LIFState(last.view(currents.shape[1:]))
 
@@ -73,6 +78,17 @@ def lif_sequence_reference(currents: Tensor, state: LIFState | None, params: LIF
         spikes.append(spike)
         fired = spike.detach()
     return torch.stack(spikes), LIFState(membrane)
+
+
+class LIF(nn.Module):
+    """A layer of neurons with learned decay: beta = sigmoid(``decay``), which broadcasts against one step."""
+
+    def __init__(self, decay: Tensor) -> None:
+        super().__init__()
+        self.decay = nn.Parameter(decay)
+
+    def forward(self, currents: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
+        return lif_sequence(currents, state, LIFParams(torch.sigmoid(self.decay)))
 
 
 def _prepared(currents: Tensor, state: LIFState | None, params: LIFParams) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import ModelError
+from brainnet.snn.lif_steps import lif_spikes
 
 FloatArray = NDArray[np.float32]
 
@@ -96,24 +97,13 @@ class SpikingPolicy:
         start = 0
         for index in range(len(self.hidden)):
             stop = start + currents.shape[0]
-            self._fire(currents, spikes[start:stop])
+            spikes[start:stop] = lif_spikes(currents, self.shape.beta, self.shape.threshold)
             if index < len(rest):
                 layer = rest[index]
                 currents = layer.weight @ spikes[start:stop] + layer.bias[:, None]
             start = stop
         values = self.readout.weight @ spikes.mean(axis=1) + self.readout.bias
         return Action(np.clip(values, -1.0, 1.0), spikes.astype(np.uint8))
-
-    def _fire(self, currents: FloatArray, spikes: FloatArray) -> None:
-        """Run one layer over ``currents`` [neurons, steps] and write its spikes."""
-        beta, threshold = np.float32(self.shape.beta), np.float32(self.shape.threshold)
-        membrane = np.zeros(currents.shape[0], np.float32)
-        for step in range(currents.shape[1]):
-            membrane *= beta
-            membrane += currents[:, step]
-            if step:
-                membrane -= threshold * spikes[:, step - 1]
-            spikes[:, step] = membrane > threshold
 
     def save(self, path: Path) -> None:
         """Write the policy as safetensors: weights as float16, its shape as metadata."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -12,17 +14,18 @@ from brainnet.snn.policy import Layer, PolicyShape, SpikingPolicy
 class TrainableSpikingPolicy(nn.Module):
     """Features [B, inputs] -> actions before clipping [B, outputs]; `to_policy` gives the numpy twin.
 
-    The first layer is drawn wide (weights doubled, biases uniform in [-1, 1]) so that from the start its neurons fire at
-    different levels of their drive, which is what the rate code's resolution rests on.
+    The first layer is drawn wide (weights doubled, biases uniform in [-1, 1]) so that from the start its neurons fire
+    at different levels of their drive, which is what the rate code's resolution rests on.
     """
 
     def __init__(self, inputs: int, hidden: list[int], outputs: int, shape: PolicyShape) -> None:
         super().__init__()
         sizes = [inputs, *hidden]
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.readout = nn.Linear(sum(hidden), outputs)
         self.shape = shape
         first = self.hidden[0]
+        assert isinstance(first, nn.Linear)
         with torch.no_grad():
             first.weight.mul_(2.0)
             first.bias.uniform_(-1.0, 1.0)
@@ -44,4 +47,5 @@ class TrainableSpikingPolicy(nn.Module):
 
 
 def _layer(linear: nn.Module) -> Layer:
-    return Layer(linear.weight.detach().numpy(), linear.bias.detach().numpy())  # type: ignore[operator]
+    assert isinstance(linear, nn.Linear)
+    return Layer(linear.weight.detach().numpy(), linear.bias.detach().numpy())

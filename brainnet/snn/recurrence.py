@@ -44,9 +44,7 @@ class _GatedScan(torch.autograd.Function):
     def forward(ctx: Any, forget: Tensor, value: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         forget, value, state = forget.contiguous(), value.contiguous(), state.contiguous()
         hidden = torch.empty_like(forget)
-        kernels.scan_forward(
-            forget.detach().numpy(), value.detach().numpy(), state.detach().numpy(), hidden.numpy()
-        )
+        kernels.scan_forward(forget.detach().numpy(), value.detach().numpy(), state.detach().numpy(), hidden.numpy())
         ctx.save_for_backward(forget, value, state, hidden)
         return hidden, hidden[-1].clone()
 

@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainnet.snn.language_model import (
-    LIF,
     LanguageConfig,
     SpikingLanguageModel,
     detached,
     load_language_model,
     weights_metadata,
 )
+from brainnet.snn.lif import LIF
 
 HELD_OUT_BOOKS = ("The Invisible Man", "A Room with a View", "The Jungle Book")
 END = "<|end|>"
@@ -242,8 +242,8 @@ def main() -> None:
     print(f"{sum(map(len, documents)) / 1e6:.1f} M characters, {len(tokens) / 1e6:.2f} M tokens to train on", flush=True)
 
     model = SpikingLanguageModel(config).to(options.device)
-    share = 60_000 / len(held_out["books"])
-    probe = (held_out["books"][:60_000], int(sizes["books"] * share))
+    share = 30_000 / len(held_out["books"])
+    probe = (held_out["books"][:30_000], int(sizes["books"] * share))
     report: dict[str, object] = dict(train(model, tokens, probe, options))
     save_weights(options.out, model.state_dict(), weights_metadata(config), torch.float16)
 

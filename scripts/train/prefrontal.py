@@ -1,0 +1,219 @@
+"""Trains the router on labelled prompts and reports what it does on phrasings that training has not seen.
+
+    python scripts/train/prefrontal.py --data DIR [--out FILE] [--device cpu|cuda] [--seed N] [--steps N] [--evaluate]
+
+`--data` is a folder with text/books.txt.gz (free text) and text/trivia_qa.txt.gz (general questions).
+`--evaluate` only measures the weights at `--out`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import random
+import re
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parent))
+from routing_prompts import TEMPLATES, Example, examples
+
+from brainnet.snn.quantum import choose, modulate, softmax
+from brainnet.snn.router import Router, RouterConfig, RouterNet, prompt_tokens
+from brainnet.snn.text_features import HashedVocabulary
+
+ROUTES = tuple(TEMPLATES)
+OUT = Path(__file__).parents[2] / "nodes" / "weights" / "prefrontal.safetensors"
+BATCH = 64
+TEST_EXAMPLES = 3000
+
+
+def free_text(data: Path) -> list[str]:
+    """Openings of paragraphs of prose, in the order of the books; no questions and no dialogue."""
+    with gzip.open(data / "text" / "books.txt.gz", "rt", encoding="utf-8") as file:
+        text = file.read()
+    openings = []
+    for paragraph in re.split(r"\n\s*\n", text)[::7]:
+        words = " ".join(paragraph.split()).split(" ")[:28]
+        if len(words) >= 3 and words[0][0].isalpha() and "?" not in paragraph and "##" not in paragraph:
+            openings.append(" ".join(words))
+    return openings
+
+
+def general_questions(data: Path) -> list[str]:
+    """General-knowledge questions, in the order of the file."""
+    with gzip.open(data / "text" / "trivia_qa.txt.gz", "rt", encoding="utf-8", errors="replace") as file:
+        lines = [line[3:].strip() for line in file if line.startswith("#Q ")]
+    return [line for line in lines if line.endswith("?") and len(line) < 120][::5]
+
+
+def split(items: list[str], *, test: bool) -> list[str]:
+    """The last fifth is for the test."""
+    cut = len(items) * 4 // 5
+    return items[cut:] if test else items[:cut]
+
+
+class Batcher:
+    """Turns examples into padded token rows."""
+
+    def __init__(self, vocabulary: HashedVocabulary, config: RouterConfig) -> None:
+        self.vocabulary = vocabulary
+        self.config = config
+
+    def rows(self, batch: list[Example], drop: float, rng: np.random.Generator) -> Tensor:
+        """Token rows int64 [B, L], 0-padded; a share `drop` of the tokens becomes unknown."""
+        found = [self.vocabulary.rows(tokens_of(example, self.config)) for example in batch]
+        rows = np.zeros((len(batch), max(map(len, found))), np.int64)
+        for i, row in enumerate(found):
+            rows[i, : len(row)] = row
+        if drop:
+            lost = (rng.random(rows.shape) < drop) & (rows > 0)
+            lost[:, 0] = False
+            rows[lost] = rng.integers(1, 1 + self.vocabulary.unknown_rows, int(lost.sum()))
+        return torch.from_numpy(rows)
+
+
+def tokens_of(example: Example, config: RouterConfig) -> list[str]:
+    return prompt_tokens(example.text, has_image=example.has_image, has_audio=False, limit=config.positions)
+
+
+def targets(batch: list[Example]) -> Tensor:
+    return torch.tensor([[example.target.get(route, 0.0) for route in ROUTES] for example in batch])
+
+
+def scores_of(
+    net: RouterNet, batcher: Batcher, batch: list[Example], drop: float, rng: np.random.Generator, device: str
+) -> Tensor:
+    """Scores [B, N], each session's earlier prompt heard first where there is one."""
+    threshold = net.config.base_threshold * rng.uniform(1.0, 1.2) if drop else net.config.base_threshold
+    blank = Example("", {})
+    earlier = batcher.rows([example.follows or blank for example in batch], drop, rng).to(device)
+    _, membrane = net(net.encoder(earlier), earlier != 0, None, threshold)
+    heard = torch.tensor([[example.follows is not None] for example in batch], device=device)
+    rows = batcher.rows(batch, drop, rng).to(device)
+    scores: Tensor = net(net.encoder(rows), rows != 0, membrane * heard, threshold)[0]
+    return scores
+
+
+def train(data: Path, out: Path, device: str, seed: int, steps: int) -> None:
+    torch.manual_seed(seed)
+    texts = random.Random(seed)
+    rng = np.random.default_rng(seed)
+    config = RouterConfig(routes=ROUTES)
+    openings = split(free_text(data), test=False)
+    questions = split(general_questions(data), test=False)
+
+    def draw(count: int) -> list[Example]:
+        return list(examples(texts, test=False, count=count, openings=openings, questions=questions))
+
+    counts: dict[str, int] = {}
+    for example in draw(40_000):
+        for token in set(tokens_of(example, config)):
+            counts[token] = counts.get(token, 0) + 1
+    known = [token for token, count in counts.items() if count >= 12] + ["<audio>"]
+    vocabulary = HashedVocabulary.build(known, config.unknown_rows)
+    net = RouterNet(config, len(vocabulary)).to(device)
+    batcher = Batcher(vocabulary, config)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=4e-3, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps, pct_start=0.1)
+    print(f"{len(vocabulary)} token rows, {sum(p.numel() for p in net.parameters())} parameters")
+    started = time.monotonic()
+    average = 0.0
+    for step in range(1, steps + 1):
+        batch = sorted(draw(BATCH), key=lambda example: len(example.text))
+        scores = scores_of(net, batcher, batch, 0.12, rng, device)
+        loss = torch.nn.functional.cross_entropy(scores, targets(batch).to(device), label_smoothing=0.02)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        average += (float(loss) - average) * 0.02
+        if step % 50 == 0:
+            print(f"\rstep {step}/{steps}  loss {average:.3f}  {time.monotonic() - started:.0f} s", end="", flush=True)
+    print()
+    Router(net.cpu(), vocabulary).save(out)
+    print(f"wrote {out} ({out.stat().st_size / 1e6:.2f} MB)")
+
+
+def expected_calibration_error(probs: NDArray[np.float64], right: NDArray[np.bool_], bins: int = 15) -> float:
+    """ECE over equal-width bins of the top probability (Guo et al. 2017)."""
+    top = probs.max(1)
+    bin_of = np.minimum((top * bins).astype(int), bins - 1)
+    return float(
+        sum(
+            abs(right[bin_of == b].mean() - top[bin_of == b].mean()) * (bin_of == b).mean()
+            for b in range(bins)
+            if (bin_of == b).any()
+        )
+    )
+
+
+def evaluate(data: Path, weights: Path, seed: int) -> dict[str, object]:
+    """Held-out metrics of the weights, as one JSON-able report."""
+    router = Router.load(weights)
+    openings = split(free_text(data), test=True)
+    questions = split(general_questions(data), test=True)
+    drawn = examples(
+        random.Random(seed + 1), test=True, count=TEST_EXAMPLES, openings=openings, questions=questions
+    )
+    held_out = sorted(drawn, key=lambda example: len(example.text))
+    batcher = Batcher(router.vocabulary, router.config)
+    rng = np.random.default_rng(seed)
+    rows = []
+    with torch.inference_mode():
+        for i in range(0, len(held_out), BATCH):
+            rows.append(scores_of(router.net, batcher, held_out[i : i + BATCH], 0.0, rng, "cpu").double().numpy())
+    scores = np.concatenate(rows)
+    wanted = targets(held_out).numpy()
+    clear = wanted.max(1) == 1.0
+    follow_up = np.array([e.follows is not None and e.target == e.follows.target and len(e.text) < 24 for e in held_out])
+    plain = np.array([softmax(row) for row in scores])
+    modulated = np.array([modulate(row).route_probs for row in scores])
+    right = plain.argmax(1) == wanted.argmax(1)
+    report: dict[str, object] = {
+        "prompts": len(held_out),
+        "accuracy": round(float(right[clear].mean()), 4),
+        "accuracy_by_route": {
+            route: round(float(right[clear & (wanted[:, i] == 1)].mean()), 4) for i, route in enumerate(ROUTES)
+        },
+        "accuracy_follow_ups": round(float(right[clear & follow_up].mean()), 4),
+    }
+    for name, probs in (("softmax", plain), ("modulated", modulated)):
+        sets = [choose(row) for row in probs]
+        covered = np.array([all(wanted[i][r] == 0 or r in chosen for r in range(len(ROUTES))) for i, chosen in enumerate(sets)])
+        asked = np.array([len(chosen) for chosen in sets])
+        report[name] = {
+            "ece": round(expected_calibration_error(probs[clear], right[clear]), 4),
+            "regions_asked_clear": round(float(asked[clear].mean()), 3),
+            "regions_asked_ambiguous": round(float(asked[~clear].mean()), 3),
+            "right_region_among_asked": round(float(covered[clear].mean()), 4),
+            "both_regions_asked_when_ambiguous": round(float(covered[~clear].mean()), 4),
+            "one_region_asked_clear": round(float((asked[clear] == 1).mean()), 4),
+        }
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--evaluate", action="store_true")
+    options = parser.parse_args()
+    if not options.evaluate:
+        train(options.data, options.out, options.device, options.seed, options.steps)
+    print(json.dumps(evaluate(options.data, options.out, options.seed), indent=2))
+
+
+if __name__ == "__main__":
+    main()
