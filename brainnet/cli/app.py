@@ -1,0 +1,109 @@
+"""The top of the command line: the table of verbs, and what becomes of their errors.
+
+A verb is a module with ``app``, a `typer.Typer` (`common.verb` makes one). With one command it is that command, with
+several it is a group. Modules are imported when their verb is called, so that ``brainnet --help`` stays fast; they in
+turn import what is heavy (zenoh, pydantic, numpy) inside their functions.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Annotated, Any, Final, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from brainnet.errors import BrainnetError
+
+INTERRUPTED: Final = 130
+
+
+class Verb(NamedTuple):
+    """Where a verb is written, and its line in ``brainnet --help``."""
+
+    module: str
+    summary: str
+
+
+VERBS: Final = {
+    "launch": Verb("brainnet.cli.launch", "Start the nodes of an allocation and watch over them."),
+    "status": Verb("brainnet.cli.status", "Show every node of the brain, on all hosts."),
+    "stop": Verb("brainnet.cli.stop", "Stop this host's part of the brain."),
+    "validate": Verb("brainnet.cli.validate", "Check an allocation without starting anything."),
+    "prompt": Verb("brainnet.cli.prompt", "Ask the brain."),
+    "topic": Verb("brainnet.cli.topic", "List, watch, measure and publish topics."),
+    "node": Verb("brainnet.cli.node", "List, inspect, restart and stop nodes; read and set their parameters."),
+    "logs": Verb("brainnet.cli.logs", "Show what the nodes have logged."),
+    "config": Verb("brainnet.cli.config", "Show the effective settings and where each comes from."),
+    "bench": Verb("brainnet.cli.bench", "Measure this installation."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """Knows its verbs by name and summary; imports a verb's module when it is called."""
+
+    def __init__(self, **attributes: Any) -> None:
+        attributes["commands"] = {name: TyperCommand(name=name, help=verb.summary) for name, verb in VERBS.items()}
+        super().__init__(**attributes)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, None if name is None or command is None else load_verb(name), rest
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:  # the reader of a pipe has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except BrainnetError as error:
+            if ctx.params.get("debug"):
+                raise
+            typer.echo(f"brainnet: {error}", err=True)
+            raise typer.Exit(1) from None
+
+
+def load_verb(name: str) -> Any:
+    """The command of a verb, imported now."""
+    command = typer.main.get_command(importlib.import_module(VERBS[name].module).app)
+    command.name = name
+    return command
+
+
+app = typer.Typer(
+    name="brainnet",
+    cls=LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from brainnet import __version__
+
+        typer.echo(f"brainnet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Run a distributed spiking brain: launch it, prompt it, look inside.
+
+    Example: brainnet launch --detach && brainnet prompt "hello" && brainnet stop
+    """
+
+
+def main() -> None:
+    """Entry of the console script. Exits 0 only when the verb did what it was asked."""
+    typer.main.get_command(app)(prog_name="brainnet")

@@ -1,0 +1,40 @@
+"""``brainnet config``: the effective settings."""
+
+from __future__ import annotations
+
+from brainnet.cli import common
+
+app = common.verb("Show the effective settings and where each comes from.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Show the effective settings and where each comes from."""
+
+
+@app.command()
+def show(
+    namespace: common.NamespaceOption = None,
+    port: common.PortOption = None,
+    hub: common.HubOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Show each setting, its value, and the file, variable or option that set it.
+
+    Example: BRAINNET_PORT=7500 brainnet config show
+    """
+    loaded = common.load(namespace, port, hub)
+    values = loaded.settings.model_dump(mode="json")
+    fields = type(loaded.settings).model_fields
+    if as_json:
+        for name, value in values.items():
+            common.print_json({"name": name, "value": value, "origin": loaded.origins[name]})
+        return
+    from rich.table import Table
+
+    table = Table("setting", "value", "from", "meaning", box=None)
+    for name, value in values.items():
+        table.add_row(
+            name, "" if value is None else str(value), loaded.origins[name], f"[dim]{fields[name].description or ''}"
+        )
+    common.console().print(table)
