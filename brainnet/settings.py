@@ -37,9 +37,7 @@ class Settings(BaseModel):
     hub: str | None = Field(None, description="Zenoh endpoint of the hub, when it is not tcp/127.0.0.1:PORT")
     host: str = Field(default_factory=_hostname, pattern=r"^[A-Za-z0-9_.-]+$", description="name of this host")
     allocation: Path | None = Field(None, description="node_allocation file that `brainnet launch` starts")
-    data_dir: Path | None = Field(
-        None, description="durable state; default is a folder per brain in the user's state dir"
-    )
+    data_dir: Path | None = Field(None, description="durable state; by default a folder per brain")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     ready_timeout_s: float = Field(60.0, gt=0, description="how long `brainnet launch --detach` waits for all nodes")
     stop_grace_s: float = Field(2.0, gt=0, description="between SIGINT, SIGTERM and SIGKILL at stop")
@@ -119,8 +117,5 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _environment(environ: Mapping[str, str]) -> Mapping[str, Any]:
-    return {
-        name: environ[ENV_PREFIX + name.upper()]
-        for name in Settings.model_fields
-        if ENV_PREFIX + name.upper() in environ
-    }
+    named = {name: ENV_PREFIX + name.upper() for name in Settings.model_fields}
+    return {name: environ[variable] for name, variable in named.items() if variable in environ}

@@ -138,7 +138,10 @@ class Bus:
         A message sent before its subscriber is known would be lost: senders of what must arrive wait here first.
         """
         out = self._outgoing.get(key) or self._declare(key)
-        if out.outlet.matching:
+        return await self._wait_matching(out.outlet, timeout)
+
+    async def _wait_matching(self, outlet: Outlet, timeout: float) -> bool:
+        if outlet.matching:
             return True
         matched = asyncio.Event()
 
@@ -146,17 +149,25 @@ class Bus:
             if matching:
                 self._from_thread(matched.set)
 
-        handle = out.outlet.on_matching(changed)
+        handle = outlet.on_matching(changed)
         try:
-            if out.outlet.matching:  # it may have come between the look and the listener
+            if outlet.matching:  # it may have come between the look and the listener
                 return True
             async with asyncio.timeout(timeout):
                 await matched.wait()
         except TimeoutError:
-            return out.outlet.matching
+            return outlet.matching
         finally:
             handle.close()
         return True
+
+    async def wait_listener(self, expression: str, timeout: float) -> bool:
+        """Wait until this session sees a subscriber of the expression, whoever may publish there."""
+        outlet = self._transport.outlet(self._prefix + expression, QoS(reliable=False))
+        try:
+            return await self._wait_matching(outlet, timeout)
+        finally:
+            outlet.close()
 
     async def flush(self, timeout: float = 1.0) -> bool:
         """Wait until everything reliable has been handed to the network; False when that took too long."""

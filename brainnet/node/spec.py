@@ -14,7 +14,8 @@ class NodeSpec:
 
     Attributes:
         id: its name on the bus; the region name that prompts are routed to.
-        program: a path (``nodes/vision.py``), a module (``my_lab.nodes:Olfactory``) or an entry point of ``brainnet.nodes``.
+        program: a path (``nodes/vision.py``), a module (``my_lab.nodes:Olfactory``) or an entry point of
+            ``brainnet.nodes``.
         hub: Zenoh endpoint of this host's hub.
         data_dir: durable state of the whole brain on this host.
         checkpoint: weights; None means the program's own default.

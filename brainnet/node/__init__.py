@@ -1,0 +1,27 @@
+"""What a process of the brain is: `Node`, and `Region`, a node that answers prompts.
+
+A program is a file with one such class; `main` runs it by hand, `run_node` runs it for a launcher.
+"""
+
+from __future__ import annotations
+
+from brainnet.node.handlers import serve, subscribe
+from brainnet.node.node import Node
+from brainnet.node.params import NodeParameters
+from brainnet.node.process import main, run_node
+from brainnet.node.program import load_program
+from brainnet.node.region import Query, Region
+from brainnet.node.spec import NodeSpec
+
+__all__ = [
+    "Node",
+    "NodeParameters",
+    "NodeSpec",
+    "Query",
+    "Region",
+    "load_program",
+    "main",
+    "run_node",
+    "serve",
+    "subscribe",
+]

@@ -1,0 +1,58 @@
+"""Structured logs of a process: JSON lines on stderr (a file, under a launcher) and records on ``log/{node_id}``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from brainnet.messages import LogRecord
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure(node_id: str, level: str, *, publish: Callable[[LogRecord], None] | None = None) -> None:
+    """Set up structlog for this process; ``publish`` gets every record and may be called from any thread."""
+
+    def stamp(logger: Any, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        event["time_ns"] = time.time_ns()
+        event["node"] = node_id
+        return event
+
+    def copy_out(logger: Any, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if publish is not None:
+            fields = {k: _plain(v) for k, v in event.items() if k not in ("time_ns", "node", "event", "level")}
+            publish(
+                LogRecord(
+                    node_id=node_id,
+                    level=str(event.get("level", method)),
+                    event=str(event.get("event", "")),
+                    timestamp_ns=int(event["time_ns"]),
+                    fields=fields,
+                )
+            )
+        return event
+
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(default=str)
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            stamp,
+            structlog.processors.format_exc_info,
+            copy_out,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

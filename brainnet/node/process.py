@@ -1,0 +1,130 @@
+"""One process as one node: from a `NodeSpec` to an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import structlog
+import yaml
+
+from brainnet import settings as settings_module
+from brainnet.bus import Bus, Endpoint, open_bus
+from brainnet.errors import BrainnetError
+from brainnet.messages import LogRecord, NodeState
+from brainnet.node import logs
+from brainnet.node.node import Node
+from brainnet.node.program import load_program
+from brainnet.node.spec import NodeSpec
+
+log = structlog.get_logger("brainnet.process")
+
+
+def run_node(spec: NodeSpec, program: type[Node] | None = None) -> int:
+    """Be one node until it is told to stop (SIGINT, SIGTERM, its control topic); returns the exit code.
+
+    Every change of state is written to ``spec.notify_fd`` as a JSON line. 0 is an orderly stop, 1 a node that could not
+    start or failed, with the reason in its last state.
+    """
+    logs.configure(spec.id, spec.log_level)
+    try:
+        asyncio.run(_live(spec, program))
+    except BrainnetError as error:
+        log.error("cannot run", error=str(error))
+        _notify(spec, "failed", str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    except Exception as error:
+        log.exception("failed")
+        _notify(spec, "failed", f"{type(error).__name__}: {error}")
+        return 1
+    _notify(spec, "stopped", "")
+    return 0
+
+
+async def _live(spec: NodeSpec, program: type[Node] | None) -> None:
+    loop = asyncio.get_running_loop()
+    endpoint = Endpoint(spec.namespace, spec.hub)
+    kind = program or load_program(spec.program)
+    async with (
+        await open_bus(endpoint, role=kind.role, source=spec.id, mode="peer", timeout=10.0) as bus,
+        await open_bus(endpoint, role=kind.role, source=spec.id, timeout=10.0) as control,
+    ):
+        logs.configure(spec.id, spec.log_level, publish=_log_publisher(loop, control, spec.id))
+        node = kind(spec, bus, control)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, node.stop)
+        try:
+            await node.live(lambda state, reason: _notify(spec, state, reason))
+        finally:
+            logs.configure(spec.id, spec.log_level)
+
+
+def _log_publisher(loop: asyncio.AbstractEventLoop, control: Bus, node_id: str) -> Any:
+    def publish(record: LogRecord) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop ended while a thread still logs
+            loop.call_soon_threadsafe(send, record)
+
+    def send(record: LogRecord) -> None:
+        with contextlib.suppress(Exception):  # a log that cannot travel is still in the file
+            control.publish(f"log/{node_id}", record)
+
+    return publish
+
+
+def _notify(spec: NodeSpec, state: NodeState, reason: str) -> None:
+    if spec.notify_fd is not None:
+        line = json.dumps({"state": state, "reason": reason}) + "\n"
+        with contextlib.suppress(OSError):  # nobody supervises any more
+            os.write(spec.notify_fd, line.encode())
+
+
+def main(program: type[Node]) -> None:
+    """Run a program by hand, as a node of the brain that runs on this host::
+
+    python my_region.py --id olfactory --param temperature=0.5
+    """
+    parser = argparse.ArgumentParser(description=(program.__doc__ or "").strip().partition("\n")[0])
+    parser.add_argument("--id", default=None, help="name of the node (default: the program's file name)")
+    parser.add_argument("--namespace", default=None, help="namespace of the brain")
+    parser.add_argument("--port", type=int, default=None, help="port of this host's hub")
+    parser.add_argument("--hub", default=None, help="Zenoh endpoint of the hub")
+    parser.add_argument("--host", default=None, help="name of this host")
+    parser.add_argument("--checkpoint", type=Path, default=None, help="weights to load")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="initial parameter")
+    options = parser.parse_args()
+    named = {k: getattr(options, k) for k in ("namespace", "port", "hub", "host")}
+    try:
+        settings = settings_module.load(named).settings
+        parameters: dict[str, Any] = {}
+        for given in options.param:
+            name, equals, value = given.partition("=")
+            if not equals:
+                parser.error(f"--param takes NAME=VALUE, got {given!r}")
+            parameters[name] = yaml.safe_load(value)
+        path = Path(sys.argv[0]).resolve()
+        spec = NodeSpec(
+            id=options.id or path.stem,
+            program=str(path),
+            host=settings.host,
+            namespace=settings.namespace,
+            hub=settings.endpoint,
+            data_dir=settings.state,
+            checkpoint=options.checkpoint,
+            device=options.device,
+            parameters=parameters,
+            log_level=settings.log_level,
+        )
+    except BrainnetError as error:
+        sys.exit(f"error: {error}")
+    code = run_node(spec, program)
+    sys.exit(code)
