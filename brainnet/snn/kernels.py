@@ -1,8 +1,8 @@
 """Compiled CPU kernels (Numba) of the sequence operations in this package.
 
 All arrays are float32, C-contiguous, time first. A kernel walks blocks of columns, and time inside a block, so that the
-state of a block stays in the first-level cache. Without ``fastmath`` the additions keep the order of the torch
-references, so spikes are equal bit by bit, not only nearly.
+state of a block stays in the first-level cache. The LIF kernels keep the order of additions of the torch references,
+so spikes are equal bit by bit, not only nearly.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,11 @@ _ONE = np.float32(1)
 def compiled(function: Kernel) -> Kernel:
     """Compile on first call, release the GIL while running, keep the machine code in Numba's cache folder."""
     return cast(Kernel, numba.njit(cache=True, nogil=True)(function))
+
+
+def reassociated(function: Kernel) -> Kernel:
+    """As :func:`compiled`, with sums in whatever order is fastest: for where no spike depends on the last bit."""
+    return cast(Kernel, numba.njit(cache=True, nogil=True, fastmath=True)(function))
 
 
 @compiled
@@ -137,3 +142,37 @@ def scan_backward(
                 gf[i] = g * (previous[i] - v[i])
                 gv[i] = g * (_ONE - f[i])
                 carried[i] = g * f[i]
+
+
+@reassociated
+def norm_forward(x: FloatArray, gain: FloatArray, epsilon: float, result: FloatArray, scale: FloatArray) -> None:
+    """Divide each row of ``x`` [R, C] by its root mean square, times ``gain`` [C]; ``scale`` [R] is what divided."""
+    rows, columns = x.shape
+    for r in range(rows):
+        total = _ZERO
+        for c in range(columns):
+            total += x[r, c] * x[r, c]
+        scale[r] = _ONE / np.sqrt(total / np.float32(columns) + np.float32(epsilon))
+        for c in range(columns):
+            result[r, c] = x[r, c] * scale[r] * gain[c]
+
+
+@reassociated
+def norm_backward(
+    grad: FloatArray,
+    x: FloatArray,
+    gain: FloatArray,
+    scale: FloatArray,
+    grad_x: FloatArray,
+    grad_gain: FloatArray,
+) -> None:
+    """Gradients of :func:`norm_forward`; adds to ``grad_gain`` [C]."""
+    rows, columns = x.shape
+    for r in range(rows):
+        along = _ZERO
+        for c in range(columns):
+            along += grad[r, c] * gain[c] * x[r, c]
+            grad_gain[c] += grad[r, c] * x[r, c] * scale[r]
+        along *= scale[r] * scale[r] / np.float32(columns)
+        for c in range(columns):
+            grad_x[r, c] = scale[r] * (grad[r, c] * gain[c] - x[r, c] * along)

@@ -1,7 +1,7 @@
 """Text from the spiking language model, token by token, with event-driven kernels on one core.
 
-Every large projection of the model sees 0/1 input, so a step adds up the weight rows of the neurons that fired and never
-multiplies by zeros. The state is a few numbers per neuron, whatever the length of the text.
+Every large projection of the model sees 0/1 input, so a step adds up the weight rows of the neurons that fired and
+never multiplies by zeros. The state is a few numbers per neuron, whatever the length of the text.
 """
 
 from collections.abc import Iterator
@@ -17,11 +17,12 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from brainnet.snn.kernels import FloatArray, compiled
-from brainnet.snn.language_model import NORM_EPSILON, SpikingLanguageModel, load_language_model
+from brainnet.snn.language_model import SpikingLanguageModel, load_language_model
+from brainnet.snn.norm import EPSILON
 
 END_TOKEN = 0
 _ONE = np.float32(1)
-_EPSILON = np.float32(NORM_EPSILON)
+_EPSILON = np.float32(EPSILON)
 
 
 class Weights(NamedTuple):
@@ -44,7 +45,7 @@ class Weights(NamedTuple):
 
 
 class State(NamedTuple):
-    """Membrane potentials [layers, neurons] of the three LIF layers of every block, and the recurrence's hidden state."""
+    """Membrane potentials [layers, neurons] of each block's three LIF layers, and the recurrence's hidden state."""
 
     mixer: FloatArray
     hidden: FloatArray
@@ -94,9 +95,7 @@ def _add_rows(matrix: FloatArray, active: NDArray[np.int32], count: int, result:
 
 
 @compiled
-def _advance(
-    token: int, wanted: bool, w: Weights, s: State, fired: NDArray[np.uint8], logits: FloatArray
-) -> None:
+def _advance(token: int, wanted: bool, w: Weights, s: State, fired: NDArray[np.uint8], logits: FloatArray) -> None:
     """Take in one token: updates ``s``, fills ``fired`` (all neurons, block by block) and, if wanted, ``logits``."""
     width, wide = w.embedding.shape[1], w.contract.shape[1]
     x = w.embedding[token].copy()
@@ -204,8 +203,8 @@ class EventDrivenModel:
 def sample(logits: FloatArray, temperature: float, top_p: float, generator: np.random.Generator) -> tuple[int, float]:
     """A token and the probability that the untempered model gives it.
 
-    Nucleus sampling (Holtzman et al. 2020): drawn from the smallest set of tokens whose tempered probabilities reach ``top_p``;
-    temperature 0 takes the most probable token.
+    Nucleus sampling (Holtzman et al. 2020): drawn from the smallest set of tokens whose tempered probabilities reach
+    ``top_p``; temperature 0 takes the most probable token.
     """
     shifted = logits - logits.max()
     weights = np.exp(shifted)

@@ -23,9 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainnet.snn.lif import LIF, LIFState
+from brainnet.snn.norm import RMSNorm
 from brainnet.snn.recurrence import gated_scan
-
-NORM_EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
@@ -45,17 +44,6 @@ class BlockState(NamedTuple):
     hidden: Tensor
     channel: LIFState
     expanded: LIFState
-
-
-class RMSNorm(nn.Module):
-    """Root-mean-square normalisation over the last axis (Zhang and Sennrich 2019)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), self.weight.shape, self.weight, NORM_EPSILON)
 
 
 def neurons(count: int) -> LIF:

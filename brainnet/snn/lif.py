@@ -7,9 +7,10 @@ r"""Leaky integrate-and-fire neurons over a whole sequence, as one pure function
     \text{none:}\quad     u_t &= \beta u_{t-1} + x_t \\
     s_t &= 1 \text{ if } u_t > \theta \text{ else } 0
 
-This is ``snntorch.Leaky`` (Eshraghian et al. 2023, *Training Spiking Neural Networks Using Lessons From Deep Learning*):
-same spikes, same gradients. Backward replaces the derivative of the step by the arctangent surrogate
-:math:`\frac{\alpha/2}{1 + (\frac{\pi}{2}\alpha (u - \theta))^2}` (Fang et al. 2021) and sends no gradient through the reset.
+This is ``snntorch.Leaky`` (Eshraghian et al. 2023, *Training Spiking Neural Networks Using Lessons From Deep
+Learning*): same spikes, same gradients. Backward replaces the derivative of the step by the arctangent surrogate
+:math:`\frac{\alpha/2}{1 + (\frac{\pi}{2}\alpha (u - \theta))^2}` (Fang et al. 2021) and sends no gradient through the
+reset.
 
 On CPU in float32 the sequence runs in compiled kernels inside one autograd node; on other devices and dtypes it runs
 :func:`lif_sequence_reference`, step by step in torch.
@@ -42,7 +43,7 @@ class LIFState(NamedTuple):
 
 
 def lif_sequence(currents: Tensor, state: LIFState | None, params: LIFParams) -> tuple[Tensor, LIFState]:
-    """Run neurons over ``currents`` [T, ...] and return their spikes [T, ...] (0/1, same dtype) and the state after step T.
+    """Run neurons over ``currents`` [T, ...]: their spikes [T, ...] (0/1, same dtype) and the state after step T.
 
     ``state`` None starts from rest (zero). Running two halves with the state carried over equals running the whole.
     Differentiable in currents, initial membrane and beta. Raises ValueError for an empty sequence or an unknown reset.

@@ -2,8 +2,8 @@ r"""Gated linear recurrence over a whole sequence.
 
 .. math:: h_t = f_t \odot h_{t-1} + (1 - f_t) \odot v_t
 
-The element-wise form of linear attention with data-dependent decay (HGRN, Qin et al. 2023; minGRU, Feng et al. 2024): the
-state is one number per channel, whatever the length of the sequence.
+The element-wise form of linear attention with data-dependent decay (HGRN, Qin et al. 2023; minGRU, Feng et al. 2024):
+the state is one number per channel, whatever the length of the sequence.
 """
 
 from typing import Any

@@ -1,25 +1,28 @@
 """Train the spiking language model: ``python scripts/train/language.py --data DIR [--steps N] [--resume]``.
 
-DIR holds text/books.txt.gz, text/trivia_qa.txt.gz, xquad_en.json and text/wikitext2_test.txt. The tokenizer (byte-level BPE)
-is trained first and written beside the weights. Three books, one trivia question in fifty and all of WikiText-2 are held
-out. Training reads each document in order, in parallel streams that carry the state of the network from window to window.
+DIR holds text/books.txt.gz, text/trivia_qa.txt.gz, xquad_en.json and text/wikitext2_test.txt. The tokenizer (byte-level
+BPE) is trained first and written beside the weights. Three books, one trivia question in fifty and all of WikiText-2
+are held out. Training reads each document in order, in parallel streams that carry the state of the network from window
+to window.
 """
 
 import argparse
 import gzip
 import json
 import math
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from _common import arguments, progress, save_weights, seeded
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from brainnet.snn.language_model import (
     LanguageConfig,
@@ -29,6 +32,7 @@ from brainnet.snn.language_model import (
     weights_metadata,
 )
 from brainnet.snn.lif import LIF
+from scripts.train._common import arguments, progress, save_weights, seeded
 
 HELD_OUT_BOOKS = ("The Invisible Man", "A Room with a View", "The Jungle Book")
 END = "<|end|>"
@@ -46,8 +50,8 @@ class Corpus:
 
 
 def read_corpus(folder: Path) -> Corpus:
-    """All texts, with typographic quotes made plain; books are cut into sections so that a shuffle mixes the sources."""
-    books = gzip.open(folder / "text/books.txt.gz", "rt", encoding="utf-8").read().translate(PLAIN)
+    """All texts, typographic quotes made plain; books are cut into sections so that a shuffle mixes the sources."""
+    books = gzip.decompress((folder / "text/books.txt.gz").read_bytes()).decode().translate(PLAIN)
     train, held_books = [], []
     for book in books.split("# Title: ")[1:]:
         title, _, body = book.partition("\n")
@@ -77,7 +81,7 @@ def read_corpus(folder: Path) -> Corpus:
 def read_trivia(path: Path) -> list[str]:
     """The questions with their right answers, as ``Q: ...`` / ``A: ...``."""
     found = []
-    text = gzip.open(path, "rt", encoding="utf-8", errors="ignore").read().translate(PLAIN)
+    text = gzip.decompress(path.read_bytes()).decode(errors="ignore").translate(PLAIN)
     for entry in text.split("#Q ")[1:]:
         question, mark, rest = entry.partition("\n^ ")
         if mark:
@@ -157,7 +161,7 @@ def schedule(step: int, steps: int) -> float:
 def train(
     model: SpikingLanguageModel, tokens: Tokens, probe: tuple[Tokens, int], options: argparse.Namespace
 ) -> dict[str, float]:
-    """Run the remaining steps; writes a checkpoint every ``--every`` steps and prints the loss and a validation figure."""
+    """Run the remaining steps; every ``--every`` of them, print the losses and write a checkpoint."""
     device = options.device
     rows = parallel(tokens, options.streams)
     optimisers = optimizers(model, options.rate)
@@ -239,7 +243,9 @@ def main() -> None:
     tokens = encode(tokenizer, documents)
     sizes = {name: sum(len(text.encode()) for text in texts) for name, texts in corpus.held_out.items()}
     held_out = {name: encode(tokenizer, texts) for name, texts in corpus.held_out.items()}
-    print(f"{sum(map(len, documents)) / 1e6:.1f} M characters, {len(tokens) / 1e6:.2f} M tokens to train on", flush=True)
+    print(
+        f"{sum(map(len, documents)) / 1e6:.1f} M characters, {len(tokens) / 1e6:.2f} M tokens to train on", flush=True
+    )
 
     model = SpikingLanguageModel(config).to(options.device)
     share = 30_000 / len(held_out["books"])
@@ -249,7 +255,9 @@ def main() -> None:
 
     # measured on the weights as written, in float16
     model = load_language_model(options.out).to(options.device)
-    report["bits_per_byte"] = {name: bits_per_byte(model, held_out[name], sizes[name], options.device) for name in sizes}
+    report["bits_per_byte"] = {
+        name: bits_per_byte(model, held_out[name], sizes[name], options.device) for name in sizes
+    }
     report["firing_rates"] = [round(rate, 4) for rate in firing_rates(model, held_out["books"], options.device)]
     report["parameters"] = sum(p.numel() for p in model.parameters())
     print(json.dumps(report))
