@@ -36,10 +36,10 @@ class RouterConfig:
     """The shape of a router: `routes` in the order of its scores, sizes, and the constants of its neurons."""
 
     routes: tuple[str, ...]
-    steps: int = 16
-    positions: int = 32
+    steps: int = 12
+    positions: int = 24
     width: int = 64
-    heads: int = 4
+    heads: int = 2
     beta: float = 0.9
     unknown_rows: int = 16
     base_threshold: float = 1.0
@@ -106,9 +106,20 @@ class RouterNet(nn.Module):
 
         Every position starts from the session's membrane potential [B, D] (None: rest).
         """
+        memory, kept = self.remember(spikes, mask, membrane, threshold)
+        present = mask.to(spikes.dtype)
+        attended = self.attention(memory) * present[:, None, :, None]
+        rates = torch.cat([memory.mean(1), attended.mean(1)], dim=-1)
+        decision_vector = rates.sum(1) / present.sum(1, keepdim=True).clamp(min=1)
+        scores: Tensor = self.readout(decision_vector)
+        return scores, kept
+
+    def remember(
+        self, spikes: Tensor, mask: Tensor, membrane: Tensor | None, threshold: float | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Working memory alone: its spikes [B, T, L, D] and the membrane potential [B, D] that it keeps."""
         config = self.config
         present = mask.to(spikes.dtype)
-        tokens = present.sum(1, keepdim=True).clamp(min=1)
         currents = (self.input(spikes) * present[:, None, :, None]).transpose(0, 1)
         start = None
         if membrane is not None:
@@ -116,12 +127,8 @@ class RouterNet(nn.Module):
         params = LIFParams(self.beta, config.base_threshold if threshold is None else threshold)
         memory, after = lif_sequence(currents, start, params)
         memory = memory.transpose(0, 1) * present[:, None, :, None]
-        attended = self.attention(memory) * present[:, None, :, None]
-        rates = torch.cat([memory.mean(1), attended.mean(1)], dim=-1)
-        decision_vector = rates.sum(1) / tokens
-        kept = (after.membrane * present[..., None]).sum(1) / tokens
-        scores: Tensor = self.readout(decision_vector)
-        return scores, kept
+        kept = (after.membrane * present[..., None]).sum(1) / present.sum(1, keepdim=True).clamp(min=1)
+        return memory, kept
 
 
 class Router:

@@ -48,12 +48,13 @@ def route_tokens(text: str) -> list[str]:
 
     A number becomes ``<decimal>`` or ``<integer>``: where the arm shall go does not change who moves it.
     """
-    tokens = []
-    for token in _ROUTE_TOKEN.findall(normalise(text)):
-        if _NUMBER.fullmatch(token):
-            token = "<decimal>" if "." in token else "<integer>"
-        tokens.append(token)
-    return tokens
+    return [_shape(token) for token in _ROUTE_TOKEN.findall(normalise(text))]
+
+
+def _shape(token: str) -> str:
+    if not _NUMBER.fullmatch(token):
+        return token
+    return "<decimal>" if "." in token else "<integer>"
 
 
 def clip_middle(items: Sequence[_T], limit: int) -> list[_T]:
@@ -125,8 +126,8 @@ def bag_of_features(
             totals[bucket] = totals.get(bucket, 0.0) + weight
     ids = np.array(sorted(totals), np.int64)
     weights = np.sqrt(np.array([totals[int(i)] for i in ids], np.float32))
-    norm = float(np.linalg.norm(weights))
-    return ids, weights / norm if norm else weights
+    norm = np.float32(np.linalg.norm(weights))
+    return ids, (weights / norm).astype(np.float32) if norm else weights
 
 
 @lru_cache(maxsize=65536)

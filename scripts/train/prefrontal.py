@@ -1,20 +1,17 @@
 """Trains the router on labelled prompts and reports what it does on phrasings that training has not seen.
 
-    python scripts/train/prefrontal.py --data DIR [--out FILE] [--device cpu|cuda] [--seed N] [--steps N] [--evaluate]
+    python scripts/train/prefrontal.py --data DIR
 
-`--data` is a folder with text/books.txt.gz (free text) and text/trivia_qa.txt.gz (general questions).
-`--evaluate` only measures the weights at `--out`.
+DIR holds text/books.txt.gz (free text) and text/trivia_qa.txt.gz (general questions).
 """
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import random
 import re
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +19,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parent))
-from routing_prompts import TEMPLATES, Example, examples
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from brainnet.snn.quantum import choose, modulate, softmax
 from brainnet.snn.router import Router, RouterConfig, RouterNet, prompt_tokens
 from brainnet.snn.text_features import HashedVocabulary
+from scripts.train._common import arguments, progress, seeded
+from scripts.train.routing_prompts import TEMPLATES, Example, examples
 
+DESCRIPTION = "Train the router on labelled prompts and report what it does on phrasings it has not seen."
 ROUTES = tuple(TEMPLATES)
-OUT = Path(__file__).parents[2] / "nodes" / "weights" / "prefrontal.safetensors"
 BATCH = 64
 TEST_EXAMPLES = 3000
 
@@ -95,7 +93,7 @@ def scores_of(
     threshold = net.config.base_threshold * rng.uniform(1.0, 1.2) if drop else net.config.base_threshold
     blank = Example("", {})
     earlier = batcher.rows([example.follows or blank for example in batch], drop, rng).to(device)
-    _, membrane = net(net.encoder(earlier), earlier != 0, None, threshold)
+    _, membrane = net.remember(net.encoder(earlier), earlier != 0, None, threshold)
     heard = torch.tensor([[example.follows is not None] for example in batch], device=device)
     rows = batcher.rows(batch, drop, rng).to(device)
     scores: Tensor = net(net.encoder(rows), rows != 0, membrane * heard, threshold)[0]
@@ -103,7 +101,6 @@ def scores_of(
 
 
 def train(data: Path, out: Path, device: str, seed: int, steps: int) -> None:
-    torch.manual_seed(seed)
     texts = random.Random(seed)
     rng = np.random.default_rng(seed)
     config = RouterConfig(routes=ROUTES)
@@ -124,21 +121,24 @@ def train(data: Path, out: Path, device: str, seed: int, steps: int) -> None:
     optimiser = torch.optim.AdamW(net.parameters(), lr=4e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps, pct_start=0.1)
     print(f"{len(vocabulary)} token rows, {sum(p.numel() for p in net.parameters())} parameters")
-    started = time.monotonic()
-    average = 0.0
-    for step in range(1, steps + 1):
-        batch = sorted(draw(BATCH), key=lambda example: len(example.text))
-        scores = scores_of(net, batcher, batch, 0.12, rng, device)
-        loss = torch.nn.functional.cross_entropy(scores, targets(batch).to(device), label_smoothing=0.02)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        average += (float(loss) - average) * 0.02
-        if step % 50 == 0:
-            print(f"\rstep {step}/{steps}  loss {average:.3f}  {time.monotonic() - started:.0f} s", end="", flush=True)
-    print()
+    pool: list[list[Example]] = []
+    with progress() as bar:
+        task = bar.add_task("training", total=steps)
+        for _ in range(steps):
+            if not pool:
+                # Prompts of like length together: attention costs (steps * tokens)^2.
+                drawn = sorted(draw(32 * BATCH), key=lambda example: len(tokens_of(example, config)))
+                pool = [drawn[i : i + BATCH] for i in range(0, len(drawn), BATCH)]
+                texts.shuffle(pool)
+            batch = pool.pop()
+            scores = scores_of(net, batcher, batch, 0.12, rng, device)
+            loss = torch.nn.functional.cross_entropy(scores, targets(batch).to(device), label_smoothing=0.02)
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            bar.update(task, advance=1, description=f"training, loss {float(loss.detach()):.3f}")
     Router(net.cpu(), vocabulary).save(out)
     print(f"wrote {out} ({out.stat().st_size / 1e6:.2f} MB)")
 
@@ -161,20 +161,21 @@ def evaluate(data: Path, weights: Path, seed: int) -> dict[str, object]:
     router = Router.load(weights)
     openings = split(free_text(data), test=True)
     questions = split(general_questions(data), test=True)
-    drawn = examples(
-        random.Random(seed + 1), test=True, count=TEST_EXAMPLES, openings=openings, questions=questions
-    )
+    drawn = examples(random.Random(seed + 1), test=True, count=TEST_EXAMPLES, openings=openings, questions=questions)
     held_out = sorted(drawn, key=lambda example: len(example.text))
     batcher = Batcher(router.vocabulary, router.config)
     rng = np.random.default_rng(seed)
-    rows = []
     with torch.inference_mode():
-        for i in range(0, len(held_out), BATCH):
-            rows.append(scores_of(router.net, batcher, held_out[i : i + BATCH], 0.0, rng, "cpu").double().numpy())
+        rows = [
+            scores_of(router.net, batcher, held_out[i : i + BATCH], 0.0, rng, "cpu").double().numpy()
+            for i in range(0, len(held_out), BATCH)
+        ]
     scores = np.concatenate(rows)
     wanted = targets(held_out).numpy()
     clear = wanted.max(1) == 1.0
-    follow_up = np.array([e.follows is not None and e.target == e.follows.target and len(e.text) < 24 for e in held_out])
+    follow_up = np.array(
+        [e.follows is not None and e.target == e.follows.target and len(e.text) < 24 for e in held_out]
+    )
     plain = np.array([softmax(row) for row in scores])
     modulated = np.array([modulate(row).route_probs for row in scores])
     right = plain.argmax(1) == wanted.argmax(1)
@@ -188,7 +189,9 @@ def evaluate(data: Path, weights: Path, seed: int) -> dict[str, object]:
     }
     for name, probs in (("softmax", plain), ("modulated", modulated)):
         sets = [choose(row) for row in probs]
-        covered = np.array([all(wanted[i][r] == 0 or r in chosen for r in range(len(ROUTES))) for i, chosen in enumerate(sets)])
+        covered = np.array(
+            [all(wanted[i][r] == 0 or r in chosen for r in range(len(ROUTES))) for i, chosen in enumerate(sets)]
+        )
         asked = np.array([len(chosen) for chosen in sets])
         report[name] = {
             "ece": round(expected_calibration_error(probs[clear], right[clear]), 4),
@@ -202,14 +205,11 @@ def evaluate(data: Path, weights: Path, seed: int) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--evaluate", action="store_true")
+    parser = arguments(DESCRIPTION, "prefrontal.safetensors")
+    parser.add_argument("--steps", type=int, default=3000, help="optimiser steps")
+    parser.add_argument("--evaluate", action="store_true", help="only measure the weights at --out")
     options = parser.parse_args()
+    seeded(options.seed, options.threads)
     if not options.evaluate:
         train(options.data, options.out, options.device, options.seed, options.steps)
     print(json.dumps(evaluate(options.data, options.out, options.seed), indent=2))
