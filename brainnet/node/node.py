@@ -77,11 +77,11 @@ class Node:
         self.state: NodeState = "starting"
         self.last_error: str | None = None
         self.vitals = Vitals()
-        self._counts: Counter[str] = Counter()
-        self._stop = asyncio.Event()
-        self._on_state: Callable[[NodeState, str], None] = lambda state, reason: None
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{spec.id}-model")
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.__counts: Counter[str] = Counter()
+        self.__stop = asyncio.Event()
+        self.__on_state: Callable[[NodeState, str], None] = lambda state, reason: None
+        self.__worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{spec.id}-model")
+        self.__tasks: set[asyncio.Task[Any]] = set()
 
     # -- for subclasses to override ----------------------------------------------------------------------------------
 
@@ -140,18 +140,18 @@ class Node:
 
     async def in_model_thread(self, function: Callable[..., T], *args: Any) -> T:
         """Run a blocking function in the model thread, after what is already waiting there."""
-        return await asyncio.get_running_loop().run_in_executor(self._worker, function, *args)
+        return await asyncio.get_running_loop().run_in_executor(self.__worker, function, *args)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Start a task that ends with the node; an error in it is logged."""
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
+        self.__tasks.add(task)
+        task.add_done_callback(self.__finished)
         return task
 
     def count(self, name: str, n: int = 1) -> None:
         """Add to a counter that `Health` shows."""
-        self._counts[name] += n
+        self.__counts[name] += n
 
     def fail(self, where: str, error: BaseException) -> None:
         """Count and log an error that the node survives."""
@@ -164,7 +164,7 @@ class Node:
 
     async def add_subscription(self, key: str, handler: Callable[..., Any]) -> None:
         """Like `subscribe`, for keys that are only known at run time; call it in `setup`."""
-        self._listen(Handler("subscribe", key, handler.__name__, wants_key(handler)), handler)
+        self.__listen(Handler("subscribe", key, handler.__name__, wants_key(handler)), handler)
 
     # -- lifecycle ---------------------------------------------------------------------------------------------------
 
@@ -174,41 +174,41 @@ class Node:
         Raises:
             BrainnetError: the node cannot start; nothing of it is left.
         """
-        self._on_state = on_state
+        self.__on_state = on_state
         try:
-            self._serve_control()
+            self.__serve_control()
             self.spawn(self.vitals.watch())
-            self.spawn(self._heartbeat())
-            await self._be_the_only_one()
-            started = await self._unless_stopped(self._start())
+            self.spawn(self.__heartbeat())
+            await self.__be_the_only_one()
+            started = await self.__unless_stopped(self._start_node())
             if started:
                 work = self.spawn(self.run())
-                self._set_state("ready")
-                await self._stop.wait()
+                self.__set_state("ready")
+                await self.__stop.wait()
                 work.cancel()
         finally:
-            await self._end()
+            await self.__end()
 
     def stop(self) -> None:
         """Ask the node to stop; `live` then returns."""
-        self._stop.set()
+        self.__stop.set()
 
-    async def _start(self) -> None:
+    async def _start_node(self) -> None:
         await self.in_model_thread(self.load)
         for handler in handlers_of(self):
             method = getattr(self, handler.method)
             if handler.kind == "subscribe":
-                self._listen(handler, method)
+                self.__listen(handler, method)
             else:
-                self._serve(handler, method)
+                self.__serve(handler, method)
         await self.setup()
         for handler in handlers_of(self):
             if handler.kind == "subscribe":
                 await self._reachable(handler.key.replace("{id}", self.id))
-        await self._open()
+        await self._open_for_work()
         self.control.declare_alive(f"alive/{self.host}/{self.id}")
 
-    async def _open(self) -> None:
+    async def _open_for_work(self) -> None:
         """Start to take work; the last step before ready."""
 
     async def _reachable(self, key: str) -> None:
@@ -216,20 +216,20 @@ class Node:
         if not await self.control.wait_listener(key, 5.0):
             self.log.warning("subscription not seen by the hub", key=key)
 
-    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+    async def __unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
         task = asyncio.create_task(work)
-        stopped = asyncio.create_task(self._stop.wait())
+        stopped = asyncio.create_task(self.__stop.wait())
         try:
             await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 task.result()
-                return not self._stop.is_set()
+                return not self.__stop.is_set()
             return False
         finally:
             for waiting in (task, stopped):
                 waiting.cancel()
 
-    async def _be_the_only_one(self) -> None:
+    async def __be_the_only_one(self) -> None:
         """Refuse to be a second node of the same id; the token of a predecessor that was killed goes within moments."""
         for _ in range(30):
             others = await self.control.alive(f"alive/*/{self.id}")
@@ -238,23 +238,23 @@ class Node:
             await asyncio.sleep(0.1)
         raise LaunchError(f"a node {self.id!r} is already alive in this brain ({others[0]}); give this one another id")
 
-    async def _end(self) -> None:
+    async def __end(self) -> None:
         if self.state != "failed":
-            self._set_state("stopping")
+            self.__set_state("stopping")
         try:
             async with asyncio.timeout(1.0):
                 await self.teardown()
         except Exception as error:
             self.fail("teardown", error)
-        for task in self._tasks:
+        for task in self.__tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        await asyncio.gather(*self.__tasks, return_exceptions=True)
+        self.__worker.shutdown(wait=False, cancel_futures=True)
 
-    def _set_state(self, state: NodeState, reason: str = "") -> None:
+    def __set_state(self, state: NodeState, reason: str = "") -> None:
         self.state = state
         self.log.info("state", state=state, **({"reason": reason} if reason else {}))
-        self._on_state(state, reason)
+        self.__on_state(state, reason)
         with contextlib.suppress(BrainnetError):
             self.control.publish(f"heartbeat/{self.id}", self.health())
 
@@ -262,12 +262,12 @@ class Node:
         """Say that the node works, but worse than it should; `recover` takes it back."""
         if self.state == "ready":
             self.last_error = reason
-            self._set_state("degraded", reason)
+            self.__set_state("degraded", reason)
 
     def recover(self) -> None:
         """Back to ready."""
         if self.state == "degraded":
-            self._set_state("ready")
+            self.__set_state("ready")
 
     # -- health, parameters, control ---------------------------------------------------------------------------------
 
@@ -292,17 +292,17 @@ class Node:
             cpu_percent=self.vitals.cpu_percent(),
             loop_lag_ms=self.vitals.loop_lag_ms,
             queued=self.bus.counters.queued,
-            counters=dict(self._counts),
+            counters=dict(self.__counts),
             topics=self.bus.counters.snapshot() + self.control.counters.snapshot(),
             last_error=self.last_error,
         )
 
-    async def _heartbeat(self) -> None:
+    async def __heartbeat(self) -> None:
         while True:
             self.control.publish(f"heartbeat/{self.id}", self.health())
             await asyncio.sleep(1.0)
 
-    def _serve_control(self) -> None:
+    def __serve_control(self) -> None:
         async def status(request: StatusQuery, key: str) -> Message:
             return self.health()
 
@@ -327,37 +327,37 @@ class Node:
 
     # -- handlers ----------------------------------------------------------------------------------------------------
 
-    def _listen(self, handler: Handler, method: Callable[..., Any]) -> None:
+    def __listen(self, handler: Handler, method: Callable[..., Any]) -> None:
         mailbox = self.bus.subscribe(handler.key.replace("{id}", self.id))
 
         async def pump() -> None:
             async for received in mailbox:
                 try:
-                    await self._run(method, *self._arguments(handler, received))
+                    await self.__run(method, *self.__arguments(handler, received))
                 except Exception as error:
                     self.fail(handler.method, error)
 
         self.spawn(pump())
 
     @staticmethod
-    def _arguments(handler: Handler, received: Received) -> tuple[Any, ...]:
+    def __arguments(handler: Handler, received: Received) -> tuple[Any, ...]:
         return (received.message, received.key) if handler.wants_key else (received.message,)
 
-    def _serve(self, handler: Handler, method: Callable[..., Any]) -> None:
+    def __serve(self, handler: Handler, method: Callable[..., Any]) -> None:
         async def answer(request: Any, key: str) -> Message:
-            reply: Message = await self._run(method, *((request, key) if handler.wants_key else (request,)))
+            reply: Message = await self.__run(method, *((request, key) if handler.wants_key else (request,)))
             return reply
 
         self.bus.serve(handler.key.replace("{id}", self.id), answer)
 
-    async def _run(self, method: Callable[..., Any], *args: Any) -> Any:
+    async def __run(self, method: Callable[..., Any], *args: Any) -> Any:
         if inspect.iscoroutinefunction(method):
             result: Awaitable[Any] = method(*args)
             return await result
         return await self.in_model_thread(method, *args)
 
-    def _finished(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+    def __finished(self, task: asyncio.Task[Any]) -> None:
+        self.__tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fail(task.get_coro().__qualname__ if task.get_coro() else "task", error)  # type: ignore[union-attr]
 

@@ -71,41 +71,41 @@ class Region(Node):
 
     def answer_batch(self, queries: list[Query]) -> list[Partial]:
         """Answer queries that wait together. By default one `answer` after the other."""
-        return [self._guarded(query) for query in queries]
+        return [self.__guarded(query) for query in queries]
 
     @property
     def answers(self) -> bool:
         """True: prompts may be routed here."""
         return True
 
-    async def _start(self) -> None:
-        _, self._result_key = region_keys(self.id)
-        self._done: OrderedDict[str, SpikePacket] = OrderedDict()
-        self._working: set[str] = set()
-        self._loop = asyncio.get_running_loop()
-        self.bus.declare(self._result_key)
-        await super()._start()
+    async def _start_node(self) -> None:
+        _, self.__result_key = region_keys(self.id)
+        self.__done: OrderedDict[str, SpikePacket] = OrderedDict()
+        self.__working: set[str] = set()
+        self.__loop = asyncio.get_running_loop()
+        self.bus.declare(self.__result_key)
+        await super()._start_node()
 
-    async def _open(self) -> None:
+    async def _open_for_work(self) -> None:
         query_key, _ = region_keys(self.id)
-        self._queries = self.bus.subscribe(query_key)
-        self.spawn(self._serve_queries())
+        self.__queries = self.bus.subscribe(query_key)
+        self.spawn(self.__serve_queries())
         await self._reachable(query_key)
 
-    async def _serve_queries(self) -> None:
+    async def __serve_queries(self) -> None:
         concurrent = inspect.iscoroutinefunction(self.answer)
         while True:
-            batch = await self._queries.get_batch(self.max_batch)
-            queries = [q for q in (self._read_query(r.message) for r in batch) if q is not None]
+            batch = await self.__queries.get_batch(self.max_batch)
+            queries = [q for q in (self.__read_query(r.message) for r in batch) if q is not None]
             if not queries:
                 continue
             if concurrent:
                 for query in queries:
-                    self.spawn(self._answer_one(query))
+                    self.spawn(self.__answer_one(query))
             else:
-                await self._answer_many(queries)
+                await self.__answer_many(queries)
 
-    def _read_query(self, packet: SpikePacket) -> Query | None:
+    def __read_query(self, packet: SpikePacket) -> Query | None:
         try:
             prompt = validate(Prompt, packet.metadata.get("prompt"))
             route_prob = float(packet.metadata.get("route_prob", 1.0))
@@ -114,27 +114,27 @@ class Region(Node):
             self.count("malformed_queries")
             self.fail("query", error)
             return None
-        if prompt.prompt_id in self._working:
+        if prompt.prompt_id in self.__working:
             return None
-        if (done := self._done.get(prompt.prompt_id)) is not None:
-            self.spawn(self._send_packet(done))
+        if (done := self.__done.get(prompt.prompt_id)) is not None:
+            self.spawn(self.__send_packet(done))
             return None
-        self._working.add(prompt.prompt_id)
+        self.__working.add(prompt.prompt_id)
         self.count("queries")
-        return Query(prompt, packet, route_prob, time.monotonic() + left_ms / 1000, _emit=self._emit)
+        return Query(prompt, packet, route_prob, time.monotonic() + left_ms / 1000, _emit=self.__emit)
 
-    async def _answer_one(self, query: Query) -> None:
+    async def __answer_one(self, query: Query) -> None:
         try:
             partial = await self.answer(query)
         except Exception as error:
-            partial = self._failed(query, error)
-        await self._finish(query, partial)
+            partial = self.__failed(query, error)
+        await self.__finish(query, partial)
 
-    async def _answer_many(self, queries: list[Query]) -> None:
+    async def __answer_many(self, queries: list[Query]) -> None:
         waiting = [q for q in queries if not q.expired]
         for query in queries:
             if query.expired:
-                await self._finish(query, Partial(error=f"{self.id} was busy until after the deadline"))
+                await self.__finish(query, Partial(error=f"{self.id} was busy until after the deadline"))
         if not waiting:
             return
         try:
@@ -142,47 +142,47 @@ class Region(Node):
             if len(partials) != len(waiting):
                 raise RegionError(f"{self.id} answered {len(partials)} of {len(waiting)} queries")
         except Exception as error:
-            partials = [self._failed(query, error) for query in waiting]
+            partials = [self.__failed(query, error) for query in waiting]
         for query, partial in zip(waiting, partials, strict=True):
-            await self._finish(query, partial)
+            await self.__finish(query, partial)
 
-    def _guarded(self, query: Query) -> Partial:
+    def __guarded(self, query: Query) -> Partial:
         try:
             partial: Partial = self.answer(query)
         except Exception as error:
-            return self._failed(query, error)
+            return self.__failed(query, error)
         return partial
 
-    def _failed(self, query: Query, error: Exception) -> Partial:
+    def __failed(self, query: Query, error: Exception) -> Partial:
         if not isinstance(error, RegionError):
             self.fail("answer", error)
         return Partial(error=no_answer(error, self.id))
 
-    async def _finish(self, query: Query, partial: Partial) -> None:
+    async def __finish(self, query: Query, partial: Partial) -> None:
         prompt_id = query.prompt.prompt_id
         try:
             partial.final = True
-            packet = self._partial_packet(query, partial)
+            packet = self.__partial_packet(query, partial)
         except Exception as error:
-            packet = self._partial_packet(query, self._failed(query, error))
-        self._working.discard(prompt_id)
-        self._done[prompt_id] = packet
-        while len(self._done) > _REMEMBERED:
-            self._done.popitem(last=False)
+            packet = self.__partial_packet(query, self.__failed(query, error))
+        self.__working.discard(prompt_id)
+        self.__done[prompt_id] = packet
+        while len(self.__done) > _REMEMBERED:
+            self.__done.popitem(last=False)
         self.count("answers" if partial.error is None else "refusals")
-        await self._send_packet(packet)
+        await self.__send_packet(packet)
         asker = query.spikes.source
         if partial.spikes is not None and asker:
             self.publish(f"spikes/{self.id}/{asker}", self.packet(partial.spikes, modality=self.modality or self.id))
 
-    async def _send_packet(self, packet: SpikePacket) -> None:
+    async def __send_packet(self, packet: SpikePacket) -> None:
         try:
-            if not await self.send(self._result_key, packet):
-                self.log.warning("nobody fuses", key=self._result_key)
+            if not await self.send(self.__result_key, packet):
+                self.log.warning("nobody fuses", key=self.__result_key)
         except Exception as error:  # spikes of a type that no packet carries, say
             self.fail("partial", error)
 
-    def _partial_packet(self, query: Query, partial: Partial) -> SpikePacket:
+    def __partial_packet(self, query: Query, partial: Partial) -> SpikePacket:
         partial.prompt_id = query.prompt.prompt_id
         partial.region = self.id
         partial.latency_ms = (time.monotonic() - query.arrived) * 1000
@@ -190,6 +190,6 @@ class Region(Node):
         metadata = {"partial": partial.model_dump(), "prompt_id": partial.prompt_id}
         return self.packet(spikes, modality=self.modality or self.id, metadata=metadata)
 
-    def _emit(self, query: Query, partial: Partial) -> None:
-        packet = self._partial_packet(query, partial)
-        self._loop.call_soon_threadsafe(self.publish, self._result_key, packet)
+    def __emit(self, query: Query, partial: Partial) -> None:
+        packet = self.__partial_packet(query, partial)
+        self.__loop.call_soon_threadsafe(self.publish, self.__result_key, packet)
