@@ -19,10 +19,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from brainnet.snn.lif import LIFParams, lif_sequence
+from brainnet.snn.lif import LIF
 
 __all__ = [
-    "LIF",
     "ChronoSpikeAttention",
     "LinearAttentionState",
     "SpikingTransformerBlock",
@@ -112,25 +111,13 @@ def linear_chrono_attention(
     return torch.stack(contexts, dim=2), state
 
 
-class LIF(nn.Module):
-    """`lif_sequence` from rest over the second axis: currents [B, T, ...] -> spikes of the same shape."""
-
-    beta: Tensor
-
-    def __init__(self, beta: float) -> None:
-        super().__init__()
-        self.register_buffer("beta", torch.tensor(beta), persistent=False)
-
-    def forward(self, currents: Tensor) -> Tensor:
-        spikes, _ = lif_sequence(currents.transpose(0, 1), None, LIFParams(self.beta))
-        return spikes.transpose(0, 1)
-
-
 class ChronoSpikeAttention(nn.Module):
     """Spikes [B, T, L, D] -> spikes [B, T, L, D]: attention over time, output projection, LIF.
 
     Strictly causal: what happens at step t (and position i with `causal_positions`) changes no output before
     it. Projections have no bias, so a silent position adds nothing to anyone's context.
+
+    Its LIF neurons start with decay `beta` and learn it.
 
     `tau` is in steps; steps / 4 is the usual choice, steps / 8 favours the newest, steps / 2 long context.
     `linear` selects the variant without the sigmoid, computed recurrently in O(T).
@@ -155,7 +142,7 @@ class ChronoSpikeAttention(nn.Module):
         self.tau = tau
         self.causal_positions = causal_positions
         self.linear = linear
-        self.fire = LIF(beta)
+        self.neurons = _neurons(width, beta)
         self.project = nn.Linear(width, 3 * width, bias=False)
         self.output = nn.Linear(width, width, bias=False)
 
@@ -171,8 +158,7 @@ class ChronoSpikeAttention(nn.Module):
         return projected
 
     def forward(self, spikes: Tensor) -> Tensor:
-        fired: Tensor = self.fire(self.currents(spikes))
-        return fired
+        return _fire(self.neurons, self.currents(spikes))
 
 
 class SpikingTransformerBlock(nn.Module):
@@ -194,18 +180,27 @@ class SpikingTransformerBlock(nn.Module):
         beta: float = 0.9,
     ) -> None:
         super().__init__()
-        self.fire = LIF(beta)
         self.attention = ChronoSpikeAttention(
             width, heads, tau, causal_positions=causal_positions, linear=linear, beta=beta
         )
-        self.attention_norm = nn.RMSNorm(width)
-        self.input_norm = nn.RMSNorm(width)
-        self.hidden_norm = nn.RMSNorm(width * expansion)
+        self.attention_norm, self.attention_neurons = nn.RMSNorm(width), _neurons(width, beta)
+        self.input_norm, self.input_neurons = nn.RMSNorm(width), _neurons(width, beta)
+        self.hidden_norm, self.hidden_neurons = nn.RMSNorm(width * expansion), _neurons(width * expansion, beta)
         self.expand = nn.Linear(width, width * expansion, bias=False)
         self.contract = nn.Linear(width * expansion, width, bias=False)
 
     def forward(self, currents: Tensor) -> Tensor:
-        currents = currents + self.attention(self.fire(self.attention_norm(currents)))
-        hidden = self.expand(self.fire(self.input_norm(currents)))
-        update: Tensor = self.contract(self.fire(self.hidden_norm(hidden)))
+        currents = currents + self.attention(_fire(self.attention_neurons, self.attention_norm(currents)))
+        hidden = self.expand(_fire(self.input_neurons, self.input_norm(currents)))
+        update: Tensor = self.contract(_fire(self.hidden_neurons, self.hidden_norm(hidden)))
         return currents + update
+
+
+def _neurons(width: int, beta: float) -> LIF:
+    return LIF(torch.full((width,), math.log(beta / (1 - beta))))
+
+
+def _fire(neurons: LIF, currents: Tensor) -> Tensor:
+    """Spikes [B, T, ...] of currents [B, T, ...], from rest."""
+    spikes: Tensor = neurons(currents.transpose(0, 1))[0]
+    return spikes.transpose(0, 1)

@@ -1,0 +1,18 @@
+"""Durable memory: episodes in SQLite, found again by full text and by vector, fused by reciprocal rank.
+
+Knows nothing of the bus or of any model: whoever stores brings the vector.
+"""
+
+from brainnet.memory.fusion import reciprocal_rank_fusion
+from brainnet.memory.store import Episode, EpisodicStore, Hit, NewEpisode, StoreStats
+from brainnet.memory.vectors import VectorIndex
+
+__all__ = [
+    "Episode",
+    "EpisodicStore",
+    "Hit",
+    "NewEpisode",
+    "StoreStats",
+    "VectorIndex",
+    "reciprocal_rank_fusion",
+]

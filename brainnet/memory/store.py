@@ -1,0 +1,419 @@
+"""The durable store of episodes: SQLite is the truth, the vector index is derived from it.
+
+**What is promised.** When `store` or `store_many` returns, the episodes are committed to a write-ahead log that
+has been synced to disk (WAL, synchronous=FULL): they survive `kill -9` of the process at any moment and, as far as
+the disk keeps its word on fsync, a power cut. A batch is stored whole or not at all. Access counts are not
+promised: they are written with the next store, every few hundred searches, and at close.
+
+One store belongs to the thread that opened it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainnet.errors import StoreError
+from brainnet.memory.fusion import reciprocal_rank_fusion
+from brainnet.memory.vectors import VectorIndex
+from brainnet.snn.text_features import words
+
+__all__ = ["Episode", "EpisodicStore", "Hit", "NewEpisode", "StoreStats"]
+
+APPLICATION_ID = 0x62726E6D  # "brnm": marks the file as ours
+SCHEMA_VERSION = 1
+POOL = 50
+QUERY_WORDS = 64
+TOUCHES_HELD = 256
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS {table} (
+    episode_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT UNIQUE,
+    kind TEXT NOT NULL,
+    text TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    importance REAL NOT NULL,
+    created_ns INTEGER NOT NULL,
+    accesses INTEGER NOT NULL DEFAULT 0,
+    vector BLOB,
+    vector_model TEXT
+);
+CREATE INDEX IF NOT EXISTS {table}_kind ON {table} (kind);
+CREATE VIRTUAL TABLE IF NOT EXISTS {table}_text USING fts5(
+    text, content='{table}', content_rowid='episode_id', tokenize='porter unicode61 remove_diacritics 2'
+);
+CREATE TRIGGER IF NOT EXISTS {table}_stored AFTER INSERT ON {table} BEGIN
+    INSERT INTO {table}_text (rowid, text) VALUES (new.episode_id, new.text);
+END;
+"""
+_COLUMNS = "episode_id, kind, text, metadata, importance, created_ns, accesses"
+
+
+@dataclass(frozen=True, slots=True)
+class NewEpisode:
+    """Something to be stored. `key` makes storing idempotent: a second episode of the same key is not stored."""
+
+    text: str
+    kind: str = "statement"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    importance: float = 0.5
+    vector: NDArray[np.floating] | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One stored episode; `created_ns` in nanoseconds since the epoch, `importance` in [0, 1]."""
+
+    episode_id: int
+    kind: str
+    text: str
+    metadata: dict[str, Any]
+    importance: float
+    created_ns: int
+    accesses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A found episode: fused `score`, its rank by BM25 and by vector (from 1; None: not found that way), and the
+    cosine `similarity` of its vector to the query's."""
+
+    episode: Episode
+    score: float
+    bm25_rank: int | None
+    vector_rank: int | None
+    similarity: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """How much a store holds."""
+
+    episodes: int
+    by_kind: dict[str, int]
+    vectors: int
+    file_bytes: int
+
+
+class EpisodicStore:
+    """Episodes in one table of the SQLite file at `path`, which is made when missing.
+
+    `table` keeps several memories in one file: "episodes", or "facts" for semantic memory. `vector_model` names
+    what makes the vectors: stored vectors of another model are left out of the search until `set_vectors`
+    replaces them.
+
+    Every method raises StoreError, naming the file and what to do, when the file is damaged, is no memory
+    store, or cannot be written.
+    """
+
+    def __init__(
+        self, path: Path | str, *, table: Literal["episodes", "facts"] = "episodes", vector_model: str = ""
+    ) -> None:
+        self.path = Path(path)
+        self.table = table
+        self.vector_model = vector_model
+        self._vectors = VectorIndex()
+        self._touched: Counter[int] = Counter()
+        with self._reporting():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
+        try:
+            with self._reporting():
+                self._open()
+        except StoreError:
+            self._db.close()
+            raise
+
+    def __enter__(self) -> EpisodicStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Writes the access counts and closes the file. Closing twice is fine."""
+        try:
+            with self._transaction():
+                pass
+        except StoreError as error:
+            if not isinstance(error.__cause__, sqlite3.ProgrammingError):
+                raise
+        finally:
+            self._db.close()
+
+    def store(
+        self,
+        text: str,
+        kind: str = "statement",
+        metadata: Mapping[str, Any] | None = None,
+        importance: float = 0.5,
+        vector: NDArray[np.floating] | None = None,
+        key: str | None = None,
+    ) -> Episode:
+        """Stores one episode durably and returns it; with a `key` already stored, returns that one unchanged."""
+        return self.store_many([NewEpisode(text, kind, metadata or {}, importance, vector, key)])[0]
+
+    def store_many(self, episodes: Sequence[NewEpisode]) -> list[Episode]:
+        """Stores a batch durably, all or nothing, and returns it in order.
+
+        Raises ValueError, and stores nothing, for an empty text or kind, an importance outside [0, 1], metadata
+        that is not JSON, or a vector of another width than those stored before.
+        """
+        rows = [self._row(episode) for episode in episodes]
+        self._check_widths(episode.vector for episode in episodes)
+        stored: list[int] = []
+        new: list[tuple[int, NewEpisode]] = []
+        with self._transaction():
+            for episode, row in zip(episodes, rows, strict=True):
+                known = self._id_of(episode.key)
+                if known is None:
+                    cursor = self._db.execute(
+                        f"INSERT INTO {self.table} (key, kind, text, metadata, importance, created_ns, vector,"
+                        " vector_model) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                        row,
+                    )
+                    known = int(cursor.lastrowid or 0)
+                    new.append((known, episode))
+                stored.append(known)
+        for episode_id, episode in new:
+            if episode.vector is not None:
+                self._vectors.add(episode_id, episode.kind, episode.vector)
+        found = self._load(stored)
+        return [found[episode_id] for episode_id in stored]
+
+    def get(self, episode_id: int) -> Episode | None:
+        """The episode of this id, or None. Does not count as an access."""
+        return self._load([episode_id]).get(episode_id)
+
+    def search(
+        self,
+        text: str,
+        vector: NDArray[np.floating] | None = None,
+        k: int = 5,
+        kinds: Collection[str] | None = None,
+    ) -> list[Hit]:
+        """The `k` best episodes for a text and its vector, best first; each counts as accessed.
+
+        BM25 over the words of `text` (any text is safe; it is never read as query syntax) and cosine similarity
+        to `vector` each give a ranking, fused by reciprocal rank; equal scores: the newest first. `kinds` None
+        searches every kind.
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        pool = max(POOL, 4 * k)
+        by_text = self._bm25(text, pool, kinds)
+        similar = dict(self._vectors.search(vector, pool, kinds)) if vector is not None else {}
+        by_vector = list(similar)
+        fused = reciprocal_rank_fusion([by_text, by_vector])
+        best = sorted(fused, key=lambda item: (-fused[item], -item))[:k]
+        episodes = self._load(best)
+        self._touched.update(best)
+        if self._touched.total() >= TOUCHES_HELD:
+            with self._transaction():
+                pass
+        return [
+            Hit(
+                episode=episodes[item],
+                score=fused[item],
+                bm25_rank=by_text.index(item) + 1 if item in by_text else None,
+                vector_rank=by_vector.index(item) + 1 if item in similar else None,
+                similarity=similar.get(item),
+            )
+            for item in best
+        ]
+
+    def document_frequencies(self, terms: Collection[str], kinds: Collection[str] | None = None) -> dict[str, int]:
+        """How many episodes hold each term, matched as `search` matches it (stemmed, without accents)."""
+        where, values = _kind_filter(kinds)
+        sql = (
+            f"SELECT count(*) FROM {self.table}_text JOIN {self.table} ON episode_id = {self.table}_text.rowid"
+            f" WHERE {self.table}_text MATCH ?{where}"
+        )
+        with self._reporting():
+            return {term: self._db.execute(sql, (_match([term]), *values)).fetchone()[0] for term in terms}
+
+    def terms_in(self, episode_id: int, terms: Collection[str]) -> set[str]:
+        """Those of the terms that an episode holds, matched as `search` matches them."""
+        sql = f"SELECT 1 FROM {self.table}_text WHERE {self.table}_text MATCH ? AND rowid = ?"
+        with self._reporting():
+            return {term for term in terms if self._db.execute(sql, (_match([term]), episode_id)).fetchone()}
+
+    def without_vector(self, limit: int = 256) -> list[Episode]:
+        """At most `limit` episodes that have no vector of this `vector_model`, oldest first."""
+        sql = (
+            f"SELECT {_COLUMNS} FROM {self.table} WHERE vector IS NULL OR vector_model IS NOT ?"
+            " ORDER BY episode_id LIMIT ?"
+        )
+        with self._reporting():
+            return [_episode(row) for row in self._db.execute(sql, (self.vector_model, limit))]
+
+    def set_vectors(self, vectors: Mapping[int, NDArray[np.floating]]) -> None:
+        """Gives episodes new vectors, durably, and rebuilds the index."""
+        rows = [(_blob(vector), self.vector_model, item) for item, vector in vectors.items()]
+        with self._transaction():
+            self._db.executemany(f"UPDATE {self.table} SET vector = ?, vector_model = ? WHERE episode_id = ?", rows)
+        self._index()
+
+    def stats(self) -> StoreStats:
+        """Counts, and the bytes of the database file."""
+        with self._reporting():
+            by_kind = dict(self._db.execute(f"SELECT kind, count(*) FROM {self.table} GROUP BY kind ORDER BY kind"))
+            return StoreStats(sum(by_kind.values()), by_kind, len(self._vectors), self.path.stat().st_size)
+
+    def _open(self) -> None:
+        if self._pragma("application_id") not in (0, APPLICATION_ID) or (
+            self._pragma("application_id") == 0 and self._db.execute("SELECT 1 FROM sqlite_schema").fetchone()
+        ):
+            raise StoreError(f"{self.path} is an SQLite file of another program; point the store at another path")
+        version = self._pragma("user_version")
+        if version not in (0, SCHEMA_VERSION):
+            raise StoreError(
+                f"{self.path} has memory format {version}, this program reads {SCHEMA_VERSION}; use the brainnet"
+                " that wrote it, or move the file away to start with an empty memory"
+            )
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.executescript(
+            f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
+            f"{_SCHEMA.format(table=self.table)} COMMIT;"
+        )
+        self._index()
+
+    def _index(self) -> None:
+        index = VectorIndex()
+        sql = (
+            f"SELECT episode_id, kind, vector FROM {self.table} WHERE vector IS NOT NULL AND vector_model = ?"
+            " ORDER BY episode_id"
+        )
+        with self._reporting():
+            for episode_id, kind, blob in self._db.execute(sql, (self.vector_model,)):
+                index.add(episode_id, kind, np.frombuffer(blob, "<f4"))
+        self._vectors = index
+
+    def _row(self, episode: NewEpisode) -> tuple[object, ...]:
+        if not episode.text.strip() or not episode.kind:
+            raise ValueError("an episode needs a text and a kind")
+        if not 0.0 <= episode.importance <= 1.0:
+            raise ValueError(f"importance must be in [0, 1], got {episode.importance}")
+        try:
+            metadata = json.dumps(dict(episode.metadata), ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the metadata of an episode must be JSON: {error}") from error
+        blob = None
+        if episode.vector is not None:
+            blob = _blob(episode.vector)
+        # SQLite holds text as UTF-8, which has no lone surrogates.
+        text = episode.text.encode("utf-8", "replace").decode("utf-8")
+        model = self.vector_model if blob is not None else None
+        return (episode.key, episode.kind, text, metadata, episode.importance, time.time_ns(), blob, model)
+
+    def _check_widths(self, vectors: Iterable[NDArray[np.floating] | None]) -> None:
+        width = self._vectors.width
+        for vector in vectors:
+            if vector is not None and len(vector) != (width := width or len(vector)):
+                raise ValueError(f"this store holds vectors of {width} numbers, got one of {len(vector)}")
+
+    def _id_of(self, key: str | None) -> int | None:
+        if key is None:
+            return None
+        row = self._db.execute(f"SELECT episode_id FROM {self.table} WHERE key = ?", (key,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _load(self, ids: Collection[int]) -> dict[int, Episode]:
+        marks = ",".join("?" * len(ids))
+        with self._reporting():
+            rows = self._db.execute(f"SELECT {_COLUMNS} FROM {self.table} WHERE episode_id IN ({marks})", tuple(ids))
+            return {row[0]: _episode(row, self._touched[row[0]]) for row in rows}
+
+    def _bm25(self, text: str, limit: int, kinds: Collection[str] | None) -> list[int]:
+        terms = list(dict.fromkeys(words(text)))[:QUERY_WORDS]
+        if not terms:
+            return []
+        where, values = _kind_filter(kinds)
+        sql = (
+            f"SELECT episode_id FROM {self.table}_text JOIN {self.table} ON episode_id = {self.table}_text.rowid"
+            f" WHERE {self.table}_text MATCH ?{where} ORDER BY bm25({self.table}_text), episode_id DESC LIMIT ?"
+        )
+        with self._reporting():
+            return [row[0] for row in self._db.execute(sql, (_match(terms), *values, limit))]
+
+    def _pragma(self, name: str) -> int:
+        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """One write transaction; it takes the waiting access counts along."""
+        with self._reporting():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany(
+                    f"UPDATE {self.table} SET accesses = accesses + ? WHERE episode_id = ?",
+                    [(count, item) for item, count in self._touched.items()],
+                )
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        self._touched.clear()
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Turns SQLite's errors into one sentence that says which file and what to do."""
+        try:
+            yield
+        except sqlite3.ProgrammingError as error:
+            raise StoreError(
+                f"the memory store {self.path} is closed, or belongs to another thread: {error}"
+            ) from error
+        except sqlite3.OperationalError as error:
+            raise StoreError(
+                f"the memory store {self.path} cannot be used: {error}; check that its folder exists, is writable and"
+                " has space, and that no other program holds the file"
+            ) from error
+        except (sqlite3.DatabaseError, ValueError) as error:
+            raise StoreError(
+                f"the memory store {self.path} is damaged or no memory store ({error}); restore it from a copy, or move"
+                " it away to start with an empty memory"
+            ) from error
+        except OSError as error:
+            raise StoreError(f"the memory store {self.path} cannot be opened: {error}") from error
+
+
+def _match(terms: Sequence[str]) -> str:
+    """An FTS5 query for any of the terms; quoted, so that nothing in them is syntax."""
+    return " OR ".join('"' + term.replace('"', " ").replace("\0", " ") + '"' for term in terms)
+
+
+def _kind_filter(kinds: Collection[str] | None) -> tuple[str, tuple[str, ...]]:
+    if kinds is None:
+        return "", ()
+    return f" AND kind IN ({','.join('?' * len(kinds))})", tuple(kinds)
+
+
+def _blob(vector: NDArray[np.floating]) -> bytes:
+    row = np.asarray(vector, "<f4")
+    if row.ndim != 1 or not np.isfinite(row).all():
+        raise ValueError("a vector must be one row of finite numbers")
+    return row.tobytes()
+
+
+def _episode(row: Sequence[Any], touched: int = 0) -> Episode:
+    episode_id, kind, text, metadata, importance, created_ns, accesses = row
+    return Episode(episode_id, kind, text, json.loads(metadata), importance, created_ns, accesses + touched)

@@ -1,0 +1,275 @@
+"""The episodic store: what it acknowledged is kept, any text is safe, and search finds what was stored."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from brainnet.errors import StoreError
+from brainnet.memory import EpisodicStore, NewEpisode
+
+TEXTS = st.text(min_size=1, max_size=60).filter(lambda text: bool(text.strip()))
+tmp_path_is_fine = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+
+
+def vector(*numbers: float) -> np.ndarray:
+    return np.array(numbers, np.float32)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EpisodicStore]:
+    with EpisodicStore(tmp_path / "memory.sqlite") as opened:
+        yield opened
+
+
+def test_finds_a_statement_by_its_words(store: EpisodicStore) -> None:
+    store.store("the red hammer is on the shelf")
+    blue = store.store("the blue toolbox is under the workbench", metadata={"said_by": "Anna"}, importance=0.9)
+    hits = store.search("Where is the blue toolbox?")
+    assert hits[0].episode.episode_id == blue.episode_id
+    assert hits[0].episode.metadata == {"said_by": "Anna"}
+    assert hits[0].bm25_rank == 1
+    assert hits[0].vector_rank is None
+    assert hits[0].score == pytest.approx(1 / 61)
+
+
+def test_full_text_is_stemmed_and_ignores_accents(store: EpisodicStore) -> None:
+    store.store("Zoë parks her bicycles at the café")
+    for query in ("parking", "bicycle", "cafe", "zoe"):
+        assert len(store.search(query)) == 1, query
+
+
+def test_fuses_both_rankings_by_reciprocal_rank(store: EpisodicStore) -> None:
+    both = store.store("green kettle", vector=vector(1, 0))
+    text_only = store.store("kettle kettle kettle")
+    vector_only = store.store("something else", vector=vector(0.9, 0.1))
+    hits = {hit.episode.episode_id: hit for hit in store.search("kettle", vector(1, 0), k=3)}
+    assert set(hits) == {both.episode_id, text_only.episode_id, vector_only.episode_id}
+    for hit in hits.values():
+        expected = sum(1 / (60 + rank) for rank in (hit.bm25_rank, hit.vector_rank) if rank is not None)
+        assert hit.score == pytest.approx(expected)
+    assert hits[both.episode_id].vector_rank == 1
+    assert hits[both.episode_id].similarity == pytest.approx(1.0)
+    assert next(iter(hits)) == both.episode_id
+
+
+def test_search_keeps_to_the_kinds_asked_for(store: EpisodicStore) -> None:
+    store.store("the key is in the drawer", kind="exchange", vector=vector(1, 0))
+    statement = store.store("the key is in the car", kind="statement", vector=vector(0, 1))
+    hits = store.search("key", vector(1, 0.1), kinds=["statement"])
+    assert [hit.episode.episode_id for hit in hits] == [statement.episode_id]
+    assert store.search("key", vector(1, 0), kinds=["no such kind"]) == []
+
+
+def test_of_equal_episodes_the_newest_comes_first(store: EpisodicStore) -> None:
+    ids = [store.store("the lamp is broken", vector=vector(1, 1)).episode_id for _ in range(3)]
+    assert [hit.episode.episode_id for hit in store.search("lamp", vector(1, 1))] == ids[::-1]
+
+
+def test_everything_is_there_after_opening_again(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "memory.sqlite"
+    with EpisodicStore(path, vector_model="a") as store:
+        before = store.store("the tent is in the attic", vector=vector(0.6, 0.8))
+        store.search("tent")
+    with EpisodicStore(path, vector_model="a") as store:
+        again = store.get(before.episode_id)
+        assert again is not None
+        assert again.accesses == 1
+        hit = store.search("attic", vector(0.6, 0.8))[0]
+        assert hit.episode.episode_id == before.episode_id
+        assert hit.vector_rank == 1
+        assert store.stats().episodes == store.stats().vectors == 1
+
+
+def test_the_same_key_is_stored_once(store: EpisodicStore) -> None:
+    first = store.store("the rope is wet", key="prompt-1")
+    again = store.store("the rope is wet", key="prompt-1")
+    assert again == first
+    assert store.stats().episodes == 1
+    twice = store.store_many([NewEpisode("a", key="k"), NewEpisode("b", key="k")])
+    assert twice[0] == twice[1]
+
+
+def test_a_batch_is_stored_whole_or_not_at_all(store: EpisodicStore) -> None:
+    with pytest.raises(ValueError, match="importance"):
+        store.store_many([NewEpisode("good"), NewEpisode("bad", importance=2.0)])
+    with pytest.raises(ValueError, match="vectors of 2"):
+        store.store_many([NewEpisode("good", vector=vector(1, 0)), NewEpisode("bad", vector=vector(1, 0, 0))])
+    assert store.stats().episodes == 0
+    assert [e.text for e in store.store_many([NewEpisode("one"), NewEpisode("two")])] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("episode", "message"),
+    [
+        (NewEpisode("  "), "text and a kind"),
+        (NewEpisode("x", kind=""), "text and a kind"),
+        (NewEpisode("x", metadata={"bad": object()}), "JSON"),
+        (NewEpisode("x", metadata={"bad": float("nan")}), "JSON"),
+        (NewEpisode("x", vector=vector(float("inf"))), "finite"),
+    ],
+)
+def test_refuses_what_cannot_be_kept(store: EpisodicStore, episode: NewEpisode, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        store.store_many([episode])
+
+
+@tmp_path_is_fine
+@given(text=TEXTS, query=st.text(max_size=80))
+def test_any_text_can_be_stored_and_asked(store: EpisodicStore, text: str, query: str) -> None:
+    episode = store.store(text)
+    assert store.get(episode.episode_id) == episode
+    store.search(query)
+
+
+@pytest.mark.parametrize(
+    "query", ['"', "a AND", "NEAR(", "text:*", "^x", "x OR", "-", "(", "key*", "'; DROP TABLE episodes; --", "\0key"]
+)
+def test_query_syntax_is_only_text(store: EpisodicStore, query: str) -> None:
+    store.store("a key for the door")
+    store.search(query)
+    assert store.stats().episodes == 1
+
+
+@tmp_path_is_fine
+@given(words=st.lists(st.from_regex(r"[a-z]{3,9}", fullmatch=True), min_size=3, max_size=8, unique=True))
+def test_an_episode_is_found_by_its_own_text(store: EpisodicStore, words: list[str]) -> None:
+    text = " ".join(words)
+    episode = store.store(text)
+    found = [hit.episode.text for hit in store.search(text, k=3)]
+    assert episode.text in found
+
+
+def test_vectors_of_another_model_are_left_out_until_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "memory.sqlite"
+    with EpisodicStore(path, vector_model="old") as store:
+        old = store.store("the saw is rusty", vector=vector(1, 0))
+    with EpisodicStore(path, vector_model="new") as store:
+        assert store.search("nothing alike", vector(1, 0, 0)) == []
+        assert [episode.episode_id for episode in store.without_vector()] == [old.episode_id]
+        store.set_vectors({old.episode_id: vector(0, 1, 0)})
+        assert store.without_vector() == []
+        assert store.search("nothing alike", vector(0, 1, 0))[0].episode.episode_id == old.episode_id
+
+
+def test_two_memories_share_a_file_and_not_their_episodes(tmp_path: Path) -> None:
+    path = tmp_path / "memory.sqlite"
+    with EpisodicStore(path) as episodes, EpisodicStore(path, table="facts") as facts:
+        episodes.store("the oven was hot this morning")
+        facts.store("ovens are hot")
+        assert [hit.episode.text for hit in facts.search("oven")] == ["ovens are hot"]
+        assert episodes.stats().episodes == facts.stats().episodes == 1
+
+
+def test_tells_which_words_an_episode_holds(store: EpisodicStore) -> None:
+    episode = store.store("the blue toolboxes are under the workbench")
+    store.store("a blue door")
+    assert store.terms_in(episode.episode_id, ["blue", "toolbox", "hammer"]) == {"blue", "toolbox"}
+    assert store.document_frequencies(["blue", "toolbox", "hammer"]) == {"blue": 2, "toolbox": 1, "hammer": 0}
+
+
+class TestDamage:
+    def test_bytes_that_are_no_database(self, tmp_path: Path) -> None:
+        path = tmp_path / "memory.sqlite"
+        path.write_bytes(b"this is not a database" * 500)
+        with pytest.raises(StoreError, match=r"memory\.sqlite.*damaged.*move"):
+            EpisodicStore(path)
+
+    def test_overwritten_pages(self, tmp_path: Path) -> None:
+        path = tmp_path / "memory.sqlite"
+        with EpisodicStore(path) as store:
+            store.store_many([NewEpisode(f"episode {i} " * 20, vector=vector(1, i)) for i in range(200)])
+        data = bytearray(path.read_bytes())
+        data[8192:-4096] = b"\xff" * len(data[8192:-4096])
+        path.write_bytes(data)
+        with pytest.raises(StoreError, match=r"memory\.sqlite"):
+            EpisodicStore(path)
+
+    def test_the_database_of_another_program(self, tmp_path: Path) -> None:
+        path = tmp_path / "bookmarks.sqlite"
+        other = sqlite3.connect(path)
+        other.execute("CREATE TABLE bookmarks (url TEXT)")
+        other.close()
+        with pytest.raises(StoreError, match="another program"):
+            EpisodicStore(path)
+
+    def test_a_newer_format(self, tmp_path: Path) -> None:
+        path = tmp_path / "memory.sqlite"
+        EpisodicStore(path).close()
+        newer = sqlite3.connect(path)
+        newer.execute("PRAGMA user_version = 99")
+        newer.close()
+        with pytest.raises(StoreError, match="format 99"):
+            EpisodicStore(path)
+
+    def test_a_folder_in_its_place(self, tmp_path: Path) -> None:
+        with pytest.raises(StoreError, match="cannot be"):
+            EpisodicStore(tmp_path)
+
+    def test_a_file_in_place_of_its_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("not a folder")
+        with pytest.raises(StoreError, match="cannot be opened"):
+            EpisodicStore(tmp_path / "file" / "memory.sqlite")
+
+    def test_use_after_close_and_from_another_thread(self, store: EpisodicStore) -> None:
+        errors: list[BaseException] = []
+
+        def use() -> None:
+            try:
+                store.search("anything")
+            except StoreError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+        assert "thread" in str(errors[0])
+        store.close()
+        store.close()
+        with pytest.raises(StoreError, match="closed"):
+            store.store("too late")
+
+
+WRITER = """
+import sys
+import numpy as np
+from brainnet.memory import EpisodicStore
+
+store = EpisodicStore(sys.argv[1])
+for i in range(100_000):
+    episode = store.store(f"episode number {i}", vector=np.array([1.0, i], np.float32), key=f"k{i}")
+    print(episode.episode_id, i, flush=True)
+"""
+
+
+@pytest.mark.parametrize("acknowledged", [1, 25])
+def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, acknowledged: int) -> None:
+    path = tmp_path / "memory.sqlite"
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    lines = [writer.stdout.readline() for _ in range(acknowledged)]
+    writer.kill()
+    # What it wrote to the pipe before it died was acknowledged, too.
+    rest = writer.stdout.read().split("\n")
+    lines += [line for line in rest[:-1] if line]
+    writer.wait()
+    writer.stdout.close()
+    assert len(lines) >= acknowledged
+    with EpisodicStore(path) as store:
+        for line in lines:
+            episode_id, number = map(int, line.split())
+            episode = store.get(episode_id)
+            assert episode is not None
+            assert episode.text == f"episode number {number}"
+            assert any(hit.episode.episode_id == episode_id for hit in store.search(f"number {number}", k=3))
+        assert store.stats().vectors == store.stats().episodes >= len(lines)
+        assert store.store("episode number 0", key="k0").episode_id == int(lines[0].split()[0])
