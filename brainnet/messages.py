@@ -60,6 +60,11 @@ class Prompt(Message):
     regions: list[str] | None = Field(None, description="ask these regions instead of routing")
     reply_as: Literal["msgpack", "json"] = "msgpack"
 
+    @property
+    def named(self) -> bool:
+        """Whether the sender gave it an id. One that came without is read with a different id by every reader."""
+        return "prompt_id" in self.model_fields_set
+
     @model_validator(mode="after")
     def _asks_something(self) -> Prompt:
         if not self.text.strip() and self.image is None and self.audio is None and not self.arrays:

@@ -74,7 +74,9 @@ class MemoryIntegrator(Node):
     async def _listen_to_prompts(self) -> None:
         async for received in self._prompts:
             try:
-                await self._accept(received.message)
+                prompt: Prompt = received.message
+                if await self._accept(prompt) is not None and not prompt.named:
+                    self.publish("api/prompt", prompt)  # again, with the id that it has from here on
             except BrainnetError as error:
                 self.fail("prompt", error)
 

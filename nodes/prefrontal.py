@@ -71,6 +71,8 @@ class Prefrontal(Node):
 
     @subscribe("api/prompt")
     async def on_prompt(self, prompt: Prompt) -> None:
+        if not prompt.named:  # plain text, say: whoever answers publishes it again with an id
+            return
         if prompt.prompt_id in self._closed or prompt.prompt_id in self._deciding:
             return
         asked = self._asked.get(prompt.prompt_id)

@@ -1,0 +1,214 @@
+"""The memory integrator: exactly one Answer for every accepted prompt, whatever the others do."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from brainnet import Answer, Candidate, Decision, Node, Partial, Prompt, SpikePacket
+from brainnet.bus import Bus, Mailbox, Received
+from brainnet.errors import CallError
+from brainnet.messages import OpenPromptsQuery
+from brainnet.node import load_program
+from brainnet.paths import share_dir
+from brainnet.testing import MemoryBrain, until
+
+
+@pytest.fixture(scope="module")
+def program() -> type[Node]:
+    return load_program(str(share_dir() / "nodes" / "memory_integrator.py"))
+
+
+class Brain(MemoryBrain):
+    """A brain whose regions and prefrontal cortex are played by the test."""
+
+    async def integrate(self, program: type[Node]) -> None:
+        await self.start(program, "memory_integrator")
+        self.client = self.bus()
+        self.answers: Mailbox[Received] = self.client.subscribe("api/result")
+        self.pfc = self.bus("prefrontal", "pfc")
+        self.regions: dict[str, Bus] = {}
+
+    def decide(self, prompt: Prompt, probs: dict[str, float], **fields: Any) -> None:
+        decision = Decision(prompt_id=prompt.prompt_id, route_probs=probs, chosen=list(probs), **fields)
+        self.pfc.publish("pfc/pfc/decisions", decision)
+
+    def reply(self, prompt: Prompt, region: str, text: str = "", **fields: Any) -> None:
+        bus = self.regions.setdefault(region, self.bus("region", region))
+        candidates = [Candidate(text=text, probability=1.0)] if text else []
+        partial = Partial(
+            prompt_id=prompt.prompt_id, region=region, candidates=candidates, **({"confidence": 0.9} | fields)
+        )
+        metadata = {"partial": partial.model_dump()}
+        bus.publish(f"brain/result/{region}", SpikePacket(np.zeros((0, 0), np.uint8), metadata=metadata))
+
+    async def answer(self) -> Answer:
+        async with asyncio.timeout(10):
+            answer: Answer = (await self.answers.get()).message
+        return answer
+
+
+async def test_one_region_one_answer(tmp_path: Path, program: type[Node]) -> None:
+    async with Brain(tmp_path) as brain:
+        await brain.integrate(program)
+        prompt = Prompt(text="which digit?")
+        brain.client.publish("api/prompt", prompt)
+        brain.decide(prompt, {"eye": 0.95})
+        brain.reply(prompt, "eye", "7", content={"from": "picture"})
+        answer = await brain.answer()
+        assert (answer.prompt_id, answer.text, answer.stopped_by) == (prompt.prompt_id, "7", "all")
+        assert answer.contributing == ["eye"]
+        assert answer.content["regions"]["eye"] == {"from": "picture"}
+        assert answer.decision is not None
+        assert answer.decision.route_probs == {"eye": 0.95}
+        assert answer.latency["total"] == answer.latency_ms > 0
+
+
+async def test_order_of_arrival_does_not_matter(tmp_path: Path, program: type[Node]) -> None:
+    async with Brain(tmp_path) as brain:
+        await brain.integrate(program)
+        prompt = Prompt(text="which digit?")
+        brain.reply(prompt, "eye", "7")
+        brain.decide(prompt, {"eye": 1.0})
+        brain.client.publish("api/prompt", prompt)
+        assert (await brain.answer()).text == "7"
+
+
+async def test_it_stops_when_the_outcome_is_settled(tmp_path: Path, program: type[Node]) -> None:
+    async with Brain(tmp_path) as brain:
+        await brain.integrate(program)
+        prompt = Prompt(text="which digit?")
+        brain.client.publish("api/prompt", prompt)
+        brain.decide(prompt, {"eye": 0.7, "slow": 0.2})
+        brain.reply(prompt, "eye", "7")
+        answer = await brain.answer()
+        assert (answer.text, answer.stopped_by, answer.late) == ("7", "settled", ["slow"])
+
+
+async def test_at_the_deadline_it_answers_with_what_there_is(tmp_path: Path, program: type[Node]) -> None:
+    async with Brain(tmp_path) as brain:
+        await brain.integrate(program)
+        prompt = Prompt(text="which digit?", deadline_ms=200)
+        brain.client.publish("api/prompt", prompt)
+        brain.decide(prompt, {"eye": 0.4, "slow": 0.6})
+        brain.reply(prompt, "eye", "7")
+        answer = await brain.answer()
+        assert (answer.text, answer.stopped_by, answer.late) == ("7", "deadline", ["slow"])
+
+
+async def test_errors_are_answers_that_say_what_failed(tmp_path: Path, program: type[Node]) -> None:
+    async with Brain(tmp_path) as brain:
+        await brain.integrate(program)
+        unrouted = Prompt(text="a", deadline_ms=100)
+        brain.client.publish("api/prompt", unrouted)
+        answer = await brain.answer()
+        assert answer.error == "no decision within 100 ms: the prefrontal cortex did not answer"
+        refused = Prompt(text="b")
+        brain.client.publish("api/prompt", refused)
+        brain.decide(refused, {"eye": 1.0})
+        brain.reply(refused, "eye", error="a picture is needed", confidence=0.0)
+        answer = await brain.answer()
+        assert (answer.prompt_id, answer.error, answer.stopped_by) == (
+            refused.prompt_id,
+            "eye: a picture is needed",
+            "error",
+        )
+        unroutable = Prompt(text="c")
+        brain.client.publish("api/prompt", unroutable)
+        brain.decide(unroutable, {}, error="no region nose is alive")
+        assert (await brain.answer()).error == "no region nose is alive"
+
+
+async def test_a_query_gets_the_answer_as_its_reply_and_on_the_topic(tmp_path: Path, program: type[Node]) -> None:
+    async with Brain(tmp_path) as brain:
+        await brain.integrate(program)
+        heard = brain.pfc.subscribe("api/prompt")
+        prompt = Prompt(text="which digit?")
+        asked = asyncio.create_task(brain.bus().call("api/prompt", prompt, timeout=10))
+        assert (await heard.get()).message == prompt
+        brain.decide(prompt, {"eye": 1.0})
+        brain.reply(prompt, "eye", "7")
+        assert await asked == await brain.answer()
+        assert brain.answers.statistics().waiting == 0
+
+
+async def test_asking_again_with_the_same_id_gets_the_same_answer(tmp_path: Path, program: type[Node]) -> None:
+    async with Brain(tmp_path) as brain:
+        await brain.integrate(program)
+        prompt = Prompt(text="which digit?")
+        brain.client.publish("api/prompt", prompt)
+        brain.decide(prompt, {"eye": 1.0})
+        brain.reply(prompt, "eye", "7")
+        first = await brain.answer()
+        assert await brain.bus().call("api/prompt", prompt, timeout=10) == first
+
+
+async def test_foreign_text_and_json_are_answered_in_json(tmp_path: Path, program: type[Node]) -> None:
+    async with Brain(tmp_path) as brain:
+        await brain.integrate(program)
+        heard = brain.pfc.subscribe("api/prompt")
+        raw = brain.client.subscribe_raw("test/api/result")
+        outlet = brain.client.publish_raw("test/api/prompt", b"which digit?", "text/plain")
+        assert not (await heard.get()).message.named
+        prompt = (await heard.get()).message
+        assert prompt.named
+        brain.decide(prompt, {"eye": 1.0})
+        brain.reply(prompt, "eye", "7")
+        sample = await raw.get()
+        assert sample.encoding == "application/json"
+        assert Answer.model_validate_json(sample.payload).text == "7"
+        outlet.put(b"   ", None, "text/plain")
+        refusal = Answer.model_validate_json((await raw.get()).payload)
+        assert "the prompt is empty" in (refusal.error or "")
+
+
+async def test_malformed_and_oversized_prompts_get_one_error_answer(tmp_path: Path, program: type[Node]) -> None:
+    async with Brain(tmp_path) as brain:
+        await brain.integrate(program)
+        stranger = brain.bus()
+        outlet = stranger.publish_raw("test/api/prompt", b"\xc1\xff", "application/msgpack")
+        assert "not msgpack" in ((await brain.answer()).error or "")
+        outlet.put(bytes(50 << 20), None, "text/plain")
+        assert "at most 8388608 are accepted" in ((await brain.answer()).error or "")
+        empty = Prompt(text="x")
+        empty.text = ""
+        with pytest.raises(CallError, match="the prompt is empty"):
+            await stranger.call("api/prompt", empty)
+
+
+async def test_a_restarted_integrator_takes_up_what_was_open(tmp_path: Path, program: type[Node]) -> None:
+    async with Brain(tmp_path) as brain:
+        await brain.integrate(program)
+        prompt = Prompt(text="which digit?", deadline_ms=60_000)
+        heard = brain.pfc.subscribe("api/prompt")
+        brain.client.publish("api/prompt", prompt)
+        await heard.get()
+
+        async def journaled() -> list[str]:
+            reply = await brain.client.call("brain/open", OpenPromptsQuery())
+            return [p.prompt_id for p in reply.prompts]
+
+        assert await journaled() == [prompt.prompt_id]
+        await brain.stop("memory_integrator")
+        await brain.start(program, "memory_integrator")
+        again = (await heard.get()).message
+        assert again.prompt_id == prompt.prompt_id
+        brain.decide(prompt, {"eye": 1.0})
+        brain.reply(prompt, "eye", "7")
+        assert (await brain.answer()).text == "7"
+        assert await journaled() == []
+
+
+async def test_too_many_open_prompts_are_refused_at_once(tmp_path: Path, program: type[Node]) -> None:
+    async with Brain(tmp_path) as brain:
+        node = await brain.start(program, "memory_integrator", parameters={"max_open": 1})
+        brain.client = brain.bus()
+        brain.answers = brain.client.subscribe("api/result")
+        brain.client.publish("api/prompt", Prompt(text="a"))
+        await until(lambda: sum(t.count for t in node.health().topics if t.key == "api/prompt") == 1)
+        brain.client.publish("api/prompt", Prompt(text="b"))
+        assert "the brain is busy: 1 prompts are open" in ((await brain.answer()).error or "")
