@@ -70,4 +70,4 @@ def read_command(packet: SpikePacket, joints: int) -> NDArray[np.float64]:
 
 def command_data(command: NDArray[Any]) -> NDArray[np.float32]:
     """The rows of a command packet for ``command`` [n]."""
-    return np.clip(command, -1.0, 1.0).astype(np.float32)[:, None]
+    return np.asarray(np.clip(command, -1.0, 1.0), np.float32)[:, None]

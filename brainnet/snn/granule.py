@@ -1,8 +1,8 @@
-r"""Adaptive prediction in the manner of a cerebellum: a sparse random expansion, and a readout that learns from its errors.
+r"""Adaptive prediction: a sparse random expansion into granule cells, and a readout that learns from its errors.
 
 Granule cells each see a few inputs through fixed random weights and fire only when those agree, so that any smooth
-function of the inputs becomes nearly linear in their firing rates (Marr 1969; Albus 1971). A linear readout of the rates
-learns online by the normalised delta rule (Widrow & Hoff 1960; Nagumo & Noda 1967),
+function of the inputs becomes nearly linear in their firing rates (Marr 1969; Albus 1971). A linear readout of the
+rates learns online by the normalised delta rule (Widrow & Hoff 1960; Nagumo & Noda 1967),
 
 .. math:: \Delta W = \eta \, \frac{e \, \phi^T}{\epsilon + \lVert \phi \rVert^2},
 
@@ -43,7 +43,9 @@ class GranuleLayer:
 
     def __post_init__(self) -> None:
         if self.sources.ndim != 2 or self.weights.shape != self.sources.shape:
-            raise ModelError(f"granule sources {self.sources.shape} and weights {self.weights.shape} must be [cells, fan_in]")
+            raise ModelError(
+                f"granule sources {self.sources.shape} and weights {self.weights.shape} must be [cells, fan_in]"
+            )
         if self.bias.shape != self.sources.shape[:1] or self.steps < 1 or not 0.0 < self.beta < 1.0:
             raise ModelError("granule cells need one bias each, steps >= 1 and 0 < beta < 1")
 
@@ -69,7 +71,7 @@ class GranuleLayer:
         drive = (np.asarray(samples, np.float32)[:, sources] * weights).sum(-1)
         layer = cls(sources.astype(np.int32), weights, np.zeros(cells, np.float32))
         # under constant current x the membrane settles at x / (1 - beta), so a cell fires from x = 1 - beta upwards
-        rheobase = (1.0 - layer.beta ** layer.steps) / (1.0 - layer.beta)
+        rheobase = (1.0 - layer.beta**layer.steps) / (1.0 - layer.beta)
         bias = 1.0 / rheobase - np.quantile(drive, 1.0 - active, axis=0)
         return cls(layer.sources, weights, bias.astype(np.float32))
 
@@ -91,7 +93,9 @@ class DeltaReadout:
 
     def __init__(self, innate: NDArray[Any], rate: float = 0.1, forgetting: float = 0.0) -> None:
         if innate.ndim != 2 or not 0.0 < rate < 2.0 or not 0.0 <= forgetting < 1.0:
-            raise ModelError(f"a readout needs weights [outputs, features] and 0 < rate < 2, got {innate.shape}, {rate}")
+            raise ModelError(
+                f"a readout needs weights [outputs, features] and 0 < rate < 2, got {innate.shape}, {rate}"
+            )
         self.innate = np.array(innate, np.float32)
         self.learned = np.zeros_like(self.innate)
         self.rate = rate
@@ -99,11 +103,11 @@ class DeltaReadout:
 
     def predict(self, features: FloatArray) -> FloatArray:
         """Outputs [outputs] for ``features`` [features], with what was learned."""
-        return (self.innate + self.learned) @ features
+        return np.asarray((self.innate + self.learned) @ features, np.float32)
 
     def predict_innate(self, features: FloatArray) -> FloatArray:
         """Outputs as they were before any learning."""
-        return self.innate @ features
+        return np.asarray(self.innate @ features, np.float32)
 
     def learn(self, features: FloatArray, error: NDArray[Any]) -> None:
         """One step of the normalised delta rule; ``error`` [outputs] is what happened minus what was predicted."""

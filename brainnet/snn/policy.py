@@ -125,7 +125,7 @@ class SpikingPolicy:
             with safe_open(path, framework="numpy") as file:
                 shape = PolicyShape(**json.loads((file.metadata() or {})["spiking_policy"]))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            hidden = []
+            hidden: list[Layer] = []
             while f"hidden.{len(hidden)}.weight" in tensors:
                 name = f"hidden.{len(hidden)}"
                 hidden.append(Layer(tensors[f"{name}.weight"], tensors[f"{name}.bias"]))

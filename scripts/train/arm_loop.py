@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from brainnet.joint_state import JointState
 from brainnet.snn.policy import SpikingPolicy
 from nodes.arm_body import Dynamics, Plant
-from nodes.cerebellum import Cerebellum
+from nodes.cerebellum import ForwardModel
 from nodes.motor_cortex import INNER_RADIUS, OUTER_RADIUS, features, tip_distance
 
 FloatArray = NDArray[np.float64]
@@ -118,13 +118,13 @@ def reach(
     policy: SpikingPolicy,
     target: FloatArray,
     steps: int = 100,
-    cerebellum: Cerebellum | None = None,
+    cerebellum: ForwardModel | None = None,
     late: Iterator[bool] | None = None,
 ) -> Trace:
     """Drive the arm from where it is towards ``target`` for ``steps`` steps.
 
-    The cerebellum's correction of one step is added to the command of the next, as it arrives over topics. ``late`` says
-    step by step whether the command misses its step, in which case the arm applies the one before.
+    The cerebellum's correction of one step is added to the command of the next, as it arrives over topics. ``late``
+    says step by step whether the command misses its step, in which case the arm applies the one before.
     """
     trace = Trace(target, [plant.state()])
     correction = applied = np.zeros(2)

@@ -2,9 +2,9 @@
 
     python scripts/train/cerebellum.py [--data DIR] [--out FILE] [--device cpu] [--seed N] [--evaluate]
 
-The arm moves under the motor cortex's policy with random torques mixed in; the readout of the granule cells is fitted to
-the velocity change of each step (ridge regression). The data are made here; `--data` is accepted like everywhere and not
-read. Needs the weights of the motor cortex. `--evaluate` only measures the weights at `--out`.
+The arm moves under the motor cortex's policy with random torques mixed in; the readout of the granule cells is fitted
+to the velocity change of each step (ridge regression). The data are made here; `--data` is accepted like everywhere and
+not read. Needs the weights of the motor cortex. `--evaluate` only measures the weights at `--out`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from brainnet.snn.granule import DeltaReadout, GranuleLayer
 from brainnet.snn.policy import SpikingPolicy
 from nodes.arm_body import Plant
-from nodes.cerebellum import Cerebellum, mossy_input, readout_features
+from nodes.cerebellum import ForwardModel, mossy_input, readout_features
 from nodes.motor_cortex import features
 from scripts.train import arm_loop
 from scripts.train._common import WEIGHTS, arguments, progress, seeded
 from scripts.train.arm_loop import FloatArray
 
 CELLS = 600
-MOVEMENTS = 400
+MOVEMENTS = 200
 MOVEMENT = 60
-RIDGE = 1e-3
+RIDGE = 1e-7
 
 
 def babble(rng: np.random.Generator, policy: SpikingPolicy, movements: int) -> tuple[NDArray[np.float32], FloatArray]:
@@ -52,7 +52,7 @@ def babble(rng: np.random.Generator, policy: SpikingPolicy, movements: int) -> t
     return np.array(inputs), np.array(changes)
 
 
-def train(seed: int) -> Cerebellum:
+def train(seed: int) -> ForwardModel:
     """Draw the granule cells and fit the innate readout."""
     rng = np.random.default_rng(seed)
     policy = SpikingPolicy.load(WEIGHTS / "motor_cortex.safetensors")
@@ -68,13 +68,13 @@ def train(seed: int) -> Cerebellum:
             gram += phi.T @ phi
             moment += phi.T @ changes[start : start + 1000]
             bar.advance(task, len(batch))
-    readout = np.linalg.solve(gram, moment).T
-    cerebellum = Cerebellum(granules, DeltaReadout(readout), gain=1.0)
+    readout = np.ascontiguousarray(np.linalg.solve(gram, moment).T)
+    cerebellum = ForwardModel(granules, DeltaReadout(readout), gain=1.0)
     cerebellum.gain = measured_gain(cerebellum, inputs)
     return cerebellum
 
 
-def measured_gain(cerebellum: Cerebellum, inputs: NDArray[np.float32]) -> float:
+def measured_gain(cerebellum: ForwardModel, inputs: NDArray[np.float32]) -> float:
     """Velocity change per unit of command according to the model itself, averaged over ``inputs`` and both joints."""
     gains = []
     for mossy in inputs[:: max(1, len(inputs) // 500)]:
@@ -82,13 +82,14 @@ def measured_gain(cerebellum: Cerebellum, inputs: NDArray[np.float32]) -> float:
             low, high = mossy.copy(), mossy.copy()
             low[2 + joint], high[2 + joint] = -0.5, 0.5
             outputs = [
-                cerebellum.readout.predict_innate(readout_features(m, cerebellum.granules.spikes(m))) for m in (low, high)
+                cerebellum.readout.predict_innate(readout_features(m, cerebellum.granules.spikes(m)))
+                for m in (low, high)
             ]
             gains.append(outputs[1][joint] - outputs[0][joint])
     return float(np.mean(gains))
 
 
-def prediction_error(cerebellum: Cerebellum, inputs: NDArray[np.float32], changes: FloatArray) -> float:
+def prediction_error(cerebellum: ForwardModel, inputs: NDArray[np.float32], changes: FloatArray) -> float:
     """Mean absolute error of the innate model, rad/s."""
     phi = readout_features(inputs, cerebellum.granules.spikes(inputs))
     return float(np.abs(phi @ cerebellum.readout.innate.T - changes).mean())
@@ -98,23 +99,26 @@ def evaluate(path: Path, seed: int) -> None:
     """Print held-out prediction error, and reaching with and without the cerebellum on changed arms."""
     policy = SpikingPolicy.load(WEIGHTS / "motor_cortex.safetensors")
     inputs, changes = babble(np.random.default_rng(seed), policy, 40)
-    cerebellum = Cerebellum.load(path)
+    cerebellum = ForwardModel.load(path)
     error = prediction_error(cerebellum, inputs, changes)
     print(f"held-out prediction: error {error:.4f} rad/s a step, mean change {np.abs(changes).mean():.3f} rad/s\n")
-    print("| arm | cerebellum | final cm median | 95 % | worst | settled (1 cm) | median s | off the path cm | prediction error |")
+    print(
+        "| arm | cerebellum | final cm, median | 95 % | worst | settled (1 cm) | after s, median "
+        "| off the path cm | prediction error rad/s |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for name in arm_loop.CHANGES:
         for used in (False, True):
-            report(name, policy, Cerebellum.load(path) if used else None, seed)
+            report(name, policy, ForwardModel.load(path) if used else None, seed)
 
 
-def report(name: str, policy: SpikingPolicy, cerebellum: Cerebellum | None, seed: int, warm_up: int = 20) -> None:
-    """Reach 120 random targets with the changed arm; the first ``warm_up`` are practice and not counted."""
+def report(name: str, policy: SpikingPolicy, cerebellum: ForwardModel | None, seed: int, warm_up: int = 15) -> None:
+    """Reach 75 random targets with the changed arm; the first ``warm_up`` are practice and not counted."""
     arm, reference = Plant(), Plant()
     arm.change(arm_loop.changed(name))
     rng = np.random.default_rng(seed)
     final, settled, off = [], [], []
-    for index, target in enumerate(arm_loop.random_targets(rng, 120)):
+    for index, target in enumerate(arm_loop.random_targets(rng, 75)):
         arm_loop.random_posture(rng, arm)
         reference.place(arm.state().angles, np.zeros(2))
         trace = arm_loop.reach(arm, policy, target, cerebellum=cerebellum)
@@ -124,7 +128,9 @@ def report(name: str, policy: SpikingPolicy, cerebellum: Cerebellum | None, seed
             settled.append(trace.settling_time(arm.dt))
             off.append(np.hypot(*(trace.tips - undisturbed.tips).T).mean() * 100)
     share = np.isfinite(settled).mean()
-    predicted = f"{np.mean(cerebellum.errors):.3f} (innate {np.mean(cerebellum.innate_errors):.3f})" if cerebellum else ""
+    predicted = (
+        f"{np.mean(cerebellum.errors):.3f} (innate {np.mean(cerebellum.innate_errors):.3f})" if cerebellum else ""
+    )
     print(
         f"| {name} | {'on' if cerebellum else 'off'} | {np.median(final):.2f} | {np.quantile(final, 0.95):.2f} "
         f"| {max(final):.2f} | {share:.0%} | {np.median(settled):.2f} | {np.mean(off):.2f} | {predicted} |",

@@ -2,14 +2,15 @@
 
     python scripts/train/motor_cortex.py [--data DIR] [--out FILE] [--device cpu] [--seed N] [--steps N] [--evaluate]
 
-Behaviour cloning of `arm_loop.expert_command`, with the states that the policy itself visits added round by round (DAgger,
-Ross et al. 2011). The demonstrations are made here; `--data` is accepted like everywhere and not read. `--evaluate` only
-measures the weights at `--out`.
+Behaviour cloning of `arm_loop.expert_command`, with the states that the policy itself visits added round by round
+(DAgger, Ross et al. 2011). The demonstrations are made here; `--data` is accepted like everywhere and not read.
+`--evaluate` only measures the weights at `--out`.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from scripts.train.arm_loop import FloatArray
 
 HIDDEN = [192, 192]
 SHAPE = PolicyShape(beta=0.8, threshold=1.0, steps=8)
-BATCH = 1024
+BATCH = 512
 ROUNDS = 8
 ARMS = 100
 MOVEMENT = 100
@@ -54,22 +55,21 @@ def visited_states(
     targets = arm_loop.random_targets(rng, len(arms))
     for arm in arms:
         arm_loop.random_posture(rng, arm)
-    states = [_stacked([arm.state() for arm in arms])]
+    states = [_joined([arm.state() for arm in arms], np.stack)]
     for _ in range(MOVEMENT):
         with torch.no_grad():
             commands = net(torch.from_numpy(features(states[-1], targets))).numpy().astype(np.float64)
-        states.append(_stacked([arm.step(command) for arm, command in zip(arms, commands, strict=True)]))
-    return _concatenated(states), np.tile(targets, (len(states), 1))
+        moved = [arm.step(command) for arm, command in zip(arms, commands, strict=True)]
+        states.append(_joined(moved, np.stack))
+    return _joined(states, np.concatenate), np.tile(targets, (len(states), 1))
 
 
-def _stacked(states: list[JointState]) -> JointState:
-    columns = [np.stack([getattr(s, name) for s in states]) for name in ("angles", "velocities", "tip", "applied")]
-    return JointState(*columns)
-
-
-def _concatenated(states: list[JointState]) -> JointState:
-    columns = [np.concatenate([getattr(s, name) for s in states]) for name in ("angles", "velocities", "tip", "applied")]
-    return JointState(*columns)
+def _joined(states: list[JointState], join: Callable[[list[FloatArray]], FloatArray]) -> JointState:
+    """One state of arrays from many: ``join`` is np.stack or np.concatenate."""
+    angles, velocities, tip, applied = (
+        join([getattr(state, name) for state in states]) for name in ("angles", "velocities", "tip", "applied")
+    )
+    return JointState(angles, velocities, tip, applied)
 
 
 def train(seed: int, steps: int) -> SpikingPolicy:
@@ -85,6 +85,7 @@ def train(seed: int, steps: int) -> SpikingPolicy:
         return torch.from_numpy(features(state, targets)), torch.from_numpy(commands)
 
     inputs, commands = labelled(*random_states(rng, 40_000))
+    loss = torch.zeros(())
     with progress() as bar:
         task = bar.add_task("motor cortex", total=steps)
         for step in range(steps):
@@ -132,7 +133,7 @@ def evaluate(policy: SpikingPolicy, seed: int) -> None:
 
 def main() -> None:
     parser = arguments("Train the motor cortex's spiking policy.", "motor_cortex.safetensors", data=False)
-    parser.add_argument("--steps", type=int, default=5000, help="batches")
+    parser.add_argument("--steps", type=int, default=3000, help="batches")
     parser.add_argument("--evaluate", action="store_true", help="only measure the weights at --out")
     options = parser.parse_args()
     seeded(options.seed, options.threads)

@@ -1,0 +1,327 @@
+"""Motor cortex: reaches for a point with a two-joint arm, driven by a spiking policy in closed loop over topics.
+
+Every feedback of the arm becomes the policy's features, the policy's firing rates become joint torques, and the torques
+go back to the arm: 50 times a second. The cerebellum's correction, when there is one, is added to the policy's command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from brainnet import Candidate, NodeParameters, Partial, Query, Region, RegionError, SpikePacket, main
+from brainnet.errors import PacketError
+from brainnet.joint_state import JointState, command_data
+from brainnet.snn.policy import SpikingPolicy
+
+INNER_RADIUS, OUTER_RADIUS = 0.02, 0.205
+"""Metres from the shoulder between which every point can be reached: the links are 0.10 m and 0.11 m, and the elbow
+turns 3 rad at most."""
+FEEDBACK_TIMEOUT_S = 0.5
+CORRECTION_LIFE_S = 0.1
+REST_STEPS = 3
+"""Feedbacks in a row that must show the arm on the target and still."""
+
+_UNITS = {"": 1.0, "m": 1.0, "cm": 0.01, "mm": 0.001}
+_NUMBER = r"([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?)"
+_UNIT = r"\s*(mm\b|cm\b|m\b|milli\w+\b|centi\w+\b|met(?:er|re)s?\b)?"
+_NAMED = re.compile(
+    rf"\bx\s*(?:=|:|is|at)?\s*{_NUMBER}{_UNIT}.*?\by\s*(?:=|:|is|at)?\s*{_NUMBER}{_UNIT}", re.IGNORECASE
+)
+_PAIR = re.compile(
+    rf"{_NUMBER}{_UNIT}\s*(?:,|;|/|\band\b|\bby\b|\s)\s*{_NUMBER}{_UNIT}(\s*[,;]\s*{_NUMBER})?", re.IGNORECASE
+)
+
+
+def parse_target(text: str) -> tuple[float, float] | None:
+    """The point that ``text`` names, in metres, or None when it names none.
+
+    Understands "(0.10, 0.10)", "x=0.1 y=-0.05", "10 cm, 5 cm", "(10, 5) cm", "0.1 and 0.05". A unit given once, after
+    the second number, holds for both; without any, numbers are metres. Raises RegionError for a point in space.
+    """
+    text = text.replace("−", "-")
+    # a closing bracket between number and unit ("(10, 5) cm") would part the two
+    text = re.sub(r"[()\[\]{}]", " ", text)
+    match = _NAMED.search(text)
+    if match is None and (match := _PAIR.search(text)) is not None and match.group(5):
+        raise RegionError(f"{match.group().strip()} is a point in space; the arm is planar: give x and y")
+    if match is None:
+        return None
+    x, x_unit, y, y_unit = match.groups()[:4]
+    second = _unit(y_unit)
+    first = _unit(x_unit) if x_unit else second
+    return float(x) * first, float(y) * second
+
+
+def _unit(word: str | None) -> float:
+    word = (word or "").lower()
+    if word.startswith(("milli", "centi", "met")):
+        word = {"milli": "mm", "centi": "cm"}.get(word[:5], "m")
+    return _UNITS[word]
+
+
+def check_reachable(target: tuple[float, float]) -> None:
+    """Raises RegionError for a point that the arm cannot reach."""
+    distance = math.hypot(*target)
+    if not INNER_RADIUS <= distance <= OUTER_RADIUS:
+        raise RegionError(
+            f"{_point(target)} m is {distance:.3f} m from the shoulder at (0, 0); "
+            f"the arm reaches points between {INNER_RADIUS} m and {OUTER_RADIUS} m from it"
+        )
+
+
+FEATURES = 14
+
+
+def features(state: JointState, target: NDArray[Any]) -> NDArray[np.float32]:
+    """The policy's inputs, float32 [14] (or [..., 14] for arrays of states), each of order one.
+
+    Directions are given in the frame of the upper arm, which makes the task the same whichever way the arm points:
+    target [2], cosine and sine of the elbow [2], joint velocities coarse and fine [4], distance still to go from the
+    fingertip coarse, fine and finest [6].
+    """
+    shoulder, elbow = state.angles[..., 0], state.angles[..., 1]
+    cos, sin = np.cos(shoulder), np.sin(shoulder)
+
+    def in_upper_arm_frame(vector: NDArray[Any]) -> NDArray[Any]:
+        x, y = vector[..., 0], vector[..., 1]
+        return np.stack([cos * x + sin * y, cos * y - sin * x], axis=-1)
+
+    error = in_upper_arm_frame(target - state.tip)
+    return np.concatenate(
+        [
+            in_upper_arm_frame(np.asarray(target)) / 0.2,
+            np.cos(elbow)[..., None],
+            np.sin(elbow)[..., None],
+            state.velocities / 5.0,
+            np.tanh(state.velocities / 0.5),
+            error / 0.2,
+            np.tanh(error / 0.03),
+            np.tanh(error / 0.008),
+        ],
+        axis=-1,
+    ).astype(np.float32)
+
+
+def tip_distance(state: JointState, target: NDArray[Any]) -> float:
+    """Metres from the fingertip to ``target``."""
+    return float(np.hypot(*(target - state.tip)))
+
+
+@dataclass
+class Reach:
+    """One movement: what it aims at, what it has seen, and whether it is over."""
+
+    target: NDArray[np.float64]
+    near_m: float
+    slow_rad_s: float
+    window: int
+    started: float = field(default_factory=time.monotonic)
+    seen_at: float = field(default_factory=time.monotonic)
+    steps: int = 0
+    state: JointState | None = None
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    spikes: deque[NDArray[np.uint8]] = field(default_factory=deque)
+    _resting: int = 0
+
+    def saw(self, state: JointState) -> None:
+        """Take in one feedback; sets `settled` once the arm rests on the target."""
+        self.state, self.seen_at = state, time.monotonic()
+        on_target = tip_distance(state, self.target) < self.near_m
+        still = float(np.abs(state.velocities).max()) < self.slow_rad_s
+        self._resting = self._resting + 1 if on_target and still else 0
+        if self._resting >= REST_STEPS:
+            self.settled.set()
+
+    def did(self, spikes: NDArray[np.uint8]) -> None:
+        """Note the spikes of one step of the policy; the newest ``window`` steps are kept."""
+        self.steps += 1
+        self.spikes.append(spikes)
+        if len(self.spikes) > self.window:
+            self.spikes.popleft()
+
+
+class MotorCortex(Region):
+    """Moves the arm: reaches for a point named in the prompt ("Move the arm to (0.10, 0.10)") with a spiking policy."""
+
+    default_checkpoint = "weights/motor_cortex.safetensors"
+
+    class Parameters(NodeParameters):
+        effector: str = Field("arm", pattern=r"^[A-Za-z0-9_-]+$", description="effector that this region moves")
+        cerebellum: str = Field("cerebellum", pattern=r"^[A-Za-z0-9_-]+$", description="node whose corrections it adds")
+        use_correction: bool = Field(True, description="add the cerebellum's correction to the command")
+        timeout_s: float = Field(3.0, gt=0.0, le=60.0, description="longest movement")
+        tolerance_m: float = Field(0.02, gt=0.0, description="final distance up to which a target counts as reached")
+        near_m: float = Field(0.008, gt=0.0, description="distance below which a still arm has settled")
+        slow_rad_s: float = Field(0.15, gt=0.0, description="joint velocity below which the arm is still")
+        hold_s: float = Field(1.0, ge=0.0, description="how long the target is held after the movement")
+        report_s: float = Field(0.25, gt=0.0, description="time between interim reports")
+        window: int = Field(16, ge=1, le=200, description="policy steps whose spikes go into the answer")
+
+    params: Parameters
+
+    def load(self) -> None:
+        assert self.checkpoint is not None
+        self.policy = SpikingPolicy.load(self.checkpoint)
+
+    async def setup(self) -> None:
+        self._one_at_a_time = asyncio.Lock()
+        self._reach: Reach | None = None
+        self._release: asyncio.TimerHandle | None = None
+        self._correction: tuple[float, NDArray[np.float64]] = (float("-inf"), np.zeros(2))
+        self._command_key = f"motor/command/{self.params.effector}"
+        self._feedback_key = f"motor/feedback/{self.params.effector}"
+        self._spikes_key = f"spikes/{self.id}/{self.params.cerebellum}"
+        for key in (self._command_key, self._spikes_key):
+            self.bus.declare(key)
+        await self.add_subscription(self._feedback_key, self.on_feedback)
+        await self.add_subscription(f"spikes/{self.params.cerebellum}/{self.id}", self.on_correction)
+
+    async def on_correction(self, packet: SpikePacket) -> None:
+        if packet.shape != (2, 1) or packet.data.dtype.kind != "f":
+            self.count("bad_corrections")
+            return
+        self._correction = (time.monotonic(), packet.data[:, 0].astype(np.float64))
+
+    async def on_feedback(self, packet: SpikePacket) -> None:
+        reach = self._reach
+        if reach is None:
+            return
+        try:
+            state = JointState.from_packet(packet)
+        except PacketError as error:
+            self.count("bad_feedback")
+            self.log.warning("feedback refused", reason=str(error))
+            return
+        reach.saw(state)
+        action = await self.in_model_thread(self.policy.act, features(state, reach.target))
+        if self._reach is not reach:
+            return
+        reach.did(action.spikes)
+        policy = action.values.astype(np.float64)
+        correction = self._fresh_correction()
+        command = np.clip(policy + correction, -1.0, 1.0)
+        self._send(command, reach.target, state.tick)
+        metadata = {"tick": state.tick, "policy": policy.tolist(), "command": command.tolist()}
+        self.publish(self._spikes_key, self.packet(action.spikes, modality="motor", dt_us=2500, metadata=metadata))
+
+    def _fresh_correction(self) -> NDArray[np.float64]:
+        came, correction = self._correction
+        fresh = self.params.use_correction and time.monotonic() - came < CORRECTION_LIFE_S
+        return correction if fresh else np.zeros(2)
+
+    def _send(self, command: NDArray[np.float64], target: NDArray[np.float64], tick: int) -> None:
+        metadata = {"target": target.tolist(), "tick": tick}
+        self.publish(
+            self._command_key, self.packet(command_data(command), modality="motor", dt_us=20000, metadata=metadata)
+        )
+
+    async def answer(self, query: Query) -> Partial:
+        target = parse_target(query.prompt.text)
+        if target is None:
+            raise RegionError(
+                'the prompt names no point to reach; say for example "move the arm to (0.10, 0.10)", in metres or cm, '
+                f"between {INNER_RADIUS} m and {OUTER_RADIUS} m from the shoulder at (0, 0)"
+            )
+        check_reachable(target)
+        async with self._one_at_a_time:
+            if query.expired:
+                raise RegionError("the deadline passed while another movement was under way")
+            return await self._move(query, np.array(target))
+
+    async def _move(self, query: Query, target: NDArray[np.float64]) -> Partial:
+        parameters = self.params
+        if self._release is not None:
+            self._release.cancel()
+            self._release = None
+        if not await self.bus.wait_matching(self._command_key, FEEDBACK_TIMEOUT_S):
+            raise RegionError(
+                f"no feedback on {self._feedback_key}: nobody listens on {self._command_key}; "
+                "is the arm's node running?"
+            )
+        reach = Reach(target, parameters.near_m, parameters.slow_rad_s, parameters.window)
+        self._reach = reach
+        self._send(np.zeros(2), target, 0)  # wakes an idle arm
+        # the answer has to get back before the deadline
+        ends = min(reach.started + parameters.timeout_s, query.deadline - 0.1)
+        try:
+            await self._follow(query, reach, ends)
+            partial = self._result(reach)
+        except BaseException:
+            self._let_go()
+            raise
+        self._release = asyncio.get_running_loop().call_later(parameters.hold_s, self._let_go)
+        return partial
+
+    async def _follow(self, query: Query, reach: Reach, ends: float) -> None:
+        """Wait until the reach has settled or ``ends`` has come, reporting on the way."""
+        while not reach.settled.is_set():
+            now = time.monotonic()
+            silent = now - reach.seen_at
+            if silent >= FEEDBACK_TIMEOUT_S:
+                raise RegionError(f"no feedback on {self._feedback_key} for {silent:.1f} s; is the arm's node running?")
+            if now >= ends:
+                return
+            try:
+                async with asyncio.timeout(min(self.params.report_s, ends - now, FEEDBACK_TIMEOUT_S - silent)):
+                    await reach.settled.wait()
+            except TimeoutError:
+                if reach.state is not None:
+                    query.emit(self._progress(reach, reach.state))
+
+    def _let_go(self) -> None:
+        """Stop controlling: the arm gets a last command of no torque and brakes by itself."""
+        if self._reach is not None:
+            self._send(np.zeros(2), self._reach.target, 0)
+        self._reach = None
+        self._release = None
+
+    def _progress(self, reach: Reach, state: JointState) -> Partial:
+        distance = tip_distance(state, reach.target)
+        text = f"Reaching for {_point(reach.target)}: {distance * 100:.1f} cm to go."
+        content = {"target": reach.target.tolist(), "position": state.tip.tolist(), "distance_m": distance}
+        confidence = self._confidence(distance)
+        return Partial(
+            candidates=[Candidate(text=text, probability=confidence, content=content)], confidence=confidence
+        )
+
+    def _result(self, reach: Reach) -> Partial:
+        if reach.state is None:
+            raise RegionError(f"no feedback on {self._feedback_key} before the deadline")
+        distance = tip_distance(reach.state, reach.target)
+        duration = reach.seen_at - reach.started
+        verb = "Reached" if distance <= self.params.tolerance_m else "Did not reach"
+        text = f"{verb} {_point(reach.target)}: final distance {distance * 100:.1f} cm after {duration:.2f} s."
+        content = {
+            "target": reach.target.tolist(),
+            "final_position": reach.state.tip.tolist(),
+            "distance_m": distance,
+            "duration_s": duration,
+            "steps": reach.steps,
+        }
+        confidence = self._confidence(distance)
+        spikes = np.concatenate(reach.spikes, axis=1) if reach.spikes else None
+        candidate = Candidate(text=text, probability=confidence, content=content)
+        return Partial(candidates=[candidate], confidence=confidence, spikes=spikes)
+
+    def _confidence(self, distance: float) -> float:
+        """1 on the target, 1/2 at the tolerance, towards 0 far from it."""
+        return 1.0 / (1.0 + (distance / self.params.tolerance_m) ** 2)
+
+
+def _point(target: Sequence[float] | NDArray[np.float64]) -> str:
+    return f"({target[0]:.3f}, {target[1]:.3f})"
+
+
+if __name__ == "__main__":
+    main(MotorCortex)
