@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from brainnet.errors import ModelError
 from brainnet.snn.lif import LIF, LIFParams, LIFState, lif_sequence
 
 # mean and spread of the training pictures' pixels in 0..1
@@ -81,7 +82,7 @@ def _pooled(spikes: Tensor) -> Tensor:
 def load_classifier(path: Path) -> SpikingClassifier:
     """The network of a weights file, in float32 and eval mode.
 
-    Raises ValueError, naming the file, when it is no safetensors file or not of this network.
+    Raises ModelError, naming the file, when it is no safetensors file or not of this network.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -89,8 +90,8 @@ def load_classifier(path: Path) -> SpikingClassifier:
             values["classes"], values["channels"] = tuple(values["classes"]), tuple(values["channels"])
             model = SpikingClassifier(ClassifierConfig(**values))
             model.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} holds no spiking classifier: {error}") from error
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{path} holds no spiking classifier: {error}") from error
     return model.eval()
 
 

@@ -1,10 +1,13 @@
 """From any picture of one written digit to what the classifier was trained on: 28 x 28, centred, bright on dark."""
 
 import io
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+
+from brainnet.errors import ModelError
 
 SIDE, STROKES = 28, 20
 MOST_PIXELS = 40_000_000
@@ -17,7 +20,7 @@ def read_digit(data: bytes) -> FloatPicture:
 
     A 28 x 28 picture on black ground passes through untouched. Anything else is made grey (transparent parts count as
     ground), inverted when the ground is brighter than the strokes, cropped to the strokes, scaled so that they fit
-    20 x 20, and centred by mass, as LeCun et al. (1998) describe for MNIST. Raises ValueError, saying what was
+    20 x 20, and centred by mass, as LeCun et al. (1998) describe for MNIST. Raises ModelError, saying what was
     received, for data that is no picture, is truncated, shows nothing, or has more than 40 million pixels.
     """
     grey = _decoded(data)
@@ -34,7 +37,7 @@ def normalised(grey: NDArray[np.uint8]) -> FloatPicture:
     strokes = np.clip(signed if signed.max() >= -signed.min() else -signed, 0, None)
     peak = float(strokes.max())
     if peak < 16:
-        raise ValueError(
+        raise ModelError(
             f"the picture of {grey.shape[1]} x {grey.shape[0]} pixels is all of one shade: nothing is drawn"
         )
     strokes /= peak
@@ -69,27 +72,38 @@ def _border(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _decoded(data: bytes) -> NDArray[np.uint8]:
-    """Grey levels [H, W]; raises ValueError for what cannot be decoded."""
-    received = f"{len(data)} bytes that begin with {data[:8].hex(' ') or 'nothing'}"
-    try:
-        picture: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if picture.width * picture.height > MOST_PIXELS:
-            raise ValueError(
-                f"the picture has {picture.width} x {picture.height} pixels; "
-                f"at most {MOST_PIXELS // 1_000_000} million are read"
-            )
-        picture.load()
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, EOFError) as error:
-        raise ValueError(
-            f"not a picture that can be read: {received}; send one of {', '.join(FORMATS)} ({_reason(error)})"
-        ) from error
+    """Grey levels [H, W]; raises ModelError for what cannot be decoded."""
+    picture = _opened(data)
     if picture.mode in ("I;16", "I", "F"):
-        levels = np.asarray(picture, np.float32)
+        levels = np.nan_to_num(np.asarray(picture, np.float32), posinf=0, neginf=0)
         top = float(levels.max()) or 1.0
         return (np.clip(levels, 0, None) * (255 / top)).astype(np.uint8)
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = _flattened(picture.convert("RGBA"))
     return np.asarray(picture.convert("L"))
+
+
+def _opened(data: bytes) -> Image.Image:
+    received = f"{len(data)} bytes that begin with {data[:8].hex(' ') or 'nothing'}"
+    try:
+        with warnings.catch_warnings():
+            # what Pillow warns of, broken tags or a great size, is either harmless or refused below
+            warnings.simplefilter("ignore")
+            picture: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+            size = picture.width * picture.height
+            if size <= MOST_PIXELS:
+                picture.load()
+    except Exception as error:  # Pillow's readers raise whatever the broken data made them stumble over
+        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise ModelError(
+            f"not a picture that can be read: {received}; send one of {', '.join(FORMATS)} ({reason})"
+        ) from error
+    if size > MOST_PIXELS:
+        raise ModelError(
+            f"the picture has {picture.width} x {picture.height} pixels; "
+            f"at most {MOST_PIXELS // 1_000_000} million are read"
+        )
+    return picture
 
 
 def _flattened(picture: Image.Image) -> Image.Image:
@@ -100,7 +114,3 @@ def _flattened(picture: Image.Image) -> Image.Image:
     # a picture without transparent parts keeps its own ground
     ground = Image.new("RGBA", picture.size, (0, 0, 0, 255) if bright else (255, 255, 255, 255))
     return Image.alpha_composite(ground, picture)
-
-
-def _reason(error: Exception) -> str:
-    return "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
+from brainnet.errors import ModelError
 from brainnet.snn.kernels import FloatArray, compiled
 from brainnet.snn.language_model import SpikingLanguageModel, load_language_model
 from brainnet.snn.norm import EPSILON
@@ -237,14 +238,14 @@ class TextGenerator:
     """Continues texts. Not safe for use by two threads at once: the state belongs to one text at a time."""
 
     def __init__(self, weights: Path, tokenizer: Path, context_characters: int = 8000) -> None:
-        """Raises ValueError when one of the files is not what it should be or they do not fit each other."""
+        """Raises ModelError when one of the files is not what it should be or they do not fit each other."""
         try:
             self.tokenizer = Tokenizer.from_file(str(tokenizer))
         except Exception as error:  # the package raises bare Exception
-            raise ValueError(f"{tokenizer} holds no tokenizer: {error}") from error
+            raise ModelError(f"{tokenizer} holds no tokenizer: {error}") from error
         self.model = EventDrivenModel(load_language_model(weights))
         if self.tokenizer.get_vocab_size() > self.model.vocabulary:
-            raise ValueError(
+            raise ModelError(
                 f"{tokenizer} has {self.tokenizer.get_vocab_size()} tokens, {weights} knows {self.model.vocabulary}"
             )
         self._context = context_characters

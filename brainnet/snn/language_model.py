@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from brainnet.errors import ModelError
 from brainnet.snn.lif import LIF, LIFState
 from brainnet.snn.norm import RMSNorm
 from brainnet.snn.recurrence import gated_scan
@@ -121,15 +122,15 @@ def detached(state: list[BlockState]) -> list[BlockState]:
 def load_language_model(path: Path) -> SpikingLanguageModel:
     """The model of a weights file, in float32 and eval mode.
 
-    Raises ValueError, naming the file, when it is no safetensors file or not of this model.
+    Raises ModelError, naming the file, when it is no safetensors file or not of this model.
     """
     try:
         with safe_open(path, framework="pt") as file:
             config = LanguageConfig(**json.loads((file.metadata() or {})["config"]))
             model = SpikingLanguageModel(config)
             model.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} holds no spiking language model: {error}") from error
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{path} holds no spiking language model: {error}") from error
     return model.eval()
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from brainnet.errors import ModelError
 from brainnet.snn import kernels
 
 Reset = Literal["subtract", "zero", "none"]
@@ -46,7 +47,7 @@ def lif_sequence(currents: Tensor, state: LIFState | None, params: LIFParams) ->
     """Run neurons over ``currents`` [T, ...]: their spikes [T, ...] (0/1, same dtype) and the state after step T.
 
     ``state`` None starts from rest (zero). Running two halves with the state carried over equals running the whole.
-    Differentiable in currents, initial membrane and beta. Raises ValueError for an empty sequence or an unknown reset.
+    Differentiable in currents, initial membrane and beta. Raises ModelError for an empty sequence or an unknown reset.
     """
     membrane, beta = _prepared(currents, state, params)
     if currents.device.type != "cpu" or currents.dtype != torch.float32:
@@ -94,13 +95,13 @@ class LIF(nn.Module):
 
 def _prepared(currents: Tensor, state: LIFState | None, params: LIFParams) -> tuple[Tensor, Tensor]:
     if currents.ndim < 2 or currents.shape[0] == 0:
-        raise ValueError(f"currents must be [steps, ...] with at least one step, not of shape {tuple(currents.shape)}")
+        raise ModelError(f"currents must be [steps, ...] with at least one step, not of shape {tuple(currents.shape)}")
     if params.reset not in ("subtract", "zero", "none"):
-        raise ValueError(f"reset must be 'subtract', 'zero' or 'none', not {params.reset!r}")
+        raise ModelError(f"reset must be 'subtract', 'zero' or 'none', not {params.reset!r}")
     step = currents.shape[1:]
     membrane = currents.new_zeros(step) if state is None else state.membrane
     if membrane.shape != step:
-        raise ValueError(f"state is of shape {tuple(membrane.shape)}, one step of the currents of {tuple(step)}")
+        raise ModelError(f"state is of shape {tuple(membrane.shape)}, one step of the currents of {tuple(step)}")
     return membrane, params.beta.to(currents.dtype).expand(step)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from brainnet.errors import ModelError
 from brainnet.snn import kernels
 
 
@@ -20,7 +21,7 @@ def gated_scan(forget: Tensor, value: Tensor, state: Tensor | None) -> tuple[Ten
     ``state`` None starts from zero. Differentiable in all three. float32 on CPU is compiled; the rest is a torch loop.
     """
     if forget.shape != value.shape:
-        raise ValueError(f"forget is of shape {tuple(forget.shape)}, value of {tuple(value.shape)}")
+        raise ModelError(f"forget is of shape {tuple(forget.shape)}, value of {tuple(value.shape)}")
     initial = forget.new_zeros(forget.shape[1:]) if state is None else state
     if forget.device.type != "cpu" or forget.dtype != torch.float32:
         return gated_scan_reference(forget, value, initial)

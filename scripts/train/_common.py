@@ -48,4 +48,5 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
     """Write ``tensors`` as safetensors of ``dtype``, creating the folder, and print the size."""
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: x.detach().to("cpu", dtype).contiguous() for name, x in tensors.items()}, path, metadata)
+    path.chmod(0o644)  # safetensors writes files for the owner alone
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
