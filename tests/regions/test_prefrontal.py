@@ -1,0 +1,187 @@
+"""The prefrontal cortex: who is asked, what is said about it, and what happens when regions come and go."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from brainnet import Answer, Candidate, Decision, Node, Partial, Prompt, Query, Region
+from brainnet.bus import Mailbox, Received
+from brainnet.messages import OpenPrompts, OpenPromptsQuery
+from brainnet.node import load_program
+from brainnet.paths import share_dir
+from brainnet.snn.router import Router, RouterConfig, RouterNet
+from brainnet.snn.text_features import HashedVocabulary
+from brainnet.testing import MemoryBrain, until
+
+
+class Answering(Region):
+    """Answers with its own name."""
+
+    async def setup(self) -> None:
+        self.asked: list[Query] = []
+
+    async def answer(self, query: Query) -> Partial:
+        self.asked.append(query)
+        return Partial(candidates=[Candidate(text=self.id, probability=1.0)], confidence=1.0)
+
+
+class Silent(Answering):
+    """Never answers."""
+
+    async def answer(self, query: Query) -> Partial:
+        self.asked.append(query)
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+
+@pytest.fixture(scope="module")
+def program() -> type[Node]:
+    return load_program(str(share_dir() / "nodes" / "prefrontal.py"))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained router over two made-up routes: what it prefers is arbitrary, but always the same."""
+    torch.manual_seed(0)
+    vocabulary = HashedVocabulary.build(["smell", "taste", "rose"], unknown_rows=16)
+    config = RouterConfig(routes=("nose", "tongue"), unknown_rows=vocabulary.unknown_rows)
+    path = tmp_path_factory.mktemp("weights") / "router.safetensors"
+    Router(RouterNet(config, len(vocabulary)), vocabulary).save(path)
+    return path
+
+
+class Brain(MemoryBrain):
+    """The test plays client and integrator."""
+
+    async def route(self, program: type[Node], weights: Path, **parameters: float) -> Node:
+        self.client = self.bus()
+        self.fuser = self.bus("memory_integrator")
+        self.decisions: Mailbox[Received] = self.fuser.subscribe("pfc/*/decisions")
+        self.results = self.fuser.subscribe("brain/result/*")
+        return await self.start(program, "prefrontal", checkpoint=weights, parameters=dict(parameters))
+
+    def ask(self, prompt: Prompt) -> Prompt:
+        self.client.publish("api/prompt", prompt)
+        return prompt
+
+    async def decision(self) -> Decision:
+        async with asyncio.timeout(10):
+            decision: Decision = (await self.decisions.get()).message
+        return decision
+
+
+async def test_a_decision_says_why_and_the_chosen_are_asked(tmp_path: Path, program: type[Node], weights: Path) -> None:
+    async with Brain(tmp_path) as brain:
+        regions = {name: await brain.start(Answering, name) for name in ("nose", "tongue")}
+        await brain.route(program, weights)
+        prompt = brain.ask(Prompt(text="smell the rose", image=b"\x01\x02"))
+        decision = await brain.decision()
+        assert decision.prompt_id == prompt.prompt_id
+        assert sum(decision.route_probs.values()) == pytest.approx(1.0)
+        assert decision.chosen
+        assert set(decision.scores) == {"nose", "tongue"}
+        assert 0.0 <= decision.entropy <= np.log(2) + 1e-9
+        await until(lambda: all(regions[r].asked for r in decision.chosen))
+        query = regions[decision.chosen[0]].asked[0]
+        assert query.prompt == prompt
+        assert query.route_prob == pytest.approx(decision.route_probs[decision.chosen[0]])
+        assert query.spikes.data.sum() > 0
+        assert query.spikes.source == "prefrontal"
+
+
+async def test_a_client_may_name_the_regions(tmp_path: Path, program: type[Node], weights: Path) -> None:
+    async with Brain(tmp_path) as brain:
+        mine = await brain.start(Answering, "my_own")
+        await brain.route(program, weights)
+        brain.ask(Prompt(text="hello", regions=["my_own"]))
+        decision = await brain.decision()
+        assert (decision.chosen, decision.routed_by) == (["my_own"], "client")
+        await until(lambda: len(mine.asked) == 1)
+
+
+async def test_a_region_that_nobody_runs_is_an_error_that_names_the_others(
+    tmp_path: Path, program: type[Node], weights: Path
+) -> None:
+    async with Brain(tmp_path) as brain:
+        await brain.start(Answering, "nose")
+        await brain.route(program, weights)
+        brain.ask(Prompt(text="hello", regions=["ear"]))
+        assert (await brain.decision()).error == "no region ear is alive; alive are: nose"
+
+
+async def test_only_regions_that_are_there_are_routed_to(tmp_path: Path, program: type[Node], weights: Path) -> None:
+    async with Brain(tmp_path) as brain:
+        await brain.start(Answering, "tongue")
+        await brain.route(program, weights)
+        brain.ask(Prompt(text="smell"))
+        decision = await brain.decision()
+        assert (decision.chosen, decision.route_probs) == (["tongue"], {"tongue": 1.0})
+        assert decision.entropy == 0.0
+
+
+async def test_without_any_region_the_decision_is_an_error(tmp_path: Path, program: type[Node], weights: Path) -> None:
+    async with Brain(tmp_path) as brain:
+        await brain.route(program, weights)
+        brain.ask(Prompt(text="smell"))
+        assert "none of the regions that can be routed to is alive" in ((await brain.decision()).error or "")
+
+
+async def test_a_region_that_returns_is_asked_again(tmp_path: Path, program: type[Node], weights: Path) -> None:
+    async with Brain(tmp_path) as brain:
+        await brain.route(program, weights)
+        silent = await brain.start(Silent, "nose")
+        brain.ask(Prompt(text="smell", regions=["nose"]))
+        await until(lambda: len(silent.asked) == 1)
+        await brain.stop("nose")
+        again = await brain.start(Answering, "nose")
+        await until(lambda: len(again.asked) == 1)
+
+
+async def test_it_waits_for_a_region_that_is_being_restarted(
+    tmp_path: Path, program: type[Node], weights: Path
+) -> None:
+    async with Brain(tmp_path) as brain:
+        node = await brain.route(program, weights, patience_s=30.0)
+        await brain.start(Answering, "nose")
+        await until(lambda: "nose" in node._alive)  # type: ignore[attr-defined]
+        await brain.stop("nose")
+        await until(lambda: "nose" not in node._alive)  # type: ignore[attr-defined]
+        brain.ask(Prompt(text="smell", regions=["nose"]))
+        back = await brain.start(Answering, "nose")
+        assert (await brain.decision()).chosen == ["nose"]
+        await until(lambda: len(back.asked) == 1)
+
+
+async def test_a_restarted_router_reads_the_journal(tmp_path: Path, program: type[Node], weights: Path) -> None:
+    async with Brain(tmp_path) as brain:
+        prompt = Prompt(text="smell")
+        journal = brain.bus("memory_integrator", "journal")
+
+        async def open_prompts(request: OpenPromptsQuery, key: str) -> OpenPrompts:
+            return OpenPrompts(prompts=[prompt])
+
+        journal.serve("brain/open", open_prompts)
+        nose = await brain.start(Answering, "nose")
+        await brain.route(program, weights)
+        assert (await brain.decision()).prompt_id == prompt.prompt_id
+        await until(lambda: len(nose.asked) == 1)
+
+
+async def test_an_answered_prompt_is_not_asked_again(tmp_path: Path, program: type[Node], weights: Path) -> None:
+    async with Brain(tmp_path) as brain:
+        nose = await brain.start(Answering, "nose")
+        node = await brain.route(program, weights)
+        first = brain.ask(Prompt(text="smell"))
+        await brain.decision()
+        brain.fuser.publish("api/result", Answer(prompt_id=first.prompt_id, text="done"))
+        await until(lambda: first.prompt_id in node._closed)  # type: ignore[attr-defined]
+        brain.ask(first)
+        second = brain.ask(Prompt(text="taste"))
+        assert (await brain.decision()).prompt_id == second.prompt_id
+        await until(lambda: len(nose.asked) == 2)
+        assert [q.prompt.prompt_id for q in nose.asked] == [first.prompt_id, second.prompt_id]
