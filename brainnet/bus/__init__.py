@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from brainnet.bus.bus import Bus, Received, Reply
+from brainnet.bus.bus import Bus, Reply
+from brainnet.bus.incoming import Received
 from brainnet.bus.mailbox import Mailbox, MailboxStatistics
 from brainnet.bus.memory import MemoryNetwork
 from brainnet.bus.sessions import Endpoint, open_bus, open_hub

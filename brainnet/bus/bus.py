@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
-
-import structlog
+from typing import Any, Final, Self
 
 from brainnet import messages, packet
-from brainnet.bus.counters import Counters
+from brainnet.bus.counters import Count, Counters
+from brainnet.bus.incoming import Complaints, OnMalformed, Received, reader
 from brainnet.bus.mailbox import Mailbox
 from brainnet.bus.outbox import Outbox
-from brainnet.bus.stamp import Stamp, read_stamp, write_stamp
+from brainnet.bus.serving import Handler, Serving
+from brainnet.bus.stamp import Stamp, write_stamp
 from brainnet.bus.transport import Handle, Outlet, QoS, RawReply, Request, Sample, Transport
-from brainnet.errors import BrainnetError, CallError, CallTimeout, PacketError, TopicError, WireError
+from brainnet.errors import BusError, CallError, CallTimeout, TopicError, WireError
 from brainnet.messages import Message
 from brainnet.packet import SpikePacket
 from brainnet.topics import PACKET, Overflow, Topic, check_key, contract
 
-log = structlog.get_logger("brainnet.bus")
 Payload = SpikePacket | Message
-
-
-@dataclass(slots=True)
-class Received:
-    """A message, the key it came on (relative to the namespace), and its stamp if it has one."""
-
-    message: Any
-    key: str
-    stamp: Stamp | None
-    encoding: str = ""
+_JSON: Final = "application/json"
 
 
 @dataclass(slots=True)
@@ -61,13 +52,14 @@ class Bus:
         self.counters = Counters()
         self._transport = transport
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._prefix = namespace + "/"
         self._outgoing: dict[str, _Outgoing] = {}
         self._mailboxes: list[Mailbox[Any]] = []
         self._handles: list[Handle] = []
-        self._tasks: set[asyncio.Task[None]] = set()
         self._outbox = Outbox()
-        self._complained: dict[tuple[str, str], float] = {}
+        self._serving = Serving(self.source, self._prefix, self.counters, self._outbox)
+        self._complaints = Complaints()
         self._closed = False
 
     # -- publishing --------------------------------------------------------------------------------------------------
@@ -82,30 +74,54 @@ class Bus:
             WireError: the message cannot be written.
         """
         out = self._outgoing.get(key) or self._declare(key)
-        out.seq += 1
-        attachment = encoding = None
+        with out.lock:
+            item = self._prepare(out, key, message, as_json)
+            if not out.reliable:
+                out.outlet.put(*item)
+            elif not self._outbox.put(len(item[0]), out.outlet.put, *item):
+                out.count.dropped += 1
+                return
+            out.count.count += 1
+            out.count.bytes += len(item[0])
+
+    def publish_blocking(self, key: str, message: Payload) -> None:
+        """Send from a thread that may wait: returns when the network has taken the message.
+
+        A reliable message waits here while the link is busy, so a fast sender runs at the speed of its slowest
+        subscriber and nothing is dropped. Do not mix it with `publish` on one key: their order is not kept.
+
+        Raises:
+            BusError: called on the event loop, which it would hold up.
+            TopicError, WireError: as `publish`.
+        """
+        if threading.get_ident() == self._thread:
+            raise BusError("publish_blocking was called on the event loop; use publish there")
+        out = self._outgoing.get(key) or self._declare(key)
+        with out.lock:
+            item = self._prepare(out, key, message, False)
+            out.outlet.put(*item)
+            out.count.count += 1
+            out.count.bytes += len(item[0])
+
+    def _prepare(
+        self, out: _Outgoing, key: str, message: Payload, as_json: bool
+    ) -> tuple[bytes, bytes | None, str | None]:
+        """Number, stamp and write one message: payload, attachment, encoding where it is not the publisher's."""
         if isinstance(message, SpikePacket):
-            if out.topic.payload != PACKET:
+            if not out.is_packet:
                 raise TopicError(f"{key} carries {out.topic.payload}, not a SpikePacket")
             message.source = self.source
-            message.seq = out.seq
+            message.seq = out.seq + 1
             if not message.timestamp_ns:
                 message.timestamp_ns = time.time_ns()
             payload = packet.encode(message)
-        else:
-            if out.topic.message is not type(message):
-                raise TopicError(f"{key} carries {out.topic.payload}, not {type(message).__name__}")
-            payload = messages.encode(message, as_json=as_json)
-            encoding = "application/json" if as_json else None
-            attachment = write_stamp(Stamp(self.source, out.seq, time.time_ns()))
-        if out.reliable:
-            if not self._outbox.put(out.outlet, payload, attachment, encoding):
-                out.count.dropped += 1
-                return
-        else:
-            out.outlet.put(payload, attachment, encoding)
-        out.count.count += 1
-        out.count.bytes += len(payload)
+            out.seq += 1  # only what could be written has a number
+            return payload, None, None
+        if out.topic.message is not type(message):
+            raise TopicError(f"{key} carries {out.topic.payload}, not {type(message).__name__}")
+        payload = messages.encode(message, as_json=as_json)
+        out.seq += 1
+        return payload, write_stamp(Stamp(self.source, out.seq, time.time_ns())), _JSON if as_json else None
 
     def declare(self, key: str) -> None:
         """Declare the publisher of a key before the first message, so that subscribers can be matched."""
@@ -117,7 +133,11 @@ class Bus:
         self._permit(topic, "out")
         qos = QoS(topic.delivery == "reliable", topic.priority, topic.express, topic.wire_encoding)
         out = _Outgoing(
-            self._transport.outlet(self._prefix + key, qos), topic, self.counters.of(key, "out"), qos.reliable
+            self._transport.outlet(self._prefix + key, qos),
+            topic,
+            self.counters.of(key, "out"),
+            qos.reliable,
+            topic.payload == PACKET,
         )
         self._outgoing[key] = out
         return out
@@ -181,7 +201,7 @@ class Bus:
         *,
         capacity: int | None = None,
         overflow: Overflow | None = None,
-        on_malformed: Callable[[Sample, WireError], None] | None = None,
+        on_malformed: OnMalformed | None = None,
     ) -> Mailbox[Received]:
         """Listen on a key expression of the contract; messages are read and checked as they are taken.
 
@@ -193,12 +213,8 @@ class Bus:
             raise TopicError(f"no topic of the contract matches {expression!r}; see `brainnet topic list --contract`")
         for topic in topics:
             self._permit(topic, "in")
-        only = topics[0] if len(topics) == 1 else None
-        spec = (only or topics[0]).mailbox
-
-        def read(raw: Any) -> Received | None:
-            return self._read(raw, only, on_malformed)
-
+        spec = topics[0].mailbox
+        read = reader(self._transport, self._prefix, self.counters, self._complaints, on_malformed)
         mailbox = Mailbox(read, capacity=capacity or spec.capacity, overflow=overflow or spec.overflow, loop=self._loop)
         self.counters.watch(expression, mailbox)
         self._mailboxes.append(mailbox)
@@ -218,42 +234,6 @@ class Bus:
         if payload:
             outlet.put(payload, None)
         return outlet
-
-    def _read(
-        self, raw: Any, topic: Topic | None, on_malformed: Callable[[Sample, WireError], None] | None
-    ) -> Received | None:
-        sample = self._transport.read(raw)
-        key = sample.key[len(self._prefix) :]
-        count = self.counters.of(key, "in")
-        count.count += 1
-        count.bytes += len(sample.payload)
-        try:
-            topic = topic or contract().find(key)
-            if topic.payload == PACKET:
-                message: Any = packet.decode(sample.payload)
-                stamp: Stamp | None = Stamp(message.source, message.seq, message.timestamp_ns)
-            else:
-                message = _decode(topic, sample.payload, sample.encoding)
-                stamp = read_stamp(topic, b"", sample.attachment)
-        except WireError as error:
-            count.malformed += 1
-            self._complain(key, sample, error)
-            if on_malformed is not None:
-                on_malformed(sample, error)
-            return None
-        if stamp is not None:
-            count.lost += self.counters.gap(key, stamp)
-        return Received(message, key, stamp, sample.encoding)
-
-    def _complain(self, key: str, sample: Sample, error: WireError) -> None:
-        stamp = read_stamp(None, b"", sample.attachment)
-        source = stamp.source if stamp else "unknown"
-        now = time.monotonic()
-        if now - self._complained.get((key, source), -60.0) >= 60.0:
-            if len(self._complained) > 1000:
-                self._complained.clear()
-            self._complained[key, source] = now
-            log.warning("malformed message", key=key, source=source, error=str(error))
 
     # -- queries -----------------------------------------------------------------------------------------------------
 
@@ -296,13 +276,17 @@ class Bus:
             if first and not isinstance(message, CallError):
                 done.set()
 
-        self._transport.ask(
-            self._prefix + expression,
-            messages.encode(request),
-            topic.wire_encoding,
-            timeout,
-            lambda raw: self._from_thread(received, raw),
-            lambda: self._from_thread(done.set),
+        payload = messages.encode(request)
+        await self._loop.run_in_executor(  # a congested link would hold up the loop
+            None,
+            lambda: self._transport.ask(
+                self._prefix + expression,
+                payload,
+                topic.wire_encoding,
+                timeout,
+                lambda raw: self._from_thread(received, raw),
+                lambda: self._from_thread(done.set),
+            ),
         )
         try:
             async with asyncio.timeout(timeout + 0.5):
@@ -318,7 +302,7 @@ class Bus:
         assert topic.reply_message is not None
         return messages.decode(topic.reply_message, raw.payload, raw.encoding)
 
-    def serve(self, key: str, handler: Callable[[Any, str], Awaitable[Message]]) -> None:
+    def serve(self, key: str, handler: Handler) -> None:
         """Answer queries on a key (or expression) of the contract: ``await handler(request, key)``.
 
         What the handler raises is refused to the asker with its text; the server goes on. A request that came as JSON
@@ -330,37 +314,12 @@ class Bus:
         self._permit(topic, "in")
 
         def received(request: Request) -> None:
-            self._from_thread(self._spawn, self._answer(topic, request, handler))
+            if self._closed:
+                request.refuse(f"{self.source} is stopping")
+            else:
+                self._from_thread(self._serving.accept, topic, request, handler)
 
         self._handles.append(self._transport.serve(self._prefix + key, received))
-
-    async def _answer(self, topic: Topic, request: Request, handler: Callable[[Any, str], Awaitable[Message]]) -> None:
-        key = request.key[len(self._prefix) :]
-        count = self.counters.of(key, "in")
-        count.count += 1
-        count.bytes += len(request.payload)
-        try:
-            message = _decode(topic, request.payload, request.encoding)
-        except WireError as error:
-            count.malformed += 1
-            request.refuse(str(error))
-            return
-        try:
-            reply = await handler(message, key)
-            as_json = getattr(message, "reply_as", "msgpack") == "json" or "json" in request.encoding
-            request.reply(
-                request.key,
-                messages.encode(reply, as_json=as_json),
-                "application/json" if as_json else reply.wire_encoding(),
-            )
-        except BrainnetError as error:
-            request.refuse(str(error))
-        except asyncio.CancelledError:
-            request.refuse(f"{self.source} is stopping")
-            raise
-        except Exception as error:
-            log.exception("query handler failed", key=key)
-            request.refuse(f"internal error in {self.source}: {type(error).__name__}: {error}")
 
     # -- liveliness --------------------------------------------------------------------------------------------------
 
@@ -407,11 +366,6 @@ class Bus:
             except RuntimeError:  # the loop is gone; so is whoever would have been told
                 self._closed = True
 
-    def _spawn(self, work: Any) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def __aenter__(self) -> Self:
         return self
 
@@ -424,10 +378,8 @@ class Bus:
         """Send what is still queued (for at most a second), then end the session. Safe to call twice."""
         if self._closed:
             return
+        await self._serving.close()
         await self.flush()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._closed = True
         for mailbox in self._mailboxes:
             mailbox.close()
@@ -444,14 +396,8 @@ class Bus:
 class _Outgoing:
     outlet: Outlet
     topic: Topic
-    count: Any
+    count: Count
     reliable: bool
+    is_packet: bool
     seq: int = 0
-
-
-def _decode(topic: Topic, payload: bytes, encoding: str) -> Message:
-    if topic.message is None:
-        raise PacketError(f"{topic.key} carries no message")
-    if topic.message is messages.Prompt:
-        return messages.read_prompt(payload, encoding)
-    return messages.decode(topic.message, payload, encoding)
+    lock: threading.Lock = field(default_factory=threading.Lock)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from brainnet.bus.mailbox import Mailbox
-from brainnet.bus.stamp import Stamp
 from brainnet.messages import TopicCount
 
 _RATE_WINDOW_S = 5.0
@@ -30,7 +29,6 @@ class Counters:
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, Literal["out", "in"]], Count] = {}
-        self._last_seq: dict[tuple[str, str], int] = {}
         self._mailboxes: list[tuple[str, Mailbox[Any]]] = []
         self._marks: list[tuple[float, dict[tuple[str, str], tuple[int, int]]]] = [(time.monotonic(), {})]
 
@@ -42,14 +40,6 @@ class Counters:
                 return self._counts.setdefault(("(more)", direction), Count())
             count = self._counts[key, direction] = Count()
         return count
-
-    def gap(self, key: str, stamp: Stamp) -> int:
-        """How many messages of this source are missing before this one. A restart (seq back to 1) is no gap."""
-        last = self._last_seq.get((key, stamp.source))
-        if last is None and len(self._last_seq) >= _MAX_KEYS:
-            return 0
-        self._last_seq[key, stamp.source] = stamp.seq
-        return max(0, stamp.seq - last - 1) if last is not None else 0
 
     def watch(self, expression: str, mailbox: Mailbox[Any]) -> None:
         """Report a mailbox's drops under its expression."""

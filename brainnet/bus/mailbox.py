@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from brainnet.topics import Overflow
 
@@ -142,16 +142,14 @@ class Mailbox(Generic[T]):
             batch.append(message)
         return batch
 
-    def __aiter__(self) -> AsyncIterator[T]:
-        return self._iterate()
+    def __aiter__(self) -> Self:
+        return self
 
-    async def _iterate(self) -> AsyncIterator[T]:
-        while True:
-            try:
-                message = await self.get()
-            except EOFError:
-                return
-            yield message
+    async def __anext__(self) -> T:
+        try:
+            return await self.get()
+        except EOFError:
+            raise StopAsyncIteration from None
 
     def close(self) -> None:
         """Take nothing more in; what waits can still be read, then `get` raises EOFError."""

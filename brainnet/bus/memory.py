@@ -100,6 +100,10 @@ class _MemoryTransport(Transport):
         sample: Sample = raw
         return sample
 
+    @staticmethod
+    def key_and_payload(raw: Any) -> tuple[str, bytes]:
+        return raw.key, raw.payload
+
     def serve(self, expression: str, callback: Callable[[Request], None]) -> Handle:
         return self._enter(self._network.queryables, expression, callback)
 

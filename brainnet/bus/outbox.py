@@ -5,33 +5,33 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 import structlog
-
-from brainnet.bus.transport import Outlet
 
 log = structlog.get_logger("brainnet.bus")
 
 
 class Outbox:
-    """A bounded queue of puts and the thread that does them, in order. The thread starts with the first put."""
+    """A bounded queue of sends and the thread that does them, in order. The thread starts with the first one."""
 
     def __init__(self, capacity: int = 8192, max_bytes: int = 256 << 20) -> None:
         self._capacity, self._max_bytes = capacity, max_bytes
-        self._items: deque[tuple[Outlet, bytes, bytes | None, str | None]] = deque()
+        self._items: deque[tuple[int, Callable[..., None], tuple[Any, ...]]] = deque()
         self._bytes = 0
         self._busy = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def put(self, outlet: Outlet, payload: bytes, attachment: bytes | None, encoding: str | None) -> bool:
-        """Queue one put; False when the outbox is full or closed."""
+    def put(self, size: int, send: Callable[..., None], *args: Any) -> bool:
+        """Queue ``send(*args)``, which carries ``size`` bytes; False when the outbox is full or closed."""
         with self._changed:
-            if self._closed or len(self._items) >= self._capacity or self._bytes + len(payload) > self._max_bytes:
+            if self._closed or len(self._items) >= self._capacity or self._bytes + size > self._max_bytes:
                 return False
-            self._items.append((outlet, payload, attachment, encoding))
-            self._bytes += len(payload)
+            self._items.append((size, send, args))
+            self._bytes += size
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="brainnet-outbox", daemon=True)
                 self._thread.start()
@@ -48,11 +48,11 @@ class Outbox:
                 self._changed.wait_for(lambda: self._items or self._closed)
                 if not self._items:
                     return
-                outlet, payload, attachment, encoding = self._items.popleft()
-                self._bytes -= len(payload)
+                size, send, args = self._items.popleft()
+                self._bytes -= size
                 self._busy = True
             try:
-                outlet.put(payload, attachment, encoding)
+                send(*args)
             except Exception:  # the session went; the loss shows as a gap in the sequence numbers
                 log.warning("a reliable message could not be sent", exc_info=True)
 

@@ -94,6 +94,11 @@ class Transport(ABC):
     def read(raw: Any) -> Sample:
         """Turn what a subscriber's callback got into a `Sample`. Kept apart because it may run on another thread."""
 
+    @staticmethod
+    @abstractmethod
+    def key_and_payload(raw: Any) -> tuple[str, bytes]:
+        """The two parts of a `Sample` that every message needs; much cheaper than `read`."""
+
     @abstractmethod
     def serve(self, expression: str, callback: Callable[[Request], None]) -> Handle:
         """Declare a queryable."""

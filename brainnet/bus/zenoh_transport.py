@@ -53,6 +53,10 @@ class ZenohTransport(Transport):
             raw.kind == zenoh.SampleKind.PUT,
         )
 
+    @staticmethod
+    def key_and_payload(raw: Any) -> tuple[str, bytes]:
+        return str(raw.key_expr), raw.payload.to_bytes()
+
     def serve(self, expression: str, callback: Callable[[Request], None]) -> Handle:
         return _Declared(
             self._session.declare_queryable(expression, lambda query: callback(_ZenohRequest(query)), complete=True)
@@ -125,7 +129,9 @@ class _ZenohOutlet:
         self._publisher = publisher
 
     def put(self, payload: bytes, attachment: bytes | None, encoding: str | None = None) -> None:
-        if encoding is None:
+        if encoding is None and attachment is None:
+            self._publisher.put(payload)
+        elif encoding is None:
             self._publisher.put(payload, attachment=attachment)
         else:
             self._publisher.put(payload, attachment=attachment, encoding=encoding)

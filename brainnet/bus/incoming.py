@@ -1,0 +1,158 @@
+"""Turns what a subscription was handed into checked messages, and keeps the counts of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+
+from brainnet import messages, packet
+from brainnet.bus.counters import Count, Counters
+from brainnet.bus.stamp import Stamp, read_stamp
+from brainnet.bus.transport import Sample, Transport
+from brainnet.errors import PacketError, WireError
+from brainnet.messages import Message
+from brainnet.packet import SpikePacket
+from brainnet.topics import PACKET, Topic, contract
+
+log = structlog.get_logger("brainnet.bus")
+
+OnMalformed = Callable[[Sample, WireError], None]
+_MAX_ROUTES: Final = 4096
+_MAX_SOURCES: Final = 256
+_MAX_GAP: Final = 1 << 32  # a forged sequence number must not overflow the counters
+_COMPLAIN_EVERY_S: Final = 60.0
+
+
+class Received:
+    """A message and the key it came on, relative to the namespace."""
+
+    __slots__ = ("_stamp", "encoding", "key", "message")
+
+    def __init__(self, message: Any, key: str, stamp: Stamp | None = None, encoding: str = "") -> None:
+        self.message = message
+        self.key = key
+        self.encoding = encoding
+        self._stamp = stamp
+
+    @property
+    def stamp(self) -> Stamp | None:
+        """Who sent it, its number and when; None when the sender gave no stamp."""
+        message = self.message
+        if isinstance(message, SpikePacket):
+            return Stamp(message.source, message.seq, message.timestamp_ns)
+        return self._stamp
+
+    def __repr__(self) -> str:
+        return f"Received({self.message!r}, {self.key!r})"
+
+
+class _Route:
+    """What is known of one key: looked up once, then found by the raw key."""
+
+    __slots__ = ("count", "error", "is_packet", "key", "last_seq", "topic")
+
+    def __init__(self, key: str, topic: Topic | None, count: Count, error: WireError | None) -> None:
+        self.key = key
+        self.topic = topic
+        self.is_packet = topic is not None and topic.payload == PACKET
+        self.count = count
+        self.error = error
+        self.last_seq: dict[str, int] = {}
+
+    def note(self, source: str, seq: int) -> None:
+        """Count what is missing before this message. A restart (seq back to 1) is no gap."""
+        last = self.last_seq.get(source)
+        if last is not None:
+            if seq > last + 1:
+                self.count.lost += min(seq - last - 1, _MAX_GAP)
+        elif len(self.last_seq) >= _MAX_SOURCES:
+            return
+        self.last_seq[source] = seq
+
+
+class Complaints:
+    """Reports malformed messages once a minute per key and source."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, str], float] = {}
+
+    def report(self, key: str, sample: Sample, error: WireError) -> None:
+        stamp = read_stamp(None, b"", sample.attachment)
+        source = stamp.source if stamp else "unknown"
+        now = time.monotonic()
+        if now - self._last.get((key, source), -_COMPLAIN_EVERY_S) >= _COMPLAIN_EVERY_S:
+            if len(self._last) > 1000:
+                self._last.clear()
+            self._last[key, source] = now
+            log.warning("malformed message", key=key, source=source, error=str(error))
+
+
+def reader(
+    transport: Transport,
+    prefix: str,
+    counters: Counters,
+    complaints: Complaints,
+    on_malformed: OnMalformed | None = None,
+) -> Callable[[Any], Received | None]:
+    """The ``read`` of one subscription's mailbox: a message, or None for one that does not follow the contract.
+
+    Sequence numbers are followed per subscription, because two of them may be read at different times.
+    """
+    routes: dict[str, _Route] = {}
+    decode_packet = packet.decode
+    key_and_payload = transport.key_and_payload
+
+    def find(full: str) -> _Route:
+        key = full[len(prefix) :]
+        try:
+            route = _Route(key, contract().find(key), counters.of(key, "in"), None)
+        except WireError as error:
+            route = _Route(key, None, counters.of(key, "in"), error)
+        if len(routes) < _MAX_ROUTES:
+            routes[full] = route
+        return route
+
+    def read(raw: Any) -> Received | None:
+        full, payload = key_and_payload(raw)
+        route = routes.get(full) or find(full)
+        count = route.count
+        count.count += 1
+        count.bytes += len(payload)
+        try:
+            if route.is_packet:
+                message = decode_packet(payload)
+                route.note(message.source, message.seq)
+                return Received(message, route.key)
+            if route.error is not None:
+                raise route.error
+            return read_typed(route, transport.read(raw))
+        except WireError as error:
+            count.malformed += 1
+            sample = transport.read(raw)
+            complaints.report(route.key, sample, error)
+            if on_malformed is not None:
+                on_malformed(sample, error)
+            return None
+
+    def read_typed(route: _Route, sample: Sample) -> Received:
+        assert route.topic is not None
+        typed = decode_message(route.topic, sample.payload, sample.encoding)
+        stamp = read_stamp(route.topic, b"", sample.attachment)
+        if stamp is not None:
+            route.note(stamp.source, stamp.seq)
+        return Received(typed, route.key, stamp, sample.encoding)
+
+    return read
+
+
+def decode_message(topic: Topic, payload: bytes, encoding: str) -> Message:
+    """Read a typed message of a topic; raises `WireError` for what is none."""
+    kind = topic.message
+    if kind is None:
+        raise PacketError(f"{topic.key} carries {topic.payload}, which is no typed message")
+    if kind is messages.Prompt:
+        return messages.read_prompt(payload, encoding)
+    return messages.decode(kind, payload, encoding)

@@ -1,0 +1,87 @@
+"""The serving side of queries: runs handlers on the event loop, bounded, and sends what they return."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import structlog
+
+from brainnet import messages
+from brainnet.bus.counters import Counters
+from brainnet.bus.incoming import decode_message
+from brainnet.bus.outbox import Outbox
+from brainnet.bus.transport import Request
+from brainnet.errors import BrainnetError, WireError
+from brainnet.messages import Message
+from brainnet.topics import Topic
+
+log = structlog.get_logger("brainnet.bus")
+
+Handler = Callable[[Any, str], Awaitable[Message]]
+MAX_OPEN: Final = 1024
+"""Queries that one bus works on at the same time; one more is refused."""
+
+
+class Serving:
+    """Answers requests. Every request is replied to or refused exactly once, also when the bus closes.
+
+    Replies leave through the outbox: an asker that does not read cannot hold up the event loop.
+    """
+
+    def __init__(self, source: str, prefix: str, counters: Counters, outbox: Outbox) -> None:
+        self._source = source
+        self._prefix = prefix
+        self._counters = counters
+        self._outbox = outbox
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def accept(self, topic: Topic, request: Request, handler: Handler) -> None:
+        """Start answering; on the event loop."""
+        key = request.key[len(self._prefix) :]
+        count = self._counters.of(key, "in")
+        count.count += 1
+        count.bytes += len(request.payload)
+        if len(self._tasks) >= MAX_OPEN:
+            count.dropped += 1
+            self._refuse(request, f"{self._source} is working on {MAX_OPEN} queries already; ask again later")
+            return
+        try:
+            message = decode_message(topic, request.payload, request.encoding)
+        except WireError as error:
+            count.malformed += 1
+            self._refuse(request, str(error))
+            return
+        task = asyncio.get_running_loop().create_task(self._answer(request, message, key, handler))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, request: Request, message: Message, key: str, handler: Handler) -> None:
+        try:
+            reply = await handler(message, key)
+            as_json = getattr(message, "reply_as", "msgpack") == "json" or "json" in request.encoding
+            payload = messages.encode(reply, as_json=as_json)
+        except BrainnetError as error:
+            self._refuse(request, str(error))
+        except asyncio.CancelledError:
+            self._refuse(request, f"{self._source} is stopping")
+            raise
+        except Exception as error:
+            log.exception("query handler failed", key=key)
+            self._refuse(request, f"internal error in {self._source}: {type(error).__name__}: {error}")
+        else:
+            encoding = "application/json" if as_json else reply.wire_encoding()
+            if not self._outbox.put(len(payload), request.reply, request.key, payload, encoding):
+                self._counters.of(key, "in").dropped += 1
+                request.refuse(f"{self._source} has too many messages waiting to be sent; ask again later")
+
+    def _refuse(self, request: Request, reason: str) -> None:
+        if not self._outbox.put(len(reason), request.refuse, reason):
+            request.refuse(reason)
+
+    async def close(self) -> None:
+        """Cancel what is still open; each is refused."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
