@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from brainnet.bus import Bus
+    from brainnet.messages import HostStatus
     from brainnet.settings import Loaded, Settings
 
 T = TypeVar("T")
@@ -56,7 +57,46 @@ async def connect(settings: Settings, *, timeout: float = 3.0) -> Bus:
     """
     from brainnet.bus import Endpoint, open_bus
 
+    _look_for_hub(settings.endpoint)
     return await open_bus(Endpoint(settings.namespace, settings.endpoint), timeout=timeout)
+
+
+def _look_for_hub(endpoint: str) -> None:
+    """Say at once that nobody listens; Zenoh would keep trying until its time is up."""
+    import contextlib
+    import socket
+
+    from brainnet.errors import ConnectError
+
+    kind, _, address = endpoint.partition("/")
+    host, _, port = address.partition("?")[0].partition("#")[0].rpartition(":")
+    if kind != "tcp" or not port.isdigit():
+        return
+    with contextlib.suppress(TimeoutError, socket.gaierror):
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), 1.0).close()
+        except ConnectionRefusedError:
+            raise ConnectError(
+                f"no brain runs at {endpoint}; start one with `brainnet launch`, or name its port with --port"
+            ) from None
+
+
+async def host_statuses(bus: Bus, *, needed: bool = True) -> list[HostStatus]:
+    """What every host's supervisor says, by name.
+
+    Raises:
+        LaunchError: ``needed``, and nobody answers: there is a hub, but it is not of this brain.
+    """
+    from brainnet.errors import LaunchError
+    from brainnet.messages import HostStatus, StatusQuery
+
+    replies = await bus.call_all("host/*/status", StatusQuery())
+    hosts = [reply.message for reply in replies if isinstance(reply.message, HostStatus)]
+    if needed and not hosts:
+        raise LaunchError(
+            f"no launcher of a brain {bus.namespace!r} answers; see `brainnet config show` and --namespace"
+        )
+    return sorted(hosts, key=lambda status: status.host)
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:

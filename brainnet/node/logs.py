@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -15,8 +15,18 @@ from brainnet.messages import LogRecord
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def configure(node_id: str, level: str, *, publish: Callable[[LogRecord], None] | None = None) -> None:
-    """Set up structlog for this process; ``publish`` gets every record and may be called from any thread."""
+def configure(
+    node_id: str,
+    level: str,
+    *,
+    publish: Callable[[LogRecord], None] | None = None,
+    stream: TextIO | None = None,
+) -> None:
+    """Set up structlog for this process, onto ``stream`` (default: stderr).
+
+    ``publish`` gets every record and may be called from any thread.
+    """
+    stream = stream or sys.stderr
 
     def stamp(logger: Any, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         event["time_ns"] = time.time_ns()
@@ -38,7 +48,7 @@ def configure(node_id: str, level: str, *, publish: Callable[[LogRecord], None] 
         return event
 
     renderer: Any = (
-        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(default=str)
+        structlog.dev.ConsoleRenderer() if stream.isatty() else structlog.processors.JSONRenderer(default=str)
     )
     structlog.configure(
         processors=[
@@ -49,7 +59,7 @@ def configure(node_id: str, level: str, *, publish: Callable[[LogRecord], None] 
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=False,
     )
 

@@ -1,0 +1,112 @@
+"""``brainnet launch``: start the nodes of an allocation on this host."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from brainnet.cli import common
+
+if TYPE_CHECKING:
+    from brainnet.launcher.supervisor import Supervisor
+    from brainnet.messages import NodeRecord
+
+app = common.verb()
+_REFRESH_S = 0.5
+
+
+@app.command()
+def launch(
+    allocation: Annotated[
+        Path | None, typer.Argument(help="A node_allocation file; default is config/node_allocation.yaml.")
+    ] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Run this host's part of the allocation.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="ID", help="Start only these nodes; repeat or use commas.")
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when all nodes are ready.")] = False,
+    namespace: common.NamespaceOption = None,
+    port: common.PortOption = None,
+) -> None:
+    """Start the nodes of an allocation and watch over them until Ctrl-C.
+
+    With --detach the command returns when every node is ready, or fails with the reason and leaves nothing running.
+
+    Example: brainnet launch config/node_allocation.yaml --only vision --only prefrontal --detach
+    """
+    from brainnet.launcher.launch import LaunchOptions, run_detached, run_foreground
+
+    ids = [name for given in only or [] for name in given.split(",") if name]
+    options = LaunchOptions(allocation, host, ids, namespace, port)
+    if not detach:
+        run_foreground(options, _live_table if sys.stdout.isatty() else _lines)
+        return
+    done = run_detached(options, _progress())
+    common.note(
+        f"brain {done.namespace} on port {done.port}: {done.nodes} nodes ready on {done.host} "
+        f"after {done.seconds:.2f} s (launcher pid {done.pid})"
+    )
+
+
+def _progress() -> _Progress:
+    return _Progress(sys.stderr.isatty())
+
+
+class _Progress:
+    """Says each node's state once while the brain comes up; only where a person looks."""
+
+    def __init__(self, shown: bool) -> None:
+        self._shown = shown
+        self._said: dict[str, str] = {}
+
+    def __call__(self, record: NodeRecord) -> None:
+        if self._shown and self._said.get(record.id) != record.state:
+            self._said[record.id] = record.state
+            ready = sum(state == "ready" for state in self._said.values())
+            sys.stderr.write(f"\r\x1b[K{ready}/{len(self._said)} ready")
+            if ready == len(self._said):
+                sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def _lines(supervisor: Supervisor) -> Iterator[None]:
+    said: dict[str, tuple[str, str]] = {}
+
+    def on_change(record: NodeRecord) -> None:
+        if said.get(record.id) != (record.state, record.reason):
+            said[record.id] = (record.state, record.reason)
+            typer.echo(f"{record.id}: {record.state}{f' ({record.reason})' if record.reason else ''}")
+
+    supervisor.on_change = on_change
+    yield
+
+
+@contextlib.contextmanager
+def _live_table(supervisor: Supervisor) -> Iterator[None]:
+    from rich.console import Group
+    from rich.live import Live
+
+    from brainnet.cli.node_table import node_table
+
+    plan = supervisor.plan
+    title = f"brain {plan.namespace} on port {plan.port}, host {plan.host}; Ctrl-C stops it"
+
+    async def keep_fresh(live: Live) -> None:
+        while True:
+            status = await supervisor.status()
+            live.update(Group(title, "", node_table(status.nodes)), refresh=True)
+            await asyncio.sleep(_REFRESH_S)
+
+    with Live(auto_refresh=False, console=common.console()) as live:
+        task = asyncio.get_running_loop().create_task(keep_fresh(live))
+        try:
+            yield
+        finally:
+            task.cancel()

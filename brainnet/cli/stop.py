@@ -1,0 +1,62 @@
+"""``brainnet stop``: end this host's part of a brain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from brainnet.cli import common
+
+if TYPE_CHECKING:
+    from brainnet.settings import Settings
+
+app = common.verb()
+_SLACK_S = 5.0
+
+
+@app.command()
+def stop(
+    host: Annotated[str | None, typer.Option("--host", help="Stop another host's part of the brain.")] = None,
+    namespace: common.NamespaceOption = None,
+    port: common.PortOption = None,
+    hub: common.HubOption = None,
+) -> None:
+    """Stop this host's part of the brain, and return when nothing of it is left.
+
+    Example: brainnet stop --port 7500
+    """
+    from brainnet.launcher import lock
+
+    settings = common.load(namespace, port, hub).settings
+    running = None if settings.hub else lock.running(settings.state)
+    if running is not None and host in (None, running.host):
+        from brainnet.launcher.stopping import stop_here
+
+        stop_here(running, settings.state, settings.stop_grace_s * 3 + _SLACK_S)
+        common.note(f"stopped {running.namespace} on {running.host}")
+        return
+    common.note(f"stopped {common.run_async(_stop_over_bus(settings, host))}")
+
+
+async def _stop_over_bus(settings: Settings, host: str | None) -> str:
+    import asyncio
+    import time
+
+    from brainnet.errors import LaunchError
+    from brainnet.messages import ControlQuery
+
+    async with await common.connect(settings) as bus:
+        hosts = {status.host for status in await common.host_statuses(bus)}
+        if host is None and len(hosts) == 1:
+            (host,) = hosts
+        if host not in hosts:
+            listed = ", ".join(sorted(hosts))
+            raise LaunchError(f"say which host to stop with --host; the brain runs on {listed}")
+        await bus.call(f"host/{host}/control", ControlQuery(action="stop"))
+        deadline = time.monotonic() + settings.stop_grace_s * 3 + _SLACK_S
+        while time.monotonic() < deadline:
+            if host not in {s.host for s in await common.host_statuses(bus, needed=False)}:
+                return f"{settings.namespace} on {host}"
+            await asyncio.sleep(0.1)
+    raise LaunchError(f"host {host} was told to stop and still answers")

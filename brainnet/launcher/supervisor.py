@@ -1,0 +1,296 @@
+"""The supervisor: one per host and brain. It owns the hub and the zygote, and keeps the host's nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from brainnet.bus import Bus, open_hub
+from brainnet.errors import BusError, ConfigError, LaunchError
+from brainnet.launcher.allocation import Placement
+from brainnet.launcher.managed_node import ManagedNode
+from brainnet.launcher.zygote_client import Fork, ZygoteProcess
+from brainnet.messages import ControlQuery, ControlReply, Health, HostStatus, NodeRecord, StatusQuery
+from brainnet.node import logs
+from brainnet.node.health import proportional_set_size
+
+log = structlog.get_logger("brainnet.launcher")
+
+ID: Final = "launcher"
+"""How the supervisor signs its log records."""
+_CHECK_S: Final = 0.5
+_STUCK_S: Final = 3.0
+_MEMORY_AGE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one host runs of a brain, everything decided."""
+
+    namespace: str
+    port: int
+    host: str
+    allocation: Path
+    nodes: tuple[Placement, ...]
+    preload: tuple[str, ...]
+    listen: tuple[str, ...]
+    connect: tuple[str, ...]
+    state: Path
+    log_level: str = "info"
+    ready_timeout_s: float = 60.0
+    stop_grace_s: float = 2.0
+
+    @property
+    def hub(self) -> str:
+        """Where the nodes of this host find the hub."""
+        return f"tcp/127.0.0.1:{self.port}"
+
+    @property
+    def endpoints(self) -> list[str]:
+        """Where the hub listens: loopback, unless a wildcard endpoint covers it, and what is written out."""
+        covers = (f"tcp/0.0.0.0:{self.port}", f"tcp/[::]:{self.port}", self.hub)
+        return [*([] if any(c in self.listen for c in covers) else [self.hub]), *self.listen]
+
+    @property
+    def log_dir(self) -> Path:
+        """Where the output of every process of this host goes."""
+        return self.state / "logs"
+
+
+class Supervisor:
+    """Runs a plan until it is told to stop.
+
+    Guarantees: when `run` returns, however it does, no process of the plan is left and the hub's port is free.
+    Set ``on_change`` to be told every change of a node.
+    """
+
+    def __init__(self, plan: Plan, zygote: ZygoteProcess) -> None:
+        self.plan = plan
+        self.on_change: Callable[[NodeRecord], None] = lambda record: None
+        self._zygote = zygote
+        self._log_file = (plan.log_dir / f"{ID}.log").open("a", buffering=1)
+        self._started = time.monotonic()
+        self._stop = asyncio.Event()
+        self._fatal: LaunchError | None = None
+        self._memory: tuple[float, dict[int, int]] = (0.0, {})
+        self._restarts: set[asyncio.Task[None]] = set()
+        self.nodes = {
+            p.id: ManagedNode(p, plan.host, plan.log_dir / f"{p.id}.log", self._spawn, self._node_changed)
+            for p in plan.nodes
+        }
+
+    def _node_changed(self, record: NodeRecord) -> None:
+        self.on_change(record)
+
+    def stop(self) -> None:
+        """Ask `run` to end in order; asked again, everything is killed at once."""
+        if self._stop.is_set():
+            for node in self.nodes.values():
+                node.hurry()
+        self._stop.set()
+
+    async def run(self) -> None:
+        """The whole life of this host's part of the brain.
+
+        Raises:
+            LaunchError: the hub cannot listen, or the zygote cannot import what the allocation preloads.
+        """
+        logs.configure(ID, self.plan.log_level, stream=self._log_file)
+        self._attach()
+        try:
+            async with await self._open_hub() as bus:
+                logs.configure(ID, self.plan.log_level, publish=_log_publisher(bus), stream=self._log_file)
+                self._serve(bus)
+                log.info("hub open", endpoints=self.plan.endpoints, connect=self.plan.connect)
+                await self._keep_nodes(bus)
+                logs.configure(ID, self.plan.log_level, stream=self._log_file)
+        finally:
+            await self._zygote.close()
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def _keep_nodes(self, bus: Bus) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(node.keep()) for node in self.nodes.values()]
+            tasks.append(group.create_task(self._listen_to_hearts(bus)))
+            tasks.append(group.create_task(self._check()))
+            await self._stop.wait()
+            await self._stop_nodes()
+            for task in [*tasks, *self._restarts]:
+                task.cancel()
+
+    async def _stop_nodes(self) -> None:
+        log.info("stopping")
+        if not self._zygote.ready.done():  # it is busy importing; its nodes do not exist yet
+            self._zygote.kill()
+        grace = self.plan.stop_grace_s
+        gone = await asyncio.gather(*(node.stop(grace) for node in self.nodes.values()))
+        if not all(gone):
+            self._zygote.kill()
+
+    async def _open_hub(self) -> Bus:
+        from brainnet.bus.zenoh_transport import ZenohTransport
+
+        plan = self.plan
+        loop = asyncio.get_running_loop()
+        try:
+            session = await loop.run_in_executor(None, open_hub, plan.endpoints, list(plan.connect))
+        except BusError as error:
+            if "in use" in str(error):
+                raise LaunchError(
+                    f"port {plan.port} is in use by another program or another brain; choose another with --port"
+                ) from None
+            raise LaunchError(f"the hub cannot listen on {', '.join(plan.endpoints)}: {error}") from None
+        return Bus(ZenohTransport(session), namespace=plan.namespace, role="supervisor", source=ID)
+
+    # -- the zygote --------------------------------------------------------------------------------------------------
+
+    def _attach(self) -> None:
+        zygote = self._zygote
+        zygote.attach(self.plan.log_dir / f"{ID}.log", self.plan.preload)
+
+        def is_ready(ready: asyncio.Future[float]) -> None:
+            if not ready.cancelled():
+                log.info("zygote ready", seconds=round(ready.result(), 3), pid=zygote.pid)
+
+        zygote.ready.add_done_callback(is_ready)
+        zygote.gone.add_done_callback(self._zygote_gone)
+
+    def _zygote_gone(self, gone: asyncio.Future[str]) -> None:
+        if self._stop.is_set():
+            return
+        log.error("zygote ended", reason=gone.result())
+        if not self._zygote.ready.done():  # another one would do no better
+            self._fatal = LaunchError(f"the processes cannot be prepared: {gone.result()}")
+            self._stop.set()
+            return
+        self._zygote = ZygoteProcess()
+        self._attach()
+
+    def _spawn(self, placement: Placement, notify: int, on_pid: Callable[[int], None]) -> Fork:
+        plan = self.plan
+        spec = {
+            "id": placement.id,
+            "program": placement.program,
+            "host": plan.host,
+            "namespace": plan.namespace,
+            "hub": plan.hub,
+            "data_dir": str(plan.state),
+            "checkpoint": None if placement.checkpoint is None else str(placement.checkpoint),
+            "device": placement.device,
+            "parameters": placement.parameters,
+            "log_level": plan.log_level,
+        }
+        request: dict[str, Any] = {
+            "spec": spec,
+            "threads": placement.threads,
+            "cpu_affinity": placement.cpu_affinity,
+            "environment": placement.environment,
+            "log": str(plan.log_dir / f"{placement.id}.log"),
+        }
+        return self._zygote.spawn(request, notify, on_pid)
+
+    # -- watching ----------------------------------------------------------------------------------------------------
+
+    async def _listen_to_hearts(self, bus: Bus) -> None:
+        async for received in bus.subscribe("heartbeat/*"):
+            health: Health = received.message
+            node = self.nodes.get(health.node_id)
+            if node is not None and health.host == self.plan.host:
+                node.heard(health)
+
+    async def _check(self) -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(_CHECK_S)
+            late = time.monotonic() - before - _CHECK_S
+            for node in self.nodes.values():
+                if late > _CHECK_S:  # we were held up ourselves: nobody can be blamed for silence
+                    node.excuse(late)
+                node.check(self.plan.ready_timeout_s)
+            if any(node.lost_for_s > _STUCK_S for node in self.nodes.values()):
+                log.error("the zygote does not end a lost node; ending the zygote")
+                self._zygote.kill()
+
+    # -- status and control ------------------------------------------------------------------------------------------
+
+    def _serve(self, bus: Bus) -> None:
+        async def status(request: StatusQuery, key: str) -> HostStatus:
+            return await self.status()
+
+        async def control(request: ControlQuery, key: str) -> ControlReply:
+            return ControlReply(done=self._control(request))
+
+        bus.serve(f"host/{self.plan.host}/status", status)
+        bus.serve(f"host/{self.plan.host}/control", control)
+
+    async def status(self) -> HostStatus:
+        """Every node of this host, now."""
+        pids = [node.record.pid for node in self.nodes.values() if node.record.pid is not None]
+        taken, memory = self._memory
+        if time.monotonic() - taken > _MEMORY_AGE_S or not memory.keys() >= set(pids):
+            memory = await asyncio.get_running_loop().run_in_executor(
+                None, lambda: {pid: proportional_set_size(pid) for pid in pids}
+            )
+            self._memory = time.monotonic(), memory
+        return HostStatus(
+            host=self.plan.host,
+            namespace=self.plan.namespace,
+            pid=os.getpid(),
+            hub=self.plan.endpoints,
+            allocation=str(self.plan.allocation),
+            uptime_s=time.monotonic() - self._started,
+            nodes=[
+                node.record.model_copy(
+                    update={"uptime_s": node.uptime_s, "memory_bytes": memory.get(node.record.pid or 0, 0)}
+                )
+                for node in self.nodes.values()
+            ],
+        )
+
+    def _control(self, request: ControlQuery) -> str:
+        if request.node is None:
+            if request.action != "stop":
+                raise ConfigError(f"name the node to {request.action}; a host can only be stopped")
+            asyncio.get_running_loop().call_later(0.05, self.stop)  # after the reply is out
+            return f"{self.plan.host} stops"
+        node = self.nodes.get(request.node)
+        if node is None:
+            raise ConfigError(f"{self.plan.host} has no node {request.node!r}; it has {', '.join(self.nodes)}")
+        if self._stop.is_set():
+            raise LaunchError(f"{self.plan.host} is stopping")
+        match request.action:
+            case "start":
+                node.start()
+            case "restart":
+                self._in_background(node.restart(self.plan.stop_grace_s))
+            case "stop":
+                self._in_background(node.stop(self.plan.stop_grace_s, "stop asked for"))
+        return f"{request.action} of {request.node} under way"
+
+    def _in_background(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._restarts.add(task)
+        task.add_done_callback(self._restarts.discard)
+
+
+def _log_publisher(bus: Bus) -> Callable[[Any], None]:
+    loop = asyncio.get_running_loop()
+
+    def publish(record: Any) -> None:
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(send, record)
+
+    def send(record: Any) -> None:
+        with contextlib.suppress(Exception):  # the file has it
+            bus.publish(f"log/{ID}", record)
+
+    return publish
