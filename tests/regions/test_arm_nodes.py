@@ -1,0 +1,185 @@
+"""Arm, motor cortex and cerebellum as nodes, in closed loop over topics."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brainnet import Node, Partial, Prompt, SpikePacket
+from brainnet.bus import Mailbox, Received
+from brainnet.joint_state import JointState, command_data
+from brainnet.messages import ParamsQuery
+from brainnet.node import load_program
+from brainnet.paths import share_dir
+from brainnet.testing import MemoryBrain, until
+
+
+def program(name: str) -> type[Node]:
+    return load_program(str(share_dir() / "nodes" / f"{name}.py"))
+
+
+async def next_state(feedback: Mailbox[Received]) -> JointState:
+    async with asyncio.timeout(5):
+        message = (await feedback.get()).message
+    assert isinstance(message, SpikePacket)
+    return JointState.from_packet(message)
+
+
+async def test_reaches_over_topics_and_reports_what_it_measured(tmp_path: Path) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(program("arm_body"), "arm_body")
+        cerebellum = await brain.start(program("cerebellum"), "cerebellum")
+        cortex = await brain.start(program("motor_cortex"), "motor_cortex")
+        too_early = await brain.query("cerebellum", Prompt(text="How well do you predict?"))
+        assert too_early.error is not None
+        assert "no movement" in too_early.error
+
+        watcher = brain.bus("region", "watcher")
+        spikes = watcher.subscribe("spikes/motor_cortex/cerebellum")
+        interim: list[Partial] = []
+        prompt = Prompt(text="Move the arm to (0.10, 0.10)")
+        partial = await brain.query("motor_cortex", prompt, interim=interim.append)
+        assert partial.error is None
+        assert partial.best is not None
+        content = partial.best.content
+        assert partial.best.text.startswith("Reached (0.100, 0.100): final distance ")
+        assert content["distance_m"] < 0.01
+        assert np.hypot(*np.subtract(content["final_position"], (0.1, 0.1))) == pytest.approx(content["distance_m"])
+        assert partial.confidence > 0.8
+        assert content["steps"] > 10
+        assert interim
+        assert all(p.best is not None and "to go" in p.best.text for p in interim)
+        stream = (await spikes.get()).message
+        assert isinstance(stream, SpikePacket)
+        assert stream.is_spikes
+        assert 0 < stream.density < 0.5
+        assert set(stream.metadata) == {"tick", "policy", "command"}
+
+        report = await brain.query("cerebellum", Prompt(text="How well do you predict the arm?"))
+        assert report.best is not None
+        assert report.best.content["predictions"] > 10
+        assert report.best.content["prediction_error_rad_s"] < 0.1 * report.best.content["mean_change_rad_s"]
+        assert report.confidence > 0.8
+        aside = await brain.query("cerebellum", Prompt(text="Move the arm to (0.10, 0.10)"))
+        assert aside.confidence < 0.2
+        for node in (cerebellum, cortex):
+            assert "errors" not in node.health().counters
+
+
+async def test_movements_queue_up(tmp_path: Path) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(program("arm_body"), "arm_body")
+        await brain.start(program("motor_cortex"), "motor_cortex")
+        answers = await asyncio.gather(
+            *(brain.query("motor_cortex", Prompt(text=f"reach {x}, 0.1")) for x in (0.1, -0.1, 0.0))
+        )
+        for x, partial in zip((0.1, -0.1, 0.0), answers, strict=True):
+            assert partial.best is not None
+            assert partial.best.content["target"] == [x, 0.1]
+            assert partial.best.content["distance_m"] < 0.01
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Move the arm", "names no point"),
+        ("Move the arm to (1, 1)", "reaches points between"),
+        ("Move the arm to (0.1, 0.1)", "no feedback on motor/feedback/arm"),
+    ],
+)
+async def test_says_why_it_does_not_move(tmp_path: Path, text: str, reason: str) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(program("motor_cortex"), "motor_cortex")
+        partial = await brain.query("motor_cortex", Prompt(text=text))
+        assert partial.error is not None
+        assert reason in partial.error
+        assert partial.confidence == 0.0
+
+
+async def test_notices_an_arm_that_went_away(tmp_path: Path) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(program("arm_body"), "arm_body")
+        cortex = await brain.start(program("motor_cortex"), "motor_cortex")
+        moving = asyncio.create_task(brain.query("motor_cortex", Prompt(text="reach -0.1, 0.1")))
+        await until(lambda: any(t.key.startswith("spikes") and t.count > 2 for t in cortex.health().topics))
+        await brain.stop("arm_body")
+        partial = await moving
+        assert partial.error is not None
+        assert "no feedback on motor/feedback/arm" in partial.error
+
+
+async def test_bad_commands_are_counted_and_harm_nobody(tmp_path: Path) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        arm = await brain.start(program("arm_body"), "arm_body")
+        region = brain.bus("region", "someone")
+        feedback = region.subscribe("motor/feedback/arm")
+        before = await next_state(feedback)
+        for bad in (np.zeros((3, 1), np.float32), np.ones((2, 1), np.uint8), np.zeros((2, 4), np.float32)):
+            counted = arm.health().counters.get("bad_commands", 0)
+            region.publish("motor/command/arm", SpikePacket(bad))
+            await until(lambda n=counted: arm.health().counters.get("bad_commands", 0) > n)  # type: ignore[misc]
+        assert arm.health().counters["bad_commands"] == 3
+        region.publish("motor/command/arm", SpikePacket(command_data(np.array([0.2, 0.0]))))
+        while (state := await next_state(feedback)).velocities[0] <= 0.1:
+            assert state.tick < before.tick + 200
+
+
+async def test_a_command_holds_only_until_the_watchdog(tmp_path: Path) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(program("arm_body"), "arm_body", parameters={"watchdog_s": 0.1, "idle_after_s": 0.3})
+        region = brain.bus("region", "someone")
+        feedback = region.subscribe("motor/feedback/arm")
+        region.publish("motor/command/arm", SpikePacket(command_data(np.array([0.3, 0.3]))))
+        while not (await next_state(feedback)).velocities[0] > 1.0:
+            pass
+        # nobody renews the command: the arm brakes, comes to rest and idles
+        while True:
+            message = (await feedback.get()).message
+            assert isinstance(message, SpikePacket)
+            if message.metadata["idle"]:
+                break
+        state = JointState.from_packet(message)
+        assert np.abs(state.velocities).max() < 1e-3
+        # an idle arm wakes up at once
+        region.publish("motor/command/arm", SpikePacket(command_data(np.array([0.3, 0.0]))))
+        while not (await next_state(feedback)).velocities[0] > 0.1:
+            pass
+
+
+async def test_cerebellum_corrects_an_arm_that_is_changed_while_it_runs(tmp_path: Path) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(program("arm_body"), "arm_body")
+        await brain.start(program("cerebellum"), "cerebellum")
+        await brain.start(program("motor_cortex"), "motor_cortex", parameters={"timeout_s": 2.0})
+        client = brain.bus()
+        await client.call("node/arm_body/params", ParamsQuery(name="force", set=True, value=[250.0, -250.0]))
+
+        async def distance() -> float:
+            partial = await brain.query("motor_cortex", Prompt(text="reach 0.1, 0.1"))
+            assert partial.best is not None
+            return float(partial.best.content["distance_m"])
+
+        await client.call("node/motor_cortex/params", ParamsQuery(name="use_correction", set=True, value=False))
+        without = await distance()
+        await client.call("node/motor_cortex/params", ParamsQuery(name="use_correction", set=True, value=True))
+        corrected = [await distance() for _ in range(3)]
+        assert corrected[-1] < 0.5 * without
+
+
+async def test_damaged_spikes_and_feedback_are_counted(tmp_path: Path) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        cerebellum = await brain.start(program("cerebellum"), "cerebellum")
+        body, region = brain.bus("body", "body"), brain.bus("region", "region")
+        body.publish("motor/feedback/arm", SpikePacket(np.zeros((2, 1), np.float32)))
+        spikes = np.zeros((4, 8), np.uint8)
+        for metadata in (
+            {},
+            {"tick": 1, "policy": [0.0], "command": [0.0, 0.0]},
+            {"tick": "x", "policy": 1, "command": 2},
+        ):
+            region.publish("spikes/motor_cortex/cerebellum", SpikePacket(spikes, metadata=metadata))
+        await until(lambda: cerebellum.health().counters.get("bad_efference_copies") == 3)
+        await until(lambda: cerebellum.health().counters.get("bad_feedback") == 1)
