@@ -187,6 +187,11 @@ class MotorCortex(Region):
         await self.add_subscription(self._feedback_key, self.on_feedback)
         await self.add_subscription(f"spikes/{self.params.cerebellum}/{self.id}", self.on_correction)
 
+    async def teardown(self) -> None:
+        if self._release is not None:
+            self._release.cancel()
+        self._let_go()
+
     async def on_correction(self, packet: SpikePacket) -> None:
         if packet.shape != (2, 1) or packet.data.dtype.kind != "f":
             self.count("bad_corrections")
@@ -301,7 +306,7 @@ class MotorCortex(Region):
         distance = tip_distance(reach.state, reach.target)
         duration = reach.seen_at - reach.started
         verb = "Reached" if distance <= self.params.tolerance_m else "Did not reach"
-        text = f"{verb} {_point(reach.target)}: final distance {distance * 100:.1f} cm after {duration:.2f} s."
+        text = f"{verb} {_point(reach.target)}: final distance {distance * 100:.2f} cm after {duration:.2f} s."
         content = {
             "target": reach.target.tolist(),
             "final_position": reach.state.tip.tolist(),
