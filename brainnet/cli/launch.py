@@ -38,7 +38,7 @@ def launch(
 
     With --detach the command returns when every node is ready, or fails with the reason and leaves nothing running.
 
-    Example: brainnet launch config/node_allocation.yaml --only vision --only prefrontal --detach
+    Example: brainnet launch my_allocation.yaml --detach
     """
     from brainnet.launcher.launch import LaunchOptions, run_detached, run_foreground
 

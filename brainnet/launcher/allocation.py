@@ -101,6 +101,8 @@ class Placement:
     parameters: dict[str, Any]
     restart: Restart
     environment: dict[str, str]
+    line: int
+    """Where it stands in the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,8 @@ def load(path: Path) -> Allocation:
     try:
         parsed = _File.model_validate(document.value)
     except ValidationError as error:
-        item = error.errors()[0]
+        found = error.errors()
+        item = next((e for e in found if e["type"] == "extra_forbidden"), found[0])  # a typo also makes a field missing
         raise document.error(item["loc"], _explain(item)) from None
     _check_ids_and_hosts(document, parsed)
     placements = tuple(_place(document, parsed, index) for index in range(len(parsed.nodes)))
@@ -248,6 +251,7 @@ def _place(document: Document, parsed: _File, index: int) -> Placement:
         parameters=entry.parameters,
         restart=restart,
         environment={**defaults.environment, **entry.environment},
+        line=document.position((*at, "parameters" if entry.parameters else "id")).line,
     )
 
 

@@ -79,6 +79,7 @@ class ManagedNode:
     def start(self) -> None:
         """Let it run, also when it had failed."""
         self._ends.clear()
+        self._last_end = ""
         self._intent = "run"
         self._changed.set()
 

@@ -169,7 +169,7 @@ class Supervisor:
             return
         log.error("zygote ended", reason=gone.result())
         if not self._zygote.ready.done():  # another one would do no better
-            self._fatal = LaunchError(f"the processes cannot be prepared: {gone.result()}")
+            self._fatal = LaunchError(f"{self.plan.allocation}, preload: {gone.result()}")
             self._stop.set()
             return
         self._zygote = ZygoteProcess()

@@ -1,0 +1,267 @@
+"""``brainnet node``: single nodes, and their parameters."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brainnet.cli import common
+
+if TYPE_CHECKING:
+    from brainnet.bus import Bus
+    from brainnet.messages import Health, NodeRecord, ParamInfo
+    from brainnet.settings import Settings
+
+app = common.verb("List, inspect, restart and stop nodes; read and set their parameters.", no_args_is_help=True)
+param = common.verb("Read and set the parameters of a node while it runs.", no_args_is_help=True)
+app.add_typer(param, name="param")
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the node.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the parameter.")]
+_POLL_S = 0.1
+
+
+@app.command("list")
+def list_nodes(
+    namespace: common.NamespaceOption = None,
+    port: common.PortOption = None,
+    hub: common.HubOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """List the nodes that are alive, also those that no launcher started.
+
+    Example: brainnet node list
+    """
+
+    async def ask(settings: Settings) -> list[Health]:
+        from brainnet.messages import Health, StatusQuery
+
+        async with await common.connect(settings) as bus:
+            replies = await bus.call_all("node/*/status", StatusQuery())
+        return sorted((r.message for r in replies if isinstance(r.message, Health)), key=lambda h: h.node_id)
+
+    found = common.run_async(ask(common.load(namespace, port, hub).settings))
+    if as_json:
+        for health in found:
+            common.print_json(health)
+        return
+    from rich.table import Table
+
+    table = Table("node", "state", "role", "answers prompts", "pid", "host", "what it does", box=None, pad_edge=False)
+    for h in found:
+        table.add_row(h.node_id, h.state, h.role, "yes" if h.answers else "no", str(h.pid), h.host, h.about)
+    common.console().print(table)
+
+
+@app.command()
+def info(
+    id: IdArgument,
+    namespace: common.NamespaceOption = None,
+    port: common.PortOption = None,
+    hub: common.HubOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Show all about one node: health, traffic on its topics, parameters.
+
+    Example: brainnet node info my_region
+    """
+
+    async def ask(settings: Settings) -> tuple[Health, list[ParamInfo]]:
+        from brainnet.messages import ParamsQuery, StatusQuery
+
+        async with await common.connect(settings) as bus:
+            health = await _call(bus, id, "status", StatusQuery())
+            return health, (await _call(bus, id, "params", ParamsQuery())).params
+
+    health, params = common.run_async(ask(common.load(namespace, port, hub).settings))
+    if as_json:
+        common.print_json({**health.model_dump(mode="json"), "params": params})
+        return
+    from rich.table import Table
+
+    from brainnet.cli.node_table import duration
+
+    out = common.console()
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in {
+        "node": f"{health.node_id}: {health.about}",
+        "state": health.state + (f" ({health.last_error})" if health.last_error else ""),
+        "program": health.program,
+        "role": health.role + (", answers prompts" if health.answers else ""),
+        "process": f"{health.pid} on {health.host}, up {duration(health.uptime_s)}",
+        "memory": f"{health.memory_bytes / 1e6:.0f} MB",
+        "cpu": f"{health.cpu_percent:.1f} % of one core; event loop late by {health.loop_lag_ms:.1f} ms",
+        "queued": str(health.queued),
+        "counters": "  ".join(f"{k} {v}" for k, v in sorted(health.counters.items())),
+    }.items():
+        facts.add_row(f"[bold]{name}", value)
+    out.print(facts)
+    topics = Table("topic", "", "messages", "per second", "dropped", "lost", "malformed", box=None, pad_edge=False)
+    for t in sorted(health.topics, key=lambda t: (t.key, t.direction)):
+        counts = (str(t.count), f"{t.rate_hz:.1f}", str(t.dropped), str(t.lost), str(t.malformed))
+        topics.add_row(t.key, t.direction, *counts)
+    out.print("\n[bold]topics")
+    out.print(topics)
+    out.print("\n[bold]parameters")
+    out.print(_params_table(params))
+
+
+@app.command()
+def restart(
+    id: IdArgument,
+    namespace: common.NamespaceOption = None,
+    port: common.PortOption = None,
+    hub: common.HubOption = None,
+) -> None:
+    """End a node in order and start it again; also one that failed or was stopped. Returns when it is ready.
+
+    Example: brainnet node restart my_region
+    """
+    record = common.run_async(_control(common.load(namespace, port, hub).settings, id, "restart"))
+    common.note(f"{id} is {record.state}, pid {record.pid}")
+
+
+@app.command()
+def stop(
+    id: IdArgument,
+    namespace: common.NamespaceOption = None,
+    port: common.PortOption = None,
+    hub: common.HubOption = None,
+) -> None:
+    """Stop a node; it stays stopped until it is restarted. Returns when its process is gone.
+
+    Example: brainnet node stop my_region
+    """
+    common.run_async(_control(common.load(namespace, port, hub).settings, id, "stop"))
+    common.note(f"{id} is stopped")
+
+
+@param.command("list")
+def list_params(
+    id: IdArgument,
+    namespace: common.NamespaceOption = None,
+    port: common.PortOption = None,
+    hub: common.HubOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Show the parameters of a node: value, type, default, meaning.
+
+    Example: brainnet node param list my_region
+    """
+    found = common.run_async(_params(common.load(namespace, port, hub).settings, id, {}))
+    if as_json:
+        for one in found:
+            common.print_json(one)
+    else:
+        common.console().print(_params_table(found))
+
+
+@param.command("get")
+def get_param(
+    id: IdArgument,
+    name: NameArgument,
+    namespace: common.NamespaceOption = None,
+    port: common.PortOption = None,
+    hub: common.HubOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Print the value of one parameter.
+
+    Example: brainnet node param get my_region temperature
+    """
+    (found,) = common.run_async(_params(common.load(namespace, port, hub).settings, id, {"name": name}))
+    if as_json:
+        common.print_json(found)
+    else:
+        common.print_json(found.value)
+
+
+@param.command("set", context_settings={"ignore_unknown_options": True})  # a negative number is no option
+def set_param(
+    id: IdArgument,
+    name: NameArgument,
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="As YAML or JSON: 0.5, true, text, [1, 2].")],
+    namespace: common.NamespaceOption = None,
+    port: common.PortOption = None,
+    hub: common.HubOption = None,
+) -> None:
+    """Set a parameter of a running node, until it restarts.
+
+    Example: brainnet node param set my_region temperature 0.5
+    """
+    import yaml
+
+    from brainnet.errors import ConfigError
+
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value {value!r} is neither YAML nor JSON: {error}") from None
+    settings = common.load(namespace, port, hub).settings
+    (now,) = common.run_async(_params(settings, id, {"name": name, "value": parsed, "set": True}))
+    common.note(f"{id} {name} = {now.value}")
+
+
+# -- talking to nodes --------------------------------------------------------------------------------------------------
+
+
+async def _call(bus: Bus, id: str, what: str, request: Any) -> Any:
+    from brainnet.errors import CallTimeout, LaunchError
+    from brainnet.topics import check_key
+
+    try:
+        return await bus.call(check_key(f"node/{id}/{what}"), request)
+    except CallTimeout:
+        known = ", ".join(key.rpartition("/")[2] for key in await bus.alive()) or "none"
+        raise LaunchError(f"no node {id!r} answers; nodes of the brain {bus.namespace!r}: {known}") from None
+
+
+async def _params(settings: Settings, id: str, query: dict[str, Any]) -> list[ParamInfo]:
+    from brainnet.messages import ParamsQuery
+
+    async with await common.connect(settings) as bus:
+        found: list[ParamInfo] = (await _call(bus, id, "params", ParamsQuery(**query))).params
+    return found
+
+
+async def _control(settings: Settings, id: str, action: Any) -> NodeRecord:
+    """Tell the node's supervisor, and wait until it is done."""
+    from brainnet.errors import LaunchError
+    from brainnet.messages import ControlQuery
+
+    async with await common.connect(settings) as bus:
+        before = await _record(bus, id)
+        await bus.call(f"host/{before.host}/control", ControlQuery(action=action, node=id))
+        deadline = time.monotonic() + settings.ready_timeout_s
+        while time.monotonic() < deadline:
+            now = await _record(bus, id)
+            if action == "stop" and now.pid is None and now.state == "stopped":
+                return now
+            if action == "restart" and now.pid != before.pid and now.state in ("ready", "failed"):
+                if now.state == "failed":
+                    raise LaunchError(f"{id} failed: {now.reason}")
+                return now
+            await asyncio.sleep(_POLL_S)
+    raise LaunchError(f"{id} is {now.state} {settings.ready_timeout_s:g} s after the {action}: {now.reason}")
+
+
+async def _record(bus: Bus, id: str) -> NodeRecord:
+    from brainnet.errors import LaunchError
+
+    records = {record.id: record for host in await common.host_statuses(bus) for record in host.nodes}
+    if id not in records:
+        raise LaunchError(f"no launcher has a node {id!r}; there are {', '.join(records)}")
+    return records[id]
+
+
+def _params_table(params: list[ParamInfo]) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("parameter", "value", "type", "default", "meaning", box=None, pad_edge=False)
+    for one in params:
+        table.add_row(one.name, escape(str(one.value)), escape(one.type), escape(str(one.default)), one.description)
+    return table
