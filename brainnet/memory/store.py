@@ -200,6 +200,13 @@ class EpisodicStore:
         """The episode of this id, or None. Does not count as an access."""
         return self._load([episode_id]).get(episode_id)
 
+    def recent(self, limit: int, kinds: Collection[str] | None = None) -> list[Episode]:
+        """At most `limit` episodes, newest first. Does not count as an access."""
+        where, values = _kind_filter(kinds)
+        sql = f"SELECT {_COLUMNS} FROM {self.table} WHERE true{where} ORDER BY episode_id DESC LIMIT ?"
+        with self._reporting():
+            return [_episode(row, self._touched[row[0]]) for row in self._db.execute(sql, (*values, limit))]
+
     def search(
         self,
         text: str,

@@ -222,7 +222,7 @@ def cranfield(data: Path) -> Iterator[tuple[list[str], list[tuple[str, dict[int,
     """Abstracts, and queries with graded judgements."""
     folder = data / "cranfield"
     documents = _xml(folder / "cran.all.1400.xml")
-    texts = [f"{doc.findtext('title', '')} {doc.findtext('text', '')}" for doc in documents.iter("doc")]
+    texts = [doc.findtext("text") or "" for doc in documents.iter("doc")]
     numbers = {(doc.findtext("docno") or "").strip(): i for i, doc in enumerate(documents.iter("doc"))}
     queries = [(query.findtext("title") or "").strip() for query in _xml(folder / "cran.qry.xml").iter("top")]
     grades: list[dict[int, int]] = [{} for _ in queries]
@@ -242,7 +242,7 @@ def rankings(embedder: SpikingTextEmbedder, texts: list[str], queries: list[str]
     vectors = embedder.embed(texts)
     with tempfile.TemporaryDirectory() as folder, EpisodicStore(Path(folder) / "memory.sqlite") as store:
         kept = store.store_many(
-            [NewEpisode(text or "-", vector=vector) for text, vector in zip(texts, vectors, strict=True)]
+            [NewEpisode(text.strip() or "-", vector=vector) for text, vector in zip(texts, vectors, strict=True)]
         )
         first = kept[0].episode_id
         asked = list(zip(queries, embedder.embed(queries), strict=True))
@@ -281,15 +281,14 @@ def ndcg(embedder: SpikingTextEmbedder, data: Path) -> dict[str, object]:
     return {"set": "Cranfield", "nDCG at 10": {way: round(float(np.mean(rows)), 3) for way, rows in gains.items()}}
 
 
-def evaluate(data: Path, weights: Path) -> list[dict[str, object]]:
+def evaluate(data: Path, weights: Path) -> Iterator[dict[str, object]]:
     """Every measure whose data is there."""
     embedder = SpikingTextEmbedder.load(weights)
-    report = [recalls(embedder, held_out_passages(data))]
+    yield recalls(embedder, held_out_passages(data))
     if (data / "locomo_dev.json").exists():
-        report.append(recalls(embedder, conversations(data)))
+        yield recalls(embedder, conversations(data))
     if (data / "cranfield").exists():
-        report.append(ndcg(embedder, data))
-    return report
+        yield ndcg(embedder, data)
 
 
 def main() -> None:
@@ -301,7 +300,7 @@ def main() -> None:
     if not options.evaluate:
         train(options.data, options.out, options.device, options.seed, options.steps)
     for measured in evaluate(options.data, options.out):
-        print(json.dumps(measured))
+        print(json.dumps(measured), flush=True)
 
 
 if __name__ == "__main__":

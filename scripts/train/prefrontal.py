@@ -25,7 +25,7 @@ from brainnet.snn.quantum import choose, modulate, softmax
 from brainnet.snn.router import Router, RouterConfig, RouterNet, prompt_tokens
 from brainnet.snn.text_features import HashedVocabulary
 from scripts.train._common import arguments, progress, seeded
-from scripts.train.routing_prompts import TEMPLATES, Example, examples
+from scripts.train.routing_prompts import TEMPLATES, Example, examples, written
 
 DESCRIPTION = "Train the router on labelled prompts and report what it does on phrasings it has not seen."
 ROUTES = tuple(TEMPLATES)
@@ -156,52 +156,61 @@ def expected_calibration_error(probs: NDArray[np.float64], right: NDArray[np.boo
     )
 
 
-def evaluate(data: Path, weights: Path, seed: int) -> dict[str, object]:
-    """Held-out metrics of the weights, as one JSON-able report."""
-    router = Router.load(weights)
-    openings = split(free_text(data), test=True)
-    questions = split(general_questions(data), test=True)
-    drawn = examples(random.Random(seed + 1), test=True, count=TEST_EXAMPLES, openings=openings, questions=questions)
-    held_out = sorted(drawn, key=lambda example: len(example.text))
+def measure(router: Router, prompts: list[Example]) -> dict[str, object]:
+    """Accuracy, calibration and regions asked on labelled prompts, with plain softmax and modulated."""
+    prompts = sorted(prompts, key=lambda example: len(example.text))
     batcher = Batcher(router.vocabulary, router.config)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     with torch.inference_mode():
         rows = [
-            scores_of(router.net, batcher, held_out[i : i + BATCH], 0.0, rng, "cpu").double().numpy()
-            for i in range(0, len(held_out), BATCH)
+            scores_of(router.net, batcher, prompts[i : i + BATCH], 0.0, rng, "cpu").double().numpy()
+            for i in range(0, len(prompts), BATCH)
         ]
     scores = np.concatenate(rows)
-    wanted = targets(held_out).numpy()
+    wanted = targets(prompts).numpy()
     clear = wanted.max(1) == 1.0
-    follow_up = np.array(
-        [e.follows is not None and e.target == e.follows.target and len(e.text) < 24 for e in held_out]
-    )
+    follow_up = np.array([example.follow_up for example in prompts])
     plain = np.array([softmax(row) for row in scores])
     modulated = np.array([modulate(row).route_probs for row in scores])
     right = plain.argmax(1) == wanted.argmax(1)
+    alone = clear & ~follow_up
     report: dict[str, object] = {
-        "prompts": len(held_out),
-        "accuracy": round(float(right[clear].mean()), 4),
-        "accuracy_by_route": {
-            route: round(float(right[clear & (wanted[:, i] == 1)].mean()), 4) for i, route in enumerate(ROUTES)
-        },
-        "accuracy_follow_ups": round(float(right[clear & follow_up].mean()), 4),
+        "prompts": len(prompts),
+        "accuracy": share(right[alone]),
+        "accuracy by route": {route: share(right[alone & (wanted[:, i] == 1)]) for i, route in enumerate(ROUTES)},
+        "accuracy of follow-ups": share(right[clear & follow_up]),
     }
     for name, probs in (("softmax", plain), ("modulated", modulated)):
         sets = [choose(row) for row in probs]
-        covered = np.array(
-            [all(wanted[i][r] == 0 or r in chosen for r in range(len(ROUTES))) for i, chosen in enumerate(sets)]
-        )
+        covered = np.array([set(np.flatnonzero(row)) <= set(chosen) for row, chosen in zip(wanted, sets, strict=True)])
         asked = np.array([len(chosen) for chosen in sets])
         report[name] = {
-            "ece": round(expected_calibration_error(probs[clear], right[clear]), 4),
-            "regions_asked_clear": round(float(asked[clear].mean()), 3),
-            "regions_asked_ambiguous": round(float(asked[~clear].mean()), 3),
-            "right_region_among_asked": round(float(covered[clear].mean()), 4),
-            "both_regions_asked_when_ambiguous": round(float(covered[~clear].mean()), 4),
-            "one_region_asked_clear": round(float((asked[clear] == 1).mean()), 4),
+            "ECE": round(expected_calibration_error(probs[alone], right[alone]), 4),
+            "regions asked": share(asked[alone]),
+            "one region asked": share(asked[alone] == 1),
+            "right region among those asked": share(covered[alone]),
+            "regions asked, ambiguous": share(asked[~clear]),
+            "both right regions asked, ambiguous": share(covered[~clear]),
         }
     return report
+
+
+def share(values: NDArray[np.bool_ | np.int64]) -> float | None:
+    """Mean to four digits; None of nothing."""
+    return round(float(np.mean(values)), 4) if len(values) else None
+
+
+def evaluate(data: Path, weights: Path, seed: int) -> dict[str, object]:
+    """Measures the weights on unseen templates and on the prompts written for the test."""
+    drawn = examples(
+        random.Random(seed + 1),
+        test=True,
+        count=TEST_EXAMPLES,
+        openings=split(free_text(data), test=True),
+        questions=split(general_questions(data), test=True),
+    )
+    router = Router.load(weights)
+    return {"unseen templates": measure(router, list(drawn)), "written one by one": measure(router, written())}
 
 
 def main() -> None:

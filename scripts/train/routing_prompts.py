@@ -17,6 +17,7 @@ import yaml
 
 _WORDING = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 TEMPLATES: dict[str, list[str]] = {route: lines.splitlines() for route, lines in _WORDING["templates"].items()}
+HELD_OUT: dict[str, list[str]] = {route: lines.splitlines() for route, lines in _WORDING["held_out"].items()}
 FOLLOW_UPS: list[str] = _WORDING["follow_ups"].splitlines()
 FACTS: list[str] = _WORDING["facts"].splitlines()
 SLOTS: dict[str, list[str]] = {name: items.strip().split(", ") for name, items in _WORDING["slots"].items()}
@@ -88,6 +89,11 @@ def is_test(index: int) -> bool:
     return index % 5 == 4
 
 
+def written() -> list[Example]:
+    """The prompts written one by one for the test; those about a picture come with one."""
+    return [Example(text, {route: 1.0}, route == "vision") for route, texts in HELD_OUT.items() for text in texts]
+
+
 def examples(
     rng: random.Random, *, test: bool, count: int, openings: list[str], questions: list[str]
 ) -> Iterator[Example]:
@@ -109,9 +115,9 @@ def examples(
             continue
         route = rng.choice(routes)
         first = _example(route, pools[route], rng, openings)
-        if kind < 0.14:
+        if kind < 0.2:
             yield Example(fill(rng.choice(follow_ups), rng), first.target, first.has_image, first, follow_up=True)
-        elif kind < 0.4:
+        elif kind < 0.45:
             other = rng.choice(routes)
             yield Example(first.text, first.target, first.has_image, _example(other, pools[other], rng, openings))
         else:
