@@ -9,7 +9,7 @@ from brainnet.bus.bus import Bus, Reply
 from brainnet.bus.incoming import Received
 from brainnet.bus.mailbox import Mailbox, MailboxStatistics
 from brainnet.bus.memory import MemoryNetwork
-from brainnet.bus.sessions import Endpoint, open_bus, open_hub
+from brainnet.bus.sessions import Endpoint, open_bus, open_hub, open_session
 from brainnet.bus.stamp import Stamp, read_stamp
 from brainnet.bus.transport import Sample, Transport
 
@@ -26,5 +26,6 @@ __all__ = [
     "Transport",
     "open_bus",
     "open_hub",
+    "open_session",
     "read_stamp",
 ]

@@ -40,19 +40,26 @@ async def open_bus(
     Raises:
         ConnectError: nobody answers at the hub's endpoint within ``timeout`` seconds.
     """
-    loop = asyncio.get_running_loop()
+    session = await asyncio.get_running_loop().run_in_executor(None, open_session, endpoint, mode, timeout)
+    from brainnet.bus.zenoh_transport import ZenohTransport
+
+    return Bus(ZenohTransport(session), namespace=endpoint.namespace, role=role, source=source)
+
+
+def open_session(endpoint: Endpoint, mode: Literal["client", "peer"] = "client", timeout: float = 3.0) -> Any:
+    """A plain `zenoh.Session` that joins the brain the way `open_bus` does; the caller closes it.
+
+    Raises:
+        ConnectError: nobody answers at the hub's endpoint within ``timeout`` seconds.
+    """
     listen = ["tcp/127.0.0.1:0"] if mode == "peer" else []
-    config = _config(mode, listen=listen, connect=[endpoint.hub], connect_timeout=timeout)
     try:
-        session = await loop.run_in_executor(None, _open, config)
+        return _open(_config(mode, listen=listen, connect=[endpoint.hub], connect_timeout=timeout))
     except BusError as error:
         raise ConnectError(
             f"no brain answers at {endpoint.hub} ({error}); "
             "start one with `brainnet launch`, or name its port with --port"
         ) from None
-    from brainnet.bus.zenoh_transport import ZenohTransport
-
-    return Bus(ZenohTransport(session), namespace=endpoint.namespace, role=role, source=source)
 
 
 def open_hub(listen: list[str], connect: list[str]) -> Any:

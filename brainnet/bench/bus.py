@@ -1,0 +1,306 @@
+"""The bus between two processes, beside plain zenoh-python with the same bytes over links of the same kind.
+
+Round trip: ours is ``await`` to ``await`` from one event loop to the other and back, with encode and decode on both
+sides; the rival answers inside its callbacks and does nothing with the bytes. Stream: ours is one asyncio consumer that
+gets decoded packets; the rival's callback reads the bytes. Blocks of both alternate, and what is reported is the median
+over all trips, or over the blocks' rates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import statistics
+import sys
+import threading
+import time
+import timeit
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from brainnet.bench import workload
+from brainnet.bench.rows import Row, compare, percentile
+from brainnet.bus import Bus, Endpoint, open_bus, open_session
+from brainnet.errors import BusError
+from brainnet.packet import SpikePacket, decode, encode
+
+_SILENCE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    blocks: int = 12
+    trips: int = 300
+    stream: int = 40_000
+
+    @classmethod
+    def quick(cls) -> Plan:
+        return cls(blocks=4, trips=150, stream=10_000)
+
+
+@dataclass
+class _Found:
+    trips: list[float] = field(default_factory=list)
+    raw_trips: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    raw_rates: list[float] = field(default_factory=list)
+    sent: int = 0
+    received: int = 0
+    lost: int = 0
+
+
+async def measure(plan: Plan, progress: Callable[[str], None] = lambda _: None) -> list[Row]:
+    """Run the benchmark; ``progress`` is told what is being done.
+
+    Raises:
+        BusError: the two processes do not reach each other, or a trip never came back.
+    """
+    found = _Found()
+    async with _Peer.start() as peer:
+        for block in range(plan.blocks):
+            progress(f"round trip, block {block + 1} of {plan.blocks}")
+            found.raw_trips += await peer.raw_trips(plan.trips)
+            found.trips += await peer.trips(plan.trips)
+        for block in range(plan.blocks):
+            progress(f"stream, block {block + 1} of {plan.blocks}")
+            found.raw_rates.append(await peer.raw_stream(plan.stream))
+            rate, received = await peer.stream(plan.stream)
+            found.rates.append(rate)
+            found.sent += plan.stream
+            found.received += received
+        found.lost = peer.lost()
+    return [*_rows(found), *_codec()]
+
+
+def _rows(found: _Found) -> list[Row]:
+    raw = "raw zenoh callbacks, same bytes"
+    micro = 1e6
+    return [
+        compare(
+            "round_trip_p50",
+            statistics.median(found.trips) * micro,
+            "us",
+            rival=raw,
+            rival_value=statistics.median(found.raw_trips) * micro,
+            limit=("ratio", "<=", 1.5),
+        ),
+        compare(
+            "round_trip_p99",
+            percentile(found.trips, 99) * micro,
+            "us",
+            rival=raw,
+            rival_value=percentile(found.raw_trips, 99) * micro,
+        ),
+        compare(
+            "stream",
+            statistics.median(found.rates),
+            "packets/s",
+            rival=raw,
+            rival_value=statistics.median(found.raw_rates),
+            limit=("value", ">=", 60_000),
+        ),
+        compare(
+            "stream_lost",
+            max(found.lost, found.sent - found.received),
+            f"of {found.sent:,} packets",
+            limit=("value", "==", 0),
+        ),
+    ]
+
+
+def _codec() -> list[Row]:
+    packet = workload.packet()
+    wire = encode(packet)
+    rounds = 2000
+    encode_s = min(timeit.repeat(lambda: encode(packet), number=rounds, repeat=5)) / rounds
+    decode_s = min(timeit.repeat(lambda: decode(wire), number=rounds, repeat=5)) / rounds
+    return [
+        compare("encode", encode_s * 1e6, "us"),
+        compare("decode", decode_s * 1e6, "us"),
+        compare("packet_size", len(wire), "bytes", rival="bit-packed data alone", rival_value=packet.data.size / 8),
+    ]
+
+
+class _Peer:
+    """The other process, and this side's sessions to it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, bus: Bus, reading: Bus, session: Any) -> None:
+        self._bus = bus
+        self._reading = reading
+        self._process = process
+        self._payload = encode(workload.packet())
+        self._data = workload.spikes()
+        self._pongs = bus.subscribe(workload.PONG)
+        self._stream = reading.subscribe(workload.STREAM, capacity=2048, overflow="block")
+        self._ping = workload.quick_publisher(session, workload.RAW_PING)
+        self._raw_pong: Callable[[bytes], None] = lambda payload: None
+        self._raw_sample: Callable[[bytes], None] = lambda payload: None
+        self._subscribers = [
+            session.declare_subscriber(workload.RAW_PONG, lambda s: self._raw_pong(s.payload.to_bytes())),
+            session.declare_subscriber(workload.RAW_STREAM, lambda s: self._raw_sample(s.payload.to_bytes())),
+        ]
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def start(cls) -> AsyncIterator[_Peer]:
+        port = _free_port()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "brainnet.bench.peer",
+            str(port),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            await _expect(process, "ready")
+            endpoint = Endpoint(workload.NAMESPACE, f"tcp/127.0.0.1:{port}")
+            session = await asyncio.to_thread(open_session, endpoint, "peer")
+            try:
+                async with (
+                    await open_bus(endpoint, role="region", mode="peer", source="bench") as bus,
+                    await open_bus(endpoint, role="client", mode="peer", source="reader") as reading,
+                ):
+                    peer = cls(process, bus, reading, session)
+                    await peer._connected()
+                    yield peer
+            finally:
+                session.close()
+        finally:
+            await _end(process)
+
+    async def _connected(self) -> None:
+        """Everything that will be sent has found its listener."""
+        if not await self._bus.wait_matching(workload.PING, 10):
+            raise BusError("the benchmark's two processes do not reach each other over loopback")
+        deadline = time.monotonic() + 10
+        while not self._ping.matching_status.matching:
+            if time.monotonic() > deadline:
+                raise BusError("the benchmark's two processes do not reach each other over loopback")
+            await asyncio.sleep(0.01)
+        await self.trips(50)
+        await self.raw_trips(50)
+
+    async def trips(self, count: int) -> list[float]:
+        """Seconds of each round trip through the bus."""
+        taken = []
+        for _ in range(count):
+            start = time.perf_counter()
+            self._bus.publish(workload.PING, SpikePacket(self._data, modality="bench"))
+            try:
+                async with asyncio.timeout(_SILENCE_S):
+                    await self._pongs.get()
+            except TimeoutError:
+                raise BusError(f"a round trip did not come back within {_SILENCE_S:g} s") from None
+            taken.append(time.perf_counter() - start)
+        return taken
+
+    async def raw_trips(self, count: int) -> list[float]:
+        """Seconds of each round trip between two callbacks."""
+        taken: list[float] = []
+        done = threading.Event()
+        clock, put, payload = time.perf_counter, self._ping.put, self._payload
+        start = 0.0
+
+        def pong(_: bytes) -> None:
+            nonlocal start
+            now = clock()
+            taken.append(now - start)
+            if len(taken) < count:
+                start = clock()
+                put(payload)
+            else:
+                done.set()
+
+        self._raw_pong = pong
+        start = clock()
+        put(payload)
+        if not await asyncio.to_thread(done.wait, _SILENCE_S + count * 0.01):
+            raise BusError("a round trip between two callbacks did not come back")
+        return taken
+
+    async def stream(self, count: int) -> tuple[float, int]:
+        """Packets/s into one asyncio consumer, and how many arrived."""
+        await self._command("stream", count)
+        received = 0
+        start = end = 0.0
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SILENCE_S) as limit:
+                async for _ in self._stream:
+                    received += 1
+                    if received == 1:
+                        start = time.perf_counter()
+                    if received % 4096 == 0:
+                        limit.reschedule(loop.time() + _SILENCE_S)
+                    if received == count:
+                        break
+        end = time.perf_counter()
+        await _expect(self._process, "sent")
+        return (received - 1) / (end - start), received
+
+    def lost(self) -> int:
+        """Gaps in the stream's sequence numbers, and messages that a mailbox refused."""
+        return sum(row.lost + row.dropped for row in self._reading.counters.snapshot())
+
+    async def raw_stream(self, count: int) -> float:
+        """Samples/s into a callback that reads the bytes."""
+        done = threading.Event()
+        received = 0
+        start = end = 0.0
+
+        def sample(_: bytes) -> None:
+            nonlocal received, start, end
+            received += 1
+            if received == 1:
+                start = time.perf_counter()
+            if received == count:
+                end = time.perf_counter()
+                done.set()
+
+        self._raw_sample = sample
+        await self._command("stream_raw", count)
+        arrived = await asyncio.to_thread(done.wait, _SILENCE_S + count / 5000)
+        await _expect(self._process, "sent")
+        if not arrived:
+            raise BusError(f"{count - received} of {count} raw samples did not arrive")
+        return (count - 1) / (end - start)
+
+    async def _command(self, do: str, count: int) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": do, "count": count}).encode() + b"\n")
+        await self._process.stdin.drain()
+
+
+async def _expect(process: asyncio.subprocess.Process, event: str) -> None:
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            line = await process.stdout.readline()
+    except TimeoutError:
+        raise BusError(f"the benchmark's second process did not say {event!r} within 60 s") from None
+    if not line or json.loads(line).get("event") != event:
+        raise BusError(f"the benchmark's second process ended instead of saying {event!r}")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        async with asyncio.timeout(3):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

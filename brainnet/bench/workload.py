@@ -1,0 +1,55 @@
+"""What both processes of the bus benchmark agree on: keys, roles, the packet, and how each side publishes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from brainnet.packet import SpikePacket
+
+NAMESPACE: Final = "bench"
+NEURONS: Final = 1024
+STEPS: Final = 16
+DENSITY: Final = 0.05
+PING: Final = "motor/command/bench"
+PONG: Final = "motor/feedback/bench"
+STREAM: Final = "brain/result/bench"
+RAW_PING: Final = "raw/ping"
+RAW_PONG: Final = "raw/pong"
+RAW_STREAM: Final = "raw/stream"
+
+
+def spikes() -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """[NEURONS, STEPS] of random spikes at DENSITY, the same in both processes."""
+    return np.random.default_rng(7).random((NEURONS, STEPS)) < DENSITY
+
+
+def packet() -> SpikePacket:
+    """One SpikePacket of the benchmark."""
+    return SpikePacket(spikes(), modality="bench", source="bench", seq=1, timestamp_ns=1_700_000_000_000_000_000)
+
+
+def quick_publisher(session: Any, key: str) -> Any:
+    """A raw publisher with the quality of service of PING and PONG."""
+    import zenoh
+
+    return session.declare_publisher(
+        key,
+        congestion_control=zenoh.CongestionControl.DROP,
+        reliability=zenoh.Reliability.BEST_EFFORT,
+        priority=zenoh.Priority.REAL_TIME,
+        express=True,
+    )
+
+
+def stream_publisher(session: Any, key: str) -> Any:
+    """A raw publisher with the quality of service of STREAM."""
+    import zenoh
+
+    return session.declare_publisher(
+        key,
+        congestion_control=zenoh.CongestionControl.BLOCK,
+        reliability=zenoh.Reliability.RELIABLE,
+        priority=zenoh.Priority.INTERACTIVE_HIGH,
+    )
