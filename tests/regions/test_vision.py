@@ -1,0 +1,64 @@
+"""The vision region: pictures in, classes and spikes out, and a reason where there is no picture."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from brainnet import Prompt
+from brainnet.node import load_program
+from brainnet.paths import share_dir
+from brainnet.testing import MemoryBrain
+
+
+def drawn(digit: int) -> bytes:
+    picture = Image.new("RGB", (120, 160), "white")
+    font = ImageFont.load_default(110)
+    ImageDraw.Draw(picture).text((60, 80), str(digit), "navy", font, anchor="mm", stroke_width=3, stroke_fill="navy")
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+async def brain(tmp_path: Path) -> AsyncIterator[MemoryBrain]:
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(load_program(str(share_dir() / "nodes" / "vision.py")), "eye")
+        yield brain
+
+
+async def test_a_drawn_digit_gets_every_class_with_its_probability(brain: MemoryBrain) -> None:
+    partial = await brain.query("eye", Prompt(text="which digit is this?", image=drawn(3)))
+    assert partial.best is not None
+    assert partial.best.text == "3"
+    assert {c.text for c in partial.candidates} == set("0123456789")
+    assert sum(c.probability for c in partial.candidates) == pytest.approx(1, abs=1e-4)
+    assert partial.confidence == partial.best.probability
+    assert partial.spikes.dtype == np.uint8
+    assert partial.spikes.sum() == partial.content["spikes"] > 0
+
+
+async def test_pictures_that_wait_together_each_get_their_own_answer(brain: MemoryBrain) -> None:
+    prompts = [Prompt(text="?", image=drawn(d)) for d in (0, 2)]
+    prompts.insert(1, Prompt(text="?", image=b"no picture"))
+    first, broken, last = await asyncio.gather(*(brain.query("eye", prompt) for prompt in prompts))
+    assert first.error is last.error is None
+    assert broken.confidence == 0
+    assert broken.error is not None
+    assert "10 bytes" in broken.error
+    assert first.best is not None
+    assert first.best.text == "0"
+    assert last.best is not None
+    assert last.best.text == "2"
+
+
+async def test_without_a_picture_it_says_so(brain: MemoryBrain) -> None:
+    partial = await brain.query("eye", Prompt(text="which digit is this?"))
+    assert partial.error == "eye needs a picture: send one with the prompt"
+    assert partial.confidence == 0
