@@ -1,0 +1,165 @@
+"""The trained router: where prompts go, what a decision carries, and what a session's working memory does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brainnet.errors import ModelError
+from brainnet.paths import share_dir
+from brainnet.snn.quantum import choose, modulate
+from brainnet.snn.router import RouteDecision, Router, RouterConfig, RouterNet, prompt_tokens
+from brainnet.snn.text_features import HashedVocabulary
+
+WEIGHTS = share_dir() / "nodes" / "weights" / "prefrontal.safetensors"
+quick = settings(deadline=None, max_examples=25)
+
+
+@pytest.fixture(scope="module")
+def router() -> Router:
+    return Router.load(WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "has_image", "route"),
+    [
+        ("which digit is this?", True, "vision"),
+        ("What number do you see in this picture?", True, "vision"),
+        ("", True, "vision"),
+        ("Remember that the blue toolbox is under the workbench.", False, "hippocampus"),
+        ("Where is the blue toolbox?", False, "hippocampus"),
+        ("Where are my glasses?", False, "hippocampus"),
+        ("Move the arm to (0.10, 0.10)", False, "motor_cortex"),
+        ("please reach for -0.05, 0.12", False, "motor_cortex"),
+        ("Once upon a time", False, "language"),
+        ("Write a story about a robot arm", False, "language"),
+        ("How well do you predict your movements?", False, "cerebellum"),
+    ],
+)
+def test_asks_one_region_when_the_prompt_is_clear(router: Router, text: str, has_image: bool, route: str) -> None:
+    assert router.decide(text, has_image=has_image).chosen == (route,)
+
+
+def test_a_decision_carries_what_it_follows_from(router: Router) -> None:
+    decision = router.decide("Where is the blue toolbox?", mass=0.9, max_temperature=5.0)
+    assert decision.names == router.config.routes
+    expected = modulate(decision.scores, max_temperature=5.0)
+    for name in ("probs", "route_probs"):
+        assert np.array_equal(getattr(decision, name), getattr(expected, name))
+    for name in ("entropy", "alpha", "temperature", "threshold"):
+        assert getattr(decision, name) == getattr(expected, name)
+    assert decision.chosen == tuple(decision.names[i] for i in choose(decision.route_probs, 0.9))
+
+
+def test_the_spikes_are_the_prompt(router: Router) -> None:
+    text = "Move the arm to (0.10, 0.10)"
+    decision = router.decide(text)
+    spikes = router.encode(text)
+    assert np.array_equal(decision.spikes, spikes)
+    tokens = router.token_rows(text)
+    config = router.config
+    assert spikes.shape == (len(tokens) * config.width, config.steps)
+    assert spikes.dtype == np.uint8
+    rows = torch.from_numpy(spikes).float().view(1, len(tokens), config.width, config.steps).permute(0, 3, 1, 2)
+    assert router.net.encoder.decode(rows)[0].tolist() == tokens.tolist()
+
+
+@quick
+@given(text=st.text(max_size=300), has_image=st.booleans(), has_audio=st.booleans())
+def test_any_text_gets_a_decision(text: str, has_image: bool, has_audio: bool) -> None:
+    decision = Router.load(WEIGHTS).decide(text, has_image=has_image, has_audio=has_audio)
+    assert decision.route_probs.sum() == pytest.approx(1.0)
+    assert decision.chosen
+    assert decision.spikes.shape[0] <= 24 * 64
+
+
+def test_long_prompts_keep_their_beginning_and_end() -> None:
+    tokens = prompt_tokens("first " + "middle " * 1000 + "last", has_image=True, has_audio=True, limit=24)
+    assert len(tokens) == 24
+    assert tokens[:4] == ["<start>", "<image>", "<audio>", "first"]
+    assert tokens[-1] == "last"
+
+
+def test_only_available_regions_are_chosen(router: Router) -> None:
+    decision = router.decide("Once upon a time", available=["hippocampus", "vision", "somebody_elses"])
+    assert decision.names == ("vision", "hippocampus")
+    assert set(decision.chosen) <= {"vision", "hippocampus"}
+    alone = router.decide("Once upon a time", available=["motor_cortex"])
+    assert (alone.chosen, alone.alpha) == (("motor_cortex",), 1.0)
+    with pytest.raises(ModelError, match="none of"):
+        router.decide("Once upon a time", available=["somebody_elses"])
+
+
+def outcome(decision: RouteDecision) -> tuple[list[float], tuple[str, ...]]:
+    return decision.route_probs.tolist(), decision.chosen
+
+
+def test_is_deterministic_and_sessions_are_apart(router: Router) -> None:
+    first = router.decide("again")
+    other = router.decide("Move the arm to (0.1, 0.1)")
+    assert outcome(router.decide("again")) == outcome(first)
+    assert outcome(router.decide("again", state=other.state)) == outcome(router.decide("again", state=other.state))
+    assert outcome(router.decide("again", state=other.state)) != outcome(first)
+
+
+@pytest.mark.parametrize(
+    ("before", "has_image", "route"),
+    [
+        ("Move the arm to (0.1, 0.1)", False, "motor_cortex"),
+        ("Once upon a time", False, "language"),
+        ("Where is the blue toolbox?", False, "hippocampus"),
+    ],
+)
+def test_once_more_means_what_was_done_before(router: Router, before: str, has_image: bool, route: str) -> None:
+    state = router.decide(before, has_image=has_image).state
+    follow_up = router.decide("once more", state=state)
+    assert follow_up.names[int(follow_up.probs.argmax())] == route
+
+
+def test_uncertainty_raises_the_threshold_of_the_next_decision(router: Router) -> None:
+    sure, unsure = router.decide("Move the arm to (0.1, 0.1)"), router.decide("again")
+    assert sure.state.threshold == sure.threshold == pytest.approx(1.0, abs=0.01)
+    assert unsure.state.threshold == unsure.threshold > sure.threshold
+    tokens = torch.from_numpy(router.token_rows("Where is it?"))[None]
+    with torch.inference_mode():
+        spikes = router.net.encoder(tokens)
+        easy, _ = router.net.remember(spikes, tokens != 0, None, 1.0)
+        hard, _ = router.net.remember(spikes, tokens != 0, None, 1.2)
+    assert hard.sum() < easy.sum()
+
+
+def test_padding_does_not_change_a_score(router: Router) -> None:
+    tokens = torch.from_numpy(router.token_rows("Where is it?"))[None]
+    padded = torch.nn.functional.pad(tokens, (0, 5))
+    with torch.inference_mode():
+        net = router.net
+        scores, kept = net(net.encoder(tokens), tokens != 0, None)
+        padded_scores, padded_kept = net(net.encoder(padded), padded != 0, None)
+    assert torch.allclose(scores, padded_scores, atol=1e-4)
+    assert torch.allclose(kept, padded_kept, atol=1e-5)
+
+
+def test_saved_weights_decide_the_same(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = RouterConfig(routes=("left", "right"), width=16, positions=8, unknown_rows=2)
+    vocabulary = HashedVocabulary.build(["go", "left", "right"], config.unknown_rows)
+    fresh = Router(RouterNet(config, len(vocabulary)), vocabulary)
+    fresh.save(tmp_path / "one.safetensors")
+    loaded = Router.load(tmp_path / "one.safetensors")
+    loaded.save(tmp_path / "two.safetensors")
+    assert loaded.config == config
+    assert outcome(Router.load(tmp_path / "two.safetensors").decide("go left")) == outcome(loaded.decide("go left"))
+
+
+def test_weights_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "bad.safetensors").write_bytes(b"not weights")
+    for name in ("bad.safetensors", "missing.safetensors"):
+        with pytest.raises(ModelError, match=rf"{name}.*scripts/train/prefrontal\.py"):
+            Router.load(tmp_path / name)
+    with pytest.raises(ModelError, match="no router weights"):
+        Router.load(share_dir() / "nodes" / "weights" / "hippocampus.safetensors")
