@@ -10,15 +10,18 @@ from brainnet.bus.incoming import Received
 from brainnet.bus.mailbox import Mailbox, MailboxStatistics
 from brainnet.bus.memory import MemoryNetwork
 from brainnet.bus.sessions import Endpoint, open_bus, open_hub, open_session
-from brainnet.bus.stamp import Stamp, read_stamp
-from brainnet.bus.transport import Sample, Transport
+from brainnet.bus.stamp import Gaps, Stamp, read_stamp
+from brainnet.bus.transport import Outlet, QoS, Sample, Transport
 
 __all__ = [
     "Bus",
     "Endpoint",
+    "Gaps",
     "Mailbox",
     "MailboxStatistics",
     "MemoryNetwork",
+    "Outlet",
+    "QoS",
     "Received",
     "Reply",
     "Sample",

@@ -158,9 +158,10 @@ class Bus:
         A message sent before its subscriber is known would be lost: senders of what must arrive wait here first.
         """
         out = self._outgoing.get(key) or self._declare(key)
-        return await self._wait_matching(out.outlet, timeout)
+        return await self.wait_outlet(out.outlet, timeout)
 
-    async def _wait_matching(self, outlet: Outlet, timeout: float) -> bool:
+    async def wait_outlet(self, outlet: Outlet, timeout: float) -> bool:
+        """`wait_matching` for a publisher of `outlet_raw`."""
         if outlet.matching:
             return True
         matched = asyncio.Event()
@@ -185,7 +186,7 @@ class Bus:
         """Wait until this session sees a subscriber of the expression, whoever may publish there."""
         outlet = self._transport.outlet(self._prefix + expression, QoS(reliable=False))
         try:
-            return await self._wait_matching(outlet, timeout)
+            return await self.wait_outlet(outlet, timeout)
         finally:
             outlet.close()
 
@@ -230,9 +231,15 @@ class Bus:
 
     def publish_raw(self, full_key: str, payload: bytes, encoding: str, *, reliable: bool = True) -> Outlet:
         """Declare a publisher on any Zenoh key and put one payload; returns it for more. For inspection."""
-        outlet = self._transport.outlet(full_key, QoS(reliable=reliable, encoding=encoding))
+        outlet = self.outlet_raw(full_key, QoS(reliable=reliable, encoding=encoding))
         if payload:
             outlet.put(payload, None)
+        return outlet
+
+    def outlet_raw(self, full_key: str, qos: QoS) -> Outlet:
+        """Declare a publisher on any Zenoh key, contract or not; ends with the bus. For inspection."""
+        outlet = self._transport.outlet(full_key, qos)
+        self._handles.append(outlet)
         return outlet
 
     # -- queries -----------------------------------------------------------------------------------------------------
@@ -319,6 +326,7 @@ class Bus:
             else:
                 self._from_thread(self._serving.accept, topic, request, handler)
 
+        self.counters.of(key, "in")
         self._handles.append(self._transport.serve(self._prefix + key, received))
 
     # -- liveliness --------------------------------------------------------------------------------------------------

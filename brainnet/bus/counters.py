@@ -42,7 +42,7 @@ class Counters:
         return count
 
     def watch(self, expression: str, mailbox: Mailbox[Any]) -> None:
-        """Report a mailbox's drops under its expression."""
+        """Report a subscription, and its mailbox's drops, under its expression."""
         self._mailboxes.append((expression, mailbox))
 
     @property
@@ -76,8 +76,11 @@ class Counters:
                     malformed=c.malformed,
                 )
             )
+        by_key = {row.key: row for row in rows if row.direction == "in"}
         for expression, mailbox in self._mailboxes:
-            dropped = mailbox.statistics().dropped
-            if dropped:
-                rows.append(TopicCount(key=expression, direction="in", dropped=dropped))
+            row = by_key.get(expression)
+            if row is None:  # a subscription is shown also when nothing came on exactly its key
+                row = by_key[expression] = TopicCount(key=expression, direction="in")
+                rows.append(row)
+            row.dropped += mailbox.statistics().dropped
         return rows

@@ -10,7 +10,7 @@ import structlog
 
 from brainnet import messages, packet
 from brainnet.bus.counters import Count, Counters
-from brainnet.bus.stamp import Stamp, read_stamp
+from brainnet.bus.stamp import Gaps, Stamp, read_stamp
 from brainnet.bus.transport import Sample, Transport
 from brainnet.errors import PacketError, WireError
 from brainnet.messages import Message
@@ -21,8 +21,6 @@ log = structlog.get_logger("brainnet.bus")
 
 OnMalformed = Callable[[Sample, WireError], None]
 _MAX_ROUTES: Final = 4096
-_MAX_SOURCES: Final = 256
-_MAX_GAP: Final = 1 << 32  # a forged sequence number must not overflow the counters
 _COMPLAIN_EVERY_S: Final = 60.0
 
 
@@ -52,7 +50,7 @@ class Received:
 class _Route:
     """What is known of one key: looked up once, then found by the raw key."""
 
-    __slots__ = ("count", "error", "is_packet", "key", "last_seq", "topic")
+    __slots__ = ("count", "error", "gaps", "is_packet", "key", "topic")
 
     def __init__(self, key: str, topic: Topic | None, count: Count, error: WireError | None) -> None:
         self.key = key
@@ -60,17 +58,7 @@ class _Route:
         self.is_packet = topic is not None and topic.payload == PACKET
         self.count = count
         self.error = error
-        self.last_seq: dict[str, int] = {}
-
-    def note(self, source: str, seq: int) -> None:
-        """Count what is missing before this message. A restart (seq back to 1) is no gap."""
-        last = self.last_seq.get(source)
-        if last is not None:
-            if seq > last + 1:
-                self.count.lost += min(seq - last - 1, _MAX_GAP)
-        elif len(self.last_seq) >= _MAX_SOURCES:
-            return
-        self.last_seq[source] = seq
+        self.gaps = Gaps()
 
 
 class Complaints:
@@ -124,7 +112,7 @@ def reader(
         try:
             if route.is_packet:
                 message = decode_packet(payload)
-                route.note(message.source, message.seq)
+                count.lost += route.gaps.missing(message.source, message.seq)
                 return Received(message, route.key)
             if route.error is not None:
                 raise route.error
@@ -142,7 +130,7 @@ def reader(
         typed = decode_message(route.topic, sample.payload, sample.encoding)
         stamp = read_stamp(route.topic, b"", sample.attachment)
         if stamp is not None:
-            route.note(stamp.source, stamp.seq)
+            route.count.lost += route.gaps.missing(stamp.source, stamp.seq)
         return Received(typed, route.key, stamp, sample.encoding)
 
     return read

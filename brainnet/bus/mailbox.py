@@ -115,6 +115,8 @@ class Mailbox(Generic[T]):
                     continue
                 if self._closed:
                     raise EOFError("the mailbox is closed")
+                if self._waiter is not None and not self._waiter.done():
+                    raise RuntimeError("a mailbox has one consumer, and it is waiting already")
                 waiter = self._waiter = self._loop.create_future()
             await waiter
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgpack
 
 from brainnet.topics import PACKET, Topic
+
+_MAX_SOURCES: Final = 256
+_MAX_GAP: Final = 1 << 32  # a forged sequence number must not overflow the counters
 
 
 class Stamp(NamedTuple):
@@ -41,3 +44,22 @@ def read_stamp(topic: Topic | None, payload: bytes, attachment: bytes | None) ->
     if isinstance(source, str) and isinstance(seq, int) and isinstance(timestamp_ns, int):
         return Stamp(source, seq, timestamp_ns)
     return None
+
+
+class Gaps:
+    """Follows the sequence numbers of one key, by source."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+
+    def missing(self, source: str, seq: int) -> int:
+        """How many messages of this source are missing before this one. A restart (seq back to 1) is no gap."""
+        last = self._last.get(source)
+        if last is None:
+            if len(self._last) < _MAX_SOURCES:
+                self._last[source] = seq
+            return 0
+        self._last[source] = seq
+        return min(seq - last - 1, _MAX_GAP) if seq > last + 1 else 0
