@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from brainnet import messages, packet
+from brainnet.bus.complaints import Complaints
 from brainnet.bus.counters import Count, Counters
-from brainnet.bus.incoming import Complaints, OnMalformed, Received, reader
+from brainnet.bus.incoming import OnMalformed, Received, reader
 from brainnet.bus.mailbox import Mailbox
 from brainnet.bus.outbox import Outbox
 from brainnet.bus.serving import Handler, Serving

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
-import structlog
-
 from brainnet import messages, packet
+from brainnet.bus.complaints import Complaints
 from brainnet.bus.counters import Count, Counters
 from brainnet.bus.stamp import Gaps, Stamp, read_stamp
 from brainnet.bus.transport import Sample, Transport
@@ -17,11 +15,8 @@ from brainnet.messages import Message
 from brainnet.packet import SpikePacket
 from brainnet.topics import PACKET, Topic, contract
 
-log = structlog.get_logger("brainnet.bus")
-
 OnMalformed = Callable[[Sample, WireError], None]
 _MAX_ROUTES: Final = 4096
-_COMPLAIN_EVERY_S: Final = 60.0
 
 
 class Received:
@@ -59,23 +54,6 @@ class _Route:
         self.count = count
         self.error = error
         self.gaps = Gaps()
-
-
-class Complaints:
-    """Reports malformed messages once a minute per key and source."""
-
-    def __init__(self) -> None:
-        self._last: dict[tuple[str, str], float] = {}
-
-    def report(self, key: str, sample: Sample, error: WireError) -> None:
-        stamp = read_stamp(None, b"", sample.attachment)
-        source = stamp.source if stamp else "unknown"
-        now = time.monotonic()
-        if now - self._last.get((key, source), -_COMPLAIN_EVERY_S) >= _COMPLAIN_EVERY_S:
-            if len(self._last) > 1000:
-                self._last.clear()
-            self._last[key, source] = now
-            log.warning("malformed message", key=key, source=source, error=str(error))
 
 
 def reader(

@@ -8,9 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import structlog
-
-log = structlog.get_logger("brainnet.bus")
+from brainnet.bus.complaints import logger
 
 
 class Outbox:
@@ -54,7 +52,7 @@ class Outbox:
             try:
                 send(*args)
             except Exception:  # the session went; the loss shows as a gap in the sequence numbers
-                log.warning("a reliable message could not be sent", exc_info=True)
+                logger().warning("a reliable message could not be sent", exc_info=True)
 
     @property
     def waiting(self) -> int:

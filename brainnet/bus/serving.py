@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-import structlog
-
 from brainnet import messages
+from brainnet.bus.complaints import logger
 from brainnet.bus.counters import Counters
 from brainnet.bus.incoming import decode_message
 from brainnet.bus.outbox import Outbox
@@ -16,8 +15,6 @@ from brainnet.bus.transport import Request
 from brainnet.errors import BrainnetError, WireError
 from brainnet.messages import Message
 from brainnet.topics import Topic
-
-log = structlog.get_logger("brainnet.bus")
 
 Handler = Callable[[Any, str], Awaitable[Message]]
 MAX_OPEN: Final = 1024
@@ -68,7 +65,7 @@ class Serving:
             self._refuse(request, f"{self._source} is stopping")
             raise
         except Exception as error:
-            log.exception("query handler failed", key=key)
+            logger().exception("query handler failed", key=key)
             self._refuse(request, f"internal error in {self._source}: {type(error).__name__}: {error}")
         else:
             encoding = "application/json" if as_json else reply.wire_encoding()
