@@ -113,6 +113,7 @@ class Supervisor:
                 await self._keep_nodes(bus)
                 logs.configure(ID, self.plan.log_level, stream=self._log_file)
         finally:
+            self._stop.set()  # whatever ended us: its end is no reason for another zygote
             await self._zygote.close()
         if self._fatal is not None:
             raise self._fatal
