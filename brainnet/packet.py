@@ -129,8 +129,8 @@ def encode(packet: SpikePacket) -> bytes:
 
     Raises:
         PacketError: data that is not a 2-d array of bool, uint8, float16 or float32 (float64 and wider integers must be
-            converted by the caller, who knows what precision is meant), non-finite values, or metadata that msgpack
-            cannot carry.
+            converted by the caller, who knows what precision is meant), non-finite values, metadata that msgpack cannot
+            carry or whose keys are not strings, or a field that `decode` would refuse.
     """
     data = packet.data
     if not isinstance(data, np.ndarray) or data.ndim != 2:
@@ -138,6 +138,10 @@ def encode(packet: SpikePacket) -> bytes:
         raise PacketError(f"packet data must be a numpy array [neurons, steps], got {got}")
     if data.size > MAX_ELEMENTS:
         raise PacketError(f"packet data of shape {data.shape} exceeds {MAX_ELEMENTS} elements; send it in parts")
+    if packet.dt_us <= 0 or packet.seq < 0 or packet.timestamp_ns < 0:
+        raise PacketError(_out_of_range(packet.dt_us, packet.seq, packet.timestamp_ns))
+    if len(packet.source) > MAX_NAME or len(packet.modality) > MAX_NAME:
+        raise PacketError(f"source and modality may have {MAX_NAME} characters")
     encoding, body = _encode_data(data)
     try:
         wire: bytes = msgpack.packb(
@@ -156,6 +160,8 @@ def encode(packet: SpikePacket) -> bytes:
                 packet.trace,
             )
         )
+        if packet.metadata:
+            msgpack.unpackb(wire, max_ext_len=0)  # what could be written may still not be readable
     except (TypeError, ValueError, OverflowError) as error:
         raise PacketError(f"packet metadata of source {packet.source!r} cannot be sent: {error}") from None
     return wire
@@ -197,12 +203,20 @@ def decode(payload: bytes) -> SpikePacket:
         raise PacketError(f"trace must be a string or nil, got {_describe(trace)}")
     if len(source) > MAX_NAME or len(modality) > MAX_NAME:
         raise PacketError(f"source and modality may have {MAX_NAME} characters")
-    if neurons < 0 or steps < 0 or dt_us <= 0 or seq < 0 or timestamp_ns < 0:
-        raise PacketError(f"negative field: neurons {neurons}, steps {steps}, dt_us {dt_us}, seq {seq}")
+    if neurons < 0 or steps < 0:
+        raise PacketError(f"shape [{neurons}, {steps}] is negative")
+    if dt_us <= 0 or seq < 0 or timestamp_ns < 0:
+        raise PacketError(_out_of_range(dt_us, seq, timestamp_ns))
     if neurons * steps > MAX_ELEMENTS:
         raise PacketError(f"shape [{neurons}, {steps}] exceeds {MAX_ELEMENTS} elements")
     data = _decode_data(encoding, body, neurons * steps).reshape(neurons, steps)
     return SpikePacket(data, modality, dt_us, source, seq, timestamp_ns, metadata, trace)
+
+
+def body_encoding(payload: bytes) -> str:
+    """Which of ENCODINGS the data of a packet in wire form has; the payload must be one that `decode` accepts."""
+    encoding: str = msgpack.unpackb(payload)[8]
+    return encoding
 
 
 def _encode_data(data: NDArray[Any]) -> tuple[str, bytes]:
@@ -295,6 +309,10 @@ def _scatter(addresses: NDArray[np.intp], size: int) -> NDArray[np.uint8]:
             raise PacketError(f"event address {int(addresses[-1])} is outside {size} neuron-steps")
         spikes[addresses] = _ONE
     return spikes
+
+
+def _out_of_range(dt_us: int, seq: int, timestamp_ns: int) -> str:
+    return f"dt_us must be above 0, seq and timestamp_ns not negative; got {dt_us}, {seq} and {timestamp_ns}"
 
 
 def _wrong_type(fields: list[Any]) -> str:

@@ -1,0 +1,181 @@
+"""``brainnet topic list`` and ``info``: what flows, from the nodes' own counters, and what the contract says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brainnet.cli import common
+from brainnet.cli.topic.options import KeyArgument
+
+if TYPE_CHECKING:
+    from brainnet.cli.topic.traffic import Flow
+    from brainnet.settings import Settings
+    from brainnet.topics import Topic
+
+
+def list_topics(
+    show_all: Annotated[bool, typer.Option("--all", help="Also the contract's topics that nobody uses now.")] = False,
+    contract: Annotated[bool, typer.Option("--contract", help="The contract alone; needs no running brain.")] = False,
+    as_json: common.JsonOption = False,
+    namespace: common.NamespaceOption = None,
+    port: common.PortOption = None,
+    hub: common.HubOption = None,
+) -> None:
+    """List every topic with its publishers, subscribers, live rate and drops, as the nodes themselves count them.
+
+    Example: brainnet topic list --json
+    """
+    from brainnet import topics
+
+    if contract:
+        _show_contract(list(topics.contract().topics), as_json)
+        return
+    settings = common.load(namespace, port, hub).settings
+    flows = common.run_async(_flows(settings))
+    if show_all:
+        from brainnet.cli.topic.traffic import Flow
+
+        used = {flow.topic for flow in flows}
+        flows += [Flow(topic.key, topic.name) for topic in topics.contract().topics if topic.name not in used]
+    if as_json:
+        for flow in flows:
+            common.print_json(_row(flow))
+        return
+    _print_flows(flows)
+    dropped, lost = sum(f.dropped for f in flows), sum(f.lost for f in flows)
+    common.note(f"{len(flows)} topics; since the nodes started {dropped} messages dropped, {lost} missing in sequence")
+
+
+def info(
+    key: KeyArgument,
+    as_json: common.JsonOption = False,
+    namespace: common.NamespaceOption = None,
+    port: common.PortOption = None,
+    hub: common.HubOption = None,
+) -> None:
+    """Show what the contract says about a key, and who publishes and subscribes now.
+
+    Example: brainnet topic info api/prompt
+    """
+    import zenoh
+
+    from brainnet import topics
+    from brainnet.cli.topic import keys
+
+    settings = common.load(namespace, port, hub).settings
+    full = keys.resolve(key, settings.namespace)
+    wanted = zenoh.KeyExpr(full)
+    inside = keys.relative(full, settings.namespace)
+    entries = [] if inside is None else topics.contract().covering(inside)
+    flows = [
+        flow
+        for flow in common.run_async(_flows(settings))
+        if wanted.intersects(zenoh.KeyExpr(f"{settings.namespace}/{flow.key}"))
+    ]
+    if as_json:
+        contract_rows = [_contract_row(topic) for topic in entries]
+        common.print_json({"key": full, "contract": contract_rows, "traffic": [_row(flow) for flow in flows]})
+        return
+    if not entries:
+        common.note(f"{full} is not in the contract: a foreign key, or one that no brainnet process uses")
+    for topic in entries:
+        typer.echo("\n".join(f"{name:>12}  {value}" for name, value in _contract_row(topic).items() if value != ""))
+        typer.echo("")
+    if flows:
+        _print_flows(flows)
+    else:
+        common.note(f"no node publishes or subscribes {full} now")
+
+
+async def _flows(settings: Settings) -> list[Flow]:
+    from brainnet.cli.topic import traffic
+
+    async with await common.connect(settings) as bus:
+        found = await traffic.collect(bus)
+    if not found.nodes:
+        common.note("the hub answers, but no node does")
+    return found.flows
+
+
+def _row(flow: Flow) -> dict[str, Any]:
+    return {
+        "key": flow.key,
+        "topic": flow.topic,
+        "payload": flow.payload,
+        "publishers": sorted(flow.publishers),
+        "subscribers": sorted(flow.subscribers),
+        "rate_hz": round(flow.rate_hz, 3),
+        "bytes_per_s": round(flow.bytes_per_s, 1),
+        "count": flow.count,
+        "dropped": flow.dropped,
+        "lost": flow.lost,
+        "malformed": flow.malformed,
+    }
+
+
+def _print_flows(flows: list[Flow]) -> None:
+    from rich.table import Table
+
+    table = Table("key", "payload", "publishers", "subscribers", "Hz", "kB/s", "sent", "dropped", "lost", box=None)
+    for column in table.columns[4:]:
+        column.justify = "right"
+    for flow in flows:
+        table.add_row(
+            flow.key,
+            flow.payload,
+            _names(flow.publishers),
+            _names(flow.subscribers),
+            f"{flow.rate_hz:.1f}",
+            f"{flow.bytes_per_s / 1000:.1f}",
+            str(flow.count),
+            _alarming(flow.dropped),
+            _alarming(flow.lost),
+        )
+    common.console().print(table)
+
+
+def _names(ids: set[str]) -> str:
+    names = sorted(ids)
+    return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more"
+
+
+def _alarming(number: int) -> str:
+    return f"[red]{number}" if number else "0"
+
+
+def _show_contract(entries: list[Topic], as_json: bool) -> None:
+    if as_json:
+        for topic in entries:
+            common.print_json(_contract_row(topic))
+        return
+    from rich.table import Table
+
+    table = Table("key", "payload", "reply", "from", "to", "delivery", "about", box=None)
+    for topic in entries:
+        table.add_row(
+            topic.key.replace("[", r"\["),
+            topic.payload,
+            topic.reply or "",
+            ", ".join(topic.publishers),
+            ", ".join(topic.subscribers),
+            topic.delivery,
+            topic.about,
+        )
+    common.console().print(table)
+
+
+def _contract_row(topic: Topic) -> dict[str, Any]:
+    return {
+        "name": topic.name,
+        "key": topic.key,
+        "about": topic.about,
+        "payload": topic.payload,
+        "reply": topic.reply or "",
+        "from": list(topic.publishers),
+        "to": list(topic.subscribers),
+        "delivery": topic.delivery,
+        "priority": topic.priority,
+        "mailbox": f"{topic.mailbox.capacity} {topic.mailbox.overflow}",
+    }

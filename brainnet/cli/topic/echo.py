@@ -1,0 +1,158 @@
+"""``brainnet topic echo``: print messages, or draw their spikes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brainnet.cli import common
+from brainnet.cli.topic.options import CountOption, DurationOption, KeyArgument
+
+if TYPE_CHECKING:
+    from brainnet.bus import Sample
+    from brainnet.cli.topic.reading import Seen
+
+
+def echo(
+    key: KeyArgument,
+    count: CountOption = None,
+    duration: DurationOption = None,
+    raster: Annotated[
+        bool, typer.Option("--raster", help="Draw spikes: neurons down, steps across. On a terminal it updates live.")
+    ] = False,
+    rows: Annotated[int, typer.Option("--rows", min=1, max=200, help="Lines of one raster.")] = 12,
+    as_json: common.JsonOption = False,
+    namespace: common.NamespaceOption = None,
+    port: common.PortOption = None,
+    hub: common.HubOption = None,
+) -> None:
+    """Print what comes on a key: packets in summary, typed messages by field, foreign payloads as text, JSON or hex.
+
+    Example: brainnet topic echo --raster 'spikes/**' --duration 10
+    """
+    from brainnet.cli.topic import listening
+
+    settings = common.load(namespace, port, hub).settings
+    printer: _Printer
+    if as_json:
+        printer = _JsonPrinter(settings.namespace)
+    elif raster and sys.stdout.isatty():
+        printer = _LiveRasters(settings.namespace, rows)
+    elif raster:
+        printer = _Rasters(settings.namespace, rows)
+    else:
+        printer = _Printer(settings.namespace)
+    with printer:
+        losses = common.run_async(listening.listen(settings, key, printer.take, count=count, duration=duration))
+    listening.check_count(losses, count)
+
+
+class _Printer:
+    """Prints each message as lines of text."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+
+    def take(self, sample: Sample) -> None:
+        from brainnet.cli.topic import reading
+
+        self.show(reading.read(sample, self.namespace))
+
+    def show(self, seen: Seen) -> None:
+        from brainnet.cli.topic import reading
+
+        _say("\n".join(reading.as_lines(seen)))
+
+    def __enter__(self) -> _Printer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class _JsonPrinter(_Printer):
+    def show(self, seen: Seen) -> None:
+        from brainnet.cli.topic import reading
+
+        common.print_json(reading.as_json(seen))
+
+
+class _Rasters(_Printer):
+    """Prints a caption and a raster for every packet, one below the other."""
+
+    def __init__(self, namespace: str, rows: int) -> None:
+        super().__init__(namespace)
+        self.rows = rows
+        self.width = 100
+
+    def show(self, seen: Seen) -> None:
+        _say("\n".join(self.lines(seen)))
+
+    def lines(self, seen: Seen) -> list[str]:
+        from brainnet.cli.topic import raster, reading
+
+        if seen.packet is None:
+            return [f"{reading.headline(seen)}: no spikes to draw"]
+        return [_caption(seen), *raster.draw(seen.packet.data, self.width, self.rows)]
+
+
+class _LiveRasters(_Rasters):
+    """Keeps the newest raster of each key on the screen."""
+
+    def __init__(self, namespace: str, rows: int) -> None:
+        super().__init__(namespace, rows)
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console()
+        self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
+        self._newest: dict[str, Seen] = {}
+        self._counts: dict[str, int] = {}
+        self._since = self._drawn = time.monotonic()
+
+    def show(self, seen: Seen) -> None:
+        self._newest.pop(seen.key, None)
+        self._newest[seen.key] = seen
+        self._counts[seen.key] = self._counts.get(seen.key, 0) + 1
+        if time.monotonic() - self._drawn >= 0.1:
+            self._draw()
+
+    def _draw(self) -> None:
+        from rich.text import Text
+
+        self._drawn = time.monotonic()
+        self.width = self._console.width
+        fitting = max(1, self._console.height // (self.rows + 2))
+        lines: list[str] = []
+        for key in sorted(list(self._newest)[-fitting:]):
+            rate = self._counts[key] / max(self._drawn - self._since, 1e-3)
+            drawn = self.lines(self._newest[key])
+            lines += [f"{drawn[0]}  {rate:.1f} Hz", *drawn[1:]]
+        self._live.update(Text("\n".join(lines)), refresh=True)
+
+    def __enter__(self) -> _Printer:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._newest:
+            self._draw()
+        self._live.stop()
+
+
+def _caption(seen: Seen) -> str:
+    packet: Any = seen.packet
+    neurons, steps = packet.shape
+    window_ms = steps * packet.dt_us / 1000
+    return (
+        f"{seen.key}  {packet.source} #{packet.seq}  {packet.modality}  "
+        f"{neurons} neurons x {steps} steps ({window_ms:g} ms)  density {packet.density:.2%}"
+    )
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,179 @@
+"""``brainnet topic hz``, ``bw`` and ``delay``: what was sent, what was seen, and how late it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from brainnet.cli import common
+from brainnet.cli.topic.options import CountOption, DurationOption, KeyArgument
+
+if TYPE_CHECKING:
+    from brainnet.cli.topic.series import Series
+
+_REPORT_EVERY_S = 1.0
+
+
+def hz(
+    key: KeyArgument,
+    count: CountOption = None,
+    duration: DurationOption = None,
+    as_json: common.JsonOption = False,
+    namespace: common.NamespaceOption = None,
+    port: common.PortOption = None,
+    hub: common.HubOption = None,
+) -> None:
+    """Measure how often each source sends on a key, by its own sequence numbers and clock.
+
+    Reports once a second, or once at the end with --count or --duration.
+
+    Example: brainnet topic hz motor/feedback/arm --duration 5
+    """
+    _measure(key, count, duration, as_json, namespace, port, hub, _hz_row, _hz_line)
+
+
+def bw(
+    key: KeyArgument,
+    count: CountOption = None,
+    duration: DurationOption = None,
+    as_json: common.JsonOption = False,
+    namespace: common.NamespaceOption = None,
+    port: common.PortOption = None,
+    hub: common.HubOption = None,
+) -> None:
+    """Measure the payload bytes per second that each source sends on a key.
+
+    Reports once a second, or once at the end with --count or --duration.
+
+    Example: brainnet topic bw 'spikes/**' --duration 5
+    """
+    _measure(key, count, duration, as_json, namespace, port, hub, _bw_row, _bw_line)
+
+
+def delay(
+    key: KeyArgument,
+    count: CountOption = None,
+    duration: DurationOption = None,
+    as_json: common.JsonOption = False,
+    namespace: common.NamespaceOption = None,
+    port: common.PortOption = None,
+    hub: common.HubOption = None,
+) -> None:
+    """Measure the time from a message's timestamp to its arrival here; across hosts it needs synchronised clocks.
+
+    Reports once a second, or once at the end with --count or --duration.
+
+    Example: brainnet topic delay motor/feedback/arm --count 100
+    """
+    _measure(key, count, duration, as_json, namespace, port, hub, _delay_row, _delay_line)
+
+
+def _measure(
+    key: str,
+    count: int | None,
+    duration: float | None,
+    as_json: bool,
+    namespace: str | None,
+    port: int | None,
+    hub: str | None,
+    row: Callable[[Series], dict[str, Any]],
+    line: Callable[[dict[str, Any]], str],
+) -> None:
+    import typer
+
+    from brainnet.cli.topic import listening
+    from brainnet.cli.topic.series import Collection
+
+    settings = common.load(namespace, port, hub).settings
+    collection = Collection(settings.namespace)
+
+    def report() -> None:
+        for series in collection.series.values():
+            if as_json:
+                common.print_json(row(series))
+            else:
+                typer.echo(line(row(series)))
+
+    bounded = count is not None or duration is not None
+    try:
+        losses = common.run_async(
+            listening.listen(
+                settings,
+                key,
+                collection.take,
+                count=count,
+                duration=duration,
+                every=None if bounded else _REPORT_EVERY_S,
+                tick=report,
+            )
+        )
+    finally:
+        if bounded:
+            report()
+    listening.check_count(losses, count)
+
+
+def _hz_row(series: Series) -> dict[str, Any]:
+    return series.counts() | {
+        "rate_hz": series.rate_hz,
+        "interval_min_s": series.intervals.low,
+        "interval_max_s": series.intervals.high,
+        "interval_std_s": series.intervals.deviation,
+    }
+
+
+def _hz_line(row: dict[str, Any]) -> str:
+    return (
+        f"{_who(row)}: {_number(row['rate_hz'])} Hz, interval min {_number(row['interval_min_s'])} s "
+        f"max {_number(row['interval_max_s'])} s std {_number(row['interval_std_s'])} s; {_seen(row)}"
+    )
+
+
+def _bw_row(series: Series) -> dict[str, Any]:
+    rate, size = series.rate_hz, series.sizes.mean
+    return series.counts() | {
+        "bytes_per_s": None if rate is None or size is None else rate * size,
+        "size_min": series.sizes.low,
+        "size_mean": size,
+        "size_max": series.sizes.high,
+    }
+
+
+def _bw_line(row: dict[str, Any]) -> str:
+    return (
+        f"{_who(row)}: {_number(row['bytes_per_s'])} B/s, message min {_number(row['size_min'])} B "
+        f"mean {_number(row['size_mean'])} B max {_number(row['size_max'])} B; {_seen(row)}"
+    )
+
+
+def _delay_row(series: Series) -> dict[str, Any]:
+    delays = series.delays
+    return series.counts() | {
+        "delay_mean_ms": delays.mean,
+        "delay_min_ms": delays.low,
+        "delay_max_ms": delays.high,
+        "delay_std_ms": delays.deviation,
+    }
+
+
+def _delay_line(row: dict[str, Any]) -> str:
+    if row["delay_mean_ms"] is None:
+        return f"{_who(row)}: its messages carry no timestamp; {_seen(row)}"
+    return (
+        f"{_who(row)}: mean {_number(row['delay_mean_ms'])} ms min {_number(row['delay_min_ms'])} ms "
+        f"max {_number(row['delay_max_ms'])} ms std {_number(row['delay_std_ms'])} ms; {_seen(row)}"
+    )
+
+
+def _who(row: dict[str, Any]) -> str:
+    return f"{row['key']} from {row['source']}" if row["source"] else row["key"]
+
+
+def _seen(row: dict[str, Any]) -> str:
+    if row["sent"] is None:
+        return f"seen {row['seen']}, not numbered by the sender"
+    return f"sent {row['sent']}, seen {row['seen']}, missing {row['missing']}"
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{value:.4g}"

@@ -1,0 +1,76 @@
+"""``brainnet topic pub``: publish on any key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from brainnet.cli import common
+
+if TYPE_CHECKING:
+    from brainnet.cli.topic.writing import Writer
+    from brainnet.settings import Settings
+
+
+def pub(
+    key: Annotated[str, typer.Argument(help="Key, without wildcards.")],
+    data: Annotated[
+        str | None,
+        typer.Argument(help="YAML or JSON for a topic of the contract; text, or @FILE, for a foreign key."),
+    ] = None,
+    random: Annotated[
+        str | None,
+        typer.Option("--random", metavar="NEURONSxSTEPS@DENSITY", help="Send random spikes, fresh each time."),
+    ] = None,
+    rate: Annotated[float | None, typer.Option("--rate", "-r", min=1e-3, help="Messages per second.")] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", min=1, help="How many; 1 by default, endless with --rate.")
+    ] = None,
+    wait: Annotated[float, typer.Option("--wait", min=0.0, help="Seconds to wait for a subscriber before sending.")] = (
+        1.0
+    ),
+    require_match: Annotated[
+        bool, typer.Option("--require-match", help="Fail, and send nothing, when nobody subscribes in time.")
+    ] = False,
+    as_json: common.JsonOption = False,
+    namespace: common.NamespaceOption = None,
+    port: common.PortOption = None,
+    hub: common.HubOption = None,
+) -> None:
+    """Publish on a key: a typed message by its fields, a SpikePacket by its data, or bytes on a foreign key.
+
+    Example: brainnet topic pub input/lidar/front '{data: [[0, 1], [1, 0]], modality: lidar}' --rate 10 --count 50
+    """
+    from brainnet.cli.topic import writing
+
+    settings = common.load(namespace, port, hub).settings
+    writer = writing.writer(key, settings.namespace, data, random)
+    number = count if count is not None else (None if rate is not None else 1)
+    sent = common.run_async(_publish(settings, writer, rate, number, wait, require_match))
+    if as_json:
+        common.print_json({"key": writer.full_key, "sent": sent})
+
+
+async def _publish(
+    settings: Settings, writer: Writer, rate: float | None, count: int | None, wait: float, require_match: bool
+) -> int:
+    import asyncio
+    import threading
+
+    from brainnet.errors import TopicError
+
+    async with await common.connect(settings) as bus:
+        outlet = bus.outlet_raw(writer.full_key, writer.qos)
+        if not await bus.wait_outlet(outlet, wait):
+            silence = f"nobody subscribed to {writer.full_key} within {wait:g} s{writer.hint}"
+            if require_match:
+                raise TopicError(f"{silence}; nothing was sent")
+            common.note(silence)
+        stop = threading.Event()
+        sending = asyncio.create_task(asyncio.to_thread(writer.send, outlet, bus.source, count, rate, stop))
+        try:
+            return await asyncio.shield(sending)
+        finally:
+            stop.set()
+            common.note(f"{await sending} messages sent on {writer.full_key}")

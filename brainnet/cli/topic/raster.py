@@ -1,0 +1,58 @@
+"""Draws a [neurons, steps] array with characters: neurons down, steps across."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_HALVES: Final = np.array([" ", "▀", "▄", "█"])
+_SHADES: Final = np.array(list(" ░▒▓█"))
+_BRAILLE: Final = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
+
+
+def draw(data: NDArray[Any], width: int, height: int) -> list[str]:
+    """At most ``height`` lines of at most ``width`` characters.
+
+    Spikes that fit are drawn two neurons a line, larger arrays as braille dots, 4 neurons x 2 steps a character. What
+    is larger still is pooled: a dot means at least one spike there. Graded values are shades of their magnitude.
+    """
+    neurons, steps = data.shape
+    if data.size == 0:
+        return ["(empty)"]
+    if data.dtype.kind == "f" or (data.dtype != np.bool_ and data.max() > 1):
+        return _shades(np.abs(data.astype(np.float32)), width, height)
+    spikes = data != 0
+    if neurons <= 2 * height and steps <= width:
+        return _halves(spikes)
+    return _braille(_pool(spikes, min(neurons, 4 * height), min(steps, 2 * width)))
+
+
+def _halves(spikes: NDArray[np.bool_]) -> list[str]:
+    padded = np.pad(spikes, ((0, spikes.shape[0] % 2), (0, 0)))
+    return _lines(_HALVES[padded[0::2] + 2 * padded[1::2]])
+
+
+def _braille(spikes: NDArray[np.bool_]) -> list[str]:
+    neurons, steps = spikes.shape
+    padded = np.pad(spikes, ((0, -neurons % 4), (0, -steps % 2)))
+    cells = padded.reshape(padded.shape[0] // 4, 4, padded.shape[1] // 2, 2)
+    codes = (cells * _BRAILLE[None, :, None, :]).sum(axis=(1, 3))
+    return ["".join(chr(0x2800 + int(code)) for code in row) for row in codes]
+
+
+def _shades(magnitude: NDArray[Any], width: int, height: int) -> list[str]:
+    pooled = _pool(magnitude, min(magnitude.shape[0], height), min(magnitude.shape[1], width))
+    top = float(pooled.max()) or 1.0
+    return _lines(_SHADES[np.ceil(pooled / top * (len(_SHADES) - 1)).astype(int)])
+
+
+def _pool(values: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
+    """The largest value of each cell of a rows x columns grid over the array."""
+    starts = [np.arange(n) * size // n for n, size in zip((rows, columns), values.shape, strict=True)]
+    return np.maximum.reduceat(np.maximum.reduceat(values, starts[0], axis=0), starts[1], axis=1)
+
+
+def _lines(cells: NDArray[Any]) -> list[str]:
+    return ["".join(row).rstrip() for row in cells]

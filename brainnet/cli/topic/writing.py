@@ -1,0 +1,178 @@
+"""Makes payloads from what a person typed, and sends them."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from brainnet import messages, packet
+from brainnet.bus import Outlet, QoS, Stamp
+from brainnet.bus.stamp import write_stamp
+from brainnet.cli.topic import keys
+from brainnet.errors import MessageError, PacketError, TopicError
+from brainnet.messages import Message
+from brainnet.packet import SpikePacket
+from brainnet.topics import PACKET, Topic, check_key, contract
+
+Make = Callable[[Stamp], tuple[bytes, bytes | None]]
+"""Builds payload and attachment of one message."""
+_PACKET_FIELDS: Final = ("data", "modality", "dt_us", "metadata")
+
+
+@dataclass(frozen=True)
+class Writer:
+    """One key, and how each message on it is made."""
+
+    full_key: str
+    qos: QoS
+    make: Make
+    hint: str = ""
+
+    def send(self, outlet: Outlet, source: str, count: int | None, rate: float | None, stop: threading.Event) -> int:
+        """Send ``count`` messages (None: until ``stop``) at ``rate`` per second; blocks, and returns how many."""
+        start, sent = time.monotonic(), 0
+        while sent != count and not stop.is_set():
+            if rate is not None and stop.wait(max(0.0, start + sent / rate - time.monotonic())):
+                break
+            payload, attachment = self.make(Stamp(source, sent + 1, time.time_ns()))
+            outlet.put(payload, attachment)
+            sent += 1
+        return sent
+
+
+def writer(key: str, namespace: str, data: str | None, random: str | None) -> Writer:
+    """What to send on ``key``.
+
+    Raises:
+        TopicError: the key has wildcards, or is one where nothing can be published.
+        MessageError, PacketError: the data do not make the topic's message; names the field.
+    """
+    full = keys.resolve(key, namespace)
+    check_key(full)
+    topic = keys.topic_of(full, namespace)
+    if topic is None:
+        inside = keys.relative(full, namespace)
+        if inside is not None:
+            contract().find(inside)  # raises: the namespace holds the contract's topics only
+        if random is not None:
+            return Writer(full, QoS(True, encoding=packet.WIRE_ENCODING), _packets(None, random))
+        return _foreign(full, data)
+    qos = QoS(topic.delivery == "reliable", topic.priority, topic.express, topic.wire_encoding)
+    if topic.payload == PACKET:
+        return Writer(full, qos, _packets(data, random))
+    if random is not None:
+        raise TopicError(f"{topic.key} carries {topic.payload}; --random makes SpikePackets")
+    if topic.message is None:
+        raise TopicError(f"{topic.key} carries no message: {topic.about}")
+    hint = f"; {topic.key} is asked with a query" if topic.reply else ""
+    return Writer(full, qos, _typed(topic, topic.message, data), hint)
+
+
+def _foreign(full: str, data: str | None) -> Writer:
+    if data is None:
+        raise MessageError(f"DATA is missing: text for {full}, or @FILE")
+    if data.startswith("@"):
+        payload, encoding = _file(Path(data[1:])), "application/octet-stream"
+    else:
+        payload, encoding = data.encode(), "application/json" if data[:1] in ("{", "[") else "text/plain"
+    return Writer(full, QoS(True, encoding=encoding), lambda stamp: (payload, None))
+
+
+def _file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise MessageError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _typed(topic: Topic, kind: type[Message], data: str | None) -> Make:
+    fields = _map(data, kind.__name__)
+    unknown = sorted(set(fields) - set(kind.model_fields))
+    if unknown:
+        raise MessageError(f"{kind.__name__} has no field {unknown[0]!r}; it has {', '.join(kind.model_fields)}")
+    messages.validate(kind, fields)
+
+    def make(stamp: Stamp) -> tuple[bytes, bytes]:
+        return messages.encode(messages.validate(kind, fields)), write_stamp(stamp)
+
+    return make
+
+
+def _packets(data: str | None, random: str | None) -> Make:
+    fields = {} if data is None else _map(data, PACKET)
+    unknown = sorted(set(fields) - set(_PACKET_FIELDS))
+    if unknown:
+        raise PacketError(f"a SpikePacket has no field {unknown[0]!r} to give; it has {', '.join(_PACKET_FIELDS)}")
+    if random is not None:
+        draw = _random(random)
+    elif "data" in fields:
+        array = _array(fields.pop("data"))
+
+        def draw() -> NDArray[Any]:
+            return array
+    else:
+        raise PacketError("a SpikePacket needs data: {data: [[0, 1], [1, 0]]} with a row per neuron, or --random")
+    modality, dt_us, metadata = fields.get("modality", "spikes"), fields.get("dt_us", 1000), fields.get("metadata", {})
+    for name, value, wanted in (("modality", modality, str), ("dt_us", dt_us, int), ("metadata", metadata, dict)):
+        if type(value) is not wanted:
+            raise PacketError(f"field {name} must be {_KINDS[wanted]}, got {value!r}")
+
+    def make(stamp: Stamp) -> tuple[bytes, None]:
+        source, seq, timestamp_ns = stamp
+        return packet.encode(SpikePacket(draw(), modality, dt_us, source, seq, timestamp_ns, metadata)), None
+
+    make(Stamp("", 1, 1))
+    return make
+
+
+_KINDS: Final[dict[type, str]] = {str: "text", int: "a whole number", dict: "a map"}
+
+
+def _random(text: str) -> Callable[[], NDArray[Any]]:
+    match = re.fullmatch(r"(\d+)x(\d+)@([\d.]+)", text)
+    try:
+        if match is None:
+            raise ValueError
+        neurons, steps, density = int(match[1]), int(match[2]), float(match[3])
+    except ValueError:
+        raise PacketError(f"--random is NEURONSxSTEPS@DENSITY, such as 1024x16@0.05, got {text!r}") from None
+    if neurons * steps > packet.MAX_ELEMENTS or not 0 <= density <= 1:
+        raise PacketError(f"--random {text}: at most {packet.MAX_ELEMENTS} neuron-steps, density between 0 and 1")
+    generator = np.random.default_rng()
+    return lambda: generator.random((neurons, steps)) < density
+
+
+def _array(value: Any) -> NDArray[Any]:
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        array = np.empty(0, object)
+    if array.ndim != 2 or array.dtype.kind not in "biuf":
+        raise PacketError("field data must be rows of equal length, one per neuron: [[0, 1, 0], [1, 0, 0]]")
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    if array.size and (array.min() < 0 or array.max() > 255):
+        raise PacketError("field data: whole numbers must be between 0 and 255; write 1.0 for a float")
+    return array.astype(np.uint8)
+
+
+def _map(data: str | None, what: str) -> dict[str, Any]:
+    if data is None:
+        raise MessageError(f"DATA is missing: the fields of a {what} as YAML or JSON")
+    try:
+        fields = yaml.safe_load(data)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise MessageError(f"DATA is neither YAML nor JSON: {reason}") from None
+    if not isinstance(fields, dict):
+        raise MessageError(f"DATA must be a map with the fields of a {what}, got {type(fields).__name__}")
+    return fields
