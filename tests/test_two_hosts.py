@@ -1,0 +1,123 @@
+"""One brain on two hosts: two network namespaces, joined by a virtual cable, each with its own loopback."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Brain, MakeBrain, node, wait_for, write_allocation
+
+HOSTS = {"left": "10.231.77.1", "right": "10.231.77.2"}
+PORT = 7447
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def namespaces() -> Iterator[dict[str, str]]:
+    """A network namespace per host, by host name."""
+    if shutil.which("ip") is None:
+        pytest.skip("needs the ip command to make network namespaces")
+    names = {host: f"brainnet-{os.getpid()}-{host}" for host in HOSTS}
+    made: list[str] = []
+    try:
+        try:
+            for name in names.values():
+                ip("netns", "add", name)
+                made.append(name)
+            left, right = names.values()
+            ip("link", "add", "cable", "netns", left, "type", "veth", "peer", "name", "cable", "netns", right)
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"may not make network namespaces here: {error.stderr.strip()}")
+        for host, name in names.items():
+            ip("-n", name, "addr", "add", f"{HOSTS[host]}/24", "dev", "cable")
+            ip("-n", name, "link", "set", "cable", "up")
+            ip("-n", name, "link", "set", "lo", "up")
+        yield names
+    finally:
+        for name in made:
+            ip("netns", "del", name)
+
+
+@pytest.fixture
+def hosts(namespaces: dict[str, str], make_brain: MakeBrain) -> dict[str, Brain]:
+    """A brain's part per host, not launched yet."""
+    return {
+        host: make_brain(port=PORT, prefix=["ip", "netns", "exec", name], BRAINNET_STOP_GRACE_S="0.5")
+        for host, name in namespaces.items()
+    }
+
+
+@pytest.fixture
+def allocation(tmp_path: Path) -> Path:
+    return write_allocation(
+        tmp_path / "allocation.yaml",
+        node("one", host="left"),
+        node("two", host="right"),
+        node("three", host="right"),
+        hosts={
+            host: {"listen": [f"tcp/{HOSTS[host]}:{PORT}"], "connect": [f"tcp/{HOSTS[other]}:{PORT}"]}
+            for host, other in itertools.permutations(HOSTS)
+        },
+    )
+
+
+def seen_from(part: Brain) -> dict[str, str]:
+    """Host of each ready node, as one host sees the brain."""
+    done = part.run("status", "--json", check=False)
+    records = map(json.loads, done.stdout.splitlines())
+    return {r["id"]: r["host"] for r in records if r["state"] == "ready"}
+
+
+WHOLE = {"one": "left", "two": "right", "three": "right"}
+
+
+@pytest.mark.parametrize("order", [("left", "right"), ("right", "left")], ids=" first, then ".join)
+def test_the_hosts_find_each_other_in_any_order(
+    hosts: dict[str, Brain], allocation: Path, order: tuple[str, str]
+) -> None:
+    for host in order:
+        hosts[host].launch(allocation, "--host", host)
+    for part in hosts.values():
+        wait_for("the whole brain", lambda part=part: seen_from(part) == WHOLE)  # type: ignore[misc]
+
+
+def test_a_host_that_was_away_is_found_again(hosts: dict[str, Brain], allocation: Path) -> None:
+    for host, part in hosts.items():
+        part.launch(allocation, "--host", host)
+    wait_for("the whole brain", lambda: seen_from(hosts["left"]) == WHOLE)
+    hosts["right"].run("stop")
+    assert seen_from(hosts["left"]) == {"one": "left"}
+    hosts["right"].launch(allocation, "--host", "right")
+    wait_for("the whole brain again", lambda: seen_from(hosts["left"]) == WHOLE)
+
+
+def test_nodes_are_reached_from_the_other_host(hosts: dict[str, Brain], allocation: Path) -> None:
+    for host, part in hosts.items():
+        part.launch(allocation, "--host", host)
+    left, right = hosts["left"], hosts["right"]
+    wait_for("the whole brain", lambda: seen_from(left) == seen_from(right) == WHOLE)
+    left.run("node", "param", "set", "two", "gain", "0.25")
+    assert right.run("node", "param", "get", "two", "gain").stdout.strip() == "0.25"
+    before = right.run("node", "info", "two", "--json").stdout
+    left.run("node", "restart", "two")
+    assert json.loads(right.run("node", "info", "two", "--json").stdout)["pid"] != json.loads(before)["pid"]
+    left.run("stop", "--host", "right")
+    wait_for("the processes of the other host to go", lambda: not right.processes())
+    assert seen_from(left) == {"one": "left"}
+
+
+def test_a_host_must_be_named_when_there_are_several(hosts: dict[str, Brain], allocation: Path) -> None:
+    failed = hosts["left"].run("launch", str(allocation), "--detach", check=False)
+    assert failed.returncode == 1
+    assert "left, right" in failed.stderr
+    assert "--host" in failed.stderr
