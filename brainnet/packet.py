@@ -138,7 +138,7 @@ def encode(packet: SpikePacket) -> bytes:
         raise PacketError(f"packet data must be a numpy array [neurons, steps], got {got}")
     if data.size > MAX_ELEMENTS:
         raise PacketError(f"packet data of shape {data.shape} exceeds {MAX_ELEMENTS} elements; send it in parts")
-    if packet.dt_us <= 0 or packet.seq < 0 or packet.timestamp_ns < 0:
+    if type(packet.dt_us) is not int or packet.dt_us <= 0 or packet.seq < 0 or packet.timestamp_ns < 0:
         raise PacketError(_out_of_range(packet.dt_us, packet.seq, packet.timestamp_ns))
     if len(packet.source) > MAX_NAME or len(packet.modality) > MAX_NAME:
         raise PacketError(f"source and modality may have {MAX_NAME} characters")
@@ -312,7 +312,7 @@ def _scatter(addresses: NDArray[np.intp], size: int) -> NDArray[np.uint8]:
 
 
 def _out_of_range(dt_us: int, seq: int, timestamp_ns: int) -> str:
-    return f"dt_us must be above 0, seq and timestamp_ns not negative; got {dt_us}, {seq} and {timestamp_ns}"
+    return f"dt_us must be a whole number above 0, seq and timestamp_ns not negative; got {dt_us}, {seq} and {timestamp_ns}"
 
 
 def _wrong_type(fields: list[Any]) -> str:

@@ -325,7 +325,7 @@ class Bus:
             if self._closed:
                 request.refuse(f"{self.source} is stopping")
             else:
-                self._from_thread(self._serving.accept, topic, request, handler)
+                self._from_thread(self._serving.accept, topic, key, request, handler)
 
         self.counters.of(key, "in")
         self._handles.append(self._transport.serve(self._prefix + key, received))

@@ -34,10 +34,9 @@ class Serving:
         self._outbox = outbox
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def accept(self, topic: Topic, request: Request, handler: Handler) -> None:
-        """Start answering; on the event loop."""
-        key = request.key[len(self._prefix) :]
-        count = self._counters.of(key, "in")
+    def accept(self, topic: Topic, served: str, request: Request, handler: Handler) -> None:
+        """Start answering a request on the key that is ``served``; on the event loop."""
+        count = self._counters.of(served, "in")
         count.count += 1
         count.bytes += len(request.payload)
         if len(self._tasks) >= MAX_OPEN:
@@ -50,13 +49,13 @@ class Serving:
             count.malformed += 1
             self._refuse(request, str(error))
             return
-        task = asyncio.get_running_loop().create_task(self._answer(request, message, key, handler))
+        task = asyncio.get_running_loop().create_task(self._answer(request, message, served, handler))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, request: Request, message: Message, key: str, handler: Handler) -> None:
+    async def _answer(self, request: Request, message: Message, served: str, handler: Handler) -> None:
         try:
-            reply = await handler(message, key)
+            reply = await handler(message, request.key[len(self._prefix) :])
             as_json = getattr(message, "reply_as", "msgpack") == "json" or "json" in request.encoding
             payload = messages.encode(reply, as_json=as_json)
         except BrainnetError as error:
@@ -65,12 +64,13 @@ class Serving:
             self._refuse(request, f"{self._source} is stopping")
             raise
         except Exception as error:
-            logger().exception("query handler failed", key=key)
+            logger().exception("query handler failed", key=served)
             self._refuse(request, f"internal error in {self._source}: {type(error).__name__}: {error}")
         else:
             encoding = "application/json" if as_json else reply.wire_encoding()
-            if not self._outbox.put(len(payload), request.reply, request.key, payload, encoding):
-                self._counters.of(key, "in").dropped += 1
+            replied = request.key if "*" in served else self._prefix + served  # says who, when everybody was asked
+            if not self._outbox.put(len(payload), request.reply, replied, payload, encoding):
+                self._counters.of(served, "in").dropped += 1
                 request.refuse(f"{self._source} has too many messages waiting to be sent; ask again later")
 
     def _refuse(self, request: Request, reason: str) -> None:

@@ -1,0 +1,129 @@
+"""``brainnet prompt``: ask the brain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brainnet.cli import common
+
+if TYPE_CHECKING:
+    from brainnet.messages import Answer
+
+app = common.verb("Ask the brain.")
+
+
+@app.command()
+def prompt(
+    text: Annotated[str, typer.Argument(help="What to ask; - reads it from standard input.")],
+    image: Annotated[Path | None, typer.Option("--image", help="A picture to send along (PNG, JPEG, ...).")] = None,
+    region: Annotated[
+        list[str] | None, typer.Option("--region", help="Ask this region instead of routing; may be repeated.")
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", min=0.001, max=600, help="Seconds until the brain answers with what it has."),
+    ] = None,
+    session: Annotated[str, typer.Option("--session", help="Prompts of one session share working memory.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Show the decision and the partials as they arrive.")] = False,
+    as_json: common.JsonOption = False,
+    namespace: common.NamespaceOption = None,
+    port: common.PortOption = None,
+    hub: common.HubOption = None,
+) -> None:
+    """Ask the brain and print its answer. Exits with status 1 when there is none.
+
+    Example: brainnet prompt "which digit is this?" --image seven.png
+    """
+    from brainnet.cli import asking
+
+    settings = common.load(namespace, port, hub).settings
+    question = asking.question(
+        text=_stdin() if text == "-" else text,
+        image=image,
+        regions=region,
+        session=session,
+        deadline_ms=settings.deadline_ms if timeout is None else max(1, round(timeout * 1000)),
+    )
+    show = _Shown(as_json) if watch else None
+    answer = common.run_async(asking.ask(settings, question, show))
+    if show is not None:
+        show.finish()
+    if as_json:
+        common.print_json(({"type": "answer"} if watch else {}) | answer.model_dump(mode="json"))
+    elif answer.error is None:
+        _print_answer(answer)
+    if answer.error is not None:
+        common.note(f"brainnet: {answer.error}")
+        raise typer.Exit(1)
+
+
+def _stdin() -> str:
+    import sys
+
+    return sys.stdin.read()
+
+
+def _print_answer(answer: Answer) -> None:
+    from rich.console import Console
+
+    typer.echo(answer.text)
+    who = ", ".join(answer.contributing) or "no region"
+    late = f", late: {', '.join(answer.late)}" if answer.late else ""
+    Console(highlight=False).print(
+        f"{who}{late}, confidence {answer.confidence:.2f}, {answer.latency_ms:.0f} ms",
+        style="dim",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+class _Shown:
+    """Prints decision and partials as they come; text that a region streams is joined on one line."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._streaming = ""
+
+    def __call__(self, kind: str, fields: dict[str, Any]) -> None:
+        if self._as_json:
+            common.print_json({"type": kind} | fields)
+            return
+        from rich.console import Console
+
+        chunk = fields.get("content", {}).get("chunk") if kind == "partial" and not fields["final"] else None
+        if chunk is not None:
+            self._stream(fields["region"], str(chunk))
+            return
+        self.finish()
+        Console(highlight=False).print(_line(kind, fields), style="dim", markup=False, soft_wrap=True)
+
+    def _stream(self, region: str, chunk: str) -> None:
+        if self._streaming != region:
+            self.finish()
+            typer.echo(f"{region}: ", nl=False)
+            self._streaming = region
+        typer.echo(chunk, nl=False)
+
+    def finish(self) -> None:
+        """End the line of streamed text."""
+        if self._streaming:
+            typer.echo("")
+            self._streaming = ""
+
+
+def _line(kind: str, fields: dict[str, Any]) -> str:
+    if kind == "decision":
+        probabilities = sorted(fields["route_probs"].items(), key=lambda item: -item[1])
+        routed = ", ".join(f"{name} {probability:.2f}" for name, probability in probabilities[:4])
+        return (
+            f"asked {', '.join(fields['chosen']) or 'no region'} "
+            f"({routed}; entropy {fields['entropy']:.2f}, alpha {fields['alpha']:.2f})"
+        )
+    if fields["error"] is not None:
+        return f"{fields['region']}: {fields['error']}"
+    best = max(fields["candidates"], key=lambda c: c["probability"], default=None)
+    said = f"{best['text']!r} {best['probability']:.2f}" if best else "..."
+    return f"{fields['region']}: {said}, confidence {fields['confidence']:.2f}, {fields['latency_ms']:.0f} ms"
