@@ -15,8 +15,9 @@ _BRAILLE: Final = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x8
 def draw(data: NDArray[Any], width: int, height: int) -> list[str]:
     """At most ``height`` lines of at most ``width`` characters.
 
-    Spikes that fit are drawn two neurons a line, larger arrays as braille dots, 4 neurons x 2 steps a character. What
-    is larger still is pooled: a dot means at least one spike there. Graded values are shades of their magnitude.
+    Spikes that fit are drawn two neurons a line, larger arrays as braille dots, 4 neurons x 2 steps a character. Of what
+    is larger still, each character is a cell of the array, as dark as its firing rate beside the highest. Graded values
+    are shades of their magnitude.
     """
     neurons, steps = data.shape
     if data.size == 0:
@@ -26,7 +27,9 @@ def draw(data: NDArray[Any], width: int, height: int) -> list[str]:
     spikes = data != 0
     if neurons <= 2 * height and steps <= width:
         return _halves(spikes)
-    return _braille(_pool(spikes, min(neurons, 4 * height), min(steps, 2 * width)))
+    if neurons <= 4 * height and steps <= 2 * width:
+        return _braille(spikes)
+    return _shades(spikes.astype(np.float32), width, height)
 
 
 def _halves(spikes: NDArray[np.bool_]) -> list[str]:
@@ -42,16 +45,17 @@ def _braille(spikes: NDArray[np.bool_]) -> list[str]:
     return ["".join(chr(0x2800 + int(code)) for code in row) for row in codes]
 
 
-def _shades(magnitude: NDArray[Any], width: int, height: int) -> list[str]:
+def _shades(magnitude: NDArray[np.float32], width: int, height: int) -> list[str]:
     pooled = _pool(magnitude, min(magnitude.shape[0], height), min(magnitude.shape[1], width))
     top = float(pooled.max()) or 1.0
     return _lines(_SHADES[np.ceil(pooled / top * (len(_SHADES) - 1)).astype(int)])
 
 
-def _pool(values: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
-    """The largest value of each cell of a rows x columns grid over the array."""
-    starts = [np.arange(n) * size // n for n, size in zip((rows, columns), values.shape, strict=True)]
-    return np.maximum.reduceat(np.maximum.reduceat(values, starts[0], axis=0), starts[1], axis=1)
+def _pool(values: NDArray[np.float32], rows: int, columns: int) -> NDArray[Any]:
+    """The mean of each cell of a rows x columns grid over the array."""
+    edges = [np.arange(n + 1) * size // n for n, size in zip((rows, columns), values.shape, strict=True)]
+    sums = np.add.reduceat(np.add.reduceat(values, edges[0][:-1], axis=0), edges[1][:-1], axis=1)
+    return sums / np.outer(np.diff(edges[0]), np.diff(edges[1]))
 
 
 def _lines(cells: NDArray[Any]) -> list[str]:
