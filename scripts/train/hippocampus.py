@@ -34,7 +34,7 @@ from scripts.train._common import arguments, progress, seeded
 
 DESCRIPTION = "Train the spiking text embedder by contrast and measure what it finds."
 HELD_OUT_ARTICLES = 8
-BATCH = 512
+BATCH = 256
 SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]*[A-Z0-9])")
 QUESTION_STARTS = ["where is", "what about", "who", "when", "what", "which", "do you remember", "tell me about", ""]
 COMMON_WORDS = 150
@@ -110,7 +110,7 @@ class Pairs:
         if kind < 0.22:
             return self.rng.choice(self.trivia)
         at = self.rng.randrange(len(paragraph) - 1)
-        if kind < 0.45:
+        if kind < 0.4:
             return paragraph[at], paragraph[at + 1]
         return self._asked(paragraph[at]), paragraph[at]
 
@@ -132,21 +132,22 @@ class TrainableEmbedder(nn.Module):
         self.bag = nn.EmbeddingBag(config.buckets, config.width, mode="sum")
         with torch.no_grad():
             self.bag.weight.normal_(0.0, 0.4).mul_(rarity[:, None])
-        self.bias = nn.Parameter(torch.zeros(config.width))
         self.log_scale = nn.Parameter(torch.tensor(math.log(15.0)))
 
     def forward(self, texts: list[str]) -> Tensor:
-        """Spike counts at unit length, [len(texts), D]."""
+        """Counts of ON minus counts of OFF at unit length, [len(texts), D]."""
         config = self.config
         bags = [bag_of_features(text, config.buckets, config.ngram_sizes, config.ngram_weight) for text in texts]
-        device = self.bias.device
+        device = self.bag.weight.device
         ids = torch.from_numpy(np.concatenate([ids for ids, _ in bags])).to(device)
         weights = torch.from_numpy(np.concatenate([weights for _, weights in bags])).to(device)
         starts = torch.from_numpy(np.cumsum([0, *(len(ids) for ids, _ in bags[:-1])])).to(device)
-        currents = self.bag(ids, starts, per_sample_weights=weights) + self.bias
+        currents = self.bag(ids, starts, per_sample_weights=weights)
+        both = torch.cat([currents, -currents], dim=-1)
         params = LIFParams(torch.tensor(config.beta, device=device), config.threshold)
-        spikes, _ = lif_sequence(currents.expand(config.steps, *currents.shape), None, params)
-        return F.normalize(spikes.sum(0), dim=-1, eps=1e-6)
+        spikes, _ = lif_sequence(both.expand(config.steps, *both.shape), None, params)
+        on, off = spikes.sum(0).chunk(2, dim=-1)
+        return F.normalize(on - off, dim=-1, eps=1e-6)
 
 
 def rarity_of_buckets(config: EmbedderConfig, texts: list[str]) -> Tensor:
@@ -183,8 +184,7 @@ def train(data: Path, out: Path, device: str, seed: int, steps: int) -> None:
             optimiser.step()
             schedule.step()
             bar.update(task, advance=1, description=f"training, loss {float(loss.detach()):.3f}")
-    weight = net.bag.weight.detach().cpu().half().float().numpy()
-    embedder = SpikingTextEmbedder(config, weight, net.bias.detach().cpu().half().float().numpy())
+    embedder = SpikingTextEmbedder(config, net.bag.weight.detach().cpu().numpy())
     out.parent.mkdir(parents=True, exist_ok=True)
     embedder.save(out)
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
@@ -293,7 +293,7 @@ def evaluate(data: Path, weights: Path) -> Iterator[dict[str, object]]:
 
 def main() -> None:
     parser = arguments(DESCRIPTION, "hippocampus.safetensors")
-    parser.add_argument("--steps", type=int, default=1200, help="optimiser steps")
+    parser.add_argument("--steps", type=int, default=700, help="optimiser steps")
     parser.add_argument("--evaluate", action="store_true", help="only measure the weights at --out")
     options = parser.parse_args()
     seeded(options.seed, options.threads)

@@ -34,11 +34,11 @@ TEST_EXAMPLES = 3000
 
 
 def free_text(data: Path) -> list[str]:
-    """Openings of paragraphs of prose, in the order of the books; no questions and no dialogue."""
+    """Beginnings of paragraphs of prose, in the order of the books; no questions and no dialogue."""
     with gzip.open(data / "text" / "books.txt.gz", "rt", encoding="utf-8") as file:
         text = file.read()
     openings = []
-    for paragraph in re.split(r"\n\s*\n", text)[::7]:
+    for paragraph in re.split(r"\n\s*\n", text)[::3]:
         words = " ".join(paragraph.split()).split(" ")[:28]
         if len(words) >= 3 and words[0][0].isalpha() and "?" not in paragraph and "##" not in paragraph:
             openings.append(" ".join(words))

@@ -124,9 +124,15 @@ def examples(
             yield first
 
 
+def _beginning(text: str, rng: random.Random) -> str:
+    """Some first words of a text, mostly cut in the middle of a sentence, as who asks for more would."""
+    parts = text.split()
+    return " ".join(parts[: rng.randint(min(3, len(parts)), len(parts))])
+
+
 def _example(route: str, pool: list[str], rng: random.Random, openings: list[str]) -> Example:
-    free = route == "language" and rng.random() < 0.4
-    text = rng.choice(openings) if free else fill(rng.choice(pool), rng)
+    free = route == "language" and rng.random() < 0.5
+    text = _beginning(rng.choice(openings), rng) if free else fill(rng.choice(pool), rng)
     if rng.random() < 0.25:
         text = text.rstrip("?.! ")
     if route == "vision":
