@@ -74,7 +74,7 @@ class ZenohTransport(Transport):
         def received(reply: zenoh.Reply) -> None:
             if reply.ok is not None:
                 on_reply(RawReply(str(reply.ok.key_expr), reply.ok.payload.to_bytes(), str(reply.ok.encoding)))
-            elif reply.err is not None:
+            elif reply.err is not None and reply.replier_id is not None:  # without: Zenoh says that time is up
                 reason = reply.err.payload.to_bytes().decode(errors="replace")
                 on_reply(RawReply(expression, b"", "", refused=reason))
 
@@ -161,13 +161,7 @@ class _ZenohRequest:
 
     def reply(self, key: str, payload: bytes, encoding: str) -> None:
         with contextlib.suppress(zenoh.ZError):  # the asker is gone
-            self._query.reply(
-                key,
-                payload,
-                encoding=encoding,
-                congestion_control=zenoh.CongestionControl.BLOCK,
-                priority=zenoh.Priority.INTERACTIVE_HIGH,
-            )
+            self._query.reply(key, payload, encoding=encoding)  # travels with the quality of service of the query
         self._query.drop()
 
     def refuse(self, reason: str) -> None:
