@@ -166,13 +166,13 @@ def train(
     rows = parallel(tokens, options.streams)
     optimisers = optimizers(model, options.rate)
     checkpoint = options.out.with_suffix(".checkpoint")
-    step, seconds, state = 0, 0.0, None
+    step, seen, seconds, state = 0, 0, 0.0, None
     if options.resume and checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(saved["model"])
         for optimiser, values in zip(optimisers, saved["optimisers"], strict=True):
             optimiser.load_state_dict(values)
-        step, seconds = saved["step"], saved["seconds"]
+        step, seen, seconds = saved["step"], saved["tokens"], saved["seconds"]
     begun, losses = time.monotonic() - seconds, []
     with progress() as bar:
         task = bar.add_task("language", total=options.steps, completed=step)
@@ -191,7 +191,7 @@ def train(
                 optimiser.step()
                 optimiser.zero_grad()
             losses.append(loss.item())
-            step += 1
+            step, seen = step + 1, seen + options.window * options.streams
             bar.update(task, completed=step)
             if step % options.every == 0 or step == options.steps:
                 seconds = time.monotonic() - begun
@@ -199,10 +199,12 @@ def train(
                 bar.console.print(f"step {step}, {seconds:.0f} s, {figures}", highlight=False)
                 losses = []
                 values = [optimiser.state_dict() for optimiser in optimisers]
-                content = {"model": model.state_dict(), "optimisers": values, "step": step, "seconds": seconds}
-                torch.save(content, checkpoint.with_suffix(".part"))
+                counts = {"step": step, "tokens": seen, "seconds": seconds}
+                torch.save(
+                    {"model": model.state_dict(), "optimisers": values, **counts}, checkpoint.with_suffix(".part")
+                )
                 checkpoint.with_suffix(".part").replace(checkpoint)
-    return {"steps": step, "tokens": step * options.window * options.streams, "seconds": time.monotonic() - begun}
+    return {"steps": step, "tokens": seen, "seconds": time.monotonic() - begun}
 
 
 @torch.no_grad()
