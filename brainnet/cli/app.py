@@ -65,6 +65,14 @@ class LazyGroup(TyperGroup):
                 raise
             typer.echo(f"brainnet: {error}", err=True)
             raise typer.Exit(1) from None
+        except Exception as error:
+            if ctx.params.get("debug") or type(error).__module__.partition(".")[0] in ("typer", "click"):
+                raise
+            typer.echo(
+                f"brainnet: internal error: {type(error).__name__}: {error}; `brainnet --debug ...` shows where",
+                err=True,
+            )
+            raise typer.Exit(1) from None
 
 
 def load_verb(name: str) -> Any:

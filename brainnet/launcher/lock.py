@@ -47,9 +47,10 @@ class BrainLock:
             if time.monotonic() > deadline:  # longer than somebody who only looks
                 os.close(self._file)
                 other = _read(self._path)
+                other = other or self._holder
                 raise LaunchError(
-                    f"brain {self._holder.namespace!r} is already running on port {self._holder.port}"
-                    f"{f', pid {other.pid}' if other else ''}; see `brainnet status`, or end it with `brainnet stop`"
+                    f"brain {other.namespace!r} is already running on port {other.port}, pid {other.pid}, "
+                    f"with its state in {self._path.parent}; see `brainnet status`, or end it with `brainnet stop`"
                 )
             time.sleep(0.02)
         os.ftruncate(self._file, 0)

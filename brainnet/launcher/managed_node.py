@@ -21,7 +21,7 @@ from brainnet.messages import Health, NodeRecord, NodeState
 
 log = structlog.get_logger("brainnet.launcher")
 
-HEARTBEAT_LIMIT_S: Final = 3.0
+HEARTBEAT_LIMIT_S: Final = 2.5
 """A ready node that has not been heard for so long is lost: frozen, or cut off."""
 _RUNNING: Final = ("ready", "degraded")
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
@@ -130,10 +130,15 @@ class ManagedNode:
     def check(self, start_limit_s: float) -> None:
         """Kill it when it is frozen, or does not become ready; its policy then decides."""
         now = time.monotonic()
-        if self.record.state in _RUNNING and now - self._heard > HEARTBEAT_LIMIT_S:
+        if self.silent_s > HEARTBEAT_LIMIT_S:
             self._lose(f"no heartbeat for {HEARTBEAT_LIMIT_S:g} s")
         elif self.record.state == "starting" and self.record.pid and now - self._started > start_limit_s:
             self._lose(f"not ready after {start_limit_s:g} s")
+
+    @property
+    def silent_s(self) -> float:
+        """How long a node that should be heard has not been."""
+        return time.monotonic() - self._heard if self.record.state in _RUNNING else 0.0
 
     def excuse(self, seconds: float) -> None:
         """Do not count a time in which nobody could have been heard."""

@@ -26,7 +26,9 @@ log = structlog.get_logger("brainnet.launcher")
 
 ID: Final = "launcher"
 """How the supervisor signs its log records."""
-_CHECK_S: Final = 0.5
+_CHECK_S: Final = 0.25
+_PROBE_AFTER_S: Final = 1.5
+"""A node silent for so long is asked: a heartbeat may have been lost on a busy link."""
 _STUCK_S: Final = 3.0
 _MEMORY_AGE_S: Final = 1.0
 
@@ -81,7 +83,7 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._fatal: LaunchError | None = None
         self._memory: tuple[float, dict[int, int]] = (0.0, {})
-        self._restarts: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self.nodes = {
             p.id: ManagedNode(p, plan.host, plan.log_dir / f"{p.id}.log", self._spawn, self._node_changed)
             for p in plan.nodes
@@ -122,10 +124,10 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(node.keep()) for node in self.nodes.values()]
             tasks.append(group.create_task(self._listen_to_hearts(bus)))
-            tasks.append(group.create_task(self._check()))
+            tasks.append(group.create_task(self._check(bus)))
             await self._stop.wait()
             await self._stop_nodes()
-            for task in [*tasks, *self._restarts]:
+            for task in [*tasks, *self._background]:
                 task.cancel()
 
     async def _stop_nodes(self) -> None:
@@ -208,7 +210,7 @@ class Supervisor:
             if node is not None and health.host == self.plan.host:
                 node.heard(health)
 
-    async def _check(self) -> None:
+    async def _check(self, bus: Bus) -> None:
         while True:
             before = time.monotonic()
             await asyncio.sleep(_CHECK_S)
@@ -217,9 +219,16 @@ class Supervisor:
                 if late > _CHECK_S:  # we were held up ourselves: nobody can be blamed for silence
                     node.excuse(late)
                 node.check(self.plan.ready_timeout_s)
+                if node.silent_s > _PROBE_AFTER_S:
+                    self._in_background(self._probe(bus, node))
             if any(node.lost_for_s > _STUCK_S for node in self.nodes.values()):
                 log.error("the zygote does not end a lost node; ending the zygote")
                 self._zygote.kill()
+
+    @staticmethod
+    async def _probe(bus: Bus, node: ManagedNode) -> None:
+        with contextlib.suppress(BusError):
+            node.heard(await bus.call(f"node/{node.record.id}/status", StatusQuery(), timeout=0.5))
 
     # -- status and control ------------------------------------------------------------------------------------------
 
@@ -279,8 +288,8 @@ class Supervisor:
 
     def _in_background(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._restarts.add(task)
-        task.add_done_callback(self._restarts.discard)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
 
 def _log_publisher(bus: Bus) -> Callable[[Any], None]:

@@ -207,12 +207,13 @@ class Zygote:
 
     def _reap(self) -> None:
         while self._nodes:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
                 return
-            if pid == 0:
-                return
+            pid = ended.si_pid
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)  # what it started itself; the group is still its own until it is reaped
+            _, status = os.waitpid(pid, 0)
             if pid in self._nodes:
                 self._say(event="exited", ticket=self._nodes.pop(pid), code=os.waitstatus_to_exitcode(status))
 

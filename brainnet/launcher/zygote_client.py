@@ -106,6 +106,8 @@ class ZygoteProcess:
                 packet = self._socket.recv(MAX_PACKET)
             except BlockingIOError:
                 return
+            except ConnectionResetError:  # it ended before it read all; told once, and what it said still waits
+                continue
             except OSError:
                 packet = b""
             if not packet:

@@ -219,6 +219,11 @@ class TestSupervision:
 
 
 class TestEnd:
+    def test_what_a_node_started_ends_with_it(self, brain: Brain, allocation: Callable[..., Path]) -> None:
+        brain.launch_foreground(allocation(node("one", "parent", restart={"policy": "never"})))
+        brain.wait_state("one", "failed")
+        assert "sleep" not in brain.processes().values()
+
     def test_a_killed_launcher_leaves_no_process(self, brain: Brain, allocation: Callable[..., Path]) -> None:
         launcher = brain.launch_foreground(allocation(node("one"), node("two", "stubborn")))
         for id in ("one", "two"):
