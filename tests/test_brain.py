@@ -262,6 +262,7 @@ def test_a_killed_launcher_leaves_nothing_behind(brain: Brain) -> None:
     launcher.kill()
     eventually(lambda: brain.processes() == [], timeout=10)
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that just ended do not count
         probe.bind(("127.0.0.1", brain.port))
     assert set(Path("/dev/shm").iterdir()) <= left_before
     brain.command("launch", "--detach")

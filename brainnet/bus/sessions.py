@@ -81,6 +81,9 @@ def _config(mode: str, *, listen: list[str], connect: list[str], connect_timeout
         "connect/endpoints": connect,
         "scouting/multicast/enabled": False,
         "scouting/gossip/enabled": True,
+        # no half second at every start in case somebody turns up; whoever must be there is waited for by matching
+        "scouting/delay": 0,
+        "open/return_conditions/connect_scouted": False,
         # a SIGKILL would leave a shared-memory pool behind in /dev/shm
         "transport/shared_memory/enabled": False,
         "transport/link/tx/lease": LEASE_MS,
@@ -90,6 +93,7 @@ def _config(mode: str, *, listen: list[str], connect: list[str], connect_timeout
         settings["connect/exit_on_failure"] = False
     elif connect_timeout is not None:
         settings["connect/timeout_ms"] = int(connect_timeout * 1000)
+        settings["connect/exit_on_failure"] = True
     for key, value in settings.items():
         config.insert_json5(key, json.dumps(value))
     return config

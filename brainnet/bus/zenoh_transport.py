@@ -74,7 +74,7 @@ class ZenohTransport(Transport):
         def received(reply: zenoh.Reply) -> None:
             if reply.ok is not None:
                 on_reply(RawReply(str(reply.ok.key_expr), reply.ok.payload.to_bytes(), str(reply.ok.encoding)))
-            elif reply.err is not None and reply.replier_id is not None:  # without: Zenoh says that time is up
+            elif reply.err is not None and not _is_timeout(reply.err):
                 reason = reply.err.payload.to_bytes().decode(errors="replace")
                 on_reply(RawReply(expression, b"", "", refused=reason))
 
@@ -150,6 +150,11 @@ class _ZenohOutlet:
 
 def _is_matching(status: Any) -> bool:
     return bool(status.matching)  # the status object itself is always true
+
+
+def _is_timeout(error: zenoh.ReplyError) -> bool:
+    """Whether a Zenoh session on the way, and no server, says this: that nobody answered in time."""
+    return str(error.encoding) == "zenoh/string" and error.payload.to_bytes() == b"Timeout"
 
 
 class _ZenohRequest:
