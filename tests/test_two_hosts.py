@@ -16,6 +16,11 @@ from tests.conftest import Brain, MakeBrain, node, wait_for, write_allocation
 
 HOSTS = {"left": "10.231.77.1", "right": "10.231.77.2"}
 PORT = 7447
+CABLED = {
+    host: {"listen": [f"tcp/{HOSTS[host]}:{PORT}"], "connect": [f"tcp/{HOSTS[other]}:{PORT}"]}
+    for host, other in itertools.permutations(HOSTS)
+}
+PICTURE = Path(__file__).parent.parent / "scripts" / "samples" / "digit_7.png"
 
 
 def ip(*arguments: str) -> None:
@@ -64,10 +69,7 @@ def allocation(tmp_path: Path) -> Path:
         node("one", host="left"),
         node("two", host="right"),
         node("three", host="right"),
-        hosts={
-            host: {"listen": [f"tcp/{HOSTS[host]}:{PORT}"], "connect": [f"tcp/{HOSTS[other]}:{PORT}"]}
-            for host, other in itertools.permutations(HOSTS)
-        },
+        hosts=CABLED,
     )
 
 
@@ -114,6 +116,24 @@ def test_nodes_are_reached_from_the_other_host(hosts: dict[str, Brain], allocati
     left.run("stop", "--host", "right")
     wait_for("the processes of the other host to go", lambda: not right.processes())
     assert seen_from(left) == {"one": "left"}
+
+
+def test_a_picture_is_recognised_on_the_other_host(hosts: dict[str, Brain], tmp_path: Path) -> None:
+    path = write_allocation(
+        tmp_path / "pictures.yaml",
+        *(node(id, f"nodes/{id}.py", host="left") for id in ("prefrontal", "memory_integrator", "hippocampus")),
+        node("vision", "nodes/vision.py", host="right"),
+        hosts=CABLED,
+        preload=["torch", "numba"],
+    )
+    for host, part in hosts.items():
+        part.launch(path, "--host", host)
+    everybody = {"prefrontal": "left", "memory_integrator": "left", "hippocampus": "left", "vision": "right"}
+    for part in hosts.values():
+        wait_for("the whole brain", lambda part=part: seen_from(part) == everybody)  # type: ignore[misc]
+        done = part.run("prompt", "which digit is this?", "--image", str(PICTURE), "--json")
+        answer = json.loads(done.stdout)
+        assert (answer["text"], answer["contributing"]) == ("7", ["vision"])
 
 
 def test_a_host_must_be_named_when_there_are_several(hosts: dict[str, Brain], allocation: Path) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 app = common.verb()
 _REFRESH_S = 0.5
+_MEMORY_AGE_S = 10.0
 
 
 @app.command()
@@ -100,7 +101,7 @@ def _live_table(supervisor: Supervisor) -> Iterator[None]:
 
     async def keep_fresh(live: Live) -> None:
         while True:
-            status = await supervisor.status()
+            status = await supervisor.status(_MEMORY_AGE_S)
             live.update(Group(title, "", node_table(status.nodes)), refresh=True)
             await asyncio.sleep(_REFRESH_S)
 

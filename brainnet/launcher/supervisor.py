@@ -30,7 +30,6 @@ _CHECK_S: Final = 0.25
 _PROBE_AFTER_S: Final = 1.5
 """A node silent for so long is asked: a heartbeat may have been lost on a busy link."""
 _STUCK_S: Final = 3.0
-_MEMORY_AGE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +241,11 @@ class Supervisor:
         bus.serve(f"host/{self.plan.host}/status", status)
         bus.serve(f"host/{self.plan.host}/control", control)
 
-    async def status(self) -> HostStatus:
-        """Every node of this host, now."""
+    async def status(self, memory_age_s: float = 1.0) -> HostStatus:
+        """Every node of this host, now; memory as it was at most so long ago, because reading it costs CPU time."""
         pids = [node.record.pid for node in self.nodes.values() if node.record.pid is not None]
         taken, memory = self._memory
-        if time.monotonic() - taken > _MEMORY_AGE_S or not memory.keys() >= set(pids):
+        if time.monotonic() - taken > memory_age_s or not memory.keys() >= set(pids):
             memory = await asyncio.get_running_loop().run_in_executor(
                 None, lambda: {pid: proportional_set_size(pid) for pid in pids}
             )
