@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
@@ -56,7 +57,7 @@ class Mailbox(Generic[T]):
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._blocked = 0
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: _Waiter | None = None
         self._closed = False
         self._peak = self._received = self._dropped = self._malformed = 0
         self._streak = 0
@@ -70,8 +71,8 @@ class Mailbox(Generic[T]):
             items = self._items
             if len(items) >= self._capacity and not self._make_room():
                 return
+            self._peak = max(self._peak, len(items) + 1)
             items.append(raw)
-            self._peak = max(self._peak, len(items))
             waiter, self._waiter = self._waiter, None
         if waiter is not None:
             self._wake(waiter)
@@ -89,9 +90,9 @@ class Mailbox(Generic[T]):
         self._blocked -= 1
         return not self._closed
 
-    def _wake(self, waiter: asyncio.Future[None]) -> None:
+    def _wake(self, waiter: _Waiter) -> None:
         try:
-            self._loop.call_soon_threadsafe(_resolve, waiter)
+            self._loop.call_soon_threadsafe(waiter.resume)
         except RuntimeError:  # the loop was closed: nobody is left to read
             self._closed = True
 
@@ -117,7 +118,7 @@ class Mailbox(Generic[T]):
                     raise EOFError("the mailbox is closed")
                 if self._waiter is not None and not self._waiter.done():
                     raise RuntimeError("a mailbox has one consumer, and it is waiting already")
-                waiter = self._waiter = self._loop.create_future()
+                waiter = self._waiter = _Waiter(loop=self._loop)
             await waiter
 
     def get_nowait(self) -> T | None:
@@ -170,6 +171,42 @@ class Mailbox(Generic[T]):
             )
 
 
-def _resolve(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+class _Waiter(asyncio.Future[None]):
+    """What a consumer awaits. It is resumed by the callback that wakes the loop, not an iteration of the loop later."""
+
+    def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._callbacks_now: list[tuple[Callable[[Any], object], Context | None]] = []
+
+    def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Context | None = None) -> None:
+        if self.done():
+            super().add_done_callback(fn, context=context)
+        else:
+            self._callbacks_now.append((fn, context))
+
+    def remove_done_callback(self, fn: Callable[[Any], object], /) -> int:
+        kept = [entry for entry in self._callbacks_now if entry[0] != fn]
+        removed = len(self._callbacks_now) - len(kept)
+        self._callbacks_now = kept
+        return removed + super().remove_done_callback(fn)
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        cancelled = super().cancel(msg)
+        if cancelled:
+            for fn, context in self._take():
+                self.get_loop().call_soon(fn, self, context=context)
+        return cancelled
+
+    def resume(self) -> None:
+        """Be done, and run what waits for it; on the loop."""
+        if not self.done():
+            self.set_result(None)
+            for fn, context in self._take():
+                if context is None:
+                    fn(self)
+                else:
+                    context.run(fn, self)
+
+    def _take(self) -> list[tuple[Callable[[Any], object], Context | None]]:
+        taken, self._callbacks_now = self._callbacks_now, []
+        return taken
