@@ -78,7 +78,7 @@ class Candidate(Message):
     """One possible answer of a region."""
 
     text: str
-    probability: Probability
+    probability: Probability = Field(description="among the candidates of this region")
     content: dict[str, Any] = Field(default_factory=dict, description="what the answer rests on")
 
 

@@ -97,7 +97,7 @@ class Language(Region):
         """A partial whose confidence is the geometric mean of the model's probabilities for its own tokens."""
         confidence = math.exp(mean_log_probability)
         return Partial(
-            candidates=[Candidate(text=text.strip(), probability=confidence)], confidence=confidence, content=content
+            candidates=[Candidate(text=text.strip(), probability=1.0)], confidence=confidence, content=content
         )
 
 

@@ -297,7 +297,7 @@ class MotorCortex(Region):
         content = {"target": reach.target.tolist(), "position": state.tip.tolist(), "distance_m": distance}
         confidence = self._confidence(distance)
         return Partial(
-            candidates=[Candidate(text=text, probability=confidence, content=content)], confidence=confidence
+            candidates=[Candidate(text=text, probability=1.0, content=content)], confidence=confidence
         )
 
     def _result(self, reach: Reach) -> Partial:
@@ -316,7 +316,7 @@ class MotorCortex(Region):
         }
         confidence = self._confidence(distance)
         spikes = np.concatenate(reach.spikes, axis=1) if reach.spikes else None
-        candidate = Candidate(text=text, probability=confidence, content=content)
+        candidate = Candidate(text=text, probability=1.0, content=content)
         return Partial(candidates=[candidate], confidence=confidence, spikes=spikes)
 
     def _confidence(self, distance: float) -> float:
