@@ -38,6 +38,30 @@ def bus(
     plan = Plan.quick() if quick else Plan()
     with Console(stderr=True).status("starting") as status:
         rows = asyncio.run(measure(plan, status.update))
+    _report(rows, as_json)
+
+
+@app.command()
+def snn(
+    as_json: common.JsonOption = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A fraction of the work; noisier.")] = False,
+) -> None:
+    """Measure LIF neurons over time beside snnTorch, and beside Norse and spikingjelly where they are installed.
+
+    Needs no running brain. Exits with status 1 when a bar is missed.
+
+    Example: brainnet bench snn --json
+    """
+    from rich.console import Console
+
+    from brainnet.bench.snn import Plan, measure
+
+    with Console(stderr=True).status("starting") as status:
+        rows = measure(Plan.quick() if quick else Plan(), status.update)
+    _report(rows, as_json)
+
+
+def _report(rows: list[Row], as_json: bool) -> None:
     if as_json:
         for row in rows:
             common.print_json(row)

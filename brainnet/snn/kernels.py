@@ -16,18 +16,39 @@ FloatArray = NDArray[np.float32]
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 _BLOCK = 512
+_WIDE_BLOCK = 4096
+_NARROW_BLOCK = 64
+_CACHED = 1 << 17
 _ZERO = np.float32(0)
 _ONE = np.float32(1)
 
 
 def compiled(function: Kernel) -> Kernel:
-    """Compile on first call, release the GIL while running, keep the machine code in Numba's cache folder."""
-    return cast(Kernel, numba.njit(cache=True, nogil=True)(function))
+    """Compile on first call, release the GIL while running, keep the machine code in Numba's cache folder.
+
+    Division by zero gives infinity or NaN, as in numpy; testing for it would keep loops from vectorising.
+    """
+    return cast(Kernel, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
 def reassociated(function: Kernel) -> Kernel:
     """As :func:`compiled`, with sums in whatever order is fastest: for where no spike depends on the last bit."""
-    return cast(Kernel, numba.njit(cache=True, nogil=True, fastmath=True)(function))
+    return cast(Kernel, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=True)(function))
+
+
+@numba.njit(inline="always", error_model="numpy")
+def _integrate_step(
+    previous: FloatArray,
+    x: FloatArray,
+    b: FloatArray,
+    threshold: np.float32,
+    subtracted: np.float32,
+    zeroed: np.float32,
+    u: FloatArray,
+) -> None:
+    for i in range(u.size):
+        fired = _ONE if previous[i] > threshold else _ZERO
+        u[i] = b[i] * (previous[i] * (_ONE - zeroed * fired)) + x[i] - subtracted * fired
 
 
 @compiled
@@ -39,62 +60,81 @@ def lif_forward(
     subtracted: np.float32,
     zeroed: np.float32,
     spikes: FloatArray,
-    membranes: FloatArray,
+    after: FloatArray,
+    first: int,
+    last: int,
 ) -> None:
-    """Integrate ``currents`` [T, M] from ``membrane`` [M]; fill ``spikes`` and ``membranes`` [T, M]."""
-    steps, columns = currents.shape
-    for start in range(0, columns, _BLOCK):
-        stop = min(columns, start + _BLOCK)
-        u = membrane[start:stop].copy()
+    """Integrate columns ``first`` to ``last`` of ``currents`` [T, M] from ``membrane`` [M].
+
+    Fills ``spikes`` [T, M] and ``after`` [M], the potential after the last step.
+    """
+    steps = currents.shape[0]
+    potentials = np.empty((2, _WIDE_BLOCK), np.float32)
+    for start in range(first, last, _WIDE_BLOCK):
+        stop = min(last, start + _WIDE_BLOCK)
         b = beta[start:stop]
+        u = membrane[start:stop]
         for t in range(steps):
-            x = currents[t, start:stop]
+            # one array written per loop: with more, the compiler gives up proving them apart and does not vectorise
+            previous, u = u, potentials[t % 2, : stop - start]
+            _integrate_step(previous, currents[t, start:stop], b, threshold, subtracted, zeroed, u)
             s = spikes[t, start:stop]
-            trace = membranes[t, start:stop]
             for i in range(stop - start):
-                fired = _ONE if u[i] > threshold else _ZERO
-                u[i] = b[i] * (u[i] * (_ONE - zeroed * fired)) + x[i] - subtracted * fired
-                trace[i] = u[i]
                 s[i] = _ONE if u[i] > threshold else _ZERO
+        after[start:stop] = u
 
 
 @compiled
 def lif_backward(
     grad_spikes: FloatArray,
     grad_last: FloatArray,
-    membranes: FloatArray,
+    currents: FloatArray,
     membrane: FloatArray,
     beta: FloatArray,
     threshold: np.float32,
+    subtracted: np.float32,
     zeroed: np.float32,
     alpha: np.float32,
+    beta_learns: bool,
     grad_currents: FloatArray,
     grad_membrane: FloatArray,
     grad_beta: FloatArray,
+    first: int,
+    last: int,
 ) -> None:
-    """Back-propagate through time with the arctangent surrogate; the reset itself carries no gradient."""
-    steps, columns = grad_spikes.shape
+    """Back-propagate columns ``first`` to ``last`` through time with the arctangent surrogate.
+
+    The reset itself carries no gradient. ``grad_beta`` is added to, and only where ``beta_learns``. The potentials are
+    integrated again, block by block in the cache: cheaper than writing them all to memory and reading them back.
+    """
+    steps = currents.shape[0]
+    width = max(_NARROW_BLOCK, min(_BLOCK, _CACHED // steps))
+    trace = np.empty((steps, width), np.float32)
     scale = alpha / np.float32(2)
     slope = np.float32(np.pi) * scale
-    for start in range(0, columns, _BLOCK):
-        stop = min(columns, start + _BLOCK)
+    for start in range(first, last, width):
+        stop = min(last, start + width)
         b = beta[start:stop]
+        for t in range(steps):
+            previous = trace[t - 1, : stop - start] if t > 0 else membrane[start:stop]
+            u = trace[t, : stop - start]
+            _integrate_step(previous, currents[t, start:stop], b, threshold, subtracted, zeroed, u)
         carried = grad_membrane[start:stop]
         carried[:] = grad_last[start:stop]
         gb = grad_beta[start:stop]
-        gb[:] = _ZERO
         for t in range(steps - 1, -1, -1):
-            u = membranes[t, start:stop]
-            previous = membranes[t - 1, start:stop] if t > 0 else membrane[start:stop]
+            u = trace[t, : stop - start]
+            previous = trace[t - 1, : stop - start] if t > 0 else membrane[start:stop]
             gs = grad_spikes[t, start:stop]
             gx = grad_currents[t, start:stop]
             for i in range(stop - start):
                 over = slope * (u[i] - threshold)
-                g = gs[i] * scale / (_ONE + over * over) + carried[i]
-                gx[i] = g
-                keep = _ONE - zeroed * (_ONE if previous[i] > threshold else _ZERO)
-                gb[i] += g * previous[i] * keep
-                carried[i] = b[i] * keep * g
+                gx[i] = gs[i] * scale / (_ONE + over * over) + carried[i]
+            if beta_learns:
+                for i in range(stop - start):
+                    gb[i] += gx[i] * previous[i] * (_ONE - zeroed * (_ONE if previous[i] > threshold else _ZERO))
+            for i in range(stop - start):
+                carried[i] = b[i] * (_ONE - zeroed * (_ONE if previous[i] > threshold else _ZERO)) * gx[i]
 
 
 @compiled

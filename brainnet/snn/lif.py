@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from brainnet.errors import ModelError
 from brainnet.snn import kernels
+from brainnet.snn.workspace import empty, over_columns
 
 Reset = Literal["subtract", "zero", "none"]
 
@@ -47,21 +48,19 @@ def lif_sequence(currents: Tensor, state: LIFState | None, params: LIFParams) ->
     """Run neurons over ``currents`` [T, ...]: their spikes [T, ...] (0/1, same dtype) and the state after step T.
 
     ``state`` None starts from rest (zero). Running two halves with the state carried over equals running the whole.
-    Differentiable in currents, initial membrane and beta. Raises ModelError for an empty sequence or an unknown reset.
+    Differentiable in currents, initial membrane and beta. Uses torch's number of threads. Raises ModelError, naming
+    the argument, for an empty sequence, shapes, types or devices that do not fit, an unknown reset, and (on CPU) for
+    values that are not finite.
     """
     membrane, beta = _prepared(currents, state, params)
     if currents.device.type != "cpu" or currents.dtype != torch.float32:
         return lif_sequence_reference(currents, state, params)
-    steps = currents.shape[0]
-    spikes, last = _LIFSequence.apply(
-        currents.reshape(steps, -1),
-        membrane.reshape(-1),
-        beta.reshape(-1),
-        params.threshold,
-        params.reset,
-        params.alpha,
-    )
-    return spikes.view(currents.shape), LIFState(last.view(currents.shape[1:]))
+    flat = (currents.reshape(currents.shape[0], -1), membrane.reshape(-1), beta.reshape(-1))
+    if torch.is_grad_enabled() and any(part.requires_grad for part in flat):
+        spikes, last = _LIFSequence.apply(*flat, params.threshold, params.reset, params.alpha)
+    else:
+        spikes, last = _integrate(*flat, params.threshold, params.reset)
+    return spikes.view(currents.shape), LIFState(_finite(last.view(currents.shape[1:])))
 
 
 def lif_sequence_reference(currents: Tensor, state: LIFState | None, params: LIFParams) -> tuple[Tensor, LIFState]:
@@ -79,7 +78,7 @@ def lif_sequence_reference(currents: Tensor, state: LIFState | None, params: LIF
         spike: Tensor = _ArctanSpike.apply(membrane - params.threshold, params.alpha)
         spikes.append(spike)
         fired = spike.detach()
-    return torch.stack(spikes), LIFState(membrane)
+    return torch.stack(spikes), LIFState(_finite(membrane))
 
 
 class LIF(nn.Module):
@@ -93,16 +92,36 @@ class LIF(nn.Module):
         return lif_sequence(currents, state, LIFParams(torch.sigmoid(self.decay)))
 
 
+def _finite(membrane: Tensor) -> Tensor:
+    """The last membrane potential, where a NaN or infinity of any step is still to be seen: it never decays."""
+    # elsewhere the check would wait for the device
+    if membrane.device.type == "cpu" and not np.isfinite(membrane.detach().numpy()).all():
+        raise ModelError("currents, state or beta hold NaN or infinity (or overflow); they must be finite")
+    return membrane
+
+
 def _prepared(currents: Tensor, state: LIFState | None, params: LIFParams) -> tuple[Tensor, Tensor]:
     if currents.ndim < 2 or currents.shape[0] == 0:
         raise ModelError(f"currents must be [steps, ...] with at least one step, not of shape {tuple(currents.shape)}")
     if params.reset not in ("subtract", "zero", "none"):
         raise ModelError(f"reset must be 'subtract', 'zero' or 'none', not {params.reset!r}")
+    if not currents.dtype.is_floating_point:
+        raise ModelError(f"currents must be of a floating-point type, not {currents.dtype}")
     step = currents.shape[1:]
     membrane = currents.new_zeros(step) if state is None else state.membrane
     if membrane.shape != step:
         raise ModelError(f"state is of shape {tuple(membrane.shape)}, one step of the currents of {tuple(step)}")
-    return membrane, params.beta.to(currents.dtype).expand(step)
+    if membrane.dtype != currents.dtype:
+        raise ModelError(f"state is of type {membrane.dtype}, currents of {currents.dtype}; they must agree")
+    for name, tensor in (("state", membrane), ("beta", params.beta)):
+        if tensor.device != currents.device and tensor.ndim:  # a number may come from anywhere
+            raise ModelError(f"{name} is on {tensor.device}, currents on {currents.device}; they must be together")
+    try:
+        return membrane, params.beta.to(currents).expand(step)
+    except RuntimeError:
+        raise ModelError(
+            f"beta is of shape {tuple(params.beta.shape)}, which does not broadcast against one step {tuple(step)}"
+        ) from None
 
 
 class _ArctanSpike(torch.autograd.Function):
@@ -118,6 +137,29 @@ class _ArctanSpike(torch.autograd.Function):
         return grads[0] * (ctx.alpha / 2) / (1 + (torch.pi / 2 * ctx.alpha * over) ** 2), None
 
 
+def _integrate(
+    currents: Tensor, membrane: Tensor, beta: Tensor, threshold: float, reset: Reset
+) -> tuple[Tensor, Tensor]:
+    """Spikes [T, M] and the last membrane potential [M] of currents [T, M], apart from autograd."""
+    parts = [part.detach().contiguous().numpy() for part in (currents, membrane, beta)]
+    spikes, last = empty(*currents.shape), empty(*membrane.shape)
+    over_columns(
+        kernels.lif_forward,
+        torch.get_num_threads(),
+        *currents.shape,
+        *parts,
+        *_reset_constants(threshold, reset),
+        spikes,
+        last,
+    )
+    return torch.from_numpy(spikes), torch.from_numpy(last)
+
+
+def _reset_constants(threshold: float, reset: Reset) -> tuple[np.float32, np.float32, np.float32]:
+    """What the kernels know of the reset: threshold, what a spike subtracts, whether it zeroes."""
+    return np.float32(threshold), np.float32(threshold if reset == "subtract" else 0.0), np.float32(reset == "zero")
+
+
 class _LIFSequence(torch.autograd.Function):
     """The compiled sequence over [T, M]; returns the spikes and the last membrane potential [M]."""
 
@@ -125,39 +167,29 @@ class _LIFSequence(torch.autograd.Function):
     def forward(
         ctx: Any, currents: Tensor, membrane: Tensor, beta: Tensor, threshold: float, reset: Reset, alpha: float
     ) -> tuple[Tensor, Tensor]:
-        currents, membrane, beta = currents.contiguous(), membrane.contiguous(), beta.contiguous()
-        spikes, membranes = torch.empty_like(currents), torch.empty_like(currents)
-        ctx.constants = (np.float32(threshold), np.float32(reset == "zero"), np.float32(alpha))
-        kernels.lif_forward(
-            currents.detach().numpy(),
-            membrane.detach().numpy(),
-            beta.detach().numpy(),
-            np.float32(threshold),
-            np.float32(threshold if reset == "subtract" else 0.0),
-            np.float32(reset == "zero"),
-            spikes.numpy(),
-            membranes.numpy(),
-        )
-        ctx.save_for_backward(membranes, membrane, beta)
-        return spikes, membranes[-1].clone()
+        ctx.constants = (*_reset_constants(threshold, reset), np.float32(alpha))
+        ctx.save_for_backward(currents, membrane, beta)
+        return _integrate(currents, membrane, beta, threshold, reset)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        membranes, membrane, beta = ctx.saved_tensors
-        threshold, zeroed, alpha = ctx.constants
-        grad_currents, grad_membrane = torch.empty_like(membranes), torch.empty_like(membrane)
-        grad_beta = torch.empty_like(beta)
-        kernels.lif_backward(
+        currents, membrane, beta = (part.detach().contiguous() for part in ctx.saved_tensors)
+        beta_learns = ctx.needs_input_grad[2]
+        grad_currents, grad_membrane = empty(*currents.shape), torch.empty_like(membrane)
+        grad_beta = torch.zeros_like(beta)
+        over_columns(
+            kernels.lif_backward,
+            torch.get_num_threads(),
+            *currents.shape,
             grads[0].contiguous().numpy(),
             grads[1].contiguous().numpy(),
-            membranes.numpy(),
-            membrane.detach().numpy(),
-            beta.detach().numpy(),
-            threshold,
-            zeroed,
-            alpha,
-            grad_currents.numpy(),
+            currents.numpy(),
+            membrane.numpy(),
+            beta.numpy(),
+            *ctx.constants,
+            beta_learns,
+            grad_currents,
             grad_membrane.numpy(),
             grad_beta.numpy(),
         )
-        return grad_currents, grad_membrane, grad_beta, None, None, None
+        return torch.from_numpy(grad_currents), grad_membrane, grad_beta if beta_learns else None, None, None, None

@@ -1,5 +1,7 @@
 """The LIF sequence against snnTorch and against a plain loop; the gated recurrence and the norm against torch."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import snntorch
@@ -14,6 +16,7 @@ from brainnet.snn.lif import LIF, LIFParams, LIFState, Reset, lif_sequence, lif_
 from brainnet.snn.norm import EPSILON, RMSNorm
 from brainnet.snn.recurrence import gated_scan, gated_scan_reference
 
+Sequence = Callable[[Tensor, LIFState | None, LIFParams], tuple[Tensor, LIFState]]
 RESETS: list[Reset] = ["subtract", "zero", "none"]
 
 
@@ -133,6 +136,25 @@ def test_layer_learns_its_decay() -> None:
 def test_input_that_does_not_fit_is_refused(currents: Tensor, state: LIFState | None, reset: Reset, said: str) -> None:
     with pytest.raises(ModelError, match=said):
         lif_sequence(currents, state, LIFParams(torch.tensor(0.9), reset=reset))
+
+
+@pytest.mark.parametrize(
+    ("currents", "state", "beta", "said"),
+    [
+        (torch.zeros(2, 3, dtype=torch.int64), None, torch.tensor(0.9), "currents .*int64"),
+        (torch.zeros(2, 3), LIFState(torch.zeros(3).double()), torch.tensor(0.9), "state .*float64"),
+        (torch.zeros(2, 3), LIFState(torch.zeros(3, device="meta")), torch.tensor(0.9), "state is on meta"),
+        (torch.zeros(2, 3), None, torch.zeros(4), r"beta .*\(4,\)"),
+        (torch.tensor([[0.0], [float("nan")], [0.0]]), None, torch.tensor(0.9), "NaN"),
+        (torch.tensor([[float("-inf")], [1.0]]), None, torch.tensor(0.0), "NaN"),
+    ],
+)
+@pytest.mark.parametrize("sequence", [lif_sequence, lif_sequence_reference])
+def test_types_devices_and_values_that_do_not_fit_are_refused(
+    sequence: Sequence, currents: Tensor, state: LIFState | None, beta: Tensor, said: str
+) -> None:
+    with pytest.raises(ModelError, match=said):
+        sequence(currents, state, LIFParams(beta))
 
 
 def test_gated_recurrence_and_its_gradients_equal_the_reference() -> None:

@@ -1,0 +1,199 @@
+"""A layer of LIF neurons over time, forward and forward+backward, beside other people's implementations.
+
+All run on the same currents in the same process, one after the other in each round, with torch's number of threads. A
+turn lasts at least 20 ms, with as many runs as that takes; what is reported is the median over the turns. Whoever has
+used up its share of time sits out the later rounds.
+snnTorch is measured twice: the loop as its documentation writes it (``x[t]``, which makes backward quadratic in T), and
+over ``x.unbind(0)``. Norse and spikingjelly are measured where they are installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from brainnet.bench.rows import Row, compare
+from brainnet.snn.lif import LIFParams, Reset, lif_sequence
+
+BETA = 0.9
+SHAPES = ((100, 1, 1024), (100, 16, 1024), (500, 16, 2048))
+LOOP = "snntorch loop"
+UNBOUND = "snntorch over unbind"
+NORSE = "norse"
+SPIKINGJELLY = "spikingjelly"
+BARS = {
+    ("forward", SHAPES[0], LOOP): 50,
+    ("forward_backward", SHAPES[1], LOOP): 20,
+    ("forward_backward", SHAPES[2], SPIKINGJELLY): 5,
+}
+
+TURN_S = 0.02
+
+Layer = Callable[[Tensor], Tensor]
+Run = Callable[[Layer, Tensor, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured: rounds, and seconds after which an implementation is not run again."""
+
+    rounds: int = 15
+    share_s: float = 4.0
+
+    @classmethod
+    def quick(cls) -> Plan:
+        return cls(rounds=5, share_s=0.5)
+
+
+def measure(plan: Plan, progress: Callable[[str], None] = lambda _: None) -> list[Row]:
+    """Run the benchmark; ``progress`` is told what is being done. Changes nothing outside but takes a minute or so."""
+    rows = [compare("threads", torch.get_num_threads(), "threads"), *_agreement()]
+    rivals = _rivals()
+    for shape, (work, run) in itertools.product(SHAPES, {"forward": _forward, "forward_backward": _both}.items()):
+        steps, batch, neurons = shape
+        size = f"{steps}x{batch}x{neurons}"
+        progress(f"{work} at {size}")
+        layers = {"subtract": _ours("subtract"), "zero": _ours("zero"), **rivals}
+        seconds = _medians(plan, layers, shape, run)
+        for rival in (LOOP, UNBOUND, NORSE, SPIKINGJELLY):
+            mine = seconds["zero" if rival in (NORSE, SPIKINGJELLY) else "subtract"]
+            name = f"lif_{work}_{size}"
+            rows.append(
+                _row(name, steps * batch * neurons, mine, rival, seconds.get(rival), BARS.get((work, shape, rival)))
+            )
+    return rows
+
+
+def _row(name: str, size: int, ours: float, rival: str, theirs: float | None, bar: float | None) -> Row:
+    mega = size / 1e6
+    row = compare(
+        name,
+        mega / ours,
+        "M neuron-steps/s",
+        rival=rival if theirs else f"{rival} (not installed)",
+        rival_value=mega / theirs if theirs else None,
+        limit=("ratio", ">=", bar) if bar else None,
+    )
+    return row if theirs else row.model_copy(update={"ok": None})
+
+
+def _medians(plan: Plan, layers: dict[str, Layer], shape: tuple[int, ...], run: Run) -> dict[str, float]:
+    """Median seconds per run of each layer; the first run of each loads its code and does not count."""
+    currents, weights = _currents(*shape), torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    for layer in layers.values():
+        run(layer, currents[:2], weights[:2])
+    turns: dict[str, list[float]] = {name: [] for name in layers}
+    used = dict.fromkeys(layers, 0.0)
+    for _ in range(plan.rounds):
+        for name, layer in layers.items():
+            if used[name] < plan.share_s:
+                runs, start = 0, time.perf_counter()
+                while (passed := time.perf_counter() - start) < TURN_S:
+                    run(layer, currents, weights)
+                    runs += 1
+                turns[name].append(passed / runs)
+                used[name] += passed
+    return {name: statistics.median(turn) for name, turn in turns.items()}
+
+
+def _currents(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 0.6
+
+
+def _forward(layer: Layer, currents: Tensor, _: Tensor) -> None:
+    with torch.no_grad():
+        layer(currents)
+
+
+def _both(layer: Layer, currents: Tensor, weights: Tensor) -> None:
+    currents = currents.detach().requires_grad_()
+    torch.autograd.grad(layer(currents), currents, weights)
+
+
+def _agreement() -> list[Row]:
+    """How far spikes and gradients are from snnTorch's at the middle shape."""
+    currents, weights = _currents(*SHAPES[1]), torch.randn(SHAPES[1], generator=torch.Generator().manual_seed(1))
+    found = []
+    for layer in (_ours("subtract"), _snntorch(unbind=True)):
+        inputs = currents.clone().requires_grad_()
+        spikes = layer(inputs)
+        found.append((spikes.detach(), torch.autograd.grad(spikes, inputs, weights)[0]))
+    (ours, our_gradient), (theirs, their_gradient) = found
+    differing = int((ours != theirs).sum())
+    error = float((our_gradient - their_gradient).abs().max())
+    return [
+        compare("lif_spikes_unlike_snntorch", differing, f"of {ours.numel():,}", limit=("value", "==", 0)),
+        compare("lif_gradient_error_to_snntorch", error, "max abs", limit=("value", "<=", 1e-5)),
+    ]
+
+
+def _ours(reset: Reset) -> Layer:
+    params = LIFParams(torch.tensor(BETA), reset=reset)
+    return lambda currents: lif_sequence(currents, None, params)[0]
+
+
+def _rivals() -> dict[str, Layer]:
+    layers = {LOOP: _snntorch(unbind=False), UNBOUND: _snntorch(unbind=True)}
+    for name, build in ((NORSE, _norse), (SPIKINGJELLY, _spikingjelly)):
+        if importlib.util.find_spec(name) is not None:
+            with contextlib.redirect_stdout(io.StringIO()):  # standard output is for the rows
+                layers[name] = build()
+    return layers
+
+
+def _snntorch(*, unbind: bool) -> Layer:
+    import snntorch
+
+    cell = snntorch.Leaky(beta=BETA)
+
+    def layer(currents: Tensor) -> Tensor:
+        membrane = torch.zeros_like(currents[0])
+        spikes = []
+        for current in currents.unbind(0) if unbind else (currents[t] for t in range(len(currents))):
+            spike, membrane = cell(current, membrane)
+            spikes.append(spike)
+        return torch.stack(spikes)
+
+    return layer
+
+
+def _norse() -> Layer:
+    module = importlib.import_module("norse.torch.module.lif_box")
+    cell: Any = module.LIFBoxCell()
+    gain = 1 / (1 - BETA)  # its membrane is a leaky average of the currents
+
+    def layer(currents: Tensor) -> Tensor:
+        state, spikes = None, []
+        for current in currents.unbind(0):
+            spike, state = cell(current * gain, state)
+            spikes.append(spike)
+        return torch.stack(spikes)
+
+    return layer
+
+
+def _spikingjelly() -> Layer:
+    based = importlib.import_module("spikingjelly.activation_based")
+    neuron, functional, surrogate = (
+        importlib.import_module(f"{based.__name__}.{part}") for part in ("neuron", "functional", "surrogate")
+    )
+    node = neuron.LIFNode(
+        tau=1 / (1 - BETA), decay_input=False, step_mode="m", surrogate_function=surrogate.ATan(), detach_reset=True
+    )
+
+    def layer(currents: Tensor) -> Tensor:
+        functional.reset_net(node)
+        spikes: Tensor = node(currents)
+        return spikes
+
+    return layer
