@@ -245,6 +245,30 @@ def test_a_killed_node_is_back_and_the_next_prompt_is_answered(brain: Brain, vic
     assert after["restarts"] == before["restarts"] + 1
 
 
+@pytest.mark.parametrize("victim", ["prefrontal", "memory_integrator", "motor_cortex"])
+def test_a_node_that_dies_in_the_middle_of_a_prompt_costs_no_answer(brain: Brain, victim: str) -> None:
+    """Whoever dies while the arm is on its way: the client gets its answer, and everybody sees exactly one."""
+    pid = brain.status()[victim]["pid"]
+    answers: list[Any] = []
+    spikes: list[Any] = []
+    with brain.session() as session:
+        results = session.declare_subscriber("evospikenet/api/result", answers.append)
+        moving = session.declare_subscriber("evospikenet/spikes/motor_cortex/*", spikes.append)
+        text = f"Move the arm to ({'-' if victim == 'prefrontal' else ''}0.12, 0.08)"
+        command = [sys.executable, "-m", "brainnet", "prompt", text, "--json"]
+        with subprocess.Popen(command, env=brain.environment, stdout=subprocess.PIPE, text=True) as asking:
+            eventually(lambda: len(spikes) > 0)
+            os.kill(pid, signal.SIGKILL)
+            output, _ = asking.communicate(timeout=30)
+        eventually(lambda: brain.status()[victim]["state"] == "ready")
+        results.undeclare()  # type: ignore[no-untyped-call]
+        moving.undeclare()  # type: ignore[no-untyped-call]
+    answer = json.loads(output)
+    assert answer["error"] is None
+    assert answer["contributing"] == ["motor_cortex"]
+    assert len([a for a in answers if answer["prompt_id"].encode() in a.payload.to_bytes()]) == 1
+
+
 def test_what_was_remembered_outlives_the_brain(brain: Brain) -> None:
     brain.prompt("Remember that the blue toolbox is under the workbench.")
     for _ in range(2):
