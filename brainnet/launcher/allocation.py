@@ -7,7 +7,7 @@
     defaults: {threads: 1, device: cpu, restart: {policy: always}}
     nodes:
       - id: olfactory                # its name on the bus
-        program: nodes/olfactory.py  # or package.module:Class, or an entry point of brainnet.nodes
+        program: nodes/olfactory.py  # or package.module:Class, an entry point of brainnet.nodes, or nir:FILE
         parameters: {temperature: 0.5}
 
 Every mistake is one `AllocationError` that names file, line, field and what is accepted. Whether parameters fit their
@@ -32,6 +32,7 @@ from brainnet.paths import share_dir
 _NAME = r"^[A-Za-z0-9_.-]+$"
 _DEVICE = r"^(cpu|cuda(:\d+)?)$"
 _ENTRY_POINTS = "brainnet.nodes"
+_SCHEMES = "brainnet.programs"
 
 
 class _Part(BaseModel):
@@ -257,6 +258,11 @@ def _place(document: Document, parsed: _File, index: int) -> Placement:
 
 def _find_program(document: Document, program: str, at: Location) -> str:
     location, colon, class_name = program.partition(":")
+    if importlib.metadata.entry_points(group=_SCHEMES, name=location):
+        made_of = _find(class_name, document.path)
+        if made_of is None:
+            raise document.error(at, _not_found(class_name, document.path))
+        return f"{location}:{made_of}"
     if location.endswith(".py") or "/" in location:
         found = _find(location, document.path)
         if found is None:

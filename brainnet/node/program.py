@@ -13,10 +13,15 @@ from brainnet.errors import ConfigError
 from brainnet.node.node import Node
 
 ENTRY_POINT_GROUP = "brainnet.nodes"
+SCHEME_GROUP = "brainnet.programs"
+"""Entry points that make a Node class of a file: each is a function of its path."""
 
 
 def load_program(program: str) -> type[Node]:
     """Import a program: ``path/file.py[:Class]``, ``package.module[:Class]``, or an entry point of ``brainnet.nodes``.
+
+    ``scheme:FILE`` is a program made of a file that is none itself, such as a model in an exchange format, by the entry
+    point of ``brainnet.programs`` of that name.
 
     Without ``:Class`` the file must define exactly one Node class.
 
@@ -24,6 +29,8 @@ def load_program(program: str) -> type[Node]:
         ConfigError: not found, fails to import, or holds no (or several) Node classes.
     """
     location, _, class_name = program.partition(":")
+    for scheme in importlib.metadata.entry_points(group=SCHEME_GROUP, name=location):
+        return _checked(scheme.load()(Path(class_name)), program)
     if location.endswith(".py") or "/" in location:
         module = _import_file(Path(location))
     else:

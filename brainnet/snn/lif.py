@@ -16,6 +16,7 @@ On CPU in float32 the sequence runs in compiled kernels inside one autograd node
 :func:`lif_sequence_reference`, step by step in torch.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -65,19 +66,39 @@ def lif_sequence(currents: Tensor, state: LIFState | None, params: LIFParams) ->
 
 def lif_sequence_reference(currents: Tensor, state: LIFState | None, params: LIFParams) -> tuple[Tensor, LIFState]:
     """The same function written as a torch loop: any device and dtype, and the check on the compiled one."""
+    return _loop(currents, state, params, None)
+
+
+def recurrent_lif_sequence(
+    currents: Tensor, state: LIFState | None, params: LIFParams, recurrent: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, LIFState]:
+    r"""Neurons that also hear each other's spikes of the step before, as ``snntorch.RLeaky``.
+
+    Adds :math:`R(s_{t-1})` to the current of every step, where ``recurrent`` maps the spikes of one step to currents of
+    the same shape. The spikes before step 1 are those of the initial membrane potential. Gradients flow through R.
+    Otherwise as :func:`lif_sequence`; a torch loop on every device.
+    """
+    return _loop(currents, state, params, recurrent)
+
+
+def _loop(
+    currents: Tensor, state: LIFState | None, params: LIFParams, recurrent: Callable[[Tensor], Tensor] | None
+) -> tuple[Tensor, LIFState]:
     membrane, beta = _prepared(currents, state, params)
-    fired = (membrane > params.threshold).to(membrane.dtype)
+    spike = (membrane > params.threshold).to(membrane.dtype)
     spikes = []
     # unbind, because currents[t] would make the backward pass quadratic in T
     for current in currents.unbind(0):
+        fired = spike.detach()
         if params.reset == "zero":
             membrane = (1 - fired) * membrane
         membrane = beta * membrane + current
+        if recurrent is not None:
+            membrane = membrane + recurrent(spike)
         if params.reset == "subtract":
             membrane = membrane - fired * params.threshold
-        spike: Tensor = _ArctanSpike.apply(membrane - params.threshold, params.alpha)
+        spike = _ArctanSpike.apply(membrane - params.threshold, params.alpha)
         spikes.append(spike)
-        fired = spike.detach()
     return torch.stack(spikes), LIFState(_finite(membrane))
 
 

@@ -1,0 +1,302 @@
+r"""Feed-forward and recurrent LIF networks in NIR, the exchange format of neuromorphic frameworks and chips.
+
+A NIR LIF node (Pedersen et al. 2024, *Neuromorphic intermediate representation*) is the differential equation
+
+.. math:: \tau \dot v = (v_{leak} - v) + R I, \quad v > v_{threshold} \Rightarrow v \leftarrow v_{reset}
+
+and says nothing of the time step or of resets other than to a value. One Euler step of ``dt`` makes of it the neuron of
+`brainnet.snn.lif`:
+
+.. math:: \beta = 1 - dt/\tau, \quad x_t = \frac{dt}{\tau} (R I_t + v_{leak})
+
+What the format leaves open travels in the graph's metadata, under ``brainnet``: ``dt`` in seconds, the ``reset``
+convention, and a golden trace, which is what the exporting framework answered to some input. Reading a file replays it.
+
+Needs ``pip install 'brainnet[nir]'``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from brainnet.errors import ModelError
+from brainnet.snn.lif import LIFParams, LIFState, Reset, lif_sequence, recurrent_lif_sequence
+from brainnet.snn.nir_graph import Link, chain, library
+
+DT = 1e-4
+"""The time step that snnTorch assumes when it writes NIR, in seconds."""
+KEY = "brainnet"
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """Currents of spikes: ``weight`` [out, in] times the spikes, plus ``bias`` [out]."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+
+    def __call__(self, spikes: Tensor) -> Tensor:
+        return F.linear(spikes, self.weight, self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Neurons, what feeds them (None: their input is their current), and what they tell each other."""
+
+    neurons: LIFParams
+    dense: Dense | None = None
+    recurrent: Dense | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LIFNetwork:
+    """Layers one after the other. ``dt`` is in seconds; ``verified`` says that a golden trace was replayed."""
+
+    layers: tuple[Layer, ...]
+    inputs: int
+    outputs: int
+    dt: float
+    verified: bool = False
+
+    @property
+    def reset(self) -> Reset:
+        """The convention of all its neurons."""
+        return self.layers[0].neurons.reset
+
+
+NetworkState = tuple[LIFState, ...]
+
+
+@torch.no_grad()
+def run(network: LIFNetwork, spikes: Tensor, state: NetworkState | None = None) -> tuple[Tensor, NetworkState]:
+    """Output spikes [T, B, outputs] of input spikes [T, B, inputs], and the state to continue from; None is rest.
+
+    Projections run step by step, as in the frameworks that models come from: the sums of one large product may differ
+    in the last bit, and a spike with them. Raises ModelError for shapes that do not fit and values that are not finite.
+    """
+    if spikes.ndim != 3 or spikes.shape[2] != network.inputs or not spikes.shape[0]:
+        raise ModelError(f"spikes must be [steps >= 1, batch, {network.inputs}], not of shape {tuple(spikes.shape)}")
+    if state is not None and len(state) != len(network.layers):
+        raise ModelError(f"state is of {len(state)} layers, the network has {len(network.layers)}")
+    after = []
+    for index, layer in enumerate(network.layers):
+        currents = spikes if layer.dense is None else torch.stack([layer.dense(step) for step in spikes.unbind(0)])
+        before = None if state is None else state[index]
+        if layer.recurrent is None:
+            spikes, last = lif_sequence(currents, before, layer.neurons)
+        else:
+            spikes, last = recurrent_lif_sequence(currents, before, layer.neurons, layer.recurrent)
+        after.append(last)
+    return spikes, tuple(after)
+
+
+def save(network: LIFNetwork, path: Path | str, golden_input: Tensor | None = None) -> None:
+    """Write a network with the trace that it answers to ``golden_input`` [T, inputs] (None: random spikes).
+
+    Raises ModelError when the trace holds no spike: it would prove nothing.
+    """
+    graph = to_graph(network)
+    given = random_spikes(network.inputs) if golden_input is None else golden_input.float()
+    answered = run(network, given[:, None])[0][:, 0]
+    annotate(graph, dt=network.dt, reset=network.reset, golden_input=given, golden_output=answered)
+    library().write(str(path), graph)
+
+
+def load(path: Path | str, *, dt: float | None = None, reset: Reset | None = None) -> LIFNetwork:
+    """Read a network and replay its golden trace.
+
+    ``dt`` and ``reset`` are for files that say neither, as other programs write them; there is no trace to replay then.
+
+    Raises:
+        ModelError: not a NIR file, not a chain of LIF layers, a convention that is missing or contradicts the file, or
+            a replay that differs: the message has the first step that does.
+    """
+    nir = library()
+    try:
+        graph = nir.read(str(path))
+    except Exception as error:  # h5py and nir raise many kinds
+        raise ModelError(f"{path} is not a readable NIR file: {type(error).__name__}: {error}") from error
+    try:
+        return from_graph(graph, dt=dt, reset=reset)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def to_graph(network: LIFNetwork) -> Any:
+    """The network as a ``nir.NIRGraph``, without metadata; recurrent layers are subgraphs, as snnTorch writes them."""
+    nir = library()
+    nodes: dict[str, Any] = {"input": nir.Input(input_type={"input": np.array([network.inputs])})}
+    width = network.inputs
+    for index, layer in enumerate(network.layers):
+        if layer.dense is not None:
+            nodes[f"{index}_dense"] = _dense_node(layer.dense)
+            width = layer.dense.weight.shape[0]
+        nodes[f"{index}_lif"] = _lif_node(layer, width, network.dt)
+    nodes["output"] = nir.Output(output_type={"output": np.array([width])})
+    names = list(nodes)
+    return nir.NIRGraph(nodes=nodes, edges=list(itertools.pairwise(names)))
+
+
+def from_graph(graph: Any, *, dt: float | None = None, reset: Reset | None = None) -> LIFNetwork:
+    """A network of a ``nir.NIRGraph``; see `load`."""
+    told = graph.metadata.get(KEY, {})
+    dt = _agreed("dt", dt, float(told["dt"]) if "dt" in told else None, "a time step in seconds, such as 1e-4")
+    reset = _agreed("reset", reset, told.get("reset"), " or ".join(get_args(Reset)))
+    if not (np.isfinite(dt) and dt > 0):
+        raise ModelError(f"dt must be a positive number of seconds, got {dt}")
+    if reset not in get_args(Reset):
+        raise ModelError(f"reset must be one of {', '.join(get_args(Reset))}, got {reset!r}")
+    inputs, links = chain(graph)
+    width, layers = inputs, []
+    for link in links:
+        layer = _layer(link, width, dt, reset)
+        width = width if layer.dense is None else layer.dense.weight.shape[0]
+        layers.append(layer)
+    network = LIFNetwork(tuple(layers), inputs, width, dt)
+    if "golden_input" in told and "golden_output" in told:
+        _replay(network, np.asarray(told["golden_input"]), np.asarray(told["golden_output"]))
+        return replace(network, verified=True)
+    return network
+
+
+def annotate(graph: Any, *, dt: float, reset: Reset, golden_input: Tensor, golden_output: Tensor) -> None:
+    """Add what NIR leaves open to a graph, with the trace [T, outputs] that its own framework answers to an input."""
+    if not bool(golden_output.any()):
+        raise ModelError("the golden trace holds no spike; give a golden_input that makes the network fire")
+    graph.metadata[KEY] = {
+        "dt": dt,
+        "reset": reset,
+        "golden_input": golden_input.numpy().astype(np.float32),
+        "golden_output": golden_output.detach().numpy().astype(np.uint8),
+    }
+
+
+def random_spikes(neurons: int, steps: int = 64, rate: float = 0.3, seed: int = 0) -> Tensor:
+    """Float 0/1 [steps, neurons], firing with probability ``rate``."""
+    return (torch.rand(steps, neurons, generator=torch.Generator().manual_seed(seed)) < rate).float()
+
+
+def _layer(link: Link, width: int, dt: float, reset: Reset) -> Layer:
+    dense, recurrent = _dense(link.dense), _dense(link.recurrent)
+    if dense is not None:
+        if dense.weight.shape[1] != width:
+            raise ModelError(f"node {link.name} gets {dense.weight.shape[1]} inputs, the layer before has {width}")
+        width = dense.weight.shape[0]
+    if recurrent is not None and recurrent.weight.shape != (width, width):
+        raise ModelError(f"recurrent weight of node {link.name} must be [{width}, {width}]")
+    lif = link.lif
+    tau, r, v_leak, v_threshold, v_reset = (
+        _per_neuron(link.name, name, getattr(lif, name), width)
+        for name in ("tau", "r", "v_leak", "v_threshold", "v_reset")
+    )
+    if np.unique(v_threshold).size != 1 or v_reset.any():
+        raise ModelError(f"node {link.name}: v_threshold must be the same for all neurons, and v_reset 0")
+    if not (tau >= dt * (1 - 1e-6)).all():
+        raise ModelError(f"node {link.name}: tau must be at least dt = {dt:g} s, got {tau.min():g} s")
+    beta = 1 - dt / tau
+    if "beta" in lif.metadata:
+        exact = _per_neuron(link.name, "beta", lif.metadata["beta"], width)
+        if np.abs(exact - beta).max() > 1e-6:
+            raise ModelError(f"node {link.name}: the beta in its metadata contradicts its tau")
+        beta = exact
+    gain, leak = r * dt / tau, v_leak * dt / tau
+    if np.abs(gain - 1).max() > 1e-6 or leak.any():
+        dense = _driven(dense or Dense(torch.eye(width)), gain, leak)
+        recurrent = None if recurrent is None else _driven(recurrent, gain, np.zeros(width))
+    params = LIFParams(torch.from_numpy(beta.clip(0, 1).astype(np.float32)), float(np.float32(v_threshold[0])), reset)
+    return Layer(params, dense, recurrent)
+
+
+def _driven(dense: Dense, gain: NDArray[np.float64], leak: NDArray[np.float64]) -> Dense:
+    """The same currents times ``gain``, plus what pulls towards the leak potential."""
+    bias = np.zeros(len(gain)) if dense.bias is None else dense.bias.double().numpy()
+    weight = dense.weight.double().numpy() * gain[:, None]
+    return Dense(torch.from_numpy(weight).float(), torch.from_numpy(bias * gain + leak).float())
+
+
+def _dense(node: Any) -> Dense | None:
+    if node is None:
+        return None
+    bias = getattr(node, "bias", None)
+    return Dense(_float_tensor(node.weight), None if bias is None else _float_tensor(bias))
+
+
+def _float_tensor(values: Any) -> Tensor:
+    found = torch.from_numpy(np.array(values, np.float32))
+    if not bool(torch.isfinite(found).all()):
+        raise ModelError("a weight or bias is NaN or infinite")
+    return found
+
+
+def _per_neuron(node: str, name: str, values: Any, width: int) -> NDArray[np.float64]:
+    found = np.asarray(values, np.float64).reshape(-1)
+    if found.size not in (1, width) or not np.isfinite(found).all():
+        raise ModelError(f"node {node}: {name} must be one finite number, or one for each of {width} neurons")
+    return np.broadcast_to(found, width).copy()
+
+
+def _dense_node(dense: Dense) -> Any:
+    nir = library()
+    if dense.bias is None:
+        return nir.Linear(weight=dense.weight.detach().numpy())
+    return nir.Affine(weight=dense.weight.detach().numpy(), bias=dense.bias.detach().numpy())
+
+
+def _lif_node(layer: Layer, width: int, dt: float) -> Any:
+    nir = library()
+    beta = layer.neurons.beta.detach().expand(width).numpy()
+    if not ((beta >= 0) & (beta < 1)).all():
+        raise ModelError("beta must be at least 0 and below 1: NIR has no LIF neuron without decay")
+    tau = (dt / (1 - beta.astype(np.float64))).astype(np.float32)
+    lif = nir.LIF(
+        tau=tau,
+        r=(tau.astype(np.float64) / dt).astype(np.float32),
+        v_leak=np.zeros(width, np.float32),
+        v_threshold=np.full(width, layer.neurons.threshold, np.float32),
+        v_reset=np.zeros(width, np.float32),
+        metadata={"beta": beta.copy()},
+    )
+    if layer.recurrent is None:
+        return lif
+    shape = np.array([width])
+    return nir.NIRGraph(
+        nodes={
+            "input": nir.Input(input_type={"input": shape}),
+            "lif": lif,
+            "w_rec": _dense_node(layer.recurrent),
+            "output": nir.Output(output_type={"output": shape}),
+        },
+        edges=[("input", "lif"), ("lif", "w_rec"), ("w_rec", "lif"), ("lif", "output")],
+    )
+
+
+def _agreed(name: str, given: Any, told: Any, accepted: str) -> Any:
+    if given is None and told is None:
+        raise ModelError(f"the graph does not say {name}; give {name}: {accepted}")
+    if given is not None and told is not None and given != told:
+        raise ModelError(f"{name} {given!r} contradicts the graph, which says {told!r}; leave {name} out")
+    return told if given is None else given
+
+
+def _replay(network: LIFNetwork, given: NDArray[Any], expected: NDArray[Any]) -> None:
+    if given.ndim != 2 or expected.shape != (len(given), network.outputs):
+        raise ModelError(f"golden trace of shapes {given.shape} and {expected.shape} does not fit the network")
+    answered = run(network, torch.from_numpy(given.astype(np.float32))[:, None])[0][:, 0].numpy().astype(np.uint8)
+    wrong = (answered != expected).any(1).nonzero()[0]
+    if wrong.size:
+        step = int(wrong[0])
+        neurons = (answered[step] != expected[step]).nonzero()[0]
+        raise ModelError(
+            f"replay differs from the golden trace first at step {step}, in {neurons.size} of {network.outputs} "
+            f"neurons (the first is {neurons[0]}: golden {expected[step][neurons[0]]}, here "
+            f"{answered[step][neurons[0]]}); the file was changed, or was made with another dt or reset"
+        )
