@@ -1,0 +1,120 @@
+r"""Integers as spike trains whose weighted sum over time is the integer again.
+
+With :math:`w_t` the weight of step t, every code keeps :math:`x = \sum_t w_t s_t`:
+
+.. math::
+    \text{binary:}\quad & s_t = [x > t], && w_t = 1, && 0 \le x \le T \\
+    \text{ternary:}\quad & s_t = \operatorname{sign}(x)\,[|x| > t], && w_t = 1, && |x| \le T \\
+    \text{bitwise:}\quad & s_t = \lfloor x / 2^t \rfloor \bmod 2, && w_t = 2^t, && 0 \le x < 2^T
+
+Bitwise in two's complement gives the last step the weight :math:`-2^{T-1}`, for
+:math:`-2^{T-1} \le x < 2^{T-1}`. Steps count from t = 0. These are the codes of SpikingBrain (Pan et al. 2025,
+*SpikingBrain Technical Report*, W8A-spike). Since they are linear in the spikes, a product with a weight matrix can be
+accumulated spike by spike, and is exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from brainnet.errors import ModelError
+from brainnet.snn.checks import whole
+
+Kind = Literal["binary", "ternary", "bitwise"]
+_LONGEST = 62  # bits that leave room in int64
+_EXACT_IN_FLOAT64 = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class SpikeCode:
+    """A code of ``steps`` time steps. ``twos_complement`` is for bitwise codes of signed integers."""
+
+    kind: Kind
+    steps: int
+    twos_complement: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ModelError(f"kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
+        if self.steps < 1 or (self.kind == "bitwise" and self.steps > _LONGEST):
+            raise ModelError(f"steps must be at least 1, and at most {_LONGEST} for bitwise codes, got {self.steps}")
+        if self.twos_complement and self.kind != "bitwise":
+            raise ModelError(f"twos_complement is for bitwise codes, not for {self.kind}")
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """Smallest and largest integer that the code can say."""
+        if self.kind == "binary":
+            return 0, self.steps
+        if self.kind == "ternary":
+            return -self.steps, self.steps
+        if self.twos_complement:
+            return -(1 << self.steps - 1), (1 << self.steps - 1) - 1
+        return 0, (1 << self.steps) - 1
+
+    @property
+    def weights(self) -> list[int]:
+        """What a spike counts at each step."""
+        if self.kind != "bitwise":
+            return [1] * self.steps
+        weights = [1 << step for step in range(self.steps)]
+        if self.twos_complement:
+            weights[-1] = -weights[-1]
+        return weights
+
+
+def encode(values: Tensor, code: SpikeCode) -> Tensor:
+    """Spikes int8 [T, ...] of integers [...]: 0/1, or -1/0/1 for ternary.
+
+    Raises:
+        ModelError: values that are not integers, or outside the code's range.
+    """
+    whole("values", values)
+    low, high = code.range
+    if values.numel() and not (low <= int(values.min()) and int(values.max()) <= high):
+        found = f"{int(values.min())} to {int(values.max())}"
+        raise ModelError(f"values must be {low} to {high} for {code.kind} spikes of {code.steps} steps, got {found}")
+    values = values.long()
+    step = torch.arange(code.steps, device=values.device).view(-1, *[1] * values.ndim)
+    if code.kind == "binary":
+        return (values > step).to(torch.int8)
+    if code.kind == "ternary":
+        return (values.sign() * (values.abs() > step)).to(torch.int8)
+    return ((values >> step) & 1).to(torch.int8)
+
+
+def decode(spikes: Tensor, code: SpikeCode) -> Tensor:
+    """Integers int64 [...] of spikes [T, ...]: the weighted sum over time. Exact for what `encode` makes."""
+    whole("spikes", spikes)
+    if spikes.ndim < 1 or spikes.shape[0] != code.steps:
+        raise ModelError(f"spikes must be [{code.steps}, ...], not of shape {tuple(spikes.shape)}")
+    weights = torch.tensor(code.weights, device=spikes.device).view(-1, *[1] * (spikes.ndim - 1))
+    return (spikes.long() * weights).sum(0)
+
+
+def spike_matmul(values: Tensor, weight: Tensor, code: SpikeCode) -> Tensor:
+    """The integer product int64 [..., N] of integers [..., K] and ``weight`` [K, N], accumulated over time steps.
+
+    Equal to ``values @ weight`` in unbounded integers, always. Raises ModelError for shapes and types that do not fit,
+    values outside the code's range, and products that int64 cannot hold.
+    """
+    whole("weight", weight)
+    if values.ndim < 1 or weight.ndim != 2 or values.shape[-1] != weight.shape[0]:
+        raise ModelError(f"values {tuple(values.shape)} and weight {tuple(weight.shape)} must be [..., K] and [K, N]")
+    spikes = encode(values, code)
+    largest = max(abs(int(weight.min())), abs(int(weight.max()))) if weight.numel() else 0
+    per_step = largest * weight.shape[0]
+    if per_step * sum(abs(w) for w in code.weights) >= 2**63:
+        raise ModelError("weight is too large for this code: the product may exceed 64 bits")
+    # sums of integers below 2^53 are exact in float64 in any order, and there is a fast product for it
+    kind = torch.float64 if per_step < _EXACT_IN_FLOAT64 else torch.int64
+    columns = weight.to(kind)
+    result = torch.zeros(*values.shape[:-1], weight.shape[1], dtype=torch.int64, device=values.device)
+    for step, counts in zip(spikes, code.weights, strict=True):
+        if bool(step.any()):
+            result += counts * (step.to(kind) @ columns).long()
+    return result

@@ -1,0 +1,162 @@
+r"""Sparsity and synaptic operations of a network while it runs, by NeuroBench's names and definitions.
+
+From Yik et al. 2025, *The NeuroBench framework for benchmarking neuromorphic computing algorithms and systems*:
+
+- ``activation_sparsity``: zero outputs of neurons over all outputs, all layers, time steps and samples together.
+- ``connection_sparsity``: zero weights over all weights of Linear and convolution layers.
+- ``synaptic_operations`` per sample: a weight that is not zero meeting an input that is not zero is one operation. It
+  is an accumulate (``Effective_ACs``) where all inputs of the layer's call are -1, 0 or 1, else a multiply-accumulate
+  (``Effective_MACs``). ``Dense`` counts every weight and input. Biases and padding do not count.
+- ``footprint``: bytes of parameters and buffers. ``parameter_count``: parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from brainnet.errors import ModelError
+from brainnet.snn.lif import LIF
+
+
+class SynapticOperations(NamedTuple):
+    """Operations per sample."""
+
+    Effective_MACs: float
+    Effective_ACs: float
+    Dense: float
+
+
+def activation_sparsity(activations: Iterable[Tensor]) -> float:
+    """Zeros over all values of all tensors together; 0 where there are none."""
+    silent = total = 0
+    for activation in activations:
+        total += activation.numel()
+        silent += activation.numel() - int(torch.count_nonzero(activation))
+    return silent / total if total else 0.0
+
+
+def connection_sparsity(model: nn.Module) -> float:
+    """Zero weights over all weights of the Linear and convolution layers. Raises ModelError where there are none."""
+    weights = [module.weight for module in model.modules() if _is_connection(module)]
+    if not weights:
+        raise ModelError("model must hold at least one Linear or convolution")
+    return activation_sparsity(weights)  # type: ignore[arg-type]
+
+
+def footprint(model: nn.Module) -> int:
+    """Bytes of the parameters and buffers."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in [*model.parameters(), *model.buffers()])
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def layer_operations(module: nn.Module, inputs: Tensor) -> tuple[int, int]:
+    """Effective and dense operations of one call of a Linear or convolution. Exact integers.
+
+    Raises ModelError for other modules.
+    """
+    if not _is_connection(module):
+        raise ModelError(f"module must be a Linear or a convolution, not {type(module).__name__}")
+    connection: Any = module
+    live, weights = (inputs.detach() != 0).double(), (connection.weight.detach() != 0).double()
+    if isinstance(module, nn.Linear):
+        if not inputs.ndim or inputs.shape[-1] != module.in_features:
+            raise ModelError(f"inputs must be [..., {module.in_features}], not of shape {tuple(inputs.shape)}")
+        # an input reaches as many outputs as its column has weights
+        effective = live.flatten(0, -2).sum(0) @ weights.sum(0) if live.ndim > 1 else live @ weights.sum(0)
+        return int(effective), inputs.numel() * module.out_features
+    everywhere = (torch.ones_like(live), torch.ones_like(weights))
+    effective, dense = (connection._conv_forward(x, w, None).sum() for x, w in ((live, weights), everywhere))
+    return int(effective), int(dense)
+
+
+class Meter:
+    """Counts what a network does between entering and leaving the context::
+
+        with Meter(model, samples=len(pictures)) as meter:
+            model(pictures)
+        meter.synaptic_operations.Effective_ACs
+
+    Sees every Linear and convolution, and the outputs of `brainnet.snn.lif.LIF`, of snnTorch's neurons, and of the
+    types in ``neurons``. A neuron that returns a tuple has its spikes first. Nothing else about the network changes.
+    """
+
+    def __init__(self, model: nn.Module, samples: int, *, neurons: tuple[type[nn.Module], ...] = ()) -> None:
+        if samples < 1:
+            raise ModelError(f"samples must be at least 1, got {samples}")
+        self._model = model
+        self._samples = samples
+        self._neurons: tuple[type[nn.Module], ...] = (LIF, *neurons, *_snntorch_neurons())
+        self._handles: list[Any] = []
+        self._silent = self._outputs = 0
+        self._macs = self._acs = self._dense = 0
+
+    @property
+    def activation_sparsity(self) -> float:
+        """Zero outputs of neurons over all their outputs."""
+        return self._silent / self._outputs if self._outputs else 0.0
+
+    @property
+    def connection_sparsity(self) -> float:
+        """Zero weights over all weights."""
+        return connection_sparsity(self._model)
+
+    @property
+    def synaptic_operations(self) -> SynapticOperations:
+        """Per sample."""
+        return SynapticOperations(*(count / self._samples for count in (self._macs, self._acs, self._dense)))
+
+    def report(self) -> dict[str, Any]:
+        """Everything, under NeuroBench's names."""
+        return {
+            "footprint": footprint(self._model),
+            "parameter_count": parameter_count(self._model),
+            "connection_sparsity": self.connection_sparsity,
+            "activation_sparsity": self.activation_sparsity,
+            "synaptic_operations": self.synaptic_operations._asdict(),
+        }
+
+    def __enter__(self) -> Self:
+        for module in self._model.modules():
+            if _is_connection(module):
+                self._handles.append(module.register_forward_pre_hook(self._connection))
+            elif isinstance(module, self._neurons):
+                self._handles.append(module.register_forward_hook(self._activation))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._handles:
+            self._handles.pop().remove()
+
+    def _connection(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        effective, dense = layer_operations(module, inputs[0])
+        self._dense += dense
+        if bool(((inputs[0] == 0) | (inputs[0].abs() == 1)).all()):
+            self._acs += effective
+        else:
+            self._macs += effective
+
+    def _activation(self, _: nn.Module, __: Any, output: Any) -> None:
+        spikes = output[0] if isinstance(output, tuple) else output
+        self._outputs += spikes.numel()
+        self._silent += spikes.numel() - int(torch.count_nonzero(spikes))
+
+
+def _is_connection(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
+
+
+def _snntorch_neurons() -> tuple[type[nn.Module], ...]:
+    import snntorch
+
+    return (snntorch.SpikingNeuron,)
