@@ -312,7 +312,8 @@ def _scatter(addresses: NDArray[np.intp], size: int) -> NDArray[np.uint8]:
 
 
 def _out_of_range(dt_us: int, seq: int, timestamp_ns: int) -> str:
-    return f"dt_us must be a whole number above 0, seq and timestamp_ns not negative; got {dt_us}, {seq} and {timestamp_ns}"
+    got = f"got {dt_us}, {seq} and {timestamp_ns}"
+    return f"dt_us must be a whole number above 0, seq and timestamp_ns not negative; {got}"
 
 
 def _wrong_type(fields: list[Any]) -> str:

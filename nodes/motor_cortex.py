@@ -296,9 +296,7 @@ class MotorCortex(Region):
         text = f"Reaching for {_point(reach.target)}: {distance * 100:.1f} cm to go."
         content = {"target": reach.target.tolist(), "position": state.tip.tolist(), "distance_m": distance}
         confidence = self._confidence(distance)
-        return Partial(
-            candidates=[Candidate(text=text, probability=1.0, content=content)], confidence=confidence
-        )
+        return Partial(candidates=[Candidate(text=text, probability=1.0, content=content)], confidence=confidence)
 
     def _result(self, reach: Reach) -> Partial:
         if reach.state is None:
