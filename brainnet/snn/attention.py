@@ -1,35 +1,30 @@
-"""ChronoSpikeAttention: causal attention over spikes in time, and its recurrent linear variant.
+r"""ChronoSpikeAttention: causal attention over spikes in time, in its matrix form, and as a layer.
 
-Axes: B batch, T time steps, L positions, H heads, d_k width of a head. A query at step t, position i attends
-to every step t' <= t (and, with the position mask, every position i' <= i):
+Axes: B batch, T time steps, L positions, H heads, d_k width of a head. A query at step t, position i attends to every
+step t' <= t (and, with the position mask, to every position i' <= i):
 
-    A = sigmoid(Q K^T / sqrt(d_k)) * M,   M(t, t') = exp(-(t - t') / tau) for t' <= t, else 0
+.. math::
+    A = \sigma(Q K^T / \sqrt{d_k}) \odot M, \qquad
+    M(t, t') = e^{-(t - t') / \tau} \text{ for } t' \le t, \text{ else } 0
 
-There is no normalisation over keys: the mask bounds the sum over time. Without the sigmoid the mask
-factorises, exp(-(t - t') / tau) = exp(-1 / tau)^(t - t'), so the same sum is a decaying running state
-(retention) of constant size.
+There is no normalisation over keys: the mask bounds the sum over time. Without the sigmoid the mask factorises; that
+variant runs in constant memory, see `brainnet.snn.linear_attention`. The mask is the decay of retention (Sun et al.
+2023, *Retentive Network*), per step of time instead of per token.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
+from brainnet.errors import ModelError
 from brainnet.snn.lif import LIF
+from brainnet.snn.linear_attention import linear_chrono_attention, require_parts
 
-__all__ = [
-    "ChronoSpikeAttention",
-    "LinearAttentionState",
-    "SpikingTransformerBlock",
-    "chrono_attention",
-    "chrono_mask",
-    "linear_chrono_attention",
-    "linear_chrono_step",
-]
+__all__ = ["ChronoSpikeAttention", "chrono_attention", "chrono_mask", "fire", "neurons"]
 
 
 @lru_cache(maxsize=8)
@@ -52,63 +47,15 @@ def chrono_attention(
 ) -> Tensor:
     """Context [B, H, T, L, d_v] of queries and keys [B, H, T, L, d_k] and values [B, H, T, L, d_v].
 
-    `linear` leaves the sigmoid out: the matrix form of `linear_chrono_attention`. Time and memory grow
-    with (T * L)^2.
+    `linear` leaves the sigmoid out: the matrix form of `linear_chrono_attention`. Time and memory grow with (T * L)^2.
+    Raises ModelError, naming the argument, for shapes and types that do not fit, no step, and tau not above 0.
     """
+    require_parts(query, key, value, tau, axes="[batch, heads, steps, positions, width]")
     steps, length, width = query.shape[2:]
     scores = query.flatten(2, 3) @ key.flatten(2, 3).transpose(-1, -2) / math.sqrt(width)
     weights = scores if linear else torch.sigmoid(scores)
     weights = weights * chrono_mask(steps, length, tau, causal_positions).to(query)
     return (weights @ value.flatten(2, 3)).unflatten(2, (steps, length))
-
-
-@dataclass(frozen=True, slots=True)
-class LinearAttentionState:
-    """What linear attention remembers of the past: `memory` [B, H, L or 1, d_k, d_v], fixed in size.
-
-    The third axis is L with the position mask (each position sees another past) and 1 without.
-    """
-
-    memory: Tensor
-
-
-def linear_chrono_step(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    state: LinearAttentionState | None,
-    tau: float,
-    *,
-    causal_positions: bool = False,
-) -> tuple[Tensor, LinearAttentionState]:
-    """One time step of linear attention: q, k [B, H, L, d_k], v [B, H, L, d_v] -> context [B, H, L, d_v], state.
-
-    S <- exp(-1 / tau) S + sum_i k_i v_i^T;  context = q S / sqrt(d_k).
-    """
-    outer = key.unsqueeze(-1) * value.unsqueeze(-2)
-    added = outer.cumsum(2) if causal_positions else outer.sum(2, keepdim=True)
-    memory = added if state is None else math.exp(-1.0 / tau) * state.memory + added
-    context = (query.unsqueeze(-2) @ memory).squeeze(-2) / math.sqrt(query.shape[-1])
-    return context, LinearAttentionState(memory)
-
-
-def linear_chrono_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    tau: float,
-    *,
-    causal_positions: bool = False,
-    state: LinearAttentionState | None = None,
-) -> tuple[Tensor, LinearAttentionState]:
-    """Linear attention over a sequence, shapes as `chrono_attention`; returns the context and the state after it."""
-    contexts = []
-    for q, k, v in zip(query.unbind(2), key.unbind(2), value.unbind(2), strict=True):
-        context, state = linear_chrono_step(q, k, v, state, tau, causal_positions=causal_positions)
-        contexts.append(context)
-    if state is None:
-        raise ValueError("the sequence has no time step")
-    return torch.stack(contexts, dim=2), state
 
 
 class ChronoSpikeAttention(nn.Module):
@@ -135,19 +82,22 @@ class ChronoSpikeAttention(nn.Module):
     ) -> None:
         super().__init__()
         if width % heads:
-            raise ValueError(f"width {width} is not divisible by {heads} heads")
+            raise ModelError(f"width {width} is not divisible by {heads} heads")
         if not tau > 0:
-            raise ValueError(f"tau must be positive, got {tau}")
+            raise ModelError(f"tau must be positive, got {tau}")
         self.heads = heads
         self.tau = tau
         self.causal_positions = causal_positions
         self.linear = linear
-        self.neurons = _neurons(width, beta)
+        self.neurons = neurons(width, beta)
         self.project = nn.Linear(width, 3 * width, bias=False)
         self.output = nn.Linear(width, width, bias=False)
 
     def currents(self, spikes: Tensor) -> Tensor:
         """Input currents [B, T, L, D] of the output neurons, before they spike."""
+        if spikes.ndim != 4 or spikes.shape[-1] != self.project.in_features or not spikes.shape[1]:
+            width = self.project.in_features
+            raise ModelError(f"spikes must be [batch, steps >= 1, positions, {width}], not {tuple(spikes.shape)}")
         parts = self.project(spikes).chunk(3, dim=-1)
         query, key, value = (part.unflatten(-1, (self.heads, -1)).permute(0, 3, 1, 2, 4) for part in parts)
         if self.linear:
@@ -158,49 +108,15 @@ class ChronoSpikeAttention(nn.Module):
         return projected
 
     def forward(self, spikes: Tensor) -> Tensor:
-        return _fire(self.neurons, self.currents(spikes))
+        return fire(self.neurons, self.currents(spikes))
 
 
-class SpikingTransformerBlock(nn.Module):
-    """ChronoSpikeAttention and a spiking feed-forward, each behind a norm and a LIF, around a float residual.
-
-    Float membrane currents [B, T, L, D] -> the same shape: x += attention(LIF(norm(x))), then
-    x += W2 LIF(norm(W1 LIF(norm(x)))). Every projection sees spikes. Causal as its attention.
-    """
-
-    def __init__(
-        self,
-        width: int,
-        heads: int,
-        tau: float,
-        *,
-        expansion: int = 4,
-        causal_positions: bool = True,
-        linear: bool = False,
-        beta: float = 0.9,
-    ) -> None:
-        super().__init__()
-        self.attention = ChronoSpikeAttention(
-            width, heads, tau, causal_positions=causal_positions, linear=linear, beta=beta
-        )
-        self.attention_norm, self.attention_neurons = nn.RMSNorm(width), _neurons(width, beta)
-        self.input_norm, self.input_neurons = nn.RMSNorm(width), _neurons(width, beta)
-        self.hidden_norm, self.hidden_neurons = nn.RMSNorm(width * expansion), _neurons(width * expansion, beta)
-        self.expand = nn.Linear(width, width * expansion, bias=False)
-        self.contract = nn.Linear(width * expansion, width, bias=False)
-
-    def forward(self, currents: Tensor) -> Tensor:
-        currents = currents + self.attention(_fire(self.attention_neurons, self.attention_norm(currents)))
-        hidden = self.expand(_fire(self.input_neurons, self.input_norm(currents)))
-        update: Tensor = self.contract(_fire(self.hidden_neurons, self.hidden_norm(hidden)))
-        return currents + update
-
-
-def _neurons(width: int, beta: float) -> LIF:
+def neurons(width: int, beta: float) -> LIF:
+    """Neurons whose decay starts at ``beta`` and is learned."""
     return LIF(torch.full((width,), math.log(beta / (1 - beta))))
 
 
-def _fire(neurons: LIF, currents: Tensor) -> Tensor:
+def fire(layer: LIF, currents: Tensor) -> Tensor:
     """Spikes [B, T, ...] of currents [B, T, ...], from rest."""
-    spikes: Tensor = neurons(currents.transpose(0, 1))[0]
+    spikes: Tensor = layer(currents.transpose(0, 1))[0]
     return spikes.transpose(0, 1)

@@ -1,0 +1,91 @@
+"""The spiking transformer block: its equations, causality, and spikes in front of every projection."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from brainnet.errors import ModelError
+from brainnet.snn.lif import LIFParams, lif_sequence
+from brainnet.snn.transformer_block import SpikingTransformerBlock
+
+quick = settings(deadline=None, max_examples=25)
+
+
+def block(linear: bool = False, causal_positions: bool = True) -> SpikingTransformerBlock:
+    torch.manual_seed(3)
+    made = SpikingTransformerBlock(8, 2, 2.0, linear=linear, causal_positions=causal_positions)
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            if "norm" in name:
+                parameter.uniform_(0.8, 1.6)
+    return made
+
+
+def currents(seed: int = 0) -> Tensor:
+    return torch.randn(2, 6, 4, 8, generator=torch.Generator().manual_seed(seed)) + 0.3
+
+
+def spikes_of(values: Tensor, beta: float = 0.9) -> Tensor:
+    return lif_sequence(values.transpose(0, 1), None, LIFParams(torch.tensor(beta)))[0].transpose(0, 1)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_is_its_equations_written_out(linear: bool) -> None:
+    layer, x = block(linear), currents()
+    with torch.no_grad():
+        found = layer(x)
+        weights = dict(layer.named_parameters())
+        expected = x + layer.attention(spikes_of(F.rms_norm(x, (8,), weights["attention_norm.weight"])))
+        inner = spikes_of(F.rms_norm(expected, (8,), weights["input_norm.weight"])) @ weights["expand.weight"].T
+        fired = spikes_of(F.rms_norm(inner, (32,), weights["hidden_norm.weight"]))
+        expected = expected + fired @ weights["contract.weight"].T
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert 0 < fired.mean() < 1
+
+
+@quick
+@given(seed=st.integers(0, 2**31), step=st.integers(0, 5), position=st.integers(0, 3), linear=st.booleans())
+def test_a_change_reaches_no_earlier_step_and_no_earlier_position(
+    seed: int, step: int, position: int, linear: bool
+) -> None:
+    layer, x = block(linear), currents(seed)
+    later_step, later_position = x.clone(), x.clone()
+    later_step[:, step:] += 1
+    later_position[:, :, position:] += 1
+    with torch.inference_mode():
+        before = layer(x)
+        assert torch.allclose(layer(later_step)[:, :step], before[:, :step], atol=1e-5)
+        assert torch.allclose(layer(later_position)[:, :, :position], before[:, :, :position], atol=1e-5)
+
+
+def test_every_projection_sees_spikes() -> None:
+    layer = block()
+    seen: list[Tensor] = []
+    for name, module in layer.named_modules():
+        if isinstance(module, nn.Linear) and name != "attention.output":  # the context of spikes is graded
+            module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    layer(currents())
+    assert len(seen) == 3
+    for inputs in seen:
+        assert bool(((inputs == 0) | (inputs == 1)).all())
+        assert inputs.any()
+
+
+def test_gradients_reach_every_weight() -> None:
+    layer = block()
+    out = layer(currents())
+    gradients = torch.autograd.grad((out * torch.randn_like(out)).sum(), list(layer.parameters()))
+    assert all(gradient.abs().sum() > 0 for gradient in gradients)
+
+
+def test_input_that_does_not_fit_is_refused() -> None:
+    for shape in [(1, 0, 3, 8), (1, 2, 3, 7), (2, 3, 8)]:
+        with pytest.raises(ModelError, match=r"currents must be \[batch, steps >= 1, positions, 8\]"):
+            block()(torch.zeros(shape))
+    with pytest.raises(ModelError, match="finite"):
+        block()(torch.full((1, 2, 3, 8), torch.nan))
