@@ -55,6 +55,7 @@ def test_each_code_written_out() -> None:
         (SpikeCode("binary", 9), (0, 9)),
         (SpikeCode("ternary", 127), (-127, 127)),
         (SpikeCode("bitwise", 8), (0, 255)),
+        (SpikeCode("bitwise", 62), (0, 2**62 - 1)),
         (SpikeCode("bitwise", 8, twos_complement=True), (-128, 127)),
     ],
 )
@@ -91,6 +92,9 @@ def test_the_whole_of_int8_times_int8(kind: Kind) -> None:
 def test_weights_beyond_float_precision_stay_exact() -> None:
     values, weight = torch.tensor([[3, 1]]), torch.tensor([[2**54 + 1], [-(2**53) + 1]])
     assert spike_matmul(values, weight, SpikeCode("binary", 3)).item() == 3 * (2**54 + 1) - 2**53 + 1
+    # 2^53 + 1 is the first integer that float64 does not have
+    weight = torch.tensor([[2**52 + 1], [2**52]])
+    assert spike_matmul(torch.tensor([[1, 1]]), weight, SpikeCode("binary", 1)).item() == 2**53 + 1
 
 
 def test_no_rows_and_no_columns_make_an_empty_product() -> None:
@@ -111,7 +115,7 @@ def test_input_that_does_not_fit_is_refused() -> None:
         (lambda: decode(ones, code), r"spikes must be \[3, ...\]"),
         (lambda: spike_matmul(ones, torch.ones(3, 2, dtype=torch.int8), code), r"values \(2, 4\) and weight \(3, 2\)"),
         (lambda: spike_matmul(ones, torch.ones(4, 2), code), "weight must be of an integer type"),
-        (lambda: spike_matmul(ones, torch.full((4, 2), 2**61), code), "weight is too large"),
+        (lambda: spike_matmul(ones, torch.full((4, 2), 2**60), code), "weight is too large"),
     ]
     for call, said in refused:
         with pytest.raises(ModelError, match=said):
