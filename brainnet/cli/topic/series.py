@@ -50,23 +50,23 @@ class Series:
     intervals: Statistics = field(default_factory=Statistics)
     delays: Statistics = field(default_factory=Statistics)
     _sent: int = 0
-    _first_s: float = 0.0
-    _last_s: float = 0.0
+    _first_ns: int = 0  # whole numbers: a float of the epoch resolves only 0.1 us
+    _last_ns: int = 0
     _last_seq: int | None = None
 
-    def add(self, stamp: Stamp | None, size: int, now: float) -> None:
-        """Take one message in; ``now`` in seconds since the epoch."""
-        when = stamp.timestamp_ns / 1e9 if stamp else now
+    def add(self, stamp: Stamp | None, size: int, now_ns: int) -> None:
+        """Take one message in; ``now_ns`` since the epoch."""
+        when_ns = stamp.timestamp_ns if stamp else now_ns
         steps = 1
         if stamp is not None:
-            self.delays.add((now - when) * 1e3)
+            self.delays.add((now_ns - when_ns) / 1e6)
             if self._last_seq is not None and stamp.seq > self._last_seq:
                 steps = stamp.seq - self._last_seq
             self._last_seq = stamp.seq
         if self.seen and steps == 1:
-            self.intervals.add(when - self._last_s)
-        self._first_s = self._first_s if self.seen else when
-        self._last_s = when
+            self.intervals.add((when_ns - self._last_ns) / 1e9)
+        self._first_ns = self._first_ns if self.seen else when_ns
+        self._last_ns = when_ns
         self._sent += steps
         self.seen += 1
         self.sizes.add(size)
@@ -74,7 +74,7 @@ class Series:
     @property
     def rate_hz(self) -> float | None:
         """Messages sent per second; None before the second one."""
-        span = self._last_s - self._first_s
+        span = (self._last_ns - self._first_ns) / 1e9
         return (self._sent - 1) / span if span > 0 else None
 
     def counts(self) -> dict[str, Any]:
@@ -98,11 +98,11 @@ class Collection:
 
     def take(self, sample: Sample) -> None:
         """Count one sample."""
-        now = time.time()
+        now_ns = time.time_ns()
         stamp = reading.stamp_of(sample, self._namespace)
         source = stamp.source if stamp else ""
         series = self.series.get((sample.key, source))
         if series is None:
             key = keys.shown(sample.key, self._namespace)
             series = self.series[sample.key, source] = Series(key, source)
-        series.add(stamp, len(sample.payload), now)
+        series.add(stamp, len(sample.payload), now_ns)

@@ -1,0 +1,84 @@
+"""The benchmark of the bus: that it measures between two real processes, and what its rows say. Never the timings."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from brainnet.bench import bus
+from brainnet.bench.bus import Plan
+from brainnet.bench.rows import compare, percentile
+from tests.conftest import processes_of, wait_for
+
+
+async def test_rows_say_what_was_measured_and_nothing_is_lost() -> None:
+    told: list[str] = []
+    rows = {row.name: row for row in await bus.measure(Plan(blocks=2, trips=20, stream=2000), told.append)}
+    assert rows["stream_lost"].value == 0
+    assert rows["stream_lost"].ok
+    for name in ("round_trip_p50", "round_trip_p99", "stream"):
+        row = rows[name]
+        assert row.rival_value
+        assert row.ratio == pytest.approx(row.value / row.rival_value)
+    assert rows["round_trip_p99"].value >= rows["round_trip_p50"].value > 0
+    assert (rows["round_trip_p50"].bar, rows["stream"].bar) == ("ratio <= 1.5", "value >= 60,000")
+    assert rows["packet_size"].value < 1000
+    assert len(told) == 4
+
+
+def test_a_missed_bar_is_status_1_and_rows_are_json() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "brainnet", "bench", "bus", "--quick", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {"name", "value", "unit", "rival", "rival_value", "ratio", "bar", "ok"} == set(rows[0])
+    assert done.returncode == (0 if all(row["ok"] is not False for row in rows) else 1)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_however_it_ends_no_process_is_left(tmp_path: Path, ending: signal.Signals) -> None:
+    marker = str(tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "brainnet", "bench", "bus"],
+        env={**os.environ, "BENCH_TEST": marker},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for("the second process", lambda: len(processes_of(marker)) >= 2)
+    process.send_signal(ending)
+    process.wait()
+    wait_for("both processes to go", lambda: not processes_of(marker))
+
+
+@pytest.mark.parametrize(
+    ("limit", "ok"),
+    [
+        (("ratio", "<=", 1.5), False),
+        (("ratio", "<=", 2.0), True),
+        (("value", ">=", 10.0), True),
+        (("value", ">=", 10.5), False),
+        (("value", "==", 10.0), True),
+    ],
+)
+def test_a_bar_holds_or_not(limit: tuple[str, str, float], ok: bool) -> None:
+    row = compare("x", 10.0, "us", rival="y", rival_value=5.0, limit=limit)  # type: ignore[arg-type]
+    assert (row.ratio, row.ok) == (2.0, ok)
+
+
+def test_a_row_without_a_bar_is_neither_held_nor_missed() -> None:
+    assert compare("x", 1.0, "us").ok is None
+
+
+def test_percentiles() -> None:
+    values = [float(v) for v in range(100)]
+    assert (percentile(values, 50), percentile(values, 99), percentile(values, 100)) == (50.0, 99.0, 99.0)
+    assert percentile([3.0], 99) == 3.0

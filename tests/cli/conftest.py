@@ -1,0 +1,106 @@
+"""A brain made of buses in the test's own process, and the command line beside it as a real process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+
+from brainnet.bus import Bus, Endpoint, open_bus, open_hub
+from brainnet.messages import Health, StatusQuery
+
+NAMESPACE = "test"
+PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Standard output, read as one JSON object a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class SmallBrain:
+    """A hub, and buses that play the nodes."""
+
+    def __init__(self, port: int, stack: contextlib.AsyncExitStack) -> None:
+        self.port = port
+        self._stack = stack
+
+    async def join(self, role: str, source: str = "", mode: Literal["client", "peer"] = "peer") -> Bus:
+        """A bus of this brain, closed when the test ends."""
+        endpoint = Endpoint(NAMESPACE, f"tcp/127.0.0.1:{self.port}")
+        return await self._stack.enter_async_context(await open_bus(endpoint, role=role, source=source, mode=mode))
+
+    async def node(self, role: str, id: str) -> Bus:
+        """A bus that reports its counters the way a node does."""
+        bus = await self.join(role, id)
+
+        async def status(request: StatusQuery, key: str) -> Health:
+            return Health(node_id=id, host="here", pid=1, state="ready", role=role, topics=bus.counters.snapshot())
+
+        bus.serve(f"node/{id}/status", status)
+        return bus
+
+    async def run(self, *arguments: str, stdin: bytes = b"") -> Done:
+        """Run a verb and wait for its end."""
+        return await (await self.start(*arguments)).ended(stdin)
+
+    async def start(self, *arguments: str) -> Running:
+        """Start a verb on this brain; killed when the test ends before it does."""
+        options = ["--namespace", NAMESPACE, "--port", str(self.port)]
+        running = await start_command(*arguments, *options)
+        self._stack.push_async_callback(running.kill)
+        return running
+
+
+class Running:
+    """A command that runs."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def ended(self, stdin: bytes = b"") -> Done:
+        """Wait for its end."""
+        async with asyncio.timeout(PATIENCE_S):
+            out, err = await self.process.communicate(stdin)
+        assert self.process.returncode is not None
+        return Done(self.process.returncode, out.decode(), err.decode())
+
+    async def kill(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+
+async def start_command(*arguments: str) -> Running:
+    """Start a verb as a process of its own."""
+    pipe = asyncio.subprocess.PIPE
+    command = [sys.executable, "-m", "brainnet", *arguments]
+    return Running(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe))
+
+
+async def run_command(*arguments: str) -> Done:
+    """Run a verb that needs no brain, and wait for its end."""
+    return await (await start_command(*arguments)).ended()
+
+
+@pytest.fixture
+async def small_brain(free_port: Callable[[], int]) -> AsyncIterator[SmallBrain]:
+    async with contextlib.AsyncExitStack() as stack:
+        port = free_port()
+        stack.callback(open_hub([f"tcp/127.0.0.1:{port}"], []).close)
+        yield SmallBrain(port, stack)

@@ -1,0 +1,236 @@
+"""`brainnet topic`: list, info, echo, hz, bw and delay."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgpack
+import numpy as np
+import pytest
+
+from brainnet.bus import Bus, Outlet
+from brainnet.messages import Decision
+from brainnet.packet import SpikePacket
+from brainnet.topics import contract
+from tests.bus.conftest import eventually
+from tests.cli.conftest import PATIENCE_S, SmallBrain, run_command
+
+NEAR = pytest.approx
+
+
+def _spikes(seq: int = 1, source: str = "eye", timestamp_ns: int = 1) -> bytes:
+    return SpikePacket(np.eye(8, dtype=bool), source=source, seq=seq, timestamp_ns=timestamp_ns).encode()
+
+
+async def _outlet(bus: Bus, full_key: str, encoding: str = "") -> Outlet:
+    """A publisher that somebody listens to."""
+    outlet = bus.publish_raw(full_key, b"", encoding)
+    assert await bus.wait_outlet(outlet, PATIENCE_S)
+    return outlet
+
+
+class TestList:
+    async def test_the_contract_needs_no_brain(self) -> None:
+        done = await run_command("topic", "list", "--contract")
+        for topic in contract().topics:
+            assert topic.key in done.out
+
+    async def test_every_key_has_its_publishers_subscribers_and_rate(self, small_brain: SmallBrain) -> None:
+        eye, ear = await small_brain.node("region", "eye"), await small_brain.node("region", "ear")
+        pfc = await small_brain.node("prefrontal", "pfc")
+        ear.subscribe("spikes/eye/ear")
+        pfc.subscribe("spikes/**")
+        assert await eye.wait_matching("spikes/eye/ear", PATIENCE_S)
+        for _ in range(25):
+            eye.publish("spikes/eye/ear", SpikePacket(np.eye(4, dtype=bool)))
+        done = await small_brain.run("topic", "list", "--json")
+        rows = {row["key"]: row for row in done.rows}
+        flow = rows["spikes/eye/ear"]
+        assert done.code == 0
+        assert (flow["publishers"], flow["subscribers"]) == (["eye"], ["ear", "pfc"])
+        assert (flow["payload"], flow["topic"], flow["count"]) == ("SpikePacket", "spikes", 25)
+        assert flow["rate_hz"] > 0
+        assert flow["bytes_per_s"] > flow["rate_hz"]
+        assert "spikes/**" not in rows
+        assert "api/prompt" not in rows
+        assert rows["node/ear/status"]["subscribers"] == ["ear"]
+
+        everything = await small_brain.run("topic", "list", "--all")
+        assert "api/prompt" in everything.out
+        assert "25" in everything.out
+        assert "0 messages dropped, 0 missing" in everything.err
+
+    async def test_drops_and_gaps_are_shown(self, small_brain: SmallBrain) -> None:
+        stranger, ear = await small_brain.join("client"), await small_brain.node("region", "ear")
+        mailbox = ear.subscribe("spikes/eye/ear", capacity=2)
+        outlet = await _outlet(stranger, "test/spikes/eye/ear")
+        for seq in (1, 5):
+            outlet.put(_spikes(seq), None)
+        for _ in range(2):
+            async with asyncio.timeout(PATIENCE_S):
+                await mailbox.get()
+        for seq in (6, 7, 8):
+            outlet.put(_spikes(seq), None)
+        await eventually(lambda: mailbox.statistics().received == 5)
+        done = await small_brain.run("topic", "list", "--json")
+        (flow,) = [row for row in done.rows if row["key"] == "spikes/eye/ear"]
+        assert (flow["dropped"], flow["lost"]) == (1, 3)
+
+    async def test_no_brain_is_one_clear_error(self) -> None:
+        done = await run_command("topic", "list", "--port", "1")
+        assert done.code == 1
+        assert "brainnet launch" in done.err
+        assert done.err.count("\n") == 1
+
+
+class TestInfo:
+    async def test_contract_and_traffic_of_a_key(self, small_brain: SmallBrain) -> None:
+        ear = await small_brain.node("region", "ear")
+        ear.subscribe("spikes/eye/ear")
+        done = await small_brain.run("topic", "info", "spikes/eye/ear", "--json")
+        (row,) = done.rows
+        assert row["key"] == "test/spikes/eye/ear"
+        assert [entry["name"] for entry in row["contract"]] == ["spikes"]
+        assert [flow["subscribers"] for flow in row["traffic"]] == [["ear"]]
+
+    async def test_a_foreign_key_is_named_as_one(self, small_brain: SmallBrain) -> None:
+        done = await small_brain.run("topic", "info", "some/where")
+        assert done.code == 0
+        assert "not in the contract" in done.err
+
+
+class TestEcho:
+    async def test_each_kind_of_message_as_json(self, small_brain: SmallBrain) -> None:
+        pfc = await small_brain.join("prefrontal", "pfc")
+        echo = await small_brain.start("topic", "echo", "**", "--count", "5", "--json")
+        assert await pfc.wait_matching("pfc/pfc/decisions", PATIENCE_S)
+        pfc.publish("pfc/pfc/decisions", Decision(prompt_id="p1", chosen=["eye"]))
+        spikes = await _outlet(pfc, "test/spikes/pfc/ear")
+        spikes.put(_spikes(7), None)
+        spikes.put(b"garbage", None)
+        with_bytes = SpikePacket(np.zeros((0, 0), bool), source="x", metadata={"image": b"\x00\xff"})
+        spikes.put(with_bytes.encode(), None)
+        (await _outlet(pfc, "test/not/in/contract", "text/plain")).put(b"hello", None)
+        done = await echo.ended()
+        (decision,) = [row for row in done.rows if row["key"] == "pfc/pfc/decisions"]
+        packet, malformed, empty = [row for row in done.rows if row["key"] == "spikes/pfc/ear"]
+        (text,) = [row for row in done.rows if row["key"] == "not/in/contract"]
+        assert done.code == 0
+        assert (decision["kind"], decision["source"]) == ("Decision", "pfc")
+        assert decision["message"]["chosen"] == ["eye"]
+        assert (packet["source"], packet["seq"], packet["shape"], packet["encoding"]) == ("eye", 7, [8, 8], "bits")
+        assert packet["density"] == 1 / 8
+        assert malformed["kind"] == "malformed"
+        assert "msgpack" in malformed["error"]
+        assert empty["metadata"] == {"image": "AP8="}
+        assert (text["kind"], text["value"]) == ("text", "hello")
+        assert "5 messages seen, 0 missing" in done.err
+
+    async def test_foreign_payloads_are_shown_by_what_they_are(self, small_brain: SmallBrain) -> None:
+        stranger = await small_brain.join("client")
+        echo = await small_brain.start("topic", "echo", "my/**", "-n", "4")
+        for payload, encoding in (
+            (b"words", ""),
+            (b'{"a": 1}', "application/json"),
+            (msgpack.packb({"b": b"12345"}), "application/msgpack"),
+            (b"\x00\xff", ""),
+        ):
+            (await _outlet(stranger, "my/own/key", encoding)).put(payload, None)
+        shown = (await echo.ended()).out
+        for text in ("my/own/key  text", "words", "json", "{'a': 1}", "msgpack", "<5 bytes>", "bytes", "00 ff"):
+            assert text in shown
+
+    async def test_gaps_in_the_numbering_are_said(self, small_brain: SmallBrain) -> None:
+        stranger = await small_brain.join("client")
+        echo = await small_brain.start("topic", "echo", "spikes/**", "-n", "3")
+        outlet = await _outlet(stranger, "test/spikes/eye/ear")
+        for seq in (4, 5, 9):
+            outlet.put(_spikes(seq), None)
+        assert "3 messages seen, 3 missing" in (await echo.ended()).err
+
+    async def test_too_few_messages_in_the_time_given_is_status_1(self, small_brain: SmallBrain) -> None:
+        done = await small_brain.run("topic", "echo", "spikes/**", "--count", "1", "--duration", "0.3")
+        assert done.code == 1
+        assert "0 messages seen" in done.err
+
+    async def test_rasters_have_a_caption_and_neurons_down(self, small_brain: SmallBrain) -> None:
+        stranger = await small_brain.join("client")
+        echo = await small_brain.start("topic", "echo", "--raster", "spikes/**", "-n", "2", "--rows", "4")
+        (await _outlet(stranger, "test/spikes/eye/ear")).put(_spikes(3), None)
+        large = SpikePacket(np.ones((500, 300), bool), modality="vision", source="eye", seq=4)
+        (await _outlet(stranger, "test/spikes/eye/ear")).put(large.encode(), None)
+        lines = (await echo.ended()).out.splitlines()
+        assert lines[0].split("  ")[:3] == ["spikes/eye/ear", "eye #3", "spikes"]
+        assert "8 neurons x 8 steps" in lines[0]
+        assert "density 12.50%" in lines[0]
+        assert lines[1:5] == ["▀▄", "  ▀▄", "    ▀▄", "      ▀▄"]
+        assert "vision" in lines[5]
+        assert lines[6:] == ["█" * 100] * 4
+
+    @pytest.mark.parametrize("key", ["a//b", "/a", "a/", "spikes/**/x*y?", "a b#c"])
+    async def test_a_wrong_key_expression_is_one_clear_error(self, small_brain: SmallBrain, key: str) -> None:
+        done = await small_brain.run("topic", "echo", key)
+        assert done.code == 1
+        assert "is not a key expression" in done.err
+        assert done.err.count("\n") == 1
+
+
+class TestMeasures:
+    """Eye sends 1, 2, 3, 6, 7, ... 12 every 10 ms of its own clock: 12 sent, 10 of them seen."""
+
+    SEQUENCE = (1, 2, 3, 6, 7, 8, 9, 10, 11, 12)
+
+    async def _measured(self, small_brain: SmallBrain, verb: str, *options: str) -> list[dict[str, object]]:
+        stranger = await small_brain.join("client")
+        count = str(len(self.SEQUENCE) + 2)
+        measuring = await small_brain.start("topic", verb, "**", "--count", count, "--json", *options)
+        outlet = await _outlet(stranger, "test/spikes/eye/ear")
+        for seq in self.SEQUENCE:
+            outlet.put(_spikes(seq, timestamp_ns=10**18 + seq * 10_000_000), None)
+        foreign = await _outlet(stranger, "test/other/key")
+        for payload in (b"1234", b"12345678"):
+            foreign.put(payload, None)
+        done = await measuring.ended()
+        assert done.code == 0
+        assert "12 messages seen, 2 missing" in done.err
+        return done.rows
+
+    async def test_hz_counts_what_was_sent_by_the_senders_clock(self, small_brain: SmallBrain) -> None:
+        eye, foreign = await self._measured(small_brain, "hz")
+        assert (eye["source"], eye["sent"], eye["seen"], eye["missing"]) == ("eye", 12, 10, 2)
+        assert eye["rate_hz"] == NEAR(100)
+        assert (eye["interval_min_s"], eye["interval_max_s"]) == (NEAR(0.01), NEAR(0.01))
+        assert eye["interval_std_s"] == NEAR(0, abs=1e-6)
+        assert (foreign["source"], foreign["sent"], foreign["seen"]) == ("", None, 2)
+
+    async def test_bw_is_the_bytes_that_were_sent(self, small_brain: SmallBrain) -> None:
+        eye, foreign = await self._measured(small_brain, "bw")
+        sizes = [len(_spikes(seq, timestamp_ns=10**18)) for seq in self.SEQUENCE]
+        assert (eye["size_min"], eye["size_max"]) == (min(sizes), max(sizes))
+        assert eye["bytes_per_s"] == NEAR(100 * sum(sizes) / len(sizes))
+        assert (foreign["size_min"], foreign["size_mean"], foreign["size_max"]) == (4, 6, 8)
+
+    async def test_delay_is_from_the_timestamp_to_here(self, small_brain: SmallBrain) -> None:
+        eye, foreign = await self._measured(small_brain, "delay")
+        assert isinstance(eye["delay_min_ms"], float)
+        assert isinstance(eye["delay_max_ms"], float)
+        assert 0 < eye["delay_min_ms"] <= eye["delay_max_ms"]
+        assert eye["delay_max_ms"] - eye["delay_min_ms"] < 120_000  # stamped within 110 ms, on a clock of long ago
+        assert foreign["delay_mean_ms"] is None
+
+    async def test_without_an_end_it_reports_every_second_until_interrupted(self, small_brain: SmallBrain) -> None:
+        stranger = await small_brain.join("client")
+        measuring = await small_brain.start("topic", "hz", "spikes/**")
+        outlet = await _outlet(stranger, "test/spikes/eye/ear")
+        for seq in self.SEQUENCE:
+            outlet.put(_spikes(seq, timestamp_ns=10**18 + seq * 10_000_000), None)
+        assert measuring.process.stdout is not None
+        async with asyncio.timeout(PATIENCE_S):
+            line = (await measuring.process.stdout.readline()).decode()
+        assert line.startswith("spikes/eye/ear from eye: 100 Hz")
+        assert "sent 12, seen 10, missing 2" in line
+        measuring.process.send_signal(2)
+        done = await measuring.ended()
+        assert done.code == 130
+        assert "10 messages seen, 2 missing" in done.err
+        assert "Traceback" not in done.err

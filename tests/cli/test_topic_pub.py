@@ -1,0 +1,122 @@
+"""`brainnet topic pub`: what arrives, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from brainnet.bus import Mailbox
+from brainnet.cli.topic import writing
+from brainnet.errors import WireError
+from tests.cli.conftest import PATIENCE_S, SmallBrain, run_command
+
+
+async def _take(mailbox: Mailbox[Any], count: int = 1) -> list[Any]:
+    async with asyncio.timeout(PATIENCE_S):
+        return [await mailbox.get() for _ in range(count)]
+
+
+async def test_a_typed_message_arrives_stamped(small_brain: SmallBrain) -> None:
+    pfc = await small_brain.join("prefrontal", "pfc")
+    prompts = pfc.subscribe("api/prompt")
+    done = await small_brain.run("topic", "pub", "api/prompt", '{"text": "which digit?", "priority": 7}', "--json")
+    (received,) = await _take(prompts)
+    assert done.rows == [{"key": "test/api/prompt", "sent": 1}]
+    assert (received.message.text, received.message.priority) == ("which digit?", 7)
+    assert received.stamp.seq == 1
+
+
+async def test_packets_arrive_complete_and_in_order(small_brain: SmallBrain) -> None:
+    ear = await small_brain.join("region", "ear")
+    packets = ear.subscribe("input/**", capacity=500)
+    data = "{data: [[0, 1, 0], [1, 0, 0]], modality: lidar, dt_us: 500, metadata: {place: front}}"
+    done = await small_brain.run("topic", "pub", "input/lidar/front", data, "--count", "300")
+    received = [r.message for r in await _take(packets, 300)]
+    assert done.code == 0
+    assert [packet.seq for packet in received] == list(range(1, 301))
+    first = received[0]
+    assert np.array_equal(first.data, [[0, 1, 0], [1, 0, 0]])
+    assert (first.modality, first.dt_us, first.metadata) == ("lidar", 500, {"place": "front"})
+
+
+async def test_random_spikes_have_the_shape_and_density_asked_for(small_brain: SmallBrain) -> None:
+    ear = await small_brain.join("region", "ear")
+    packets = ear.subscribe("spikes/**")
+    await small_brain.run("topic", "pub", "spikes/a/b", "--random", "200x50@0.1", "--rate", "200", "--count", "3")
+    received = [r.message for r in await _take(packets, 3)]
+    assert {packet.shape for packet in received} == {(200, 50)}
+    assert all(0.05 < packet.density < 0.15 for packet in received)
+    assert not np.array_equal(received[0].data, received[1].data)
+
+
+async def test_floats_are_graded(small_brain: SmallBrain) -> None:
+    ear = await small_brain.join("region", "ear")
+    packets = ear.subscribe("input/**")
+    await small_brain.run("topic", "pub", "input/force/hand", "{data: [[0.5], [-1.25]]}")
+    (received,) = await _take(packets)
+    assert received.message.data.dtype == np.float32
+    assert received.message.data.tolist() == [[0.5], [-1.25]]
+
+
+async def test_foreign_keys_take_text_and_files(small_brain: SmallBrain, tmp_path: Path) -> None:
+    listener = await small_brain.join("client")
+    samples = listener.subscribe_raw("my/**")
+    await small_brain.run("topic", "pub", "my/own/key", "hello")
+    path = tmp_path / "blob"
+    path.write_bytes(b"\x00\x01")
+    await small_brain.run("topic", "pub", "my/own/key", f"@{path}")
+    first, second = await _take(samples, 2)
+    assert (first.payload, first.encoding) == (b"hello", "text/plain")
+    assert second.payload == b"\x00\x01"
+
+
+async def test_nobody_listening_is_said_and_with_require_match_an_error(small_brain: SmallBrain) -> None:
+    done = await small_brain.run("topic", "pub", "my/key", "x", "--wait", "0.1")
+    assert done.code == 0
+    assert "nobody subscribed to my/key" in done.err
+    refused = await small_brain.run("topic", "pub", "my/key", "x", "--wait", "0.1", "--require-match")
+    assert refused.code == 1
+    assert "nothing was sent" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("key", "data", "random", "says"),
+    [
+        ("api/prompt", "{text: hi, deadline_ms: soon}", None, "deadline_ms"),
+        ("api/prompt", "{txt: hi}", None, "no field 'txt'"),
+        ("api/prompt", "{text: ''}", None, "empty"),
+        ("api/prompt", "hello", None, "must be a map"),
+        ("api/prompt", "{text: [", None, "neither YAML nor JSON"),
+        ("api/prompt", None, None, "DATA is missing"),
+        ("api/prompt", None, "2x2@0.5", "carries Prompt"),
+        ("api/nonsense", "x", None, "no topic of the contract"),
+        ("alive/a/b", "{}", None, "carries no message"),
+        ("spikes/a/b", "{data: [[0, 1], [1]]}", None, "rows of equal length"),
+        ("spikes/a/b", "{data: [[300]]}", None, "between 0 and 255"),
+        ("spikes/a/b", "{data: [[1]], dt_us: 0}", None, "dt_us"),
+        ("spikes/a/b", "{data: [[1]], modality: 3}", None, "modality"),
+        ("spikes/a/b", "{data: [[1]], colour: red}", None, "no field 'colour'"),
+        ("spikes/a/b", "{modality: x}", None, "needs data"),
+        ("spikes/a/b", None, "16", "NEURONSxSTEPS@DENSITY"),
+        ("spikes/a/b", None, "2x2@1.5", "density between 0 and 1"),
+        ("spikes/*/b", "{data: [[1]]}", None, "is not a key"),
+        ("my/key", "@/no/such/file", None, "cannot be read"),
+        ("my/key", None, None, "DATA is missing"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_by_name(key: str, data: str | None, random: str | None, says: str) -> None:
+    with pytest.raises(WireError, match=re.escape(says)) as caught:
+        writing.writer(key, "test", data, random)
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_refusal_is_one_line_and_status_1() -> None:
+    done = await run_command("topic", "pub", "api/prompt", "{text: hi, deadline_ms: soon}", "--port", "1")
+    assert done.code == 1
+    assert done.err.startswith("brainnet: Prompt: deadline_ms")
+    assert done.err.count("\n") == 1
