@@ -47,6 +47,7 @@ class Plan:
 class _Found:
     trips: list[float] = field(default_factory=list)
     raw_trips: list[float] = field(default_factory=list)
+    codec_trips: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     raw_rates: list[float] = field(default_factory=list)
     sent: int = 0
@@ -66,6 +67,7 @@ async def measure(plan: Plan, progress: Callable[[str], None] = lambda _: None) 
             progress(f"round trip, block {block + 1} of {plan.blocks}")
             found.raw_trips += await peer.raw_trips(plan.trips)
             found.trips += await peer.trips(plan.trips)
+            found.codec_trips += await peer.raw_trips(plan.trips, with_codec=True)
         for block in range(plan.blocks):
             progress(f"stream, block {block + 1} of {plan.blocks}")
             found.raw_rates.append(await peer.raw_stream(plan.stream))
@@ -95,6 +97,13 @@ def _rows(found: _Found) -> list[Row]:
             "us",
             rival=raw,
             rival_value=percentile(found.raw_trips, 99) * micro,
+        ),
+        compare(
+            "round_trip_p50_same_work",
+            statistics.median(found.trips) * micro,
+            "us",
+            rival="raw zenoh callbacks that encode and decode",
+            rival_value=statistics.median(found.codec_trips) * micro,
         ),
         compare(
             "stream",
@@ -138,10 +147,12 @@ class _Peer:
         self._pongs = bus.subscribe(workload.PONG)
         self._stream = reading.subscribe(workload.STREAM, capacity=2048, overflow="block")
         self._ping = workload.quick_publisher(session, workload.RAW_PING)
+        self._codec_ping = workload.quick_publisher(session, workload.CODEC_PING)
         self._raw_pong: Callable[[bytes], None] = lambda payload: None
         self._raw_sample: Callable[[bytes], None] = lambda payload: None
         self._subscribers = [
             session.declare_subscriber(workload.RAW_PONG, lambda s: self._raw_pong(s.payload.to_bytes())),
+            session.declare_subscriber(workload.CODEC_PONG, lambda s: self._raw_pong(s.payload.to_bytes())),
             session.declare_subscriber(workload.RAW_STREAM, lambda s: self._raw_sample(s.payload.to_bytes())),
         ]
 
@@ -179,12 +190,13 @@ class _Peer:
         if not await self._bus.wait_matching(workload.PING, 10):
             raise BusError("the benchmark's two processes do not reach each other over loopback")
         deadline = time.monotonic() + 10
-        while not self._ping.matching_status.matching:
+        while not (self._ping.matching_status.matching and self._codec_ping.matching_status.matching):
             if time.monotonic() > deadline:
                 raise BusError("the benchmark's two processes do not reach each other over loopback")
             await asyncio.sleep(0.01)
         await self.trips(50)
         await self.raw_trips(50)
+        await self.raw_trips(50, with_codec=True)
 
     async def trips(self, count: int) -> list[float]:
         """Seconds of each round trip through the bus."""
@@ -200,26 +212,30 @@ class _Peer:
             taken.append(time.perf_counter() - start)
         return taken
 
-    async def raw_trips(self, count: int) -> list[float]:
-        """Seconds of each round trip between two callbacks."""
+    async def raw_trips(self, count: int, *, with_codec: bool = False) -> list[float]:
+        """Seconds of each round trip between two callbacks, which may encode and decode as the bus does."""
         taken: list[float] = []
         done = threading.Event()
-        clock, put, payload = time.perf_counter, self._ping.put, self._payload
+        clock, payload, data = time.perf_counter, self._payload, self._data
+        put = self._codec_ping.put if with_codec else self._ping.put
         start = 0.0
 
-        def pong(_: bytes) -> None:
+        def ping() -> None:
             nonlocal start
-            now = clock()
-            taken.append(now - start)
+            start = clock()
+            put(encode(SpikePacket(data, modality="bench", source="bench", timestamp_ns=1)) if with_codec else payload)
+
+        def pong(received: bytes) -> None:
+            if with_codec:
+                decode(received)
+            taken.append(clock() - start)
             if len(taken) < count:
-                start = clock()
-                put(payload)
+                ping()
             else:
                 done.set()
 
         self._raw_pong = pong
-        start = clock()
-        put(payload)
+        ping()
         if not await asyncio.to_thread(done.wait, _SILENCE_S + count * 0.01):
             raise BusError("a round trip between two callbacks did not come back")
         return taken

@@ -15,7 +15,7 @@ from typing import Any
 
 from brainnet.bench import workload
 from brainnet.bus import Bus, Endpoint, open_bus, open_hub, open_session
-from brainnet.packet import SpikePacket, encode
+from brainnet.packet import SpikePacket, decode, encode
 
 
 def _say(**fields: Any) -> None:
@@ -28,8 +28,13 @@ async def _echo(bus: Bus) -> None:
 
 
 def _echo_raw(session: Any) -> None:
+    """Answer inside the callback: with the bytes as they came, or decoded and encoded again."""
     pong = workload.quick_publisher(session, workload.RAW_PONG)
     session.declare_subscriber(workload.RAW_PING, lambda sample: pong.put(sample.payload.to_bytes()))
+    codec_pong = workload.quick_publisher(session, workload.CODEC_PONG)
+    session.declare_subscriber(
+        workload.CODEC_PING, lambda sample: codec_pong.put(encode(decode(sample.payload.to_bytes())))
+    )
 
 
 def _send_bus(bus: Bus, count: int) -> None:

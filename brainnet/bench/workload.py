@@ -17,6 +17,8 @@ PONG: Final = "motor/feedback/bench"
 STREAM: Final = "brain/result/bench"
 RAW_PING: Final = "raw/ping"
 RAW_PONG: Final = "raw/pong"
+CODEC_PING: Final = "raw/codec/ping"
+CODEC_PONG: Final = "raw/codec/pong"
 RAW_STREAM: Final = "raw/stream"
 
 
