@@ -8,9 +8,8 @@ r"""Leaky integrate-and-fire neurons over a whole sequence, as one pure function
     s_t &= 1 \text{ if } u_t > \theta \text{ else } 0
 
 This is ``snntorch.Leaky`` (Eshraghian et al. 2023, *Training Spiking Neural Networks Using Lessons From Deep
-Learning*): same spikes, same gradients. Backward replaces the derivative of the step by the arctangent surrogate
-:math:`\frac{\alpha/2}{1 + (\frac{\pi}{2}\alpha (u - \theta))^2}` (Fang et al. 2021) and sends no gradient through the
-reset.
+Learning*): same spikes, same gradients. Backward replaces the derivative of the step by the arctangent surrogate of
+:mod:`brainnet.snn.surrogate` at :math:`u - \theta` and sends no gradient through the reset.
 
 On CPU in float32 the sequence runs in compiled kernels inside one autograd node; on other devices and dtypes it runs
 :func:`lif_sequence_reference`, step by step in torch.
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 
 from brainnet.errors import ModelError
 from brainnet.snn import kernels
+from brainnet.snn.surrogate import arctan_spike
 from brainnet.snn.workspace import empty, over_columns
 
 Reset = Literal["subtract", "zero", "none"]
@@ -97,7 +97,7 @@ def _loop(
             membrane = membrane + recurrent(spike)
         if params.reset == "subtract":
             membrane = membrane - fired * params.threshold
-        spike = _ArctanSpike.apply(membrane - params.threshold, params.alpha)
+        spike = arctan_spike(membrane - params.threshold, params.alpha)
         spikes.append(spike)
     return torch.stack(spikes), LIFState(_finite(membrane))
 
@@ -143,19 +143,6 @@ def _prepared(currents: Tensor, state: LIFState | None, params: LIFParams) -> tu
         raise ModelError(
             f"beta is of shape {tuple(params.beta.shape)}, which does not broadcast against one step {tuple(step)}"
         ) from None
-
-
-class _ArctanSpike(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, over: Tensor, alpha: float) -> Tensor:
-        ctx.save_for_backward(over)
-        ctx.alpha = alpha
-        return (over > 0).to(over.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (over,) = ctx.saved_tensors
-        return grads[0] * (ctx.alpha / 2) / (1 + (torch.pi / 2 * ctx.alpha * over) ** 2), None
 
 
 def _integrate(
