@@ -111,12 +111,14 @@ class _LiveRasters(_Rasters):
         self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
         self._newest: dict[str, Seen] = {}
         self._counts: dict[str, int] = {}
-        self._since = self._drawn = time.monotonic()
+        self._since: dict[str, float] = {}
+        self._drawn = 0.0
 
     def show(self, seen: Seen) -> None:
         self._newest.pop(seen.key, None)
         self._newest[seen.key] = seen
         self._counts[seen.key] = self._counts.get(seen.key, 0) + 1
+        self._since.setdefault(seen.key, time.monotonic())
         if time.monotonic() - self._drawn >= 0.1:
             self._draw()
 
@@ -128,10 +130,11 @@ class _LiveRasters(_Rasters):
         fitting = max(1, self._console.height // (self.rows + 2))
         lines: list[str] = []
         for key in sorted(list(self._newest)[-fitting:]):
-            rate = self._counts[key] / max(self._drawn - self._since, 1e-3)
             drawn = self.lines(self._newest[key])
-            lines += [f"{drawn[0]}  {rate:.1f} Hz", *drawn[1:]]
-        self._live.update(Text("\n".join(lines)), refresh=True)
+            span = self._drawn - self._since[key]
+            rate = f"  {(self._counts[key] - 1) / span:.1f} Hz seen" if span > 0 and self._counts[key] > 1 else ""
+            lines += [drawn[0] + rate, *drawn[1:]]
+        self._live.update(Text("\n".join(lines), no_wrap=True, overflow="crop"), refresh=True)
 
     def __enter__(self) -> _Printer:
         self._live.start()
