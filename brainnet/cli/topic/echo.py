@@ -111,14 +111,16 @@ class _LiveRasters(_Rasters):
         self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
         self._newest: dict[str, Seen] = {}
         self._counts: dict[str, int] = {}
-        self._since: dict[str, float] = {}
+        self._first: dict[str, float] = {}
+        self._last: dict[str, float] = {}
         self._drawn = 0.0
 
     def show(self, seen: Seen) -> None:
         self._newest.pop(seen.key, None)
         self._newest[seen.key] = seen
         self._counts[seen.key] = self._counts.get(seen.key, 0) + 1
-        self._since.setdefault(seen.key, time.monotonic())
+        self._last[seen.key] = time.monotonic()
+        self._first.setdefault(seen.key, self._last[seen.key])
         if time.monotonic() - self._drawn >= 0.1:
             self._draw()
 
@@ -131,7 +133,7 @@ class _LiveRasters(_Rasters):
         lines: list[str] = []
         for key in sorted(list(self._newest)[-fitting:]):
             drawn = self.lines(self._newest[key])
-            span = self._drawn - self._since[key]
+            span = self._last[key] - self._first[key]
             rate = f"  {(self._counts[key] - 1) / span:.1f} Hz seen" if span > 0 and self._counts[key] > 1 else ""
             lines += [drawn[0] + rate, *drawn[1:]]
         self._live.update(Text("\n".join(lines), no_wrap=True, overflow="crop"), refresh=True)
