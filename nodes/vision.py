@@ -38,7 +38,7 @@ class Vision(Region):
         try:
             return read_digit(image)
         except ModelError as error:
-            return f"{self.id}: {error}"
+            return str(error)
 
     @torch.inference_mode()
     def classify(self, pictures: list[NDArray[np.float32]]) -> list[Partial]:
