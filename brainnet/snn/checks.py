@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -27,3 +29,41 @@ def finite(name: str, values: Tensor) -> Tensor:
     if values.device.type == "cpu" and not bool(torch.isfinite(values).all()):
         raise ModelError(f"{name} must be finite, but holds NaN or infinity")
     return values
+
+
+def positive(name: str, value: float) -> float:
+    """``value``, which must be a finite number above zero."""
+    if not (math.isfinite(value) and value > 0):
+        raise ModelError(f"{name} must be a finite number above 0, not {value}")
+    return value
+
+
+def sequence(name: str, values: Tensor) -> Tensor:
+    """``values`` [T, ...], which must hold at least one step of finite floating-point numbers."""
+    if values.ndim == 0 or values.shape[0] == 0:
+        raise ModelError(f"{name} must be [steps, ...] with at least one step, not of shape {tuple(values.shape)}")
+    return finite(name, real(name, values))
+
+
+def step_of(name: str, values: Tensor, given: str, sequence: Tensor, kind: torch.dtype | None = None) -> Tensor:
+    """``values``, which must be of the shape, device and type (or ``kind``) of one step of ``sequence`` [T, ...]."""
+    expected = (tuple(sequence.shape[1:]), kind or sequence.dtype, sequence.device)
+    if (tuple(values.shape), values.dtype, values.device) != expected:
+        found = f"shape {tuple(values.shape)}, {values.dtype} on {values.device}"
+        shape, dtype, device = expected
+        raise ModelError(f"{name} is of {found}; one step of {given} is of shape {shape}, {dtype} on {device}")
+    return finite(name, values)
+
+
+def parameter(name: str, value: Tensor | float, given: str, sequence: Tensor) -> Tensor:
+    """A constant of the neurons, finite, in the type of ``sequence`` [T, ...] and broadcast against one step of it."""
+    step, tensor = sequence.shape[1:], torch.as_tensor(value)
+    if tensor.ndim and tensor.device != sequence.device:  # a number may come from anywhere
+        raise ModelError(f"{name} is on {tensor.device}, {given} on {sequence.device}; they must be together")
+    try:
+        return finite(name, tensor.to(sequence)).expand(step)
+    except RuntimeError:
+        shape = tuple(tensor.shape)
+        raise ModelError(
+            f"{name} is of shape {shape}, which does not broadcast against one step {tuple(step)}"
+        ) from None

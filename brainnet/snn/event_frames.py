@@ -1,0 +1,110 @@
+"""Address-event streams as frames: what an event camera sends, binned into the time steps of a spiking network.
+
+An event camera reports, pixel by pixel, when the brightness rises (polarity 1, ON) or falls (polarity 0, OFF)
+(Gallego et al. 2022, *Event-based Vision: A Survey*). Step k of the frames holds the events with
+start + k dt <= time < start + (k + 1) dt, in microseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainnet.errors import ModelError
+
+_MOST = np.iinfo(np.uint16).max
+
+
+@dataclass(frozen=True, slots=True)
+class EventStream:
+    """Events in order of time, as four arrays [E] of integers: time in microseconds, column x, row y, polarity 0 or 1.
+
+    Raises ModelError for arrays of other types or lengths, times that go back, or a polarity that is neither.
+    """
+
+    times_us: NDArray[np.integer[Any]]
+    x: NDArray[np.integer[Any]]
+    y: NDArray[np.integer[Any]]
+    polarity: NDArray[np.integer[Any]]
+
+    def __post_init__(self) -> None:
+        for name in ("times_us", "x", "y", "polarity"):
+            values = getattr(self, name)
+            if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer) or len(values) != len(self.times_us):
+                raise ModelError(
+                    f"{name} must be integers [{len(self.times_us)}], one an event, not {values.dtype} {values.shape}"
+                )
+        # widened, because differences of unsigned times would wrap round
+        if (np.diff(self.times_us.astype(np.int64)) < 0).any():
+            raise ModelError("times_us must not go back; sort the events by time")
+        if ((self.polarity != 0) & (self.polarity != 1)).any():
+            raise ModelError("polarity must be 0 (OFF) or 1 (ON) for every event")
+
+    def __len__(self) -> int:
+        return len(self.times_us)
+
+    def between(self, start_us: int, stop_us: int) -> EventStream:
+        """The events with start <= time < stop, as views."""
+        first, last = np.searchsorted(self.times_us, [start_us, stop_us])
+        return EventStream(*(part[first:last] for part in (self.times_us, self.x, self.y, self.polarity)))
+
+
+def event_frames(
+    events: EventStream,
+    height: int,
+    width: int,
+    *,
+    dt_us: int,
+    steps: int,
+    start_us: int = 0,
+    counts: bool = False,
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Frames [T, 2, H, W]; channel 1 is ON, channel 0 OFF.
+
+    Spikes uint8 (0/1: whether any event came), or with ``counts`` how many came, as uint16. Every event must lie in the
+    window and on the sensor: choose the window with :meth:`EventStream.between`.
+
+    Raises:
+        ModelError: naming the argument, for events outside window or sensor, sizes that are not positive, or more
+            than 65535 events on one pixel in one step.
+    """
+    for name, size in (("height", height), ("width", width), ("dt_us", dt_us), ("steps", steps)):
+        if size < 1:
+            raise ModelError(f"{name} must be at least 1, not {size}")
+    step = (events.times_us.astype(np.int64) - start_us) // dt_us
+    for name, index, size in (("times_us", step, steps), ("x", events.x, width), ("y", events.y, height)):
+        outside = (index < 0) | (index >= size)
+        if outside.any():
+            first = int(np.argmax(outside))
+            limit = f"{start_us} to {start_us + steps * dt_us - 1}" if name == "times_us" else f"0 to {size - 1}"
+            raise ModelError(f"{name} of event {first} is {getattr(events, name)[first]}; expected {limit}")
+    shape = (steps, 2, height, width)
+    axes = [step, *(axis.astype(np.int64) for axis in (events.polarity, events.y, events.x))]
+    at = np.ravel_multi_index(axes, shape)
+    if not counts:
+        frames = np.zeros(shape, np.uint8)
+        frames.reshape(-1)[at] = 1
+        return frames
+    counted = np.bincount(at, minlength=int(np.prod(shape)))
+    if counted.max() > _MOST:
+        raise ModelError(f"events hold {counted.max()} of one pixel in one step, more than {_MOST}; shorten dt_us")
+    return counted.astype(np.uint16).reshape(shape)
+
+
+def frame_events(frames: NDArray[np.integer[Any]], *, dt_us: int, start_us: int = 0) -> EventStream:
+    """The events of frames [T, 2, H, W], each at the start of its step, as often as the frame counts it.
+
+    Encoding them again gives the same frames. Within a step they are in order of polarity, row, column. Raises
+    ModelError for frames of another shape or with negative counts, or a step that is not positive.
+    """
+    if frames.ndim != 4 or frames.shape[1] != 2 or not np.issubdtype(frames.dtype, np.integer):
+        raise ModelError(f"frames must be integers [T, 2, H, W], not {frames.dtype} {frames.shape}")
+    if dt_us < 1:
+        raise ModelError(f"dt_us must be at least 1, not {dt_us}")
+    if (frames < 0).any():
+        raise ModelError("frames must hold counts of 0 or more")
+    step, polarity, y, x = (np.repeat(index, frames[np.nonzero(frames)]) for index in np.nonzero(frames))
+    return EventStream(start_us + step * dt_us, x, y, polarity)

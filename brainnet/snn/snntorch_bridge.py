@@ -1,0 +1,106 @@
+"""Between snnTorch's ``Leaky`` and this package's LIF sequence: same spikes, same gradients, either way.
+
+A model is described and trained with ``snntorch.Leaky``, and runs here; or the other way round.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import snntorch
+import torch
+from torch import Tensor, nn
+
+from brainnet.errors import ModelError
+from brainnet.snn.checks import real, sequence
+from brainnet.snn.lif import LIFParams, LIFState, lif_sequence
+from brainnet.snn.surrogate import arctan_spike
+
+# where the surrogate of a Leaky is compared with ours, in units of the membrane potential above threshold
+_PROBES = (-5.0, -1.0, -0.3, -0.05, 0.05, 0.3, 1.0, 5.0)
+
+
+class LeakySequence(nn.Module):
+    """Runs a ``snntorch.Leaky`` over whole sequences: forward takes currents [T, ...] and the state, or None.
+
+    The Leaky stays the owner of its parameters, so an optimiser that holds them keeps training it.
+    """
+
+    def __init__(self, leaky: snntorch.Leaky) -> None:
+        super().__init__()
+        self.alpha = params_of(leaky).alpha
+        self.leaky = leaky
+
+    def forward(self, currents: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
+        return lif_sequence(sequence("currents", currents), state, _read(self.leaky, self.alpha))
+
+
+def params_of(leaky: snntorch.Leaky) -> LIFParams:
+    """The constants of a ``snntorch.Leaky`` as they are now; beta stays attached to its parameter.
+
+    The state is the same in both: ``LIFState(mem)``.
+
+    Raises:
+        ModelError: naming the setting that this neuron does not have (another surrogate than ATan, inhibition,
+            quantised state, graded spikes, a learned or a per-neuron threshold, reset in the step of the spike).
+    """
+    if not isinstance(leaky, snntorch.Leaky):
+        raise ModelError(f"leaky must be a snntorch.Leaky, not {type(leaky).__name__}")
+    refused = {
+        "inhibition": bool(leaky.inhibition),
+        "state_quant": bool(leaky.state_quant),
+        "graded_spikes_factor": not bool((leaky.graded_spikes_factor == 1).all()),
+        "learn_graded_spikes_factor": leaky.graded_spikes_factor.requires_grad,
+        "learn_threshold": leaky.threshold.requires_grad,
+        "one threshold a neuron": leaky.threshold.unique().numel() != 1,
+        "surrogate_disable": bool(leaky.surrogate_disable),
+        "reset_delay=False": not leaky.reset_delay,
+    }
+    for setting, used in refused.items():
+        if used:
+            raise ModelError(f"leaky uses {setting}, which the LIF sequence does not have; build it without")
+    return _read(leaky, _steepness(leaky.spike_grad))
+
+
+def leaky_of(params: LIFParams, *, learn_beta: bool = False, init_hidden: bool = False) -> snntorch.Leaky:
+    """A ``snntorch.Leaky`` with these constants, a copy of beta, and snnTorch's defaults otherwise.
+
+    snnTorch keeps every neuron it ever made in a list of the class; only one with ``init_hidden`` needs to be there,
+    and only that is left in it. Raises ModelError unless beta is of a floating-point type and within 0 to 1.
+    """
+    beta = real("beta", params.beta).detach().clone()
+    if not bool(((beta >= 0) & (beta <= 1)).all()):
+        raise ModelError("beta must be within 0 to 1: snnTorch clamps it to that range")
+    leaky = snntorch.Leaky(
+        beta=beta,
+        threshold=params.threshold,
+        reset_mechanism=params.reset,
+        spike_grad=snntorch.surrogate.atan(alpha=params.alpha),
+        learn_beta=learn_beta,
+        init_hidden=init_hidden,
+    )
+    if not init_hidden and snntorch.SpikingNeuron.instances and snntorch.SpikingNeuron.instances[-1] is leaky:
+        snntorch.SpikingNeuron.instances.pop()
+    return leaky
+
+
+def _read(leaky: snntorch.Leaky, alpha: float) -> LIFParams:
+    threshold = float(leaky.threshold.reshape(-1)[0])
+    return LIFParams(leaky.beta.clamp(0, 1), threshold, leaky.reset_mechanism, alpha)
+
+
+def _steepness(surrogate: Any) -> float:
+    """alpha of a surrogate that is the arctangent, found by asking for its derivative: at 0 that is alpha / 2."""
+    alpha = 2 * float(_derivative(surrogate, torch.zeros(1)))
+    probes = torch.tensor(_PROBES)
+    ours = _derivative(lambda over: arctan_spike(over, alpha), probes)
+    if not torch.allclose(_derivative(surrogate, probes), ours, rtol=1e-4, atol=0):
+        raise ModelError("leaky has a surrogate gradient other than snntorch.surrogate.atan; build it with that one")
+    return alpha
+
+
+def _derivative(function: Any, points: Tensor) -> Tensor:
+    with torch.enable_grad():
+        at = points.clone().requires_grad_()
+        (found,) = torch.autograd.grad(function(at).sum(), at)
+    return found
