@@ -15,7 +15,7 @@ from brainnet.snn.policy import SpikingPolicy
 from nodes.arm_body import Dynamics, Plant
 from nodes.cerebellum import ForwardModel
 from nodes.motor_cortex import check_reachable, features, parse_target
-from scripts.train import arm_loop
+from nodes.training import arm_loop
 
 WEIGHTS = share_dir() / "nodes" / "weights"
 

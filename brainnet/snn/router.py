@@ -152,7 +152,7 @@ class Router:
             net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(
-                f"{path} holds no router weights ({error}); make them with scripts/train/prefrontal.py"
+                f"{path} holds no router weights ({error}); make them with nodes/training/prefrontal.py"
             ) from error
         return cls(net, vocabulary)
 

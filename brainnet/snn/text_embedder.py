@@ -89,7 +89,7 @@ class SpikingTextEmbedder:
                 return cls(config, file.get_tensor("weight"))
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ModelError(
-                f"{path} holds no text embedder ({error}); make it with scripts/train/hippocampus.py"
+                f"{path} holds no text embedder ({error}); make it with nodes/training/hippocampus.py"
             ) from error
 
     def save(self, path: Path | str) -> None:

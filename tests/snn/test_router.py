@@ -159,7 +159,7 @@ def test_saved_weights_decide_the_same(tmp_path: Path) -> None:
 def test_weights_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"not weights")
     for name in ("bad.safetensors", "missing.safetensors"):
-        with pytest.raises(ModelError, match=rf"{name}.*scripts/train/prefrontal\.py"):
+        with pytest.raises(ModelError, match=rf"{name}.*nodes/training/prefrontal\.py"):
             Router.load(tmp_path / name)
     with pytest.raises(ModelError, match="no router weights"):
         Router.load(share_dir() / "nodes" / "weights" / "hippocampus.safetensors")

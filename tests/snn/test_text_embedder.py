@@ -95,7 +95,7 @@ def test_saved_weights_are_the_same_embedder(tmp_path: Path) -> None:
 def test_weights_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"not weights")
     for name in ("bad.safetensors", "missing.safetensors"):
-        with pytest.raises(ModelError, match=rf"{name}.*scripts/train/hippocampus\.py"):
+        with pytest.raises(ModelError, match=rf"{name}.*nodes/training/hippocampus\.py"):
             SpikingTextEmbedder.load(tmp_path / name)
     with pytest.raises(ModelError, match="do not fit"):
         SpikingTextEmbedder(EmbedderConfig(buckets=4, width=2), np.zeros((3, 2)))

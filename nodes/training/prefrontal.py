@@ -1,6 +1,6 @@
 """Trains the router on labelled prompts and reports what it does on phrasings that training has not seen.
 
-    python scripts/train/prefrontal.py --data DIR
+    python nodes/training/prefrontal.py --data DIR
 
 DIR holds text/books.txt.gz (free text) and text/trivia_qa.txt.gz (general questions).
 """
@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from brainnet.snn.quantum import choose, modulate, softmax
 from brainnet.snn.router import Router, RouterConfig, RouterNet, prompt_tokens
 from brainnet.snn.text_features import HashedVocabulary
-from scripts.train._common import arguments, progress, seeded
-from scripts.train.routing_prompts import TEMPLATES, Example, examples, written
+from nodes.training.common import arguments, progress, seeded
+from nodes.training.routing_prompts import TEMPLATES, Example, examples, written
 
 DESCRIPTION = "Train the router on labelled prompts and report what it does on phrasings it has not seen."
 ROUTES = tuple(TEMPLATES)

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from safetensors.torch import save_file
 from torch import Tensor
 
-WEIGHTS = Path(__file__).resolve().parents[2] / "nodes" / "weights"
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 
 def arguments(description: str, weights: str, *, data: bool = True) -> argparse.ArgumentParser:

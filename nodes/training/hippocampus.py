@@ -1,6 +1,6 @@
 """Trains the spiking text embedder by contrast and reports what it finds, beside BM25 and fused with it.
 
-    python scripts/train/hippocampus.py --data DIR
+    python nodes/training/hippocampus.py --data DIR
 
 DIR holds text/books.txt.gz, text/trivia_qa.txt.gz and xquad_en.json, from which pairs of related texts are made;
 locomo_dev.json and cranfield/, where present, only measure.
@@ -30,7 +30,7 @@ from brainnet.memory import EpisodicStore, NewEpisode
 from brainnet.snn.lif import LIFParams, lif_sequence
 from brainnet.snn.text_embedder import EmbedderConfig, SpikingTextEmbedder
 from brainnet.snn.text_features import bag_of_features, words
-from scripts.train._common import arguments, progress, seeded
+from nodes.training.common import arguments, progress, seeded
 
 DESCRIPTION = "Train the spiking text embedder by contrast and measure what it finds."
 HELD_OUT_ARTICLES = 8

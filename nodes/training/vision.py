@@ -1,4 +1,4 @@
-"""Train the spiking digit classifier on MNIST: ``python scripts/train/vision.py --data DIR`` (DIR holds mnist.npz).
+"""Train the spiking digit classifier on MNIST: ``python nodes/training/vision.py --data DIR`` (DIR holds mnist.npz).
 
 Pictures are shifted, turned, scaled and sheared at random while training. The last 5,000 training pictures choose
 nothing but show progress; the 10,000 test pictures are measured once, at the end, on the weights as written. The
@@ -28,7 +28,7 @@ from brainnet.snn.conv_classifier import (
     weights_metadata,
 )
 from brainnet.snn.lif import LIFParams, LIFState, lif_sequence
-from scripts.train._common import arguments, progress, save_weights, seeded
+from nodes.training.common import arguments, progress, save_weights, seeded
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Train the spiking language model: ``python scripts/train/language.py --data DIR [--steps N] [--resume]``.
+"""Train the spiking language model: ``python nodes/training/language.py --data DIR [--steps N] [--resume]``.
 
 DIR holds text/books.txt.gz, text/trivia_qa.txt.gz, xquad_en.json and text/wikitext2_test.txt. The tokenizer (byte-level
 BPE) is trained first and written beside the weights. Three books, one trivia question in fifty and all of WikiText-2
@@ -32,7 +32,7 @@ from brainnet.snn.language_model import (
     weights_metadata,
 )
 from brainnet.snn.lif import LIF
-from scripts.train._common import arguments, progress, save_weights, seeded
+from nodes.training.common import arguments, progress, save_weights, seeded
 
 HELD_OUT_BOOKS = ("The Invisible Man", "A Room with a View", "The Jungle Book")
 END = "<|end|>"

@@ -1,6 +1,6 @@
 """Trains the cerebellum's forward model on the arm as it should be, and measures what it buys when the arm changes.
 
-    python scripts/train/cerebellum.py [--data DIR] [--out FILE] [--device cpu] [--seed N] [--evaluate]
+    python nodes/training/cerebellum.py [--data DIR] [--out FILE] [--device cpu] [--seed N] [--evaluate]
 
 The arm moves under the motor cortex's policy with random torques mixed in; the readout of the granule cells is fitted
 to the velocity change of each step (ridge regression). The data are made here; `--data` is accepted like everywhere and
@@ -21,9 +21,9 @@ from brainnet.snn.policy import SpikingPolicy
 from nodes.arm_body import Plant
 from nodes.cerebellum import ForwardModel, mossy_input, readout_features
 from nodes.motor_cortex import features
-from scripts.train import arm_loop
-from scripts.train._common import WEIGHTS, arguments, progress, seeded
-from scripts.train.arm_loop import FloatArray
+from nodes.training import arm_loop
+from nodes.training.arm_loop import FloatArray
+from nodes.training.common import WEIGHTS, arguments, progress, seeded
 
 CELLS = 600
 MOVEMENTS = 200

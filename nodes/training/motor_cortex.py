@@ -1,6 +1,6 @@
 """Trains the motor cortex: a spiking policy that learns to reach from demonstrations on Reacher-v5's physics.
 
-    python scripts/train/motor_cortex.py [--data DIR] [--out FILE] [--device cpu] [--seed N] [--steps N] [--evaluate]
+    python nodes/training/motor_cortex.py [--data DIR] [--out FILE] [--device cpu] [--seed N] [--steps N] [--evaluate]
 
 Behaviour cloning of `arm_loop.expert_command`, with the states that the policy itself visits added round by round
 (DAgger, Ross et al. 2011). The demonstrations are made here; `--data` is accepted like everywhere and not read.
@@ -22,9 +22,9 @@ from brainnet.snn.policy import PolicyShape, SpikingPolicy
 from brainnet.snn.policy_training import TrainableSpikingPolicy
 from nodes.arm_body import Plant
 from nodes.motor_cortex import FEATURES, features
-from scripts.train import arm_loop
-from scripts.train._common import arguments, progress, seeded
-from scripts.train.arm_loop import FloatArray
+from nodes.training import arm_loop
+from nodes.training.arm_loop import FloatArray
+from nodes.training.common import arguments, progress, seeded
 
 HIDDEN = [192, 192]
 SHAPE = PolicyShape(beta=0.8, threshold=1.0, steps=8)
