@@ -14,6 +14,7 @@
     ├── RegionError         a region cannot answer this query; the text is shown to whoever asked
     ├── StoreError          a durable store cannot be read or written
     ├── ModelError          weights or model input that do not fit
+    ├── TrainingError       a training or evaluation that cannot run: its data, settings or checkpoint
     └── LaunchError         a brain that cannot be started, found or stopped
 
 Each carries one sentence that says what is wrong, where, and what to do. The command line prints that sentence
@@ -75,6 +76,10 @@ class StoreError(BrainnetError):
 
 class ModelError(BrainnetError):
     """Weights or model input that do not fit."""
+
+
+class TrainingError(BrainnetError):
+    """A training or evaluation that cannot run: its data, settings or checkpoint."""
 
 
 class LaunchError(BrainnetError):

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from brainnet.bench import workload
-from brainnet.bench.rows import Row, compare, percentile
+from brainnet.rows import Row, compare, percentile
 from brainnet.bus import Bus, Endpoint, open_bus, open_session
 from brainnet.errors import BusError
 from brainnet.packet import SpikePacket, decode, encode

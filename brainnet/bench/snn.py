@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brainnet.bench.rows import Row, compare
+from brainnet.rows import Row, compare
 from brainnet.snn.lif import LIFParams, Reset, lif_sequence
 
 BETA = 0.9

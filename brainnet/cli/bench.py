@@ -10,7 +10,7 @@ import typer
 from brainnet.cli import common
 
 if TYPE_CHECKING:
-    from brainnet.bench.rows import Row
+    from brainnet.rows import Row
 
 app = common.verb("Measure this installation.", no_args_is_help=True)
 

@@ -1,4 +1,4 @@
-"""What a benchmark reports."""
+"""What a measurement reports: benchmarks and evaluations alike."""
 
 from __future__ import annotations
 

@@ -1,0 +1,118 @@
+"""From the name of a training program to its functions."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from brainnet.errors import TrainingError
+from brainnet.messages import explain
+from brainnet.paths import share_dir
+from brainnet.rows import Row
+from brainnet.training.run import Run, TrainingSettings
+
+
+@dataclass(frozen=True)
+class Program:
+    """A training program that has been imported."""
+
+    name: str
+    about: str
+    settings: type[TrainingSettings]
+    train: Callable[[Run[Any]], None]
+    evaluate: Callable[[Run[Any]], Iterable[Row]]
+
+    def configure(self, profile: str | None, changes: Mapping[str, Any]) -> TrainingSettings:
+        """The program's settings: its own defaults, then those of ``profile`` in training_config.yaml, then ``changes``.
+
+        Raises:
+            TrainingError: an unknown profile or setting, or a value that it does not accept.
+        """
+        values = {**self._profile(profile), **changes}
+        for name in values:
+            if name not in self.settings.model_fields:
+                known = ", ".join(self.settings.model_fields) or "none"
+                raise TrainingError(f"{self.name} has no setting {name!r}; it has: {known}")
+        try:
+            return self.settings.model_validate(values)
+        except ValidationError as error:
+            raise TrainingError(f"settings of {self.name}: {explain(error)}") from None
+
+    def _profile(self, profile: str | None) -> dict[str, Any]:
+        if profile is None:
+            return {}
+        known = profiles().get(self.name, {})
+        if profile not in known:
+            names = ", ".join(known) or "none"
+            raise TrainingError(f"{self.name} has no profile {profile!r} in {_config_file()}; it has: {names}")
+        return dict(known[profile] or {})
+
+
+def programs() -> dict[str, Path]:
+    """The training programs that come with brainnet, by name: the files of nodes/training that define ``Settings``."""
+    found = sorted((share_dir() / "nodes" / "training").glob("*.py"))
+    return {path.stem: path for path in found if "\nclass Settings(" in path.read_text("utf-8")}
+
+
+def profiles() -> dict[str, dict[str, dict[str, Any] | None]]:
+    """Named settings of training programs, from config/training_config.yaml."""
+    try:
+        return yaml.safe_load(_config_file().read_text("utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise TrainingError(f"{_config_file()} cannot be read: {error}") from error
+
+
+def find_program(name: str) -> Program:
+    """Import a program: a name among :func:`programs`, or the path of a Python file.
+
+    Programs of ours may import ``nodes.*``: what they train, and each other.
+
+    Raises:
+        TrainingError: it is not there, fails to import, or lacks ``Settings``, ``train`` or ``evaluate``.
+    """
+    path = Path(name)
+    try:
+        if path.suffix == ".py":
+            name, module = path.stem, _import_file(path)
+        else:
+            if name not in programs():
+                raise TrainingError(
+                    f"there is no training program {name!r}; there are: {', '.join(programs())}, or name a .py file"
+                )
+            if str(share_dir()) not in sys.path:
+                sys.path.insert(0, str(share_dir()))
+            module = importlib.import_module(f"nodes.training.{name}")
+    except TrainingError:
+        raise
+    except Exception as error:  # a program may fail in any way
+        raise TrainingError(f"training program {name} fails to import: {type(error).__name__}: {error}") from error
+    missing = [part for part in ("Settings", "train", "evaluate") if not hasattr(module, part)]
+    if missing:
+        raise TrainingError(f"training program {name} does not define {', '.join(missing)}")
+    about = (module.__doc__ or "").strip().partition("\n\n")[0]
+    return Program(name, " ".join(about.split()), module.Settings, module.train, module.evaluate)
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise TrainingError(f"training program {path} does not exist")
+    spec = importlib.util.spec_from_file_location(f"brainnet_training_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _config_file() -> Path:
+    return share_dir() / "config" / "training_config.yaml"
