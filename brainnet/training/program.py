@@ -32,7 +32,7 @@ class Program:
     evaluate: Callable[[Run[Any]], Iterable[Row]]
 
     def configure(self, profile: str | None, changes: Mapping[str, Any]) -> TrainingSettings:
-        """The program's settings: its own defaults, then those of ``profile`` in training_config.yaml, then ``changes``.
+        """The settings: the program's defaults, then those of ``profile`` in training_config.yaml, then ``changes``.
 
         Raises:
             TrainingError: an unknown profile or setting, or a value that it does not accept.

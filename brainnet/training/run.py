@@ -107,7 +107,7 @@ class Run(Generic[S_co]):
         return checkpoint.load(self._checkpoint(part), self._identity()) if self.resume else None
 
     def save_checkpoint(self, state: Mapping[str, Any], part: str = "") -> None:
-        """Keep tensors, numbers, strings and containers of them; the last checkpoint is replaced whole or not at all."""
+        """Keep tensors, numbers, strings and containers of them; the last checkpoint is replaced whole, or not."""
         checkpoint.save(self._checkpoint(part), state, self._identity())
 
     def forget_checkpoints(self) -> None:

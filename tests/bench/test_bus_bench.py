@@ -13,7 +13,7 @@ import pytest
 
 from brainnet.bench import bus
 from brainnet.bench.bus import Plan
-from brainnet.bench.rows import compare, percentile
+from brainnet.rows import compare, percentile
 from tests.conftest import processes_of, wait_for
 
 
