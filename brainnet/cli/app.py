@@ -37,6 +37,8 @@ VERBS: Final = {
     "node": Verb("brainnet.cli.node", "List, inspect, restart and stop nodes; read and set their parameters."),
     "logs": Verb("brainnet.cli.logs", "Show what the nodes have logged."),
     "config": Verb("brainnet.cli.config", "Show the effective settings and where each comes from."),
+    "train": Verb("brainnet.cli.train", "Train a region's model from public data."),
+    "eval": Verb("brainnet.cli.evaluate", "Measure a region's model on held-out data, beside its baselines."),
     "bench": Verb("brainnet.cli.bench", "Measure this installation."),
 }
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from brainnet.cli import common
-
-if TYPE_CHECKING:
-    from brainnet.rows import Row
+from brainnet.cli.rows import report
 
 app = common.verb("Measure this installation.", no_args_is_help=True)
 
@@ -38,7 +36,7 @@ def bus(
     plan = Plan.quick() if quick else Plan()
     with Console(stderr=True).status("starting") as status:
         rows = asyncio.run(measure(plan, status.update))
-    _report(rows, as_json)
+    report(rows, as_json)
 
 
 @app.command()
@@ -58,41 +56,4 @@ def snn(
 
     with Console(stderr=True).status("starting") as status:
         rows = measure(Plan.quick() if quick else Plan(), status.update)
-    _report(rows, as_json)
-
-
-def _report(rows: list[Row], as_json: bool) -> None:
-    if as_json:
-        for row in rows:
-            common.print_json(row)
-    else:
-        _print_table(rows)
-    if any(row.ok is False for row in rows):
-        raise typer.Exit(1)
-
-
-def _print_table(rows: list[Row]) -> None:
-    from rich.table import Table
-
-    table = Table("measure", "value", "unit", "rival", "rival's", "ratio", "bar", "", box=None)
-    for column in table.columns[1:2] + table.columns[4:6]:
-        column.justify = "right"
-    for row in rows:
-        verdict = {True: "[green]holds", False: "[red]missed", None: ""}[row.ok]
-        table.add_row(
-            row.name,
-            _number(row.value),
-            row.unit,
-            row.rival or "",
-            _number(row.rival_value),
-            "" if row.ratio is None else f"{row.ratio:.2f}",
-            row.bar or "",
-            verdict,
-        )
-    common.console().print(table)
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
+    report(rows, as_json)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainnet.errors import ModelError
+
+Item = TypeVar("Item", bound=Hashable)
 
 
 def expected_calibration_error(confidence: ArrayLike, right: ArrayLike, bins: int = 15) -> float:
@@ -26,7 +29,7 @@ def expected_calibration_error(confidence: ArrayLike, right: ArrayLike, bins: in
     return float(np.abs(gaps).sum() / len(given))
 
 
-def ndcg(ranking: Sequence[Hashable], gains: Mapping[Hashable, float], at: int = 10) -> float:
+def ndcg(ranking: Sequence[Item], gains: Mapping[Item, float], at: int = 10) -> float:
     """Normalised discounted cumulative gain of the first ``at`` of ``ranking``; 0 where nothing is relevant.
 
     Gains are linear, discounts log2(rank + 1), as in trec_eval (Jaervelin and Kekaelaeinen 2002).
@@ -39,7 +42,7 @@ def ndcg(ranking: Sequence[Hashable], gains: Mapping[Hashable, float], at: int =
     return total([gains.get(item, 0.0) for item in ranking]) / best if best > 0 else 0.0
 
 
-def recall(ranking: Sequence[Hashable], relevant: set[Hashable], at: int = 10) -> float:
+def recall(ranking: Sequence[Item], relevant: set[Item], at: int = 10) -> float:
     """Share of ``relevant``, of which there must be some, among the first ``at`` of ``ranking``."""
     if not relevant:
         raise ModelError("relevant holds nothing, so that recall has no meaning")

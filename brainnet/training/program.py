@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import sys
@@ -63,6 +64,11 @@ def programs() -> dict[str, Path]:
     return {path.stem: path for path in found if "\nclass Settings(" in path.read_text("utf-8")}
 
 
+def summaries() -> dict[str, str]:
+    """The first paragraph of each program's docstring, by name, without importing any."""
+    return {name: _summary(ast.get_docstring(ast.parse(path.read_text("utf-8")))) for name, path in programs().items()}
+
+
 def profiles() -> dict[str, dict[str, dict[str, Any] | None]]:
     """Named settings of training programs, from config/training_config.yaml."""
     try:
@@ -98,8 +104,11 @@ def find_program(name: str) -> Program:
     missing = [part for part in ("Settings", "train", "evaluate") if not hasattr(module, part)]
     if missing:
         raise TrainingError(f"training program {name} does not define {', '.join(missing)}")
-    about = (module.__doc__ or "").strip().partition("\n\n")[0]
-    return Program(name, " ".join(about.split()), module.Settings, module.train, module.evaluate)
+    return Program(name, _summary(module.__doc__), module.Settings, module.train, module.evaluate)
+
+
+def _summary(docstring: str | None) -> str:
+    return " ".join((docstring or "").strip().partition("\n\n")[0].split())
 
 
 def _import_file(path: Path) -> ModuleType:

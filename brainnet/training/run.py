@@ -110,10 +110,18 @@ class Run(Generic[S_co]):
         """Keep tensors, numbers, strings and containers of them; the last checkpoint is replaced whole, or not."""
         checkpoint.save(self._checkpoint(part), state, self._identity())
 
+    def has_checkpoint(self) -> bool:
+        """Whether a training of these weights left something to go on from."""
+        return bool(self._checkpoints())
+
     def forget_checkpoints(self) -> None:
-        """Remove this run's checkpoints: the weights are written."""
-        for path in self.weights.parent.glob(f"{self.weights.stem}*.checkpoint"):
+        """Remove the checkpoints: the weights are written."""
+        for path in self._checkpoints():
             path.unlink()
+
+    def _checkpoints(self) -> list[Path]:
+        folder, stem = self.weights.parent, self.weights.stem
+        return [*folder.glob(f"{stem}.checkpoint"), *folder.glob(f"{stem}-*.checkpoint")]
 
     def _checkpoint(self, part: str) -> Path:
         return self.weights.with_name(f"{self.weights.stem}{'-' if part else ''}{part}.checkpoint")

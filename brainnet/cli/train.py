@@ -1,0 +1,104 @@
+"""``brainnet train``: make a region's weights again."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from brainnet.cli import common, training
+
+if TYPE_CHECKING:
+    from brainnet.training import Program
+
+app = common.verb()
+
+
+@app.command()
+def train(
+    region: Annotated[
+        str | None, typer.Argument(help="A training program by name, or a .py file of your own; none lists them.")
+    ] = None,
+    data: training.DataOption = None,
+    weights: training.WeightsOption = None,
+    device: training.DeviceOption = "cpu",
+    seed: training.SeedOption = 0,
+    threads: training.ThreadsOption = 1,
+    profile: training.ProfileOption = None,
+    changes: training.SetOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint of an interrupted training of these settings.")
+    ] = False,
+    list_settings: Annotated[
+        bool, typer.Option("--list-settings", help="Show the settings of the program and train nothing.")
+    ] = False,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Train a region's model from public data, and write its weights.
+
+    Without a region it lists the training programs. An interrupted training goes on with --resume.
+
+    Example: brainnet train vision --data ~/data --set epochs=10
+    """
+    if region is None:
+        _list_programs(as_json)
+        return
+    program = training.program_of(region)
+    run = training.run_of(
+        program,
+        data=data,
+        weights=weights,
+        device=device,
+        seed=seed,
+        threads=threads,
+        profile=profile,
+        changes=changes,
+        resume=resume,
+    )
+    if list_settings:
+        _list_settings(program, run.settings.model_dump(mode="json"), as_json)
+        return
+    begun = time.monotonic()
+    try:
+        program.train(run)
+    except KeyboardInterrupt:
+        if run.has_checkpoint():
+            common.note("interrupted; the same command with --resume goes on from the last checkpoint")
+        raise
+    run.forget_checkpoints()
+    seconds, size = time.monotonic() - begun, run.weights.stat().st_size
+    if as_json:
+        common.print_json({"weights": str(run.weights), "bytes": size, "seconds": round(seconds, 1)})
+    else:
+        typer.echo(
+            f"wrote {run.weights} ({size / 1e6:.2f} MB) after {seconds:.0f} s; `brainnet eval {region}` measures it"
+        )
+
+
+def _list_programs(as_json: bool) -> None:
+    from rich.table import Table
+
+    from brainnet.training.program import profiles, summaries
+
+    named = profiles()
+    table = Table("program", "profiles", "what it trains", box=None)
+    for name, about in summaries().items():
+        known = list(named.get(name, {}))
+        if as_json:
+            common.print_json({"program": name, "about": about, "profiles": known})
+        table.add_row(name, " ".join(known), about)
+    if not as_json:
+        common.console().print(table)
+
+
+def _list_settings(program: Program, values: dict[str, object], as_json: bool) -> None:
+    from rich.table import Table
+
+    if as_json:
+        common.print_json(values)
+        return
+    table = Table("setting", "value", "meaning", box=None)
+    for name, field in program.settings.model_fields.items():
+        table.add_row(name, str(values[name]), field.description or "")
+    common.console().print(table)

@@ -1,0 +1,103 @@
+"""What ``brainnet train`` and ``brainnet eval`` share: their options, and the run that they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brainnet.errors import TrainingError
+
+if TYPE_CHECKING:
+    from brainnet.training import Program, Run
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Folder with the public data; nodes/training/README.md lists it."),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option("--weights", metavar="FILE", help="The weights; by default those in nodes/weights of this checkout."),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random draw.")]
+ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", metavar="NAME", help="Named settings from config/training_config.yaml.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+]
+
+
+def program_of(name: str) -> Program:
+    """The training program that the person named, imported."""
+    from brainnet.training import find_program
+
+    return find_program(name)
+
+
+def run_of(
+    program: Program,
+    *,
+    data: Path | None,
+    weights: Path | None,
+    device: str,
+    seed: int,
+    threads: int,
+    profile: str | None,
+    changes: list[str] | None,
+    resume: bool = False,
+) -> Run[Any]:
+    """What the program is given."""
+    from brainnet.training import Run
+
+    return Run(
+        program.name,
+        program.configure(profile, _changes(changes or [])),
+        weights or default_weights(program),
+        data_dir=data,
+        device=_usable(device),
+        seed=seed,
+        threads=threads,
+        resume=resume,
+    )
+
+
+def default_weights(program: Program) -> Path:
+    """Beside the regions in a checkout; for a program from elsewhere, or without a checkout, in the current folder."""
+    from brainnet.paths import share_dir
+    from brainnet.training import programs
+
+    name = f"{program.name}.safetensors"
+    if program.name in programs() and (share_dir() / "pyproject.toml").exists():
+        return share_dir() / "nodes" / "weights" / name
+    return Path(name)
+
+
+def _changes(given: list[str]) -> Mapping[str, Any]:
+    import yaml
+
+    changes = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise TrainingError(f"--set takes KEY=VALUE, not {text!r}")
+        try:
+            changes[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            changes[key.strip()] = value
+    return changes
+
+
+def _usable(device: str) -> str:
+    import torch
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise TrainingError(f"--device {device} cannot be used here: {reason}") from None
+    return device
