@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from brainnet.errors import ModelError
-from brainnet.snn.checks import finite, parameter, sequence, step_of
+from brainnet.snn.checks import finite, number, parameter, positive, sequence, step_of
 from brainnet.snn.lif import Reset
 from brainnet.snn.surrogate import arctan_spike
 
@@ -57,6 +57,7 @@ def adaptive_lif_sequence(
     sequence("currents", currents)
     if params.reset not in ("subtract", "zero", "none"):
         raise ModelError(f"reset must be 'subtract', 'zero' or 'none', not {params.reset!r}")
+    threshold, alpha = number("threshold", params.threshold), positive("alpha", params.alpha)
     beta, rho, kappa = (
         parameter(name, getattr(params, name), "currents", currents) for name in ("beta", "rho", "kappa")
     )
@@ -64,7 +65,8 @@ def adaptive_lif_sequence(
     membrane, adaptation = (rest, rest) if state is None else state
     step_of("state.membrane", membrane, "currents", currents)
     step_of("state.adaptation", adaptation, "currents", currents)
-    spike = arctan_spike(membrane - params.threshold - kappa * adaptation, params.alpha)
+    # the spike of the step before is a function of the state, so that the state need not hold it
+    spike = arctan_spike(membrane - threshold - kappa * adaptation, alpha)
     spikes = []
     for current in currents.unbind(0):
         fired = spike.detach()
@@ -73,8 +75,8 @@ def adaptive_lif_sequence(
             membrane = (1 - fired) * membrane
         membrane = beta * membrane + current
         if params.reset == "subtract":
-            membrane = membrane - fired * params.threshold
-        spike = arctan_spike(membrane - params.threshold - kappa * adaptation, params.alpha)
+            membrane = membrane - fired * threshold
+        spike = arctan_spike(membrane - threshold - kappa * adaptation, alpha)
         spikes.append(spike)
     return torch.stack(spikes), AdaptiveLIFState(finite("membrane", membrane), finite("adaptation", adaptation))
 

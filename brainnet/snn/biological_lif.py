@@ -23,12 +23,13 @@ import torch
 from torch import Tensor, nn
 
 from brainnet.errors import ModelError
-from brainnet.snn.checks import finite, positive, sequence, step_of
+from brainnet.snn.checks import finite, number, positive, sequence, step_of
 from brainnet.snn.surrogate import arctan_spike
 
 
 class BiologicalLIFParams(NamedTuple):
-    """Potentials in mV, times in ms. The refractory period is rounded up to whole steps of ``dt``.
+    """Potentials in mV, times in ms. The refractory period is rounded up to whole steps of ``dt``, but not for less
+    than a billionth of a step.
 
     ``alpha`` is the steepness of the surrogate gradient, in units of 1 / (threshold - rest).
     """
@@ -60,7 +61,7 @@ def biological_lif_sequence(
     """
     params = params or BiologicalLIFParams()
     membrane, refractory = _checked(drive, state, params)
-    # 1e-9: a period that is a whole number of steps must not become one more by rounding
+    # a period that is a whole number of steps must not become one more by rounding (2.1 / 0.3 > 7)
     held_steps = math.ceil(params.refractory / params.dt - 1e-9)
     decay = math.exp(-params.dt / params.tau_m)
     spikes = []
@@ -90,8 +91,10 @@ class BiologicalLIF(nn.Module):
 
 def _checked(drive: Tensor, state: BiologicalLIFState | None, params: BiologicalLIFParams) -> tuple[Tensor, Tensor]:
     sequence("drive", drive)
-    positive("tau_m", params.tau_m)
-    positive("dt", params.dt)
+    for name in ("tau_m", "dt", "alpha"):
+        positive(name, getattr(params, name))
+    for name in ("v_rest", "v_threshold", "v_reset"):
+        number(name, getattr(params, name))
     if not 0 <= params.refractory < math.inf:
         raise ModelError(f"refractory must be a finite time of 0 ms or more, not {params.refractory}")
     if not max(params.v_rest, params.v_reset) < params.v_threshold:

@@ -31,6 +31,13 @@ def finite(name: str, values: Tensor) -> Tensor:
     return values
 
 
+def number(name: str, value: float) -> float:
+    """``value``, which must be a finite number."""
+    if not math.isfinite(value):
+        raise ModelError(f"{name} must be a finite number, not {value}")
+    return value
+
+
 def positive(name: str, value: float) -> float:
     """``value``, which must be a finite number above zero."""
     if not (math.isfinite(value) and value > 0):
@@ -57,7 +64,9 @@ def step_of(name: str, values: Tensor, given: str, sequence: Tensor, kind: torch
 
 def parameter(name: str, value: Tensor | float, given: str, sequence: Tensor) -> Tensor:
     """A constant of the neurons, finite, in the type of ``sequence`` [T, ...] and broadcast against one step of it."""
-    step, tensor = sequence.shape[1:], torch.as_tensor(value)
+    step = sequence.shape[1:]
+    # a Python number at once in that type: by way of float32 it would lose digits
+    tensor = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=sequence.dtype)
     if tensor.ndim and tensor.device != sequence.device:  # a number may come from anywhere
         raise ModelError(f"{name} is on {tensor.device}, {given} on {sequence.device}; they must be together")
     try:

@@ -23,8 +23,8 @@ from brainnet.snn.kernels import compiled
 from brainnet.snn.workspace import over_columns
 
 _LOW, _HIGH = -32768, 32767
-# |V * leak // 256| <= 32768, so a current beyond this range clamps V just as this bound does
-_CURRENT_BOUND = 65536
+# what is left of V after the leak lies between these two, so a current beyond this range clamps V as this bound does
+_CURRENT_BOUND = _HIGH - _LOW
 
 
 class IntegerLIFParams(NamedTuple):
@@ -70,15 +70,16 @@ def _as_int32(currents: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
 
 
 def _checked(currents: NDArray[Any], state: IntegerLIFState | None, params: IntegerLIFParams) -> NDArray[np.int16]:
-    if not np.issubdtype(currents.dtype, np.integer):
-        raise ModelError(f"currents must be of an integer type, not {currents.dtype}")
+    if not isinstance(currents, np.ndarray) or not np.issubdtype(currents.dtype, np.integer):
+        found = getattr(currents, "dtype", type(currents).__name__)
+        raise ModelError(f"currents must be a numpy array of an integer type, not {found}")
     if currents.ndim == 0 or currents.shape[0] == 0:
         raise ModelError(f"currents must be [steps, ...] with at least one step, not of shape {currents.shape}")
     bounds = {"leak": (0, 256), "threshold": (_LOW, _HIGH), "reset": (_LOW, _HIGH)}
     for name, (low, high) in bounds.items():
         value = getattr(params, name)
-        if not low <= value <= high:
-            raise ModelError(f"{name} must be {low} to {high}, not {value}")
+        if not isinstance(value, int | np.integer) or not low <= value <= high:
+            raise ModelError(f"{name} must be an integer from {low} to {high}, not {value}")
     membrane = np.zeros(currents.shape[1:], np.int16) if state is None else state.membrane
     if membrane.dtype != np.int16 or membrane.shape != currents.shape[1:]:
         raise ModelError(

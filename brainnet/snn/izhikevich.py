@@ -72,14 +72,17 @@ def izhikevich_sequence(
     params = params or IzhikevichParams()
     sequence("currents", currents)
     dt = positive("dt", params.dt)
+    alpha = positive("alpha", params.alpha)
     a, b, c, d = (parameter(name, getattr(params, name), "currents", currents) for name in "abcd")
+    if c.device.type == "cpu" and not bool((c < PEAK_MV).all()):
+        raise ModelError(f"c must lie below the peak of {PEAK_MV:g} mV, where a spike is")
     v, u = resting_state(b) if state is None else state
     step_of("state.v", v, "currents", currents)
     step_of("state.u", u, "currents", currents)
     spikes = []
     for current in currents.unbind(0):
         v, u = v + dt * (0.04 * v**2 + 5 * v + 140 - u + current), u + dt * a * (b * v - u)
-        spike = arctan_spike((v - PEAK_MV) / (PEAK_MV - c), params.alpha, inclusive=True)
+        spike = arctan_spike((v - PEAK_MV) / (PEAK_MV - c), alpha, inclusive=True)
         spikes.append(spike)
         fired = spike.detach() > 0
         v, u = torch.where(fired, c, v), torch.where(fired, u + d, u)
@@ -87,9 +90,10 @@ def izhikevich_sequence(
 
 
 def resting_state(b: Tensor) -> IzhikevichState:
-    """The stable equilibrium without current: the lower root of 0.04 v^2 + (5 - b) v + 140 = 0, with u = b v.
+    """The lower equilibrium without current: the smaller root of 0.04 v^2 + (5 - b) v + 140 = 0, with u = b v.
 
-    Raises ModelError where there is none: such neurons fire on their own and need a state to start from.
+    It is stable for every cell of :data:`PATTERNS`. Raises ModelError where there is none: such neurons fire on their
+    own and need a state to start from.
     """
     slope = 5 - b
     discriminant = slope**2 - 4 * 0.04 * 140

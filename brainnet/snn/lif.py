@@ -21,9 +21,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from brainnet.errors import ModelError
 from brainnet.snn import kernels
+from brainnet.snn.checks import number, positive
 from brainnet.snn.surrogate import arctan_spike
 from brainnet.snn.workspace import empty, over_columns
 
@@ -50,8 +52,8 @@ def lif_sequence(currents: Tensor, state: LIFState | None, params: LIFParams) ->
 
     ``state`` None starts from rest (zero). Running two halves with the state carried over equals running the whole.
     Differentiable in currents, initial membrane and beta. Uses torch's number of threads. Raises ModelError, naming
-    the argument, for an empty sequence, shapes, types or devices that do not fit, an unknown reset, and (on CPU) for
-    values that are not finite.
+    the argument, for an empty sequence, shapes, types or devices that do not fit, an unknown reset, constants out of
+    range, and (on CPU) for values that are not finite.
     """
     membrane, beta = _prepared(currents, state, params)
     if currents.device.type != "cpu" or currents.dtype != torch.float32:
@@ -116,7 +118,7 @@ class LIF(nn.Module):
 def _finite(membrane: Tensor) -> Tensor:
     """The last membrane potential, where a NaN or infinity of any step is still to be seen: it never decays."""
     # elsewhere the check would wait for the device
-    if membrane.device.type == "cpu" and not np.isfinite(membrane.detach().numpy()).all():
+    if membrane.device.type == "cpu" and not bool(torch.isfinite(membrane).all()):
         raise ModelError("currents, state or beta hold NaN or infinity (or overflow); they must be finite")
     return membrane
 
@@ -128,6 +130,8 @@ def _prepared(currents: Tensor, state: LIFState | None, params: LIFParams) -> tu
         raise ModelError(f"reset must be 'subtract', 'zero' or 'none', not {params.reset!r}")
     if not currents.dtype.is_floating_point:
         raise ModelError(f"currents must be of a floating-point type, not {currents.dtype}")
+    number("threshold", params.threshold)
+    positive("alpha", params.alpha)
     step = currents.shape[1:]
     membrane = currents.new_zeros(step) if state is None else state.membrane
     if membrane.shape != step:
@@ -180,6 +184,7 @@ class _LIFSequence(torch.autograd.Function):
         return _integrate(currents, membrane, beta, threshold, reset)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         currents, membrane, beta = (part.detach().contiguous() for part in ctx.saved_tensors)
         beta_learns = ctx.needs_input_grad[2]

@@ -9,9 +9,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from brainnet.errors import ModelError
+
 
 def lif_spikes(currents: NDArray[np.float32], beta: float, threshold: float) -> NDArray[np.float32]:
-    """Spikes (0.0 or 1.0) of the shape of ``currents`` [..., neurons, steps]; time is the last axis."""
+    """Spikes (0.0 or 1.0) of the shape of ``currents`` [..., neurons, steps]; time is the last axis.
+
+    Raises ModelError for an empty sequence, another type than floating point, or values that are not finite.
+    """
+    if currents.ndim == 0 or currents.shape[-1] == 0:
+        raise ModelError(f"currents must be [..., steps] with at least one step, not of shape {currents.shape}")
+    if not np.issubdtype(currents.dtype, np.floating):
+        raise ModelError(f"currents must be of a floating-point type, not {currents.dtype}")
     decay, theta = np.float32(beta), np.float32(threshold)
     spikes = np.empty(currents.shape, np.float32)
     membrane = np.zeros(currents.shape[:-1], np.float32)
@@ -21,4 +30,7 @@ def lif_spikes(currents: NDArray[np.float32], beta: float, threshold: float) -> 
         if step:
             membrane -= theta * spikes[..., step - 1]
         spikes[..., step] = membrane > theta
+    # a NaN or infinity of any step is still to be seen in the last one: it never decays
+    if not (np.isfinite(theta) and np.isfinite(membrane).all()):
+        raise ModelError("currents, beta or threshold hold NaN or infinity (or overflow); they must be finite")
     return spikes

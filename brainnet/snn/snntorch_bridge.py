@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from brainnet.errors import ModelError
-from brainnet.snn.checks import real, sequence
+from brainnet.snn.checks import number, positive, real
 from brainnet.snn.lif import LIFParams, LIFState, lif_sequence
 from brainnet.snn.surrogate import arctan_spike
 
@@ -23,7 +23,8 @@ _PROBES = (-5.0, -1.0, -0.3, -0.05, 0.05, 0.3, 1.0, 5.0)
 class LeakySequence(nn.Module):
     """Runs a ``snntorch.Leaky`` over whole sequences: forward takes currents [T, ...] and the state, or None.
 
-    The Leaky stays the owner of its parameters, so an optimiser that holds them keeps training it.
+    The Leaky stays the owner of its parameters, so an optimiser that holds them keeps training it. Raises ModelError
+    as :func:`params_of` when it is made, and as :func:`brainnet.snn.lif.lif_sequence` when it runs.
     """
 
     def __init__(self, leaky: snntorch.Leaky) -> None:
@@ -32,7 +33,7 @@ class LeakySequence(nn.Module):
         self.leaky = leaky
 
     def forward(self, currents: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
-        return lif_sequence(sequence("currents", currents), state, _read(self.leaky, self.alpha))
+        return lif_sequence(currents, state, _read(self.leaky, self.alpha))
 
 
 def params_of(leaky: snntorch.Leaky) -> LIFParams:
@@ -66,16 +67,20 @@ def leaky_of(params: LIFParams, *, learn_beta: bool = False, init_hidden: bool =
     """A ``snntorch.Leaky`` with these constants, a copy of beta, and snnTorch's defaults otherwise.
 
     snnTorch keeps every neuron it ever made in a list of the class; only one with ``init_hidden`` needs to be there,
-    and only that is left in it. Raises ModelError unless beta is of a floating-point type and within 0 to 1.
+    and only that is left in it. Raises ModelError unless beta is of a floating-point type and within 0 to 1, the
+    threshold finite, alpha above 0, and the reset one of the three.
     """
+    if params.reset not in snntorch.SpikingNeuron.reset_dict:
+        raise ModelError(f"reset must be 'subtract', 'zero' or 'none', not {params.reset!r}")
     beta = real("beta", params.beta).detach().clone()
     if not bool(((beta >= 0) & (beta <= 1)).all()):
         raise ModelError("beta must be within 0 to 1: snnTorch clamps it to that range")
     leaky = snntorch.Leaky(
         beta=beta,
-        threshold=params.threshold,
+        # in the type of beta: by way of float32 it would lose digits
+        threshold=torch.tensor(number("threshold", params.threshold), dtype=beta.dtype, device=beta.device),
         reset_mechanism=params.reset,
-        spike_grad=snntorch.surrogate.atan(alpha=params.alpha),
+        spike_grad=snntorch.surrogate.atan(alpha=positive("alpha", params.alpha)),
         learn_beta=learn_beta,
         init_hidden=init_hidden,
     )
@@ -94,7 +99,7 @@ def _steepness(surrogate: Any) -> float:
     alpha = 2 * float(_derivative(surrogate, torch.zeros(1)))
     probes = torch.tensor(_PROBES)
     ours = _derivative(lambda over: arctan_spike(over, alpha), probes)
-    if not torch.allclose(_derivative(surrogate, probes), ours, rtol=1e-4, atol=0):
+    if not (alpha > 0 and torch.allclose(_derivative(surrogate, probes), ours, rtol=1e-4, atol=0)):
         raise ModelError("leaky has a surrogate gradient other than snntorch.surrogate.atan; build it with that one")
     return alpha
 
@@ -102,5 +107,6 @@ def _steepness(surrogate: Any) -> float:
 def _derivative(function: Any, points: Tensor) -> Tensor:
     with torch.enable_grad():
         at = points.clone().requires_grad_()
-        (found,) = torch.autograd.grad(function(at).sum(), at)
-    return found
+        spikes = function(at)
+        # a step without any surrogate has the derivative 0
+        return torch.autograd.grad(spikes.sum(), at)[0] if spikes.requires_grad else torch.zeros_like(points)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,8 @@ _GRAIN = 512
 
 _kept: dict[int, list[mmap.mmap]] = {}
 _kept_bytes = 0
+# reentrant, because an array may be freed while its thread is in here
+_lock = threading.RLock()
 _pool: ThreadPoolExecutor | None = None
 
 
@@ -36,10 +39,10 @@ def empty(*shape: int) -> NDArray[np.float32]:
         return np.empty(shape, np.float32)
     page = _HUGE_PAGE if 4 * count >= _HUGE_PAGE else mmap.PAGESIZE
     size = -(-4 * count // page) * page
-    try:
-        mapping = _kept[size].pop()
-        _kept_bytes -= size
-    except (KeyError, IndexError):
+    with _lock:
+        mapping = _kept[size].pop() if _kept.get(size) else None
+        _kept_bytes -= size if mapping else 0
+    if mapping is None:
         mapping = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if page == _HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
             mapping.madvise(mmap.MADV_HUGEPAGE)
@@ -51,9 +54,10 @@ def empty(*shape: int) -> NDArray[np.float32]:
 
 def _keep(mapping: mmap.mmap, size: int) -> None:
     global _kept_bytes  # noqa: PLW0603
-    if _kept_bytes + size <= _KEPT_AT_MOST:
-        _kept.setdefault(size, []).append(mapping)
-        _kept_bytes += size
+    with _lock:
+        if _kept_bytes + size <= _KEPT_AT_MOST:
+            _kept.setdefault(size, []).append(mapping)
+            _kept_bytes += size
 
 
 def over_columns(kernel: Callable[..., None], threads: int, steps: int, columns: int, *arguments: Any) -> None:
@@ -75,8 +79,8 @@ def _helpers() -> ThreadPoolExecutor:
 
 
 def _after_fork() -> None:
-    global _pool  # noqa: PLW0603
-    _pool = None  # threads do not survive a fork
+    global _pool, _lock
+    _pool, _lock = None, threading.RLock()  # threads do not survive a fork, nor does what one of them held
 
 
 os.register_at_fork(after_in_child=_after_fork)
