@@ -9,7 +9,9 @@ and says nothing of the time step or of resets other than to a value. One Euler 
 
 .. math:: \beta = 1 - dt/\tau, \quad x_t = \frac{dt}{\tau} (R I_t + v_{leak})
 
-What the format leaves open travels in the graph's metadata, under ``brainnet``: ``dt`` in seconds, the ``reset``
+The format does not say where v starts either: here at v_leak, where it rests without input, as in Norse.
+
+What else it leaves open travels in the graph's metadata, under ``brainnet``: ``dt`` in seconds, the ``reset``
 convention, and a golden trace, which is what the exporting framework answered to some input. Reading a file replays it.
 
 Needs ``pip install 'brainnet[nir]'``.
@@ -35,6 +37,8 @@ from brainnet.snn.nir_graph import Link, chain, library
 DT = 1e-4
 """The time step that snnTorch assumes when it writes NIR, in seconds."""
 KEY = "brainnet"
+_SMALLEST_LEAK = 2**-24
+"""What tau says of a neuron that does not leak (beta 1), which NIR cannot: as far below 1 as float32 goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +54,15 @@ class Dense:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Neurons, what feeds them (None: their input is their current), and what they tell each other."""
+    """Neurons, what feeds them (None: their input is their current), and what they tell each other.
+
+    ``rest`` [neurons] is the membrane potential that they start from; None is 0.
+    """
 
     neurons: LIFParams
     dense: Dense | None = None
     recurrent: Dense | None = None
+    rest: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,8 @@ def run(network: LIFNetwork, spikes: Tensor, state: NetworkState | None = None) 
     for index, layer in enumerate(network.layers):
         currents = spikes if layer.dense is None else torch.stack([layer.dense(step) for step in spikes.unbind(0)])
         before = None if state is None else state[index]
+        if before is None and layer.rest is not None:
+            before = LIFState(layer.rest.expand(currents.shape[1:]).contiguous())
         if layer.recurrent is None:
             spikes, last = lif_sequence(currents, before, layer.neurons)
         else:
@@ -213,7 +223,8 @@ def _layer(link: Link, width: int, dt: float, reset: Reset) -> Layer:
         dense = _driven(dense or Dense(torch.eye(width)), gain, leak)
         recurrent = None if recurrent is None else _driven(recurrent, gain, np.zeros(width))
     params = LIFParams(torch.from_numpy(beta.clip(0, 1).astype(np.float32)), float(np.float32(v_threshold[0])), reset)
-    return Layer(params, dense, recurrent)
+    rest = _per_neuron(link.name, "rest", lif.metadata.get("rest", v_leak), width)
+    return Layer(params, dense, recurrent, torch.from_numpy(rest).float() if rest.any() else None)
 
 
 def _driven(dense: Dense, gain: NDArray[np.float64], leak: NDArray[np.float64]) -> Dense:
@@ -254,16 +265,16 @@ def _dense_node(dense: Dense) -> Any:
 def _lif_node(layer: Layer, width: int, dt: float) -> Any:
     nir = library()
     beta = layer.neurons.beta.detach().expand(width).numpy()
-    if not ((beta >= 0) & (beta < 1)).all():
-        raise ModelError("beta must be at least 0 and below 1: NIR has no LIF neuron without decay")
-    tau = (dt / (1 - beta.astype(np.float64))).astype(np.float32)
+    if not ((beta >= 0) & (beta <= 1)).all():
+        raise ModelError(f"beta must be 0 to 1, got {beta.min():g} to {beta.max():g}")
+    tau = (dt / np.maximum(1 - beta.astype(np.float64), _SMALLEST_LEAK)).astype(np.float32)
     lif = nir.LIF(
         tau=tau,
         r=(tau.astype(np.float64) / dt).astype(np.float32),
         v_leak=np.zeros(width, np.float32),
         v_threshold=np.full(width, layer.neurons.threshold, np.float32),
         v_reset=np.zeros(width, np.float32),
-        metadata={"beta": beta.copy()},
+        metadata={"beta": beta.copy()} | ({} if layer.rest is None else {"rest": layer.rest.numpy().copy()}),
     )
     if layer.recurrent is None:
         return lif

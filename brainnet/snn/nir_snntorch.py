@@ -83,7 +83,7 @@ def _snntorch_layer(name: str, part: Any, dense: Dense | None) -> Layer:
         raise ModelError(f"module: {name} uses inhibition, state_quant or graded spikes, which NIR cannot say")
     if part.threshold.unique().numel() != 1:
         raise ModelError(f"module: {name} must have one threshold for all its neurons")
-    params = LIFParams(part.beta.detach().clamp(0, 1), float(part.threshold.unique()), reset)
+    params = LIFParams(part.beta.detach().clamp(0, 1), float(part.threshold.detach().unique()), reset)
     if kind == "Leaky":
         return Layer(params, dense)
     if hasattr(part.recurrent, "V"):  # each neuron hears itself alone

@@ -21,8 +21,10 @@ from brainnet.snn.lif import LIFParams, Reset
 from brainnet.snn.nir_models import Dense, Layer, LIFNetwork, load, random_spikes, run, save
 from brainnet.snn.nir_snntorch import export_snntorch
 from brainnet.testing import MemoryBrain
+from tests.snn.golden.nir_frameworks import written_network
 
 nir = pytest.importorskip("nir", reason="needs brainnet[nir]")
+GOLDEN = Path(__file__).parent / "golden"
 RESETS: list[Reset] = ["subtract", "zero", "none"]
 
 
@@ -139,6 +141,19 @@ def test_written_and_read_again_it_is_the_same_network(tmp_path: Path, reset: Re
         assert torch.equal(old.neurons.beta, new.neurons.beta)
 
 
+def test_neurons_that_do_not_leak_are_written_and_read_again(tmp_path: Path) -> None:
+    beta = torch.tensor([1.0, 0.9, 1 - 2**-24])
+    network = LIFNetwork((Layer(LIFParams(beta), Dense(torch.eye(3) * 0.3)),), 3, 3, dt=1e-3)
+    save(network, tmp_path / "net.nir")
+    again = load(tmp_path / "net.nir")
+    assert torch.equal(again.layers[0].neurons.beta, beta)
+    assert np.isfinite(nir.read(tmp_path / "net.nir").nodes["0_lif"].tau).all()
+    for wrong in (1.01, -0.1):
+        network = LIFNetwork((Layer(LIFParams(torch.full((3,), wrong)), Dense(torch.eye(3))),), 3, 3, dt=1e-3)
+        with pytest.raises(ModelError, match="beta must be 0 to 1, got"):
+            save(network, tmp_path / "net.nir")
+
+
 def test_two_halves_with_the_state_carried_over_equal_the_whole() -> None:
     network, spikes = our_network(), random_spikes(6, 50)[:, None]
     whole, _ = run(network, spikes)
@@ -154,15 +169,17 @@ def test_euler_steps_of_the_differential_equation(tmp_path: Path) -> None:
     graph = nir.NIRGraph.from_list(nir.Linear(weight=weight), lif)
     network = nir_models.from_graph(graph, dt=dt, reset="zero")
     currents = np.random.default_rng(2).random((200, 2)) * 3
-    v, expected = np.zeros(2), []
+    v, expected = np.full(2, v_leak), []
     for current in currents:
         v = v + dt / tau * ((v_leak - v) + r * current)
         fired = v > theta
         v = np.where(fired, 0.0, v)
         expected.append(fired)
-    spikes = run(network, torch.from_numpy(currents).float()[:, None])[0][:, 0]
-    assert np.array(expected).any(0).all()
-    assert np.array_equal(spikes.numpy() > 0, np.array(expected))
+    save(network, tmp_path / "net.nir", torch.from_numpy(currents))
+    for same in (network, load(tmp_path / "net.nir")):
+        spikes = run(same, torch.from_numpy(currents).float()[:, None])[0][:, 0]
+        assert np.array(expected).any(0).all()
+        assert np.array_equal(spikes.numpy() > 0, np.array(expected))
 
 
 def changed(path: Path, change: Any) -> Path:
@@ -317,6 +334,26 @@ def test_spikingjelly_reads_and_writes_the_same_network() -> None:
     assert torch.equal(torch.stack([read for read, _ in answers]), ours)
     assert torch.equal(torch.stack([written for _, written in answers]), ours)
     assert torch.equal(run(again, spikes[:, None])[0][:, 0], ours)
+
+
+@pytest.mark.parametrize("name", ["norse", "spikingjelly", "spikingjelly_read"])
+def test_other_frameworks_answered_the_same_spikes(name: str) -> None:
+    """Files and spikes of golden/nir_frameworks.py: what they wrote, and what they made of what is written here."""
+    told = nir.read(GOLDEN / f"{name}.nir").metadata["brainnet"]
+    network = load(GOLDEN / f"{name}.nir")
+    assert network.verified
+    ours = run(network, torch.from_numpy(told["golden_input"])[:, None])[0][:, 0]
+    assert ours.any(0).all()
+    assert np.array_equal(ours.numpy(), told["golden_output"])
+    assert name.partition("_")[0] in told["made_by"]
+
+
+def test_what_is_written_is_what_another_framework_read() -> None:
+    read, written = (nir.read(GOLDEN / "spikingjelly_read.nir"), nir_models.to_graph(written_network()))
+    assert sorted(read.edges) == sorted(written.edges)
+    assert set(read.nodes) == set(written.nodes)
+    for name, node in written.nodes.items():
+        np.testing.assert_equal(read.nodes[name].to_dict(), node.to_dict())
 
 
 @pytest.fixture

@@ -1,0 +1,122 @@
+"""A network trained in snnTorch, exported to NIR, as a region of a brain that runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import snntorch
+import torch
+import zenoh
+from torch import Tensor, nn
+
+from brainnet import Prompt, SpikePacket
+from brainnet.errors import ModelError
+from brainnet.node import load_program
+from brainnet.snn.nir_snntorch import export_snntorch
+from brainnet.testing import MemoryBrain
+from tests.conftest import Brain, wait_for, write_allocation
+
+nir = pytest.importorskip("nir", reason="needs brainnet[nir]")
+
+INPUTS, CLASSES, STEPS = 8, 3, 20
+
+
+def patterns(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Spikes [T, count, INPUTS] that fire more in one of three groups of neurons, and which of them [count]."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(CLASSES, (count,), generator=generator)
+    rates = torch.where(torch.arange(INPUTS) % CLASSES == labels[:, None], 0.5, 0.15)
+    return (torch.rand(STEPS, count, INPUTS, generator=generator) < rates).float(), labels
+
+
+def answered(net: nn.Sequential, spikes: Tensor) -> Tensor:
+    """What snnTorch answers, from rest, step by step: [T, B, CLASSES]."""
+    for part in net:
+        if isinstance(part, snntorch.SpikingNeuron):
+            part.reset_mem()
+    return torch.stack([net(step) for step in spikes])
+
+
+@pytest.fixture(scope="module")
+def trained() -> nn.Sequential:
+    """A recurrent network that learned the patterns, its decays and thresholds too."""
+    torch.manual_seed(1)
+    kept: dict[str, Any] = {"init_hidden": True, "learn_beta": True, "learn_threshold": True}
+    hidden = snntorch.Leaky(beta=torch.full((12,), 0.8), **kept)
+    last = snntorch.RLeaky(beta=0.7, linear_features=CLASSES, **kept)
+    net = nn.Sequential(nn.Linear(INPUTS, 12), hidden, nn.Linear(12, CLASSES), last)
+    before = [parameter.clone() for parameter in net.parameters()]
+    optimizer = torch.optim.Adam(net.parameters(), 0.02)
+    for step in range(30):
+        spikes, labels = patterns(64, seed=step)
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(answered(net, spikes).sum(0), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert all(not torch.equal(old, new) for old, new in zip(before, net.parameters(), strict=True))
+    spikes, labels = patterns(300, seed=1000)
+    with torch.no_grad():
+        assert (answered(net, spikes).sum(0).argmax(-1) == labels).float().mean() > 0.8
+    return net
+
+
+def ask(session: zenoh.Session, region: str, packets: list[bytes]) -> list[SpikePacket]:
+    """Send each packet in a query, as any Zenoh program may, and wait for what the region makes of it."""
+    results: list[zenoh.Sample] = []
+    subscriber = session.declare_subscriber(f"evospikenet/brain/result/{region}", results.append)
+    publisher = session.declare_publisher(
+        f"evospikenet/brain/query/{region}", congestion_control=zenoh.CongestionControl.BLOCK
+    )
+
+    def listened_to() -> bool:
+        status: Any = publisher.matching_status  # the stubs call it a bool; it is an object
+        return bool(status.matching)
+
+    wait_for(f"{region} to listen", listened_to)
+    for seq, packet in enumerate(packets, 1):
+        prompt = Prompt(prompt_id=f"prompt-{seq}", arrays={"spikes": packet})
+        query = SpikePacket(
+            np.zeros((0, 0), np.uint8), source="test", seq=seq, metadata={"prompt": prompt.model_dump()}
+        )
+        publisher.put(query.encode())
+    wait_for("an answer to each", lambda: len(results) == len(packets))
+    subscriber.undeclare()  # type: ignore[no-untyped-call]
+    partials = [SpikePacket.decode(sample.payload.to_bytes()) for sample in results]
+    return sorted(partials, key=lambda partial: str(partial.metadata["prompt_id"]))
+
+
+def test_a_trained_network_runs_in_a_launched_brain_spike_for_spike(
+    tmp_path: Path, trained: nn.Sequential, brain: Brain
+) -> None:
+    export_snntorch(trained, tmp_path / "reflex.nir")
+    brain.launch(write_allocation(tmp_path / "brain.yaml", {"id": "reflex", "program": "nir:reflex.nir"}))
+    spikes, labels = patterns(6, seed=2000)
+    packets = [SpikePacket(pattern.T.numpy().astype(np.uint8)).encode() for pattern in spikes.unbind(1)]
+    config = zenoh.Config()
+    config.insert_json5("mode", '"client"')
+    config.insert_json5("connect/endpoints", f'["tcp/127.0.0.1:{brain.port}"]')
+    with zenoh.open(config) as session:
+        answers = ask(session, "reflex", packets)
+    brain.run("stop")
+    with torch.no_grad():
+        expected = answered(trained, spikes).permute(1, 2, 0).numpy()
+    assert expected.any(-1).any(0).all()  # every neuron is seen to fire
+    np.testing.assert_array_equal(np.stack([answer.data for answer in answers]), expected)
+    partials = [answer.metadata["partial"] for answer in answers]
+    assert all(partial["error"] is None and partial["content"]["verified"] for partial in partials)
+    chosen = [int(max(partial["candidates"], key=lambda c: c["probability"])["text"]) for partial in partials]
+    assert chosen == expected.sum(-1).argmax(-1).tolist()
+    assert sum(np.array(chosen) == labels.numpy()) >= 4
+
+
+async def test_a_file_that_replays_otherwise_is_refused_at_the_start(tmp_path: Path, trained: nn.Sequential) -> None:
+    export_snntorch(trained, tmp_path / "reflex.nir")
+    graph = nir.read(tmp_path / "reflex.nir")
+    graph.nodes["0_dense"].weight[:] *= 0.5
+    nir.write(tmp_path / "reflex.nir", graph)
+    async with MemoryBrain(tmp_path) as memory_brain:
+        with pytest.raises(ModelError, match=r"reflex\.nir: replay differs from the golden trace first at step \d"):
+            await memory_brain.start(load_program(f"nir:{tmp_path / 'reflex.nir'}"), "reflex")
