@@ -31,11 +31,12 @@ class EventStream:
     polarity: NDArray[np.integer[Any]]
 
     def __post_init__(self) -> None:
+        events = np.size(self.times_us)
         for name in ("times_us", "x", "y", "polarity"):
             values = getattr(self, name)
-            if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer) or len(values) != len(self.times_us):
+            if values.shape != (events,) or not np.issubdtype(values.dtype, np.integer):
                 raise ModelError(
-                    f"{name} must be integers [{len(self.times_us)}], one an event, not {values.dtype} {values.shape}"
+                    f"{name} must be integers [{events}], one an event, not {values.dtype} {list(values.shape)}"
                 )
         # widened, because differences of unsigned times would wrap round
         if (np.diff(self.times_us.astype(np.int64)) < 0).any():
@@ -48,7 +49,8 @@ class EventStream:
 
     def between(self, start_us: int, stop_us: int) -> EventStream:
         """The events with start <= time < stop, as views."""
-        first, last = np.searchsorted(self.times_us, [start_us, stop_us])
+        # of one type, or unsigned times would be compared as rounded floats
+        first, last = np.searchsorted(self.times_us.astype(np.int64, copy=False), [start_us, stop_us])
         return EventStream(*(part[first:last] for part in (self.times_us, self.x, self.y, self.polarity)))
 
 
@@ -82,8 +84,7 @@ def event_frames(
             limit = f"{start_us} to {start_us + steps * dt_us - 1}" if name == "times_us" else f"0 to {size - 1}"
             raise ModelError(f"{name} of event {first} is {getattr(events, name)[first]}; expected {limit}")
     shape = (steps, 2, height, width)
-    axes = [step, *(axis.astype(np.int64) for axis in (events.polarity, events.y, events.x))]
-    at = np.ravel_multi_index(axes, shape)
+    at = np.ravel_multi_index([step, *(axis.astype(np.int64) for axis in (events.polarity, events.y, events.x))], shape)
     if not counts:
         frames = np.zeros(shape, np.uint8)
         frames.reshape(-1)[at] = 1
@@ -97,14 +98,16 @@ def event_frames(
 def frame_events(frames: NDArray[np.integer[Any]], *, dt_us: int, start_us: int = 0) -> EventStream:
     """The events of frames [T, 2, H, W], each at the start of its step, as often as the frame counts it.
 
-    Encoding them again gives the same frames. Within a step they are in order of polarity, row, column. Raises
-    ModelError for frames of another shape or with negative counts, or a step that is not positive.
+    Encoding them again gives the same frames (those that count need ``counts``). Within a step they are in order of
+    polarity, row, column. Raises ModelError for frames of another shape or with negative counts, or a step that is not
+    positive.
     """
     if frames.ndim != 4 or frames.shape[1] != 2 or not np.issubdtype(frames.dtype, np.integer):
-        raise ModelError(f"frames must be integers [T, 2, H, W], not {frames.dtype} {frames.shape}")
+        raise ModelError(f"frames must be integers [T, 2, H, W], not {frames.dtype} {list(frames.shape)}")
     if dt_us < 1:
         raise ModelError(f"dt_us must be at least 1, not {dt_us}")
     if (frames < 0).any():
         raise ModelError("frames must hold counts of 0 or more")
-    step, polarity, y, x = (np.repeat(index, frames[np.nonzero(frames)]) for index in np.nonzero(frames))
+    active = np.nonzero(frames)
+    step, polarity, y, x = (np.repeat(index, frames[active].astype(np.int64)) for index in active)
     return EventStream(start_us + step * dt_us, x, y, polarity)

@@ -3,9 +3,10 @@ r"""Homeostatic thresholds: a neuron that fires too often becomes harder to exci
 .. math::
     \theta \leftarrow \theta + \eta\,(s - r)
 
-s is the spike of the step (0/1) and r the target, in spikes a step: at rest :math:`\langle s \rangle = r`. Source:
-intrinsic plasticity of Lazar, Pipa and Triesch 2009, *SORN: a self-organizing recurrent neural network*, Frontiers in
-Computational Neuroscience 3:23, equation 7.
+s is the spike of the step (0/1) and r the target, in spikes a step: at rest :math:`\langle s \rangle = r`. Over T steps
+the mean rate is off the target by :math:`(\theta_T - \theta_0) / (\eta T)`: a threshold that stays bounded means that
+the target is reached. Source: intrinsic plasticity of Lazar, Pipa and Triesch 2009, *SORN: a self-organizing recurrent
+neural network*, Frontiers in Computational Neuroscience 3:23.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.checks import parameter, positive, sequence
+from brainnet.snn.checks import parameter, positive, sequence, step_of
 
 
 class HomeostasisParams(NamedTuple):
@@ -29,16 +30,14 @@ class HomeostasisParams(NamedTuple):
 def homeostatic_threshold(threshold: Tensor, spikes: Tensor, params: HomeostasisParams | None = None) -> Tensor:
     """The threshold [...] after spikes [T, ...] fired under it; T may be 1, to adapt at every step.
 
+    Two halves with the threshold carried over equal the whole.
+
     Raises ModelError, naming the argument, for shapes and types that do not fit, a rate outside 0 to 1 or a learning
     rate that is not above 0.
     """
     params = params or HomeostasisParams()
     sequence("spikes", spikes)
-    if (threshold.shape, threshold.dtype, threshold.device) != (spikes.shape[1:], spikes.dtype, spikes.device):
-        raise ModelError(
-            f"threshold is {threshold.dtype} {tuple(threshold.shape)} on {threshold.device}; one step of spikes is "
-            f"{spikes.dtype} {tuple(spikes.shape[1:])} on {spikes.device}"
-        )
+    step_of("threshold", threshold, "spikes", spikes)
     rate = parameter("rate", params.rate, "spikes", spikes)
     if not bool(((rate >= 0) & (rate <= 1)).all()):
         raise ModelError("rate must be within 0 to 1 spikes a step")

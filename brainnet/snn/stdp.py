@@ -49,7 +49,7 @@ class PairSTDPState(NamedTuple):
 class TripletSTDPParams(NamedTuple):
     """Amplitudes A2 and A3 (in units of the weight) and times in ms; ``dt`` is one step.
 
-    Values fitted to pairings in visual cortex, all-to-all, full model (table 4 of Pfister and Gerstner 2006).
+    Values fitted to pairings in visual cortex, all-to-all, full model (table 3 of Pfister and Gerstner 2006).
     """
 
     pair_potentiation: float = 5e-10
@@ -79,10 +79,11 @@ def pair_stdp(
 
     T may be 1, to learn step by step. ``state`` None starts without past spikes; running two halves with the state
     carried over adds up to the whole. The change does not depend on the weights: the caller adds it and bounds them.
-    Raises ModelError, naming the argument, for what does not fit, or constants that are not positive.
+    Raises ModelError, naming the argument, for what does not fit, times that are not positive or amplitudes that are
+    not finite.
     """
     params = params or PairSTDPParams()
-    _checked(pre, post)
+    _checked(pre, post, params)
     tau_plus, tau_minus = (_decay(params, name) for name in ("tau_plus", "tau_minus"))
     r1, pre_after = _traces("pre", pre, None if state is None else state.pre, tau_plus)
     o1, post_after = _traces("post", post, None if state is None else state.post, tau_minus)
@@ -95,7 +96,7 @@ def triplet_stdp(
 ) -> tuple[Tensor, TripletSTDPState]:
     """As :func:`pair_stdp`, with the triplet terms."""
     params = params or TripletSTDPParams()
-    _checked(pre, post)
+    _checked(pre, post, params)
     plus, minus, x, y = (_decay(params, name) for name in ("tau_plus", "tau_minus", "tau_x", "tau_y"))
     r1, pre_after = _traces("pre", pre, None if state is None else state.pre, plus)
     r2, pre_slow_after = _traces("pre_slow", pre, None if state is None else state.pre_slow, x)
@@ -127,7 +128,10 @@ def _decay(params: PairSTDPParams | TripletSTDPParams, name: str) -> float:
     return math.exp(-positive("dt", params.dt) / positive(name, getattr(params, name)))
 
 
-def _checked(pre: Tensor, post: Tensor) -> None:
+def _checked(pre: Tensor, post: Tensor, params: PairSTDPParams | TripletSTDPParams) -> None:
+    for name, value in params._asdict().items():
+        if not math.isfinite(value):
+            raise ModelError(f"{name} must be finite, not {value}")
     sequence("pre", pre)
     sequence("post", post)
     if pre.ndim < 2 or post.ndim < 2 or pre.shape[:-1] != post.shape[:-1]:
