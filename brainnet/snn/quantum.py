@@ -1,9 +1,21 @@
-"""Quantum-inspired modulation of routing scores: how a sure and an undecided brain choose differently.
+r"""Quantum-inspired modulation of routing scores: how a sure and an undecided brain choose differently.
 
-A single qubit is rotated from \\|0> by R_y(theta), theta = pi * H / H_max, where H is the entropy of the
-softmax of the scores; alpha = P(\\|0>) = cos^2(theta / 2) is 1 when the scores are sure and 0 when they
-are uniform. alpha feeds back twice: as the firing threshold of working memory and as the routing
-temperature. numpy only, in float64.
+Of scores s over N routes, with :math:`p = \mathrm{softmax}(s)`, :math:`H = -\sum p \ln p` and
+:math:`H_{max} = \ln N` (N = 1: :math:`H / H_{max} = 0`), a single qubit is rotated from \|0> by
+
+.. math::
+    R_y(\theta) = \begin{pmatrix} \cos\theta/2 & -\sin\theta/2 \\ \sin\theta/2 & \cos\theta/2 \end{pmatrix}, \quad
+    \theta = \pi \min(1, H / H_{max}), \quad \alpha = P(|0\rangle) = \cos^2 \frac\theta2
+
+alpha is 1 when the scores are sure and 0 when they are uniform. It feeds back twice, as the firing threshold of
+working memory and as the routing temperature:
+
+.. math::
+    \vartheta = \vartheta_{base} (1 + 0.2 (1 - \alpha)), \quad T_r = \frac{1}{\alpha + \epsilon}, \quad
+    \text{route\_probs} = \mathrm{softmax}(s / T_r)
+
+The rotation is the textbook one (Nielsen and Chuang 2010, *Quantum Computation and Quantum Information*, 4.2); the two
+feedbacks are this project's. numpy only, in float64.
 """
 
 from __future__ import annotations
@@ -14,6 +26,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from brainnet.errors import ModelError
 
 __all__ = ["Modulation", "choose", "modulate", "softmax"]
 
@@ -59,28 +73,33 @@ def modulate(
 ) -> Modulation:
     """Modulates routing scores [N]; routes where `mask` is False get probability 0 and do not count in N.
 
-    p = softmax(s); H = -sum p ln p; H_max = ln N (N = 1: H / H_max = 0); theta = pi * clamp(H / H_max, 0, 1);
-    alpha = cos^2(theta / 2); threshold = base * (1 + plasticity * (1 - alpha));
-    T_r = min(1 / (alpha + epsilon), max_temperature); route_probs = softmax(s / T_r).
+    The equations of this module, with `plasticity` for 0.2 and T_r at most `max_temperature`.
 
     The published epsilon, 1e-6, lets T_r reach 1e6, which is uniform to six digits whatever the scores
     say; `max_temperature` is the clamp (pass `math.inf` for the published behaviour).
 
-    Raises ValueError when no route is allowed, a score is NaN or +inf, or the shapes differ.
+    Raises ModelError when no route is allowed, a score is NaN or +inf, the shapes differ, or a constant is
+    out of range.
     """
+    constants = {"base_threshold": base_threshold, "epsilon": epsilon, "max_temperature": max_temperature}
+    for name, value in constants.items():
+        if not value > 0:
+            raise ModelError(f"{name} must be above 0, got {value}")
+    if not plasticity >= 0:
+        raise ModelError(f"plasticity must be at least 0, got {plasticity}")
     row = np.asarray(scores, np.float64)
     if row.ndim != 1 or not row.size:
-        raise ValueError(f"scores must be one non-empty row [N], got shape {row.shape}")
+        raise ModelError(f"scores must be one non-empty row [N], got shape {row.shape}")
     if mask is not None:
         allowed = np.asarray(mask, np.bool_)
         if allowed.shape != row.shape:
-            raise ValueError(f"mask of shape {allowed.shape} does not fit {row.size} scores")
+            raise ModelError(f"mask of shape {allowed.shape} does not fit {row.size} scores")
         row = np.where(allowed, row, -np.inf)
     if np.isnan(row).any() or np.isposinf(row).any():
-        raise ValueError("scores must not be NaN or +inf")
+        raise ModelError("scores must not be NaN or +inf")
     count = int(np.isfinite(row).sum())
     if not count:
-        raise ValueError("no route is allowed: every score is masked or -inf")
+        raise ModelError("no route is allowed: every score is masked or -inf")
 
     probs = softmax(row)
     positive = probs[probs > 0]
@@ -101,11 +120,14 @@ def modulate(
 def choose(route_probs: ArrayLike, mass: float = 0.8) -> list[int]:
     """The smallest set of routes whose probabilities reach `mass`, likeliest first; ties go to the lower index.
 
-    Never empty, and never includes a route of probability 0. Raises ValueError unless 0 < mass <= 1.
+    Never empty, and never includes a route of probability 0. Raises ModelError unless 0 < mass <= 1 and the
+    probabilities are one row that adds up to 1.
     """
     if not 0.0 < mass <= 1.0:
-        raise ValueError(f"mass must be in (0, 1], got {mass}")
+        raise ModelError(f"mass must be in (0, 1], got {mass}")
     probs = np.asarray(route_probs, np.float64)
+    if probs.ndim != 1 or not ((probs >= 0).all() and abs(probs.sum() - 1) <= 1e-6):
+        raise ModelError(f"route_probs must be one row of probabilities that add up to 1, got {probs.tolist()}")
     order = np.argsort(-probs, kind="stable")
     reached = np.cumsum(probs[order])
     # Rounding must not ask one region more than the mass needs.

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brainnet.errors import ModelError
 from brainnet.snn.quantum import choose, modulate
 
 
@@ -28,13 +29,13 @@ def test_agrees_with_the_formulas(scores: list[float]) -> None:
     result = modulate(scores, base_threshold=2.0, max_temperature=math.inf)
     probs = torch_softmax(scores)
     entropy = float(torch.special.entr(torch.from_numpy(probs)).sum())
-    theta = math.pi * min(1.0, entropy / math.log(len(scores)))
-    state = np.array([[math.cos(theta / 2), -math.sin(theta / 2)], [math.sin(theta / 2), math.cos(theta / 2)]]) @ [1, 0]
-    alpha = state[0] ** 2
+    half = math.pi * min(1.0, entropy / math.log(len(scores))) / 2
+    rotation = np.array([[math.cos(half), -math.sin(half)], [math.sin(half), math.cos(half)]])
+    alpha = (rotation @ [1.0, 0.0])[0] ** 2
     assert result.probs == pytest.approx(probs)
     assert result.entropy == pytest.approx(entropy, abs=1e-9)
     assert result.alpha == pytest.approx(alpha, abs=1e-9)
-    assert result.temperature == pytest.approx(1 / (alpha + 1e-6), rel=1e-3)
+    assert result.temperature == pytest.approx(1 / (alpha + 1e-6), rel=1e-6)
     assert result.threshold == pytest.approx(2.0 * (1 + 0.2 * (1 - alpha)))
     assert result.route_probs == pytest.approx(torch_softmax(np.array(scores) / result.temperature))
 
@@ -108,8 +109,15 @@ def test_uncertainty_spreads_the_choice() -> None:
     ],
 )
 def test_refuses_what_is_no_decision(scores: list[float], mask: list[bool] | None, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ModelError, match=message):
         modulate(scores, mask)
+
+
+@pytest.mark.parametrize("argument", ["base_threshold", "epsilon", "max_temperature", "plasticity"])
+def test_refuses_constants_out_of_range(argument: str) -> None:
+    for value in (-1.0, math.nan):
+        with pytest.raises(ModelError, match=argument):
+            modulate([1.0, 2.0], **{argument: value})  # type: ignore[arg-type]
 
 
 @given(probs=PROBS, mass=st.floats(0.01, 1.0))
@@ -127,5 +135,8 @@ def test_chooses_lower_indices_first_among_equals_and_never_an_impossible_route(
     assert choose([0.25, 0.25, 0.25, 0.25], 0.5) == [0, 1]
     assert choose([0.5, 0.5, 0.0], 1.0) == [0, 1]
     for mass in (0.0, -1.0, 1.1):
-        with pytest.raises(ValueError, match="mass"):
+        with pytest.raises(ModelError, match="mass"):
             choose([1.0], mass)
+    for probs in ([0.5, 0.4], [1.5, -0.5], [math.nan, 1.0], [[1.0]]):
+        with pytest.raises(ModelError, match="add up to 1"):
+            choose(probs)
