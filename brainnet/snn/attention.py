@@ -5,7 +5,7 @@ step t' <= t (and, with the position mask, to every position i' <= i):
 
 .. math::
     A = \sigma(Q K^T / \sqrt{d_k}) \odot M, \qquad
-    M(t, t') = e^{-(t - t') / \tau} \text{ for } t' \le t, \text{ else } 0
+    M(t, t') = e^{-(t - t') / \tau} \text{ for } t' \le t, \text{ else } 0, \qquad C = A V
 
 There is no normalisation over keys: the mask bounds the sum over time. Without the sigmoid the mask factorises; that
 variant runs in constant memory, see `brainnet.snn.linear_attention`. The mask is the decay of retention (Sun et al.
@@ -21,10 +21,16 @@ import torch
 from torch import Tensor, nn
 
 from brainnet.errors import ModelError
+from brainnet.snn.checks import finite, positive, real
 from brainnet.snn.lif import LIF
 from brainnet.snn.linear_attention import linear_chrono_attention, require_parts
 
-__all__ = ["ChronoSpikeAttention", "chrono_attention", "chrono_mask", "fire", "neurons"]
+__all__ = ["ChronoSpikeAttention", "chrono_attention", "chrono_mask", "default_tau", "fire", "neurons"]
+
+
+def default_tau(steps: int) -> float:
+    """A quarter of the steps; an eighth favours the newest, a half long context."""
+    return steps / 4
 
 
 @lru_cache(maxsize=8)
@@ -43,15 +49,23 @@ def chrono_mask(steps: int, length: int, tau: float, causal_positions: bool) -> 
 
 
 def chrono_attention(
-    query: Tensor, key: Tensor, value: Tensor, tau: float, *, causal_positions: bool = False, linear: bool = False
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    tau: float | None = None,
+    *,
+    causal_positions: bool = False,
+    linear: bool = False,
 ) -> Tensor:
     """Context [B, H, T, L, d_v] of queries and keys [B, H, T, L, d_k] and values [B, H, T, L, d_v].
 
-    `linear` leaves the sigmoid out: the matrix form of `linear_chrono_attention`. Time and memory grow with (T * L)^2.
+    `tau` is in steps (None: `default_tau`). `linear` leaves the sigmoid out: the matrix form of
+    `linear_chrono_attention`. Time and memory grow with (T * L)^2.
     Raises ModelError, naming the argument, for shapes and types that do not fit, no step, and tau not above 0.
     """
     require_parts(query, key, value, tau, axes="[batch, heads, steps, positions, width]")
     steps, length, width = query.shape[2:]
+    tau = default_tau(steps) if tau is None else tau
     scores = query.flatten(2, 3) @ key.flatten(2, 3).transpose(-1, -2) / math.sqrt(width)
     weights = scores if linear else torch.sigmoid(scores)
     weights = weights * chrono_mask(steps, length, tau, causal_positions).to(query)
@@ -64,29 +78,26 @@ class ChronoSpikeAttention(nn.Module):
     Strictly causal: what happens at step t (and position i with `causal_positions`) changes no output before
     it. Projections have no bias, so a silent position adds nothing to anyone's context.
 
-    Its LIF neurons start with decay `beta` and learn it.
-
-    `tau` is in steps; steps / 4 is the usual choice, steps / 8 favours the newest, steps / 2 long context.
-    `linear` selects the variant without the sigmoid, computed recurrently in O(T).
+    Its LIF neurons start with decay `beta` and learn it. `tau` is in steps; None takes the `default_tau` of each input.
+    `linear` selects the variant without the sigmoid, computed recurrently in O(T). Raises ModelError, naming the
+    argument, for sizes that do not fit and for spikes of another shape, type or device, or not finite.
     """
 
     def __init__(
         self,
         width: int,
         heads: int,
-        tau: float,
+        tau: float | None = None,
         *,
         causal_positions: bool = False,
         linear: bool = False,
         beta: float = 0.9,
     ) -> None:
         super().__init__()
-        if width % heads:
-            raise ModelError(f"width {width} is not divisible by {heads} heads")
-        if not tau > 0:
-            raise ModelError(f"tau must be positive, got {tau}")
+        if heads < 1 or width < 1 or width % heads:
+            raise ModelError(f"width must be a multiple of heads, both at least 1, not {width} and {heads}")
         self.heads = heads
-        self.tau = tau
+        self.tau = None if tau is None else positive("tau", tau)
         self.causal_positions = causal_positions
         self.linear = linear
         self.neurons = neurons(width, beta)
@@ -95,15 +106,14 @@ class ChronoSpikeAttention(nn.Module):
 
     def currents(self, spikes: Tensor) -> Tensor:
         """Input currents [B, T, L, D] of the output neurons, before they spike."""
-        if spikes.ndim != 4 or spikes.shape[-1] != self.project.in_features or not spikes.shape[1]:
-            width = self.project.in_features
-            raise ModelError(f"spikes must be [batch, steps >= 1, positions, {width}], not {tuple(spikes.shape)}")
+        require_sequence("spikes", spikes, self.project)
+        tau = default_tau(spikes.shape[1]) if self.tau is None else self.tau
         parts = self.project(spikes).chunk(3, dim=-1)
         query, key, value = (part.unflatten(-1, (self.heads, -1)).permute(0, 3, 1, 2, 4) for part in parts)
         if self.linear:
-            context, _ = linear_chrono_attention(query, key, value, self.tau, causal_positions=self.causal_positions)
+            context, _ = linear_chrono_attention(query, key, value, tau, causal_positions=self.causal_positions)
         else:
-            context = chrono_attention(query, key, value, self.tau, causal_positions=self.causal_positions)
+            context = chrono_attention(query, key, value, tau, causal_positions=self.causal_positions)
         projected: Tensor = self.output(context.permute(0, 2, 3, 1, 4).flatten(-2))
         return projected
 
@@ -112,7 +122,9 @@ class ChronoSpikeAttention(nn.Module):
 
 
 def neurons(width: int, beta: float) -> LIF:
-    """Neurons whose decay starts at ``beta`` and is learned."""
+    """Neurons whose decay starts at ``beta`` (between 0 and 1) and is learned."""
+    if not 0 < beta < 1:
+        raise ModelError(f"beta must be between 0 and 1, not {beta}")
     return LIF(torch.full((width,), math.log(beta / (1 - beta))))
 
 
@@ -120,3 +132,14 @@ def fire(layer: LIF, currents: Tensor) -> Tensor:
     """Spikes [B, T, ...] of currents [B, T, ...], from rest."""
     spikes: Tensor = layer(currents.transpose(0, 1))[0]
     return spikes.transpose(0, 1)
+
+
+def require_sequence(name: str, values: Tensor, layer: nn.Linear) -> None:
+    """Raise ModelError unless ``values`` are [B, T, L, D] with a step, finite, and what ``layer`` takes."""
+    width, weight = layer.in_features, layer.weight
+    if real(name, values).ndim != 4 or values.shape[-1] != width or not values.shape[1]:
+        raise ModelError(f"{name} must be [batch, steps >= 1, positions, {width}], not {tuple(values.shape)}")
+    if (values.dtype, values.device) != (weight.dtype, weight.device):
+        found = f"{values.dtype} on {values.device}"
+        raise ModelError(f"{name} must be {weight.dtype} on {weight.device} as the weights are, not {found}")
+    finite(name, values)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.checks import finite, real
+from brainnet.snn.checks import finite, positive, real
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +83,21 @@ def _step(
 
 
 def _require_state(state: LinearAttentionState | None, query: Tensor, value: Tensor, causal_positions: bool) -> None:
+    if state is None:
+        return
+    memory = state.memory
     expected = (*query.shape[:2], query.shape[-2] if causal_positions else 1, query.shape[-1], value.shape[-1])
-    if state is not None and state.memory.shape != expected:
-        raise ModelError(f"state must be of shape {expected}, not {tuple(state.memory.shape)}")
+    if memory.shape != expected:
+        raise ModelError(f"state must be of shape {expected}, not {tuple(memory.shape)}")
+    if memory.dtype != query.dtype or memory.device != query.device:
+        raise ModelError(f"state is {memory.dtype} on {memory.device}, query {query.dtype} on {query.device}")
+    finite("state", memory)
 
 
-def require_parts(query: Tensor, key: Tensor, value: Tensor, tau: float, *, axes: str) -> None:
+def require_parts(query: Tensor, key: Tensor, value: Tensor, tau: float | None, *, axes: str) -> None:
     """Raise ModelError unless queries, keys and values fit one another, have a step, and are finite."""
-    if not (tau > 0 and math.isfinite(tau)):
-        raise ModelError(f"tau must be a positive number of steps, got {tau}")
+    if tau is not None:
+        positive("tau", tau)
     count = axes.count(",") + 1
     for name, part in (("query", query), ("key", key), ("value", value)):
         real(name, part)

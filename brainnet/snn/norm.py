@@ -9,22 +9,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from brainnet.errors import ModelError
 from brainnet.snn import kernels
+from brainnet.snn.checks import finite, real
 
 EPSILON = 1e-6
 
 
 class RMSNorm(nn.Module):
-    """Normalise the last axis, of ``width``, to root mean square 1 and scale by a learned gain; float32 out."""
+    """Normalise the last axis, of ``width``, to root mean square 1 and scale by a learned gain; float32 out.
+
+    Raises ModelError for another last axis, type or device, and (on CPU) for values that are not finite, or so large
+    that their squares are not.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        if width < 1:
+            raise ModelError(f"width must be at least 1, not {width}")
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        width = len(self.weight)
+        if real("x", x).ndim < 1 or x.shape[-1] != width or x.device != self.weight.device:
+            found = f"{tuple(x.shape)} on {x.device}"
+            raise ModelError(f"x must be [..., {width}] on {self.weight.device}, not {found}")
         if x.device.type != "cpu" or x.dtype == torch.float64:
-            return F.rms_norm(x.to(self.weight.dtype), self.weight.shape, self.weight, EPSILON)
-        result: Tensor = _RMSNorm.apply(x.float().reshape(-1, x.shape[-1]), self.weight)
+            return F.rms_norm(finite("x", x).to(self.weight.dtype), self.weight.shape, self.weight, EPSILON)
+        result: Tensor = _RMSNorm.apply(x.float().reshape(-1, width), self.weight)
         return result.view(x.shape)
 
 
@@ -34,6 +46,9 @@ class _RMSNorm(torch.autograd.Function):
         x = x.contiguous()
         result, scale = torch.empty_like(x), x.new_empty(len(x))
         kernels.norm_forward(x.detach().numpy(), gain.detach().numpy(), EPSILON, result.numpy(), scale.numpy())
+        # a NaN in a row, or an infinity among its squares, is to be seen in the one number that divided it
+        if not bool((scale > 0).all()):
+            raise ModelError("x must be finite, and its squares too, but holds NaN, infinity or more than float32 can")
         ctx.save_for_backward(x, gain, scale)
         return result
 

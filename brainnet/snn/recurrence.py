@@ -13,31 +13,44 @@ from torch import Tensor
 
 from brainnet.errors import ModelError
 from brainnet.snn import kernels
+from brainnet.snn.checks import finite, real, step_of
 
 
 def gated_scan(forget: Tensor, value: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
     """Hidden states [T, ...] and the last of them, for gates ``forget`` (0..1) and ``value``, both [T, ...].
 
-    ``state`` None starts from zero. Differentiable in all three. float32 on CPU is compiled; the rest is a torch loop.
+    ``state`` None starts from zero; two halves with the last of the first as the state of the second equal the whole.
+    Differentiable in all three. float32 on CPU is compiled; the rest is a torch loop. Raises ModelError, naming the
+    argument, for no step, shapes, types or devices that do not fit, and (on CPU) for values that are not finite.
     """
-    if forget.shape != value.shape:
-        raise ModelError(f"forget is of shape {tuple(forget.shape)}, value of {tuple(value.shape)}")
-    initial = forget.new_zeros(forget.shape[1:]) if state is None else state
+    initial = _checked(forget, value, state)
     if forget.device.type != "cpu" or forget.dtype != torch.float32:
         return gated_scan_reference(forget, value, initial)
     steps = forget.shape[0]
     hidden, last = _GatedScan.apply(forget.reshape(steps, -1), value.reshape(steps, -1), initial.reshape(-1))
-    return hidden.view(forget.shape), last.view(forget.shape[1:])
+    return hidden.view(forget.shape), finite("forget, value and state", last.view(forget.shape[1:]))
 
 
 def gated_scan_reference(forget: Tensor, value: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
     """The same function written as a torch loop: any device and dtype, and the check on the compiled one."""
-    hidden = forget.new_zeros(forget.shape[1:]) if state is None else state
+    hidden = _checked(forget, value, state)
     trace = []
     for f, v in zip(forget.unbind(0), value.unbind(0), strict=True):
         hidden = f * hidden + (1 - f) * v
         trace.append(hidden)
-    return torch.stack(trace), hidden
+    return torch.stack(trace), finite("forget, value and state", hidden)
+
+
+def _checked(forget: Tensor, value: Tensor, state: Tensor | None) -> Tensor:
+    """The hidden state to start from. That nothing is NaN or infinite shows in the last: neither ever decays."""
+    if real("forget", forget).ndim < 1 or not forget.shape[0]:
+        raise ModelError(f"forget must be [steps, ...] with at least one step, not of shape {tuple(forget.shape)}")
+    if (value.shape, value.dtype, value.device) != (forget.shape, forget.dtype, forget.device):
+        raise ModelError(
+            f"forget is {forget.dtype} {tuple(forget.shape)} on {forget.device}, "
+            f"value {value.dtype} {tuple(value.shape)} on {value.device}; they must agree"
+        )
+    return torch.zeros_like(forget[0]) if state is None else step_of("state", state, "forget", forget)
 
 
 class _GatedScan(torch.autograd.Function):

@@ -45,12 +45,40 @@ def test_the_recurrent_form_equals_the_matrix_form(
     assert torch.allclose(torch.cat(halves, 2), matrix, atol=1e-4)
 
 
-def test_the_state_of_the_recurrent_form_does_not_grow() -> None:
+@quick
+@given(shape=SHAPES, seed=st.integers(0, 2**31), tau=st.floats(0.5, 8), causal=st.booleans())
+def test_step_by_step_equals_the_whole_with_a_state_that_does_not_grow(
+    shape: tuple[int, int, int], seed: int, tau: float, causal: bool
+) -> None:
+    query, key, value = random_parts(shape, seed)
+    whole, last = linear_chrono_attention(query, key, value, tau, causal_positions=causal)
     state = None
-    for _ in range(5):
-        query, key, value = (torch.randn(1, 2, 3, 4) for _ in range(3))
-        _, state = linear_chrono_step(query, key, value, state, 2.0)
-        assert state.memory.shape == (1, 2, 1, 4, 4)
+    for t in range(shape[1]):
+        context, state = linear_chrono_step(
+            query[:, :, t], key[:, :, t], value[:, :, t], state, tau, causal_positions=causal
+        )
+        assert state.memory.shape == (shape[0], 2, shape[2] if causal else 1, 3, 4)
+        assert torch.equal(context, whole[:, :, t])
+    assert state is not None
+    assert torch.equal(state.memory, last.memory)
+
+
+@quick
+@given(shape=SHAPES, seed=st.integers(0, 2**31), data=st.data())
+def test_a_change_reaches_no_earlier_step_and_no_earlier_position(
+    shape: tuple[int, int, int], seed: int, data: st.DataObject
+) -> None:
+    parts, others = random_parts(shape, seed), random_parts(shape, seed + 1)
+    step, position = data.draw(st.integers(0, shape[1] - 1)), data.draw(st.integers(0, shape[2] - 1))
+    before, _ = linear_chrono_attention(*parts, 2.0, causal_positions=True)
+    late = [torch.cat([old[:, :, :step], new[:, :, step:]], 2) for old, new in zip(parts, others, strict=True)]
+    after, _ = linear_chrono_attention(late[0], late[1], late[2], 2.0, causal_positions=True)
+    assert torch.equal(after[:, :, :step], before[:, :, :step])
+    far = [
+        torch.cat([old[..., :position, :], new[..., position:, :]], -2) for old, new in zip(parts, others, strict=True)
+    ]
+    after, _ = linear_chrono_attention(far[0], far[1], far[2], 2.0, causal_positions=True)
+    assert torch.equal(after[..., :position, :], before[..., :position, :])
 
 
 def test_is_the_formula_written_out() -> None:
@@ -91,6 +119,26 @@ def test_a_state_of_another_layer_is_refused(causal: bool) -> None:
         linear_chrono_attention(query, key, value, 2.0, causal_positions=causal, state=wrong)
     with pytest.raises(ModelError, match="state must be of shape"):
         linear_chrono_step(query[:, :, 0], key[:, :, 0], value[:, :, 0], wrong, 2.0, causal_positions=causal)
+
+
+@pytest.mark.parametrize(
+    ("memory", "said"),
+    [
+        (torch.zeros(1, 2, 1, 3, 4).double(), r"state is torch\.float64 on cpu, query torch\.float32 on cpu"),
+        (torch.zeros(1, 2, 1, 3, 4, device="meta"), r"state is torch\.float32 on meta"),
+        (torch.full((1, 2, 1, 3, 4), math.nan), "state must be finite"),
+    ],
+)
+def test_a_state_of_another_type_or_device_or_not_finite_is_refused(memory: Tensor, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        linear_chrono_attention(*random_parts((1, 2, 3), 0), 2.0, state=LinearAttentionState(memory))
+
+
+@pytest.mark.parametrize("tau", [0.0, -1.0, math.nan, math.inf])
+def test_a_tau_that_is_no_time_is_refused(tau: float) -> None:
+    query, key, value = (part[:, :, 0] for part in random_parts((1, 2, 3), 0))
+    with pytest.raises(ModelError, match="tau must be a finite number above 0"):
+        linear_chrono_step(query, key, value, None, tau)
 
 
 def test_a_step_takes_four_axes() -> None:
