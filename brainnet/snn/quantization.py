@@ -55,6 +55,8 @@ def pack_int4(values: Tensor) -> Tensor:
 
 def unpack_int4(packed: Tensor, count: int) -> Tensor:
     """The int8 values [..., count] of `pack_int4`."""
+    if count < 0:
+        raise ModelError(f"count must be 0 or more, not {count}")
     if packed.dtype != torch.uint8 or packed.ndim < 1 or packed.shape[-1] != (count + 1) // 2:
         raise ModelError(f"packed must be uint8 [..., {(count + 1) // 2}], not {packed.dtype} {tuple(packed.shape)}")
     nibbles = torch.stack([packed & 0xF, packed >> 4], -1).flatten(-2)[..., :count].to(torch.int8)
@@ -93,30 +95,51 @@ def quantized_weights(model: nn.Module) -> dict[str, Quantized]:
 
 
 def quantized_linear(x: Tensor, weight: Quantized, bias: Tensor | None = None) -> Tensor:
-    """Float [..., out] of ``x`` [..., in] and a quantised ``weight`` [out, in]; the scale is applied to the sums."""
-    result = F.linear(real("x", x), weight.values.to(x.dtype)) * weight.scale.squeeze(-1).to(x.dtype)
+    """Float [..., out] of ``x`` [..., in] and a quantised ``weight`` [out, in]; the scale is applied to the sums.
+
+    Raises ModelError, naming the argument, for what does not fit.
+    """
+    _fits(x, weight, bias)
+    result = F.linear(x, weight.values.to(x.dtype)) * weight.scale.squeeze(-1).to(x.dtype)
     return result if bias is None else result + bias
 
 
 def spiking_linear(x: Tensor, weight: Quantized, code: SpikeCode, bias: Tensor | None = None) -> Tensor:
     """W8A-spike: activations ``x`` [..., in], rounded to int8 with a scale per row, meet ``weight`` as spikes.
 
-    Equal to the product of the two rounded matrices, whatever the code; ``code`` must reach ±127.
+    Equal to the product of the two rounded matrices, whatever the code; ``code`` must reach ±127. Raises ModelError,
+    naming the argument, for what does not fit.
     """
+    _fits(x, weight, bias)
     activations = quantize(x, 8, axes=(-1,))
     sums = spike_matmul(activations.values, weight.values.T, code)
     result = sums.float() * activations.scale * weight.scale.squeeze(-1)
     return result if bias is None else result + bias
 
 
+def _fits(x: Tensor, weight: Quantized, bias: Tensor | None) -> None:
+    values, scale = weight
+    if values.ndim != 2 or scale.shape != (len(values), 1):
+        found = f"{tuple(values.shape)} with {tuple(scale.shape)}"
+        raise ModelError(f"weight must be [out, in] with a scale [out, 1], not {found}")
+    out, width = values.shape
+    if finite("x", real("x", x)).ndim < 1 or x.shape[-1] != width or x.device != values.device:
+        found = f"{tuple(x.shape)} on {x.device}"
+        raise ModelError(f"x must be [..., {width}] on {values.device}, not {found}")
+    if bias is not None and (bias.shape != (out,) or bias.device != x.device):
+        raise ModelError(f"bias must be [{out}] on {x.device}, not {tuple(bias.shape)} on {bias.device}")
+
+
 def _scale(x: Tensor, bits: Bits, axes: tuple[int, ...] | None) -> Tensor:
     if bits not in (8, 4):
         raise ModelError(f"bits must be 8 or 4, got {bits}")
-    finite("x", real("x", x))
+    # also in float32, which scales and sums are in
+    largest = finite("x", real("x", x).detach().float()).abs()
     if x.ndim < 1 or not x.numel():
         raise ModelError(f"x must have at least one value, got shape {tuple(x.shape)}")
     over = tuple(range(1, x.ndim)) if axes is None else axes
-    largest = x.detach().float().abs()
+    if not all(-x.ndim <= axis < x.ndim for axis in over):
+        raise ModelError(f"axes must be among those of x {tuple(x.shape)}, got {over}")
     if over:
         largest = largest.amax(over, keepdim=True)
     # the smallest normal number keeps rows of zeros, and of denormals, from dividing by nothing

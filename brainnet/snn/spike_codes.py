@@ -73,12 +73,11 @@ def encode(values: Tensor, code: SpikeCode) -> Tensor:
     Raises:
         ModelError: values that are not integers, or outside the code's range.
     """
-    whole("values", values)
+    values = _signed("values", values)
     low, high = code.range
     if values.numel() and not (low <= int(values.min()) and int(values.max()) <= high):
         found = f"{int(values.min())} to {int(values.max())}"
         raise ModelError(f"values must be {low} to {high} for {code.kind} spikes of {code.steps} steps, got {found}")
-    values = values.long()
     step = torch.arange(code.steps, device=values.device).view(-1, *[1] * values.ndim)
     if code.kind == "binary":
         return (values > step).to(torch.int8)
@@ -89,11 +88,11 @@ def encode(values: Tensor, code: SpikeCode) -> Tensor:
 
 def decode(spikes: Tensor, code: SpikeCode) -> Tensor:
     """Integers int64 [...] of spikes [T, ...]: the weighted sum over time. Exact for what `encode` makes."""
-    whole("spikes", spikes)
+    spikes = _signed("spikes", spikes)
     if spikes.ndim < 1 or spikes.shape[0] != code.steps:
         raise ModelError(f"spikes must be [{code.steps}, ...], not of shape {tuple(spikes.shape)}")
     weights = torch.tensor(code.weights, device=spikes.device).view(-1, *[1] * (spikes.ndim - 1))
-    return (spikes.long() * weights).sum(0)
+    return (spikes * weights).sum(0)
 
 
 def spike_matmul(values: Tensor, weight: Tensor, code: SpikeCode) -> Tensor:
@@ -102,9 +101,11 @@ def spike_matmul(values: Tensor, weight: Tensor, code: SpikeCode) -> Tensor:
     Equal to ``values @ weight`` in unbounded integers, always. Raises ModelError for shapes and types that do not fit,
     values outside the code's range, and products that int64 cannot hold.
     """
-    whole("weight", weight)
+    weight = _signed("weight", weight)
     if values.ndim < 1 or weight.ndim != 2 or values.shape[-1] != weight.shape[0]:
         raise ModelError(f"values {tuple(values.shape)} and weight {tuple(weight.shape)} must be [..., K] and [K, N]")
+    if values.device != weight.device:
+        raise ModelError(f"values are on {values.device}, weight on {weight.device}; they must be together")
     spikes = encode(values, code)
     largest = max(abs(int(weight.min())), abs(int(weight.max()))) if weight.numel() else 0
     per_step = largest * weight.shape[0]
@@ -118,3 +119,12 @@ def spike_matmul(values: Tensor, weight: Tensor, code: SpikeCode) -> Tensor:
         if bool(step.any()):
             result += counts * (step.to(kind) @ columns).long()
     return result
+
+
+def _signed(name: str, values: Tensor) -> Tensor:
+    """``values``, which must be integers, as int64."""
+    signed = whole(name, values).long()
+    # what int64 cannot hold has wrapped round
+    if values.dtype == torch.uint64 and bool((signed < 0).any()):
+        raise ModelError(f"{name} must be below 2^63")
+    return signed

@@ -73,6 +73,8 @@ def layer_operations(module: nn.Module, inputs: Tensor) -> tuple[int, int]:
         # an input reaches as many outputs as its column has weights
         effective = live.flatten(0, -2).sum(0) @ weights.sum(0) if live.ndim > 1 else live @ weights.sum(0)
         return int(effective), inputs.numel() * module.out_features
+    if inputs.ndim not in (weights.ndim - 1, weights.ndim) or inputs.shape[1 - weights.ndim] != module.in_channels:
+        raise ModelError(f"inputs must be what {module} takes, not of shape {tuple(inputs.shape)}")
     everywhere = (torch.ones_like(live), torch.ones_like(weights))
     effective, dense = (connection._conv_forward(x, w, None).sum() for x, w in ((live, weights), everywhere))
     return int(effective), int(dense)

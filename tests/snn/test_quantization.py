@@ -60,6 +60,20 @@ def test_one_scale_for_each_slice_that_is_asked_for() -> None:
     assert quantize(x, 8, axes=(0, 1, 2)).scale.shape == (1, 1, 1)
 
 
+def test_ties_round_to_even_and_scales_are_float32() -> None:
+    found = quantize(torch.tensor([[127.0, 0.5, 1.5, -2.5, 126.5]], dtype=torch.float64), 8)
+    assert found.values.tolist() == [[127, 0, 2, -2, 126]]
+    assert (found.values.dtype, found.scale.dtype, found.scale.item()) == (torch.int8, torch.float32, 1.0)
+    assert quantize(torch.tensor([[7.0, 3.5, -6.6]]), 4).values.tolist() == [[7, 4, -7]]
+
+
+def test_numbers_below_the_normal_ones_do_not_divide_by_nothing() -> None:
+    tiny = torch.finfo(torch.float32).tiny
+    found = quantize(torch.full((1, 3), tiny / 4), 8)
+    assert found.scale.item() == tiny
+    assert not found.values.any()
+
+
 def test_zeros_stay_zero() -> None:
     found = quantize(torch.zeros(2, 3), 4)
     assert not found.values.any()
@@ -137,6 +151,26 @@ def test_input_that_does_not_fit_is_refused() -> None:
         (lambda: quantized_linear(x.long(), quantize(x, 8)), "x must be of a floating-point type"),
         (lambda: spiking_linear(x, quantize(x, 8), SpikeCode("binary", 127)), "values must be 0 to 127"),
         (lambda: train_quantized(nn.ReLU(), 8), "at least one Linear"),
+        (lambda: quantize(torch.tensor(1.0), 8, axes=(0,)), "at least one value|axes must be"),
+        (lambda: quantize(x, 8, axes=(2,)), r"axes must be among those of x \(2, 3\), got \(2,\)"),
+        (lambda: quantize(x, 8, axes=(-3,)), "axes must be among"),
+        (lambda: quantize(torch.tensor([1e300], dtype=torch.float64), 8), "x must be finite"),
+        (lambda: fake_quantize(x * float("nan"), 8), "x must be finite"),
+        (lambda: pack_int4(torch.tensor([-9])), "from -8 to 7"),
+        (lambda: unpack_int4(torch.zeros(0, dtype=torch.uint8), -1), "count must be 0 or more, not -1"),
+        (lambda: unpack_int4(torch.zeros(3), 5), "packed must be uint8"),
+        (lambda: quantized_linear(x, quantize(random(4, 5), 8)), r"x must be \[..., 5\] on cpu, not \(2, 3\)"),
+        (lambda: quantized_linear(x.to("meta"), quantize(x, 8)), r"x must be .* on cpu, not \(2, 3\) on meta"),
+        (lambda: quantized_linear(x * float("inf"), quantize(x, 8)), "x must be finite"),
+        (lambda: quantized_linear(x, quantize(x, 8), random(3)), r"bias must be \[2\] on cpu, not \(3,\)"),
+        (
+            lambda: quantized_linear(x, quantize(x, 8, axes=(0, 1))),
+            r"with a scale \[out, 1\], not \(2, 3\) with \(1, 1\)",
+        ),
+        (lambda: quantized_linear(x, quantize(random(3), 8)), r"weight must be \[out, in\]"),
+        (lambda: spiking_linear(x, quantize(random(4, 5), 8), SpikeCode("ternary", 127)), r"x must be \[..., 5\]"),
+        (lambda: spiking_linear(x.long(), quantize(x, 8), SpikeCode("ternary", 127)), "x must be of a floating-point"),
+        (lambda: spiking_linear(x, quantize(x, 8), SpikeCode("ternary", 127), random(3)), r"bias must be \[2\]"),
     ]
     for call, said in refused:
         with pytest.raises(ModelError, match=said):

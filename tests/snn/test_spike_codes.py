@@ -80,6 +80,51 @@ def test_spike_matmul_equals_the_integer_product(
     assert product.tolist() == exact.tolist()
 
 
+@quick
+@given(coded(size=5), st.data(), st.integers(2, 40), st.sampled_from([torch.int64, torch.int32]))
+def test_spike_matmul_equals_the_integer_product_for_any_weight(
+    case: tuple[SpikeCode, list[int]], data: st.DataObject, bits: int, kind: torch.dtype
+) -> None:
+    code, values = case
+    bits = min(bits, torch.iinfo(kind).bits)
+    weight = data.draw(
+        st.lists(st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1), min_size=15, max_size=15).map(
+            lambda numbers: np.array(numbers, dtype=np.int64).reshape(5, 3)
+        )
+    )
+    product = spike_matmul(torch.tensor([[values]]), torch.from_numpy(weight).to(kind), code)
+    assert product.dtype == torch.int64
+    assert product.tolist() == [[(np.array(values, dtype=object) @ weight.astype(object)).tolist()]]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        SpikeCode("binary", 3),
+        SpikeCode("ternary", 7),
+        SpikeCode("bitwise", 8),
+        SpikeCode("bitwise", 62),
+        SpikeCode("bitwise", 62, twos_complement=True),
+    ],
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_products_up_to_the_edge_of_64_bits_are_exact_and_beyond_are_refused(code: SpikeCode, sign: int) -> None:
+    largest = (2**63 - 1) // sum(abs(weight) for weight in code.weights)
+    for value in code.range:
+        product = spike_matmul(torch.tensor([value]), torch.tensor([[sign * largest]]), code)
+        assert product.item() == value * sign * largest
+    with pytest.raises(ModelError, match="weight is too large for this code"):
+        spike_matmul(torch.tensor([0]), torch.tensor([[sign * (largest + 1)]]), code)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.uint32, torch.uint64])
+def test_integers_of_every_type_are_taken(kind: torch.dtype) -> None:
+    code, numbers = SpikeCode("bitwise", 7), torch.tensor([[0, 127, 5]])
+    assert decode(encode(numbers.to(kind), code), code).tolist() == numbers.tolist()
+    assert spike_matmul(numbers.to(kind), numbers.T.to(kind), code).item() == 127**2 + 25
+    assert spike_matmul(numbers, torch.full((3, 1), -128, dtype=torch.int8), code).item() == -128 * 132
+
+
 @pytest.mark.parametrize("kind", ["ternary", "bitwise"])
 def test_the_whole_of_int8_times_int8(kind: Kind) -> None:
     code = SpikeCode("ternary", 128) if kind == "ternary" else SpikeCode("bitwise", 8, twos_complement=True)
@@ -116,6 +161,20 @@ def test_input_that_does_not_fit_is_refused() -> None:
         (lambda: spike_matmul(ones, torch.ones(3, 2, dtype=torch.int8), code), r"values \(2, 4\) and weight \(3, 2\)"),
         (lambda: spike_matmul(ones, torch.ones(4, 2), code), "weight must be of an integer type"),
         (lambda: spike_matmul(ones, torch.full((4, 2), 2**60), code), "weight is too large"),
+        (
+            lambda: spike_matmul(ones, torch.ones(4, 2, dtype=torch.int8, device="meta"), code),
+            "values are on cpu, weight",
+        ),
+        (lambda: spike_matmul(ones[0, 0], ones.T, code), r"values \(\) and weight"),
+        (lambda: spike_matmul(ones, ones[0], code), r"weight \(4,\) must be"),
+        (lambda: spike_matmul(ones.float(), ones.T, code), "values must be of an integer type"),
+        (
+            lambda: spike_matmul(4 * ones, ones.T, code),
+            "values must be 0 to 3 for binary spikes of 3 steps, got 4 to 4",
+        ),
+        (lambda: decode(torch.tensor(1), code), r"spikes must be \[3, ...\]"),
+        (lambda: encode(torch.tensor([True]), code), "values must be of an integer type"),
+        (lambda: encode(torch.tensor([2**63], dtype=torch.uint64), code), r"values must be below 2\^63"),
     ]
     for call, said in refused:
         with pytest.raises(ModelError, match=said):

@@ -135,8 +135,13 @@ def test_input_that_does_not_fit_is_refused() -> None:
         layer_operations(nn.ReLU(), torch.ones(3))
     with pytest.raises(ModelError, match="at least one Linear or convolution"):
         connection_sparsity(nn.ReLU())
-    with pytest.raises(ModelError, match=r"inputs must be \[\.\.\., 6\]"):
-        layer_operations(nn.Linear(6, 2), torch.ones(3, 5))
+    for shape in [(3, 5), ()]:
+        with pytest.raises(ModelError, match=r"inputs must be \[\.\.\., 6\]"):
+            layer_operations(nn.Linear(6, 2), torch.ones(shape))
+    for shape in [(2, 3, 7), (3, 7), (1, 2, 3, 7), (7,)]:
+        with pytest.raises(ModelError, match=r"inputs must be what Conv1d\(2, 4, .* takes, not of shape"):
+            layer_operations(nn.Conv1d(2, 4, 3), torch.ones(shape))
+    assert layer_operations(nn.Conv1d(2, 4, 3), torch.ones(2, 7)) == (2 * 3 * 4 * 5,) * 2
 
 
 def test_neurobench_counts_the_same() -> None:
