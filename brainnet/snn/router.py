@@ -33,7 +33,11 @@ __all__ = ["RouteDecision", "Router", "RouterConfig", "RouterNet", "RouterState"
 
 @dataclass(frozen=True, slots=True)
 class RouterConfig:
-    """The shape of a router: `routes` in the order of its scores, sizes, and the constants of its neurons."""
+    """The shape of a router: `routes` in the order of its scores, sizes, and the constants of its neurons.
+
+    `scale` multiplies the scores. Training fits it so that the modulated probabilities mean what they say
+    (temperature scaling, Guo et al. 2017, applied before the modulation); it never changes which route is first.
+    """
 
     routes: tuple[str, ...]
     steps: int = 12
@@ -43,6 +47,7 @@ class RouterConfig:
     beta: float = 0.9
     unknown_rows: int = 16
     base_threshold: float = 1.0
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,7 @@ class RouterNet(nn.Module):
         attended = self.attention(memory) * present[:, None, :, None]
         rates = torch.cat([memory.mean(1), attended.mean(1)], dim=-1)
         decision_vector = rates.sum(1) / present.sum(1, keepdim=True).clamp(min=1)
-        scores: Tensor = self.readout(decision_vector)
+        scores: Tensor = self.config.scale * self.readout(decision_vector)
         return scores, kept
 
     def remember(
@@ -151,9 +156,7 @@ class Router:
             net = RouterNet(config, len(vocabulary))
             net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ModelError(
-                f"{path} holds no router weights ({error}); make them with nodes/training/prefrontal.py"
-            ) from error
+            raise ModelError(f"{path} holds no router weights ({error}); `brainnet train` makes them") from error
         return cls(net, vocabulary)
 
     def save(self, path: Path | str) -> None:

@@ -1,61 +1,71 @@
 """Trains the router on labelled prompts and reports what it does on phrasings that training has not seen.
 
-    python nodes/training/prefrontal.py --data DIR
-
-DIR holds text/books.txt.gz (free text) and text/trivia_qa.txt.gz (general questions).
+Training reads text/books.txt.gz (free text for language to continue) and text/trivia_qa.txt.gz (general questions) in
+the data folder. Evaluation needs no data: the prompts of the test are part of the program.
 """
 
 from __future__ import annotations
 
 import gzip
-import json
 import random
 import re
-import sys
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from brainnet.snn.quantum import choose, modulate, softmax
-from brainnet.snn.router import Router, RouterConfig, RouterNet, prompt_tokens
+from brainnet.snn.router import Router, RouterConfig, RouterNet, RouterState, prompt_tokens
 from brainnet.snn.text_features import HashedVocabulary
-from nodes.training.common import arguments, progress, seeded
-from nodes.training.routing_prompts import TEMPLATES, Example, examples, written
+from brainnet.training import Row, Run, TrainingSettings, compare, expected_calibration_error
+from nodes.prefrontal import Prefrontal
+from nodes.training.prefrontal_rules import route_by_rules
+from nodes.training.routing_prompts import ROUTES, Example, FreeText, examples, written
 
-DESCRIPTION = "Train the router on labelled prompts and report what it does on phrasings it has not seen."
-ROUTES = tuple(TEMPLATES)
-BATCH = 64
-TEST_EXAMPLES = 3000
+Floats = NDArray[np.float64]
+BATCHES_DRAWN = 32
+"""Batches that are drawn together, sorted by length and shuffled; checkpoints lie between them."""
+SHIPPED = Prefrontal.Parameters()
 
 
-def free_text(data: Path) -> list[str]:
-    """Beginnings of paragraphs of prose, in the order of the books; no questions and no dialogue."""
-    with gzip.open(data / "text" / "books.txt.gz", "rt", encoding="utf-8") as file:
-        text = file.read()
+class Settings(TrainingSettings):
+    """The default takes about 10 minutes on one core."""
+
+    steps: int = Field(4000, ge=1, description="optimiser steps")
+    batch: int = Field(64, ge=1, description="prompts a step")
+    learning_rate: float = Field(4e-3, gt=0, description="peak of the one-cycle schedule")
+    weight_decay: float = Field(0.02, ge=0, description="of AdamW")
+    word_dropout: float = Field(0.12, ge=0, lt=1, description="share of the words that training makes unknown")
+    label_smoothing: float = Field(0.02, ge=0, lt=1, description="of the cross-entropy")
+    min_count: int = Field(12, ge=1, description="how often a word must come in 40,000 prompts to be known")
+    width: int = Field(64, ge=2, description="channels and neurons a token")
+
+
+def free_text(run: Run[Settings]) -> FreeText:
+    """Beginnings of paragraphs of prose (no questions, no dialogue), and general questions."""
+    with gzip.open(run.file("text/books.txt.gz"), "rt", encoding="utf-8") as file:
+        books = file.read()
     openings = []
-    for paragraph in re.split(r"\n\s*\n", text)[::3]:
+    for paragraph in re.split(r"\n\s*\n", books)[::3]:
         words = " ".join(paragraph.split()).split(" ")[:28]
         if len(words) >= 3 and words[0][0].isalpha() and "?" not in paragraph and "##" not in paragraph:
             openings.append(" ".join(words))
-    return openings
-
-
-def general_questions(data: Path) -> list[str]:
-    """General-knowledge questions, in the order of the file."""
-    with gzip.open(data / "text" / "trivia_qa.txt.gz", "rt", encoding="utf-8", errors="replace") as file:
+    with gzip.open(run.file("text/trivia_qa.txt.gz"), "rt", encoding="utf-8", errors="replace") as file:
         lines = [line[3:].strip() for line in file if line.startswith("#Q ")]
-    return [line for line in lines if line.endswith("?") and len(line) < 120][::5]
+    return FreeText(openings, [line for line in lines if line.endswith("?") and len(line) < 120][::5])
 
 
-def split(items: list[str], *, test: bool) -> list[str]:
-    """The last fifth is for the test."""
-    cut = len(items) * 4 // 5
-    return items[cut:] if test else items[:cut]
+def parts(text: FreeText) -> tuple[FreeText, FreeText]:
+    """For training, and the last fifth of either for validation."""
+    opening, question = (len(items) * 4 // 5 for items in (text.openings, text.questions))
+    return (
+        FreeText(text.openings[:opening], text.questions[:question]),
+        FreeText(text.openings[opening:], text.questions[question:]),
+    )
 
 
 class Batcher:
@@ -65,8 +75,8 @@ class Batcher:
         self.vocabulary = vocabulary
         self.config = config
 
-    def rows(self, batch: list[Example], drop: float, rng: np.random.Generator) -> Tensor:
-        """Token rows int64 [B, L], 0-padded; a share `drop` of the tokens becomes unknown."""
+    def rows(self, batch: Sequence[Example], drop: float, rng: np.random.Generator) -> Tensor:
+        """Token rows int64 [B, L], 0-padded; a share ``drop`` of the tokens becomes unknown."""
         found = [self.vocabulary.rows(tokens_of(example, self.config)) for example in batch]
         rows = np.zeros((len(batch), max(map(len, found))), np.int64)
         for i, row in enumerate(found):
@@ -82,15 +92,15 @@ def tokens_of(example: Example, config: RouterConfig) -> list[str]:
     return prompt_tokens(example.text, has_image=example.has_image, has_audio=False, limit=config.positions)
 
 
-def targets(batch: list[Example]) -> Tensor:
+def targets(batch: Sequence[Example]) -> Tensor:
     return torch.tensor([[example.target.get(route, 0.0) for route in ROUTES] for example in batch])
 
 
 def scores_of(
-    net: RouterNet, batcher: Batcher, batch: list[Example], drop: float, rng: np.random.Generator, device: str
+    net: RouterNet, batcher: Batcher, batch: Sequence[Example], drop: float, rng: np.random.Generator, device: str
 ) -> Tensor:
     """Scores [B, N], each session's earlier prompt heard first where there is one."""
-    threshold = net.config.base_threshold * rng.uniform(1.0, 1.2) if drop else net.config.base_threshold
+    threshold = net.config.base_threshold * (rng.uniform(1.0, 1.2) if drop else 1.0)
     blank = Example("", {})
     earlier = batcher.rows([example.follows or blank for example in batch], drop, rng).to(device)
     _, membrane = net.remember(net.encoder(earlier), earlier != 0, None, threshold)
@@ -100,129 +110,204 @@ def scores_of(
     return scores
 
 
-def train(data: Path, out: Path, device: str, seed: int, steps: int) -> None:
-    texts = random.Random(seed)
-    rng = np.random.default_rng(seed)
-    config = RouterConfig(routes=ROUTES)
-    openings = split(free_text(data), test=False)
-    questions = split(general_questions(data), test=False)
+def train(run: Run[Settings]) -> None:
+    settings = run.settings
+    config = RouterConfig(routes=ROUTES, width=settings.width)
+    training, validation = parts(free_text(run))
+    vocabulary = vocabulary_of(list(examples(random.Random(run.seed), 40_000, training)), config, settings.min_count)
+    batcher = Batcher(vocabulary, config)
+    net = RouterNet(config, len(vocabulary)).to(run.device)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.learning_rate, total_steps=settings.steps, pct_start=0.1
+    )
+    done = 0
+    if (kept := run.load_checkpoint()) is not None:
+        net.load_state_dict(kept["net"])
+        optimiser.load_state_dict(kept["optimiser"])
+        schedule.load_state_dict(kept["schedule"])
+        done = kept["done"]
+    run.say(f"{len(vocabulary)} token rows, {sum(p.numel() for p in net.parameters())} parameters")
+    with run.progress() as bar:
+        task = bar.add_task("training", total=settings.steps, completed=done)
+        while done < settings.steps:
+            for batch in drawn(run, training, config, done):
+                rng = np.random.default_rng([run.seed, done])
+                scores = scores_of(net, batcher, batch, settings.word_dropout, rng, run.device)
+                wanted = targets(batch).to(run.device)
+                loss = torch.nn.functional.cross_entropy(scores, wanted, label_smoothing=settings.label_smoothing)
+                optimiser.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+                optimiser.step()
+                schedule.step()
+                done += 1
+                bar.update(task, completed=done, description=f"training, loss {float(loss.detach()):.3f}")
+                if done == settings.steps:
+                    break
+            state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
+            run.save_checkpoint({**state, "done": done})
+    router = Router(net.cpu(), vocabulary)
+    chosen_by = [*written("validation"), *examples(random.Random(run.seed + 1), 1500, validation, kept=True)]
+    scale = fitted_scale(router, chosen_by, modulated)
+    router.net.config = router.config = replace(config, scale=scale)
+    router.save(run.weights)
+    run.forget_checkpoints()
+    run.say(f"scale {scale:.3f}; wrote {run.weights} ({run.weights.stat().st_size / 1e6:.2f} MB)")
 
-    def draw(count: int) -> list[Example]:
-        return list(examples(texts, test=False, count=count, openings=openings, questions=questions))
 
+def drawn(run: Run[Settings], text: FreeText, config: RouterConfig, done: int) -> list[list[Example]]:
+    """The batches that follow ``done``. Prompts of like length together: attention costs (steps * tokens)^2."""
+    rng = random.Random(f"{run.seed} {done}")
+    size = run.settings.batch
+    found = sorted(examples(rng, BATCHES_DRAWN * size, text), key=lambda e: len(tokens_of(e, config)))
+    batches = [found[i : i + size] for i in range(0, len(found), size)]
+    rng.shuffle(batches)
+    return batches
+
+
+def vocabulary_of(prompts: list[Example], config: RouterConfig, min_count: int) -> HashedVocabulary:
     counts: dict[str, int] = {}
-    for example in draw(40_000):
+    for example in prompts:
         for token in set(tokens_of(example, config)):
             counts[token] = counts.get(token, 0) + 1
-    known = [token for token, count in counts.items() if count >= 12] + ["<audio>"]
-    vocabulary = HashedVocabulary.build(known, config.unknown_rows)
-    net = RouterNet(config, len(vocabulary)).to(device)
-    batcher = Batcher(vocabulary, config)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=4e-3, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps, pct_start=0.1)
-    print(f"{len(vocabulary)} token rows, {sum(p.numel() for p in net.parameters())} parameters")
-    pool: list[list[Example]] = []
-    with progress() as bar:
-        task = bar.add_task("training", total=steps)
-        for _ in range(steps):
-            if not pool:
-                # Prompts of like length together: attention costs (steps * tokens)^2.
-                drawn = sorted(draw(32 * BATCH), key=lambda example: len(tokens_of(example, config)))
-                pool = [drawn[i : i + BATCH] for i in range(0, len(drawn), BATCH)]
-                texts.shuffle(pool)
-            batch = pool.pop()
-            scores = scores_of(net, batcher, batch, 0.12, rng, device)
-            loss = torch.nn.functional.cross_entropy(scores, targets(batch).to(device), label_smoothing=0.02)
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            bar.update(task, advance=1, description=f"training, loss {float(loss.detach()):.3f}")
-    Router(net.cpu(), vocabulary).save(out)
-    print(f"wrote {out} ({out.stat().st_size / 1e6:.2f} MB)")
+    known = [token for token, count in counts.items() if count >= min_count] + ["<audio>"]
+    return HashedVocabulary.build(known, config.unknown_rows)
 
 
-def expected_calibration_error(probs: NDArray[np.float64], right: NDArray[np.bool_], bins: int = 15) -> float:
-    """ECE over equal-width bins of the top probability (Guo et al. 2017)."""
-    top = probs.max(1)
-    bin_of = np.minimum((top * bins).astype(int), bins - 1)
-    return float(
-        sum(
-            abs(right[bin_of == b].mean() - top[bin_of == b].mean()) * (bin_of == b).mean()
-            for b in range(bins)
-            if (bin_of == b).any()
+# -- what the scores become --------------------------------------------------------------------------------------
+
+
+def modulated(scores: Floats) -> Floats:
+    """Routing probabilities of one prompt as the shipped region has them."""
+    return modulate(scores, max_temperature=SHIPPED.max_temperature).route_probs
+
+
+def decided(router: Router, example: Example, *, hear: bool = True, plastic: bool = True) -> Floats:
+    """Scores [N] after the session's earlier prompt, heard by working memory or not, with its threshold or the base."""
+    state: RouterState | None = None
+    if hear and example.follows is not None:
+        before = example.follows
+        state = router.decide(before.text, has_image=before.has_image, max_temperature=SHIPPED.max_temperature).state
+        if not plastic:
+            state = replace(state, threshold=router.config.base_threshold)
+    return router.decide(example.text, has_image=example.has_image, state=state).scores
+
+
+def fitted_scale(router: Router, prompts: Sequence[Example], probabilities: Callable[[Floats], Floats]) -> float:
+    """The factor of the scores at which ``probabilities`` of them give the right routes the highest likelihood."""
+    prompts = [example for example in prompts if example.follows is None]
+    scores = [decided(router, example) for example in prompts]
+    wanted = targets(prompts).double().numpy()
+
+    def loss(scale: float) -> float:
+        given = np.array([probabilities(scale * row) for row in scores])
+        return float(-(wanted * np.log(np.maximum(given, 1e-12))).sum(1).mean())
+
+    return float(min(np.geomspace(0.2, 8.0, 75), key=loss))
+
+
+# -- measuring ------------------------------------------------------------------------------------------------------
+
+
+def evaluate(run: Run[Settings]) -> Iterator[Row]:
+    router = Router.load(run.weights)
+    prompts = written("test")
+    alone = [example for example in prompts if not example.follow_up]
+    clear = [example for example in alone if len(example.target) == 1]
+    yield from routing(router, clear)
+    yield from modulation(router, clear, [example for example in alone if len(example.target) > 1])
+    yield from working_memory(router, [example for example in prompts if example.follow_up])
+
+
+def routing(router: Router, clear: list[Example]) -> Iterator[Row]:
+    """Top-1 accuracy beside keyword rules, in all and by route."""
+    wanted = targets(clear).numpy().argmax(1)
+    right = np.array([decided(router, example).argmax() for example in clear]) == wanted
+    by_rules = [ROUTES.index(route_by_rules(example.text, has_image=example.has_image)) for example in clear]
+    ruled = np.array(by_rules) == wanted
+    yield compare("test_prompts", len(clear), "prompts")
+    yield compare(
+        "top1_accuracy",
+        percent(right),
+        "%",
+        rival="keyword rules",
+        rival_value=percent(ruled),
+        limit=("value", ">=", 97),
+    )
+    for i, route in enumerate(ROUTES):
+        mine = wanted == i
+        yield compare(
+            f"top1_{route}", percent(right[mine]), "%", rival="keyword rules", rival_value=percent(ruled[mine])
         )
-    )
 
 
-def measure(router: Router, prompts: list[Example]) -> dict[str, object]:
-    """Accuracy, calibration and regions asked on labelled prompts, with plain softmax and modulated."""
-    prompts = sorted(prompts, key=lambda example: len(example.text))
-    batcher = Batcher(router.vocabulary, router.config)
-    rng = np.random.default_rng(0)
-    with torch.inference_mode():
-        rows = [
-            scores_of(router.net, batcher, prompts[i : i + BATCH], 0.0, rng, "cpu").double().numpy()
-            for i in range(0, len(prompts), BATCH)
-        ]
-    scores = np.concatenate(rows)
-    wanted = targets(prompts).numpy()
-    clear = wanted.max(1) == 1.0
-    follow_up = np.array([example.follow_up for example in prompts])
-    plain = np.array([softmax(row) for row in scores])
-    modulated = np.array([modulate(row).route_probs for row in scores])
-    right = plain.argmax(1) == wanted.argmax(1)
-    alone = clear & ~follow_up
-    report: dict[str, object] = {
-        "prompts": len(prompts),
-        "accuracy": share(right[alone]),
-        "accuracy by route": {route: share(right[alone & (wanted[:, i] == 1)]) for i, route in enumerate(ROUTES)},
-        "accuracy of follow-ups": share(right[clear & follow_up]),
+def modulation(router: Router, clear: list[Example], unclear: list[Example]) -> Iterator[Row]:
+    """What modulation buys beside plain softmax whose own temperature is fitted on the same validation prompts."""
+    scale = fitted_scale(router, written("validation"), softmax)
+    found = {
+        name: [of(decided(router, example)) for example in clear + unclear]
+        for name, of in (("modulated", modulated), ("plain", lambda scores: softmax(scale * scores)))
     }
-    for name, probs in (("softmax", plain), ("modulated", modulated)):
-        sets = [choose(row) for row in probs]
-        covered = np.array([set(np.flatnonzero(row)) <= set(chosen) for row, chosen in zip(wanted, sets, strict=True)])
-        asked = np.array([len(chosen) for chosen in sets])
-        report[name] = {
-            "ECE": round(expected_calibration_error(probs[alone], right[alone]), 4),
-            "regions asked": share(asked[alone]),
-            "one region asked": share(asked[alone] == 1),
-            "right region among those asked": share(covered[alone]),
-            "regions asked, ambiguous": share(asked[~clear]),
-            "both right regions asked, ambiguous": share(covered[~clear]),
-        }
-    return report
+    wanted = targets(clear + unclear).numpy() > 0
+    n = len(clear)
 
+    def beside(name: str, measure: Callable[[list[Floats]], float], unit: str, bar: float | None = None) -> Row:
+        mine, plain = (measure(found[kind]) for kind in ("modulated", "plain"))
+        limit = ("value", "<=", bar) if bar is not None else None
+        return compare(name, mine, unit, rival="plain softmax", rival_value=plain, limit=limit)  # type: ignore[arg-type]
 
-def share(values: NDArray[np.bool_ | np.int64]) -> float | None:
-    """Mean to four digits; None of nothing."""
-    return round(float(np.mean(values)), 4) if len(values) else None
+    def calibration(probs: list[Floats]) -> float:
+        top = np.array([row.max() for row in probs[:n]])
+        return expected_calibration_error(top, [wanted[i, row.argmax()] for i, row in enumerate(probs[:n])])
 
+    def asked(probs: list[Floats]) -> list[list[int]]:
+        return [choose(row, SHIPPED.mass) for row in probs]
 
-def evaluate(data: Path, weights: Path, seed: int) -> dict[str, object]:
-    """Measures the weights on unseen templates and on the prompts written for the test."""
-    drawn = examples(
-        random.Random(seed + 1),
-        test=True,
-        count=TEST_EXAMPLES,
-        openings=split(free_text(data), test=True),
-        questions=split(general_questions(data), test=True),
+    def covered(probs: list[Floats]) -> NDArray[np.bool_]:
+        return np.array([set(np.flatnonzero(wanted[i])) <= set(chosen) for i, chosen in enumerate(asked(probs))])
+
+    def regions(probs: list[Floats]) -> NDArray[np.int64]:
+        return np.array([len(chosen) for chosen in asked(probs)])
+
+    yield beside("ece", calibration, "", bar=0.05)
+    yield beside("regions_asked", lambda probs: float(regions(probs)[:n].mean()), "regions")
+    yield beside("one_region_asked", lambda probs: percent(regions(probs)[:n] == 1), "%")
+    yield beside("right_region_asked", lambda probs: percent(covered(probs)[:n]), "%")
+    yield compare(
+        "right_region_asked_at_equal_cost",
+        percent(covered(found["modulated"])[:n]),
+        "%",
+        rival="plain softmax, mass raised to ask as many regions",
+        rival_value=at_equal_cost(found["plain"][:n], wanted[:n], int(regions(found["modulated"])[:n].sum())),
     )
-    router = Router.load(weights)
-    return {"unseen templates": measure(router, list(drawn)), "written one by one": measure(router, written())}
+    yield beside("regions_asked_two_right", lambda probs: float(regions(probs)[n:].mean()), "regions")
+    yield beside("both_right_regions_asked", lambda probs: percent(covered(probs)[n:]), "%")
 
 
-def main() -> None:
-    parser = arguments(DESCRIPTION, "prefrontal.safetensors")
-    parser.add_argument("--steps", type=int, default=3000, help="optimiser steps")
-    parser.add_argument("--evaluate", action="store_true", help="only measure the weights at --out")
-    options = parser.parse_args()
-    seeded(options.seed, options.threads)
-    if not options.evaluate:
-        train(options.data, options.out, options.device, options.seed, options.steps)
-    print(json.dumps(evaluate(options.data, options.out, options.seed), indent=2))
+def at_equal_cost(probs: list[Floats], wanted: NDArray[np.bool_], regions: int) -> float:
+    """Prompts (%) whose right region is asked at the largest mass that asks no more than ``regions`` in all."""
+    best = [choose(row, 1e-6) for row in probs]
+    for mass in np.linspace(0.5, 0.9999, 500):
+        sets = [choose(row, float(mass)) for row in probs]
+        if sum(map(len, sets)) > regions:
+            break
+        best = sets
+    return percent([set(np.flatnonzero(wanted[i])) <= set(chosen) for i, chosen in enumerate(best)])
 
 
-if __name__ == "__main__":
-    main()
+def working_memory(router: Router, follow_ups: list[Example]) -> Iterator[Row]:
+    """Follow-ups ("once more") with working memory beside without, and with its threshold beside a fixed one."""
+    wanted = targets(follow_ups).numpy().argmax(1)
+
+    def accuracy(hear: bool, plastic: bool) -> float:
+        found = [decided(router, example, hear=hear, plastic=plastic).argmax() for example in follow_ups]
+        return percent(np.array(found) == wanted)
+
+    value = accuracy(True, True)
+    yield compare("follow_up_accuracy", value, "%", rival="no working memory", rival_value=accuracy(False, True))
+    yield compare("follow_up_threshold", value, "%", rival="fixed threshold", rival_value=accuracy(True, False))
+
+
+def percent(flags: Sequence[bool] | NDArray[np.bool_]) -> float:
+    return 100.0 * float(np.mean(flags))

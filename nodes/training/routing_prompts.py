@@ -1,8 +1,9 @@
-"""Labelled prompts for the router: templates with alternatives and slots, written by hand for this project.
+"""Labelled prompts for the router, written by hand for this project.
 
-A template is one way to put a request. ``[a|b]`` chooses one alternative (an empty one is allowed), ``{slot}`` is
-filled from a list. Train and test never share a template, so the test asks with phrasings that training
-has not seen. The wording is in routing_prompts.yaml; `examples` turns it into prompts.
+routing_prompts.yaml holds templates: a template is one way to put a request, ``[a|b]`` chooses one alternative (an
+empty one is allowed), ``{slot}`` is filled from a list. Every fifth template is kept from training, to choose by.
+routing_prompts_validation.yaml (to choose by) and routing_prompts_test.yaml (to report on) hold prompts written one by
+one.
 """
 
 from __future__ import annotations
@@ -10,27 +11,42 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
-_WORDING = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_HERE = Path(__file__)
+
+
+def _read(name: str) -> dict[str, str]:
+    wording: dict[str, str] = yaml.safe_load(_HERE.with_name(name).read_text(encoding="utf-8"))
+    return wording
+
+
+_WORDING: dict[str, dict[str, str]] = yaml.safe_load(_HERE.with_suffix(".yaml").read_text(encoding="utf-8"))
 TEMPLATES: dict[str, list[str]] = {route: lines.splitlines() for route, lines in _WORDING["templates"].items()}
-HELD_OUT: dict[str, list[str]] = {route: lines.splitlines() for route, lines in _WORDING["held_out"].items()}
-FOLLOW_UPS: list[str] = _WORDING["follow_ups"].splitlines()
-FACTS: list[str] = _WORDING["facts"].splitlines()
+ROUTES = tuple(route for route in TEMPLATES if "+" not in route)
+FOLLOW_UPS: list[str] = str(_WORDING["follow_ups"]).splitlines()
+FACTS: list[str] = str(_WORDING["facts"]).splitlines()
 SLOTS: dict[str, list[str]] = {name: items.strip().split(", ") for name, items in _WORDING["slots"].items()}
 
+PICTURE = "<image> "
 _ALTERNATIVES = re.compile(r"\[([^\[\]]*)\]")
 _SLOT = re.compile(r"\{([a-z|]+)\}")
 
 
 @dataclass(frozen=True)
 class Example:
-    """One labelled prompt. `target` route -> probability (soft where two routes are both right);
-    `follows` is the prompt before it in the session, if any; a `follow_up` means
-    what that one meant."""
+    """One labelled prompt.
+
+    Attributes:
+        text: what is asked.
+        target: route -> probability; equal shares where several routes are right.
+        has_image: whether a picture comes with it.
+        follows: the prompt before it in the session, if any.
+        follow_up: whether it means what that one meant.
+    """
 
     text: str
     target: dict[str, float]
@@ -71,55 +87,122 @@ _MADE: dict[str, Callable[[random.Random], str]] = {
 }
 
 
-def fill(template: str, rng: random.Random) -> str:
-    """One prompt of a template."""
+def fill(template: str, rng: random.Random, **given: str) -> str:
+    """One prompt of a template; a slot named in ``given`` is filled with that."""
     while found := _ALTERNATIVES.search(template):
         # A coordinate in brackets is filled in last, so every bracket here is an alternative.
         template = template[: found.start()] + rng.choice(found[1].split("|")) + template[found.end() :]
 
     def slot(match: re.Match[str]) -> str:
         name = rng.choice(match[1].split("|"))
+        if name in given:
+            return given[name]
         return _MADE[name](rng) if name in _MADE else rng.choice(SLOTS[name])
 
     return re.sub(r"\s+", " ", _SLOT.sub(slot, template)).strip()
 
 
-def is_test(index: int) -> bool:
-    """Every fifth template is kept for the test."""
+_ANY_WORDS = {
+    "point": r"(?:(?:x|y|and|the|point|position|coordinates|\d+) )+",
+    "decimal": r"(?:\d+ )+",
+    "integer": r"\d+ ",
+    "object": r"(?:\S+ ){1,3}",
+    "objects": r"(?:\S+ ){1,3}",
+    "thing": r"(?:\S+ ){1,3}",
+    "person": r"\S+ ",
+    "place": r"(?:\S+ ){2,6}",
+    "date": r"(?:\S+ ){1,3}",
+    "time": r"(?:\S+ ){1,3}",
+    "fact": r"(?:\S+ )+",
+    "opening": r"(?:\S+ )+",
+}
+_PIECE = re.compile(r"[\[\]|]|\{[a-z|]+\}|[^\W_]+")
+
+
+def phrasing(template: str) -> re.Pattern[str]:
+    """Matches in full the `plain` form of every prompt of a template, other names, numbers and statements included."""
+    return re.compile("".join(map(_piece, _PIECE.findall(template.casefold()))))
+
+
+def plain(text: str) -> str:
+    """Only the words of a prompt, each with a space after it."""
+    return "".join(f"{word} " for word in re.findall(r"[^\W_]+", text.casefold()))
+
+
+def _piece(piece: str) -> str:
+    if piece in "[]|":
+        return {"[": "(?:", "]": ")", "|": "|"}[piece]
+    if piece[0] != "{":
+        return re.escape(piece) + " "
+    options = []
+    for name in piece[1:-1].split("|"):
+        listed = (re.escape(plain(item)) for item in SLOTS.get(name, []))
+        options.append(_ANY_WORDS.get(name) or "|".join(listed))
+    return f"(?:{'|'.join(options)})"
+
+
+def _is_kept(index: int) -> bool:
+    """Every fifth template is kept from training."""
     return index % 5 == 4
 
 
-def written() -> list[Example]:
-    """The prompts written one by one for the test; those about a picture come with one."""
-    return [Example(text, {route: 1.0}, route == "vision") for route, texts in HELD_OUT.items() for text in texts]
+def target_of(route: str) -> dict[str, float]:
+    """``a+b``: equal shares."""
+    routes = route.split("+")
+    return dict.fromkeys(routes, 1.0 / len(routes))
 
 
-def examples(
-    rng: random.Random, *, test: bool, count: int, openings: list[str], questions: list[str]
-) -> Iterator[Example]:
-    """`count` examples of one split, routes equally often.
+def written(split: str) -> list[Example]:
+    """The prompts written one by one for ``validation`` or ``test``.
 
-    `openings`: sentences of free text (language continues them); `questions`: general questions, for which
-    memory and language are equally right. Both must already belong to the split.
+    Each follow-up comes once after a prompt of each route, in the order of the file.
     """
-    pools = {
-        route: [t for i, t in enumerate(templates) if is_test(i) == test] for route, templates in TEMPLATES.items()
-    }
-    follow_ups = [t for i, t in enumerate(FOLLOW_UPS) if is_test(i) == test]
-    SLOTS["opening"] = openings
-    routes = list(pools)
+    wording = _read(f"routing_prompts_{split}.yaml")
+    follow_ups = wording.pop("follow_ups").splitlines()
+    found = [
+        Example(line.removeprefix(PICTURE), target_of(route), "vision" in route or line.startswith(PICTURE))
+        for route, lines in wording.items()
+        for line in lines.splitlines()
+    ]
+    for route in ROUTES:
+        before = [example for example in found if example.target == {route: 1.0} and not example.follow_up]
+        found += [
+            Example(text, first.target, first.has_image, first, follow_up=True)
+            for text, first in zip(follow_ups, before, strict=False)
+        ]
+    return found
+
+
+@dataclass(frozen=True)
+class FreeText:
+    """Text that no template makes: ``openings`` for language to continue, and general ``questions``, for which memory
+    and language are equally right."""
+
+    openings: list[str]
+    questions: list[str]
+
+
+def examples(rng: random.Random, count: int, text: FreeText, *, kept: bool = False) -> Iterator[Example]:
+    """``count`` examples of the templates for training, or of those ``kept`` from it; routes equally often."""
+    pools = {route: [t for i, t in enumerate(ts) if _is_kept(i) == kept] for route, ts in TEMPLATES.items()}
+    follow_ups = [t for i, t in enumerate(FOLLOW_UPS) if _is_kept(i) == kept]
+
+    def draw(route: str) -> Example:
+        return _example(route, rng.choice(pools[route]), rng, text)
+
     for _ in range(count):
         kind = rng.random()
-        if kind < 0.06:
-            yield Example(rng.choice(questions), {"hippocampus": 0.5, "language": 0.5})
+        if kind < 0.05:
+            yield Example(rng.choice(text.questions), target_of("hippocampus+language"))
             continue
-        route = rng.choice(routes)
-        first = _example(route, pools[route], rng, openings)
-        if kind < 0.2:
+        if kind < 0.10:
+            yield draw("vision+hippocampus")
+            continue
+        first = draw(rng.choice(ROUTES))
+        if kind < 0.25:
             yield Example(fill(rng.choice(follow_ups), rng), first.target, first.has_image, first, follow_up=True)
         elif kind < 0.45:
-            other = rng.choice(routes)
-            yield Example(first.text, first.target, first.has_image, _example(other, pools[other], rng, openings))
+            yield replace(first, follows=draw(rng.choice(ROUTES)))
         else:
             yield first
 
@@ -130,13 +213,35 @@ def _beginning(text: str, rng: random.Random) -> str:
     return " ".join(parts[: rng.randint(min(3, len(parts)), len(parts))])
 
 
-def _example(route: str, pool: list[str], rng: random.Random, openings: list[str]) -> Example:
-    free = route == "language" and rng.random() < 0.5
-    text = _beginning(rng.choice(openings), rng) if free else fill(rng.choice(pool), rng)
+def _example(route: str, template: str, rng: random.Random, free: FreeText) -> Example:
+    opening = _beginning(rng.choice(free.openings), rng)
+    whole = route == "language" and rng.random() < 0.4
+    text = opening if whole else fill(template, rng, opening=opening)
     if rng.random() < 0.25:
         text = text.rstrip("?.! ")
+    if rng.random() < 0.15:
+        text = misspelt(text, rng)
     if route == "vision":
         # A picture may come without a word, and a word about a picture without the picture.
         text = "" if rng.random() < 0.05 else text
-        return Example(text, {route: 1.0}, has_image=not text or rng.random() < 0.95)
-    return Example(text, {route: 1.0}, has_image=rng.random() < 0.08)
+        return Example(text, target_of(route), has_image=not text or rng.random() < 0.95)
+    if "vision" in route:
+        return Example(text, target_of(route), has_image=True)
+    # A question to memory that comes with a picture is one to both; what is told may show what it speaks of.
+    with_picture = (route != "hippocampus" or "{fact}" in template) and rng.random() < 0.08
+    return Example(text, target_of(route), has_image=with_picture)
+
+
+def misspelt(text: str, rng: random.Random) -> str:
+    """``text`` with one word's letters swapped, doubled, or one left out, as fingers do it."""
+    parts = text.split(" ")
+    where = [i for i, part in enumerate(parts) if len(part) > 3 and part.isalpha()]
+    if not where:
+        return text
+    at = rng.choice(where)
+    word = parts[at]
+    i = rng.randrange(len(word) - 1)
+    parts[at] = rng.choice(
+        [word[:i] + word[i + 1] + word[i] + word[i + 2 :], word[:i] + word[i + 1 :], word[:i] + word[i] + word[i:]]
+    )
+    return " ".join(parts)

@@ -1,0 +1,52 @@
+"""The rival of the trained router: keyword rules, as one would write them by hand in an afternoon.
+
+Written after the templates for training, mended on the validation prompts, and never after the test. Rules are tried
+from top to bottom, the first that matches decides; each holds for prompts with a picture, without one, or any.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+_NUMBER = r"[-+−]?\d*\.?\d+"
+_LIMB = r"(?:arm|hand|gripper|finger\w*|tip|effector|manipulator|elbow|shoulder|wrist|joints?|limb)"
+_VERB = r"(?:move|reach|stretch|lift|raise|lower|bend|turn|rotate|swing|wave|shift|extend|put|give)"
+_ORDER = r"(?:stop|halt|freeze|cease|hold still|move|reach|touch|grab|point|follow)"
+_KEEP = (
+    r"(?:remember|memori[sz]e|keep (?:it|this|that)|bear in mind|jot|store|save|retain|(?:write|note) (?:down|that))"
+)
+_FORGET = r"(?:don't forget|do not forget|never forget|(?:make|take) a note|be reminded)"
+_RECALL = r"(?:recall|forgot|forget|lost|looking for|find|did i|have i|told you|tell you|told me|asked you)"
+_ASK = r"(?:where\w*|when|who|whose|(?:in|on|at|from|until) (?:which|what|whose)|which)"
+_FORESIGHT = r"(?:predict|foresee|foretell|anticipat|forecast|expect|adapt|adjust|calibrat|cerebell|compensat|correct)"
+_MODEL = r"(?:(?:forward|internal|arm) model|motor (?:error|learning|control|skill)|force field|coordinated|surprise)"
+_MOVEMENT = r"(?:movements?|reach(?:es)?|motions?|moving)"
+
+_RULES: list[tuple[str, Literal["with", "without", "any"], str]] = [
+    # what has a place in space is a movement
+    ("motor_cortex", "any", rf"[(\[]\s*{_NUMBER}\s*[,;]\s*{_NUMBER}\s*[)\]]"),
+    ("motor_cortex", "any", rf"\bx\s*=?\s*{_NUMBER}|[-+−]?\d?\.\d+[\s,;]+(?:and )?[-+−]?\d?\.\d+"),
+    # statements to keep, with or without a picture
+    ("hippocampus", "any", rf"\b(?:{_KEEP}|{_FORGET})\b"),
+    # questions about prediction and adaptation of movements
+    ("cerebellum", "any", rf"\b(?:{_FORESIGHT}|{_MODEL})"),
+    ("cerebellum", "any", rf"\b(?:how|did|do|does|was|were|are|is)\b.*\b{_MOVEMENT}\b"),
+    ("motor_cortex", "without", rf"\b{_VERB}\b.*\b{_LIMB}\b"),
+    ("motor_cortex", "without", rf"^(?:please )?{_ORDER}\b|\b{_LIMB}\b.*\b(?:left|right|up|down)\b"),
+    # with a picture, what is left is about the picture
+    ("vision", "with", r""),
+    ("vision", "without", r"\b(?:picture|image|photo\w*|digit|drawing|scan|camera)\b"),
+    # questions to memory
+    ("hippocampus", "without", rf"^{_ASK}\b|\bwhere(?:'s|s)?\b|\b{_RECALL}\b"),
+    ("hippocampus", "without", r"\b(?:what|how many|does|has)\b.*\b(?:my|our|the)\b.*\?"),
+    # the rest is talk and text
+    ("language", "any", r""),
+]
+_COMPILED = [(route, when, re.compile(pattern, re.IGNORECASE)) for route, when, pattern in _RULES]
+
+
+def route_by_rules(text: str, *, has_image: bool) -> str:
+    """The route of the first rule that matches."""
+    present = "with" if has_image else "without"
+    return next(route for route, when, rule in _COMPILED if when in ("any", present) and rule.search(text))
