@@ -1,18 +1,22 @@
-"""Durable memory: episodes in SQLite, found again by full text and by vector, fused by reciprocal rank.
+"""Durable memory: episodes in SQLite, found again by full text and by vector, in context, fused by reciprocal rank.
 
 Knows nothing of the bus or of any model: whoever stores brings the vector.
 """
 
 from brainnet.memory.fusion import reciprocal_rank_fusion
+from brainnet.memory.index import EpisodeIndex
 from brainnet.memory.store import Episode, EpisodicStore, Hit, NewEpisode, StoreStats
+from brainnet.memory.text_index import TextIndex
 from brainnet.memory.vectors import VectorIndex
 
 __all__ = [
     "Episode",
+    "EpisodeIndex",
     "EpisodicStore",
     "Hit",
     "NewEpisode",
     "StoreStats",
+    "TextIndex",
     "VectorIndex",
     "reciprocal_rank_fusion",
 ]

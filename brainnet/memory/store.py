@@ -1,4 +1,4 @@
-"""The durable store of episodes: SQLite is the truth, the vector index is derived from it.
+"""The durable store of episodes: SQLite is the truth, the indexes of words and vectors are derived from it.
 
 **What is promised.** When `store` or `store_many` returns, the episodes are committed to a write-ahead log that
 has been synced to disk (WAL, synchronous=FULL): they survive `kill -9` of the process at any moment and, as far as
@@ -26,15 +26,18 @@ from numpy.typing import NDArray
 
 from brainnet.errors import StoreError
 from brainnet.memory.fusion import reciprocal_rank_fusion
-from brainnet.memory.vectors import VectorIndex
-from brainnet.snn.text_features import words
+from brainnet.memory.index import EpisodeIndex
+from brainnet.memory.text_index import terms
+from brainnet.memory.vectors import whole
+
+Vector = NDArray[np.integer | np.floating]
 
 __all__ = ["Episode", "EpisodicStore", "Hit", "NewEpisode", "StoreStats"]
 
 APPLICATION_ID = 0x62726E6D  # "brnm": marks the file as ours
-SCHEMA_VERSION = 1
-POOL = 50
-QUERY_WORDS = 64
+SCHEMA_VERSION = 2
+POOL = 200
+"""How deep the two rankings that are fused go."""
 TOUCHES_HELD = 256
 
 _SCHEMA = """
@@ -50,26 +53,30 @@ CREATE TABLE IF NOT EXISTS {table} (
     vector BLOB,
     vector_model TEXT
 );
-CREATE INDEX IF NOT EXISTS {table}_kind ON {table} (kind);
-CREATE VIRTUAL TABLE IF NOT EXISTS {table}_text USING fts5(
-    text, content='{table}', content_rowid='episode_id', tokenize='porter unicode61 remove_diacritics 2'
-);
-CREATE TRIGGER IF NOT EXISTS {table}_stored AFTER INSERT ON {table} BEGIN
-    INSERT INTO {table}_text (rowid, text) VALUES (new.episode_id, new.text);
-END;
 """
+_FROM_VERSION_1 = (
+    "DROP TRIGGER IF EXISTS {table}_stored",
+    "DROP TABLE IF EXISTS {table}_text",
+    "DROP INDEX IF EXISTS {table}_kind",
+    "UPDATE {table} SET vector = whole(vector) WHERE vector IS NOT NULL",
+)
+_SESSION = "CASE json_type(metadata, '$.session_id') WHEN 'text' THEN json_extract(metadata, '$.session_id') END"
 _COLUMNS = "episode_id, kind, text, metadata, importance, created_ns, accesses"
 
 
 @dataclass(frozen=True, slots=True)
 class NewEpisode:
-    """Something to be stored. `key` makes storing idempotent: a second episode of the same key is not stored."""
+    """Something to be stored. `key` makes storing idempotent: a second episode of the same key is not stored.
+
+    Episodes of one kind whose metadata have the same `session_id` are each other's context, in the order in which
+    they are stored: what fits a query lifts its neighbours (`EpisodeIndex`).
+    """
 
     text: str
     kind: str = "statement"
     metadata: Mapping[str, Any] = field(default_factory=dict)
     importance: float = 0.5
-    vector: NDArray[np.floating] | None = None
+    vector: Vector | None = None
     key: str | None = None
 
 
@@ -89,7 +96,7 @@ class Episode:
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A found episode: fused `score`, its rank by BM25 and by vector (from 1; None: not found that way), and the
-    cosine `similarity` of its vector to the query's."""
+    cosine `similarity` of its own vector to the query's (None: the query or the episode has none)."""
 
     episode: Episode
     score: float
@@ -125,8 +132,12 @@ class EpisodicStore:
         self.path = Path(path)
         self.table = table
         self.vector_model = vector_model
-        self._vectors = VectorIndex()
+        self._index = EpisodeIndex()
         self._touched: Counter[int] = Counter()
+        self._insert = (
+            f"INSERT INTO {table} (key, kind, text, metadata, importance, created_ns, vector, vector_model)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        )
         with self._reporting():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
@@ -162,7 +173,7 @@ class EpisodicStore:
         kind: str = "statement",
         metadata: Mapping[str, Any] | None = None,
         importance: float = 0.5,
-        vector: NDArray[np.floating] | None = None,
+        vector: Vector | None = None,
         key: str | None = None,
     ) -> Episode:
         """Stores one episode durably and returns it; with a `key` already stored, returns that one unchanged."""
@@ -177,23 +188,19 @@ class EpisodicStore:
         rows = [self._row(episode) for episode in episodes]
         self._check_widths(episode.vector for episode in episodes)
         stored: list[int] = []
-        new: list[tuple[int, NewEpisode]] = []
+        fresh: dict[int, tuple[Episode, Vector | None]] = {}
         with self._transaction():
             for episode, row in zip(episodes, rows, strict=True):
                 known = self._id_of(episode.key)
                 if known is None:
-                    cursor = self._db.execute(
-                        f"INSERT INTO {self.table} (key, kind, text, metadata, importance, created_ns, vector,"
-                        " vector_model) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                        row,
-                    )
-                    known = int(cursor.lastrowid or 0)
-                    new.append((known, episode))
+                    known = int(self._db.execute(self._insert, row).lastrowid or 0)
+                    fresh[known] = _episode((known, *row[1:6], 0)), episode.vector
                 stored.append(known)
-        for episode_id, episode in new:
-            if episode.vector is not None:
-                self._vectors.add(episode_id, episode.kind, episode.vector)
-        found = self._load(stored)
+        for made, vector in fresh.values():
+            self._index.add(made.episode_id, made.kind, _session(made.metadata), made.text, vector)
+        found = {item: made for item, (made, _) in fresh.items()}
+        if len(found) < len(stored):
+            found |= self._load(set(stored) - set(found))
         return [found[episode_id] for episode_id in stored]
 
     def get(self, episode_id: int) -> Episode | None:
@@ -216,49 +223,44 @@ class EpisodicStore:
     ) -> list[Hit]:
         """The `k` best episodes for a text and its vector, best first; each counts as accessed.
 
-        BM25 over the words of `text` (any text is safe; it is never read as query syntax) and cosine similarity
-        to `vector` each give a ranking, fused by reciprocal rank; equal scores: the newest first. `kinds` None
-        searches every kind.
+        BM25 over the words of `text` (any text is safe; there is no query syntax) and cosine similarity to `vector`
+        each give a ranking, fused by reciprocal rank; equal scores: the newest first. `kinds` None searches every
+        kind.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         pool = max(POOL, 4 * k)
-        by_text = self._bm25(text, pool, kinds)
-        similar = dict(self._vectors.search(vector, pool, kinds)) if vector is not None else {}
-        by_vector = list(similar)
+        with self._reporting():
+            self._pragma("user_version")  # a closed store, or one of another thread, says so
+        by_text = self._index.by_text(text, pool, kinds)
+        by_vector = self._index.by_vector(vector, pool, kinds) if vector is not None else []
         fused = reciprocal_rank_fusion([by_text, by_vector])
         best = sorted(fused, key=lambda item: (-fused[item], -item))[:k]
         episodes = self._load(best)
+        similar = self._index.similarity(vector, best) if vector is not None else {}
         self._touched.update(best)
         if self._touched.total() >= TOUCHES_HELD:
             with self._transaction():
                 pass
+        text_ranks, vector_ranks = ({item: rank for rank, item in enumerate(r, 1)} for r in (by_text, by_vector))
         return [
-            Hit(
-                episode=episodes[item],
-                score=fused[item],
-                bm25_rank=by_text.index(item) + 1 if item in by_text else None,
-                vector_rank=by_vector.index(item) + 1 if item in similar else None,
-                similarity=similar.get(item),
-            )
+            Hit(episodes[item], fused[item], text_ranks.get(item), vector_ranks.get(item), similar.get(item))
             for item in best
         ]
 
-    def document_frequencies(self, terms: Collection[str], kinds: Collection[str] | None = None) -> dict[str, int]:
-        """How many episodes hold each term, matched as `search` matches it (stemmed, without accents)."""
-        where, values = _kind_filter(kinds)
-        sql = (
-            f"SELECT count(*) FROM {self.table}_text JOIN {self.table} ON episode_id = {self.table}_text.rowid"
-            f" WHERE {self.table}_text MATCH ?{where}"
-        )
-        with self._reporting():
-            return {term: self._db.execute(sql, (_match([term]), *values)).fetchone()[0] for term in terms}
+    def count(self, kinds: Collection[str] | None = None) -> int:
+        """How many episodes there are."""
+        return self._index.count(kinds)
 
-    def terms_in(self, episode_id: int, terms: Collection[str]) -> set[str]:
-        """Those of the terms that an episode holds, matched as `search` matches them."""
-        sql = f"SELECT 1 FROM {self.table}_text WHERE {self.table}_text MATCH ? AND rowid = ?"
-        with self._reporting():
-            return {term for term in terms if self._db.execute(sql, (_match([term]), episode_id)).fetchone()}
+    def document_frequencies(self, asked: Collection[str], kinds: Collection[str] | None = None) -> dict[str, int]:
+        """How many episodes hold each word, matched as `search` matches it (stemmed, without accents)."""
+        return {word: len(self._index.holders(word, kinds)) for word in asked}
+
+    def terms_in(self, episode_id: int, asked: Collection[str]) -> set[str]:
+        """Those of the words that an episode holds, matched as `search` matches them."""
+        episode = self.get(episode_id)
+        held = set(terms(episode.text)) if episode else set()
+        return {word for word in asked if held.issuperset(terms(word))}
 
     def without_vector(self, limit: int = 256) -> list[Episode]:
         """At most `limit` episodes that have no vector of this `vector_model`, oldest first."""
@@ -269,18 +271,21 @@ class EpisodicStore:
         with self._reporting():
             return [_episode(row) for row in self._db.execute(sql, (self.vector_model, limit))]
 
-    def set_vectors(self, vectors: Mapping[int, NDArray[np.floating]]) -> None:
-        """Gives episodes new vectors, durably, and rebuilds the index."""
+    def set_vectors(self, vectors: Mapping[int, Vector]) -> None:
+        """Gives episodes new vectors, durably."""
         rows = [(_blob(vector), self.vector_model, item) for item, vector in vectors.items()]
+        self._check_widths(vectors.values())
         with self._transaction():
             self._db.executemany(f"UPDATE {self.table} SET vector = ?, vector_model = ? WHERE episode_id = ?", rows)
-        self._index()
+        for item, vector in vectors.items():
+            self._index.set_vector(item, vector)
 
     def stats(self) -> StoreStats:
         """Counts, and the bytes of the database file."""
         with self._reporting():
-            by_kind = dict(self._db.execute(f"SELECT kind, count(*) FROM {self.table} GROUP BY kind ORDER BY kind"))
-            return StoreStats(sum(by_kind.values()), by_kind, len(self._vectors), self.path.stat().st_size)
+            size = self.path.stat().st_size
+        by_kind = self._index.by_kind()
+        return StoreStats(sum(by_kind.values()), by_kind, self._index.vectors.held, size)
 
     def _open(self) -> None:
         if self._pragma("application_id") not in (0, APPLICATION_ID) or (
@@ -288,29 +293,43 @@ class EpisodicStore:
         ):
             raise StoreError(f"{self.path} is an SQLite file of another program; point the store at another path")
         version = self._pragma("user_version")
-        if version not in (0, SCHEMA_VERSION):
+        if not 0 <= version <= SCHEMA_VERSION:
             raise StoreError(
                 f"{self.path} has memory format {version}, this program reads {SCHEMA_VERSION}; use the brainnet"
                 " that wrote it, or move the file away to start with an empty memory"
             )
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(
-            f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-            f"{_SCHEMA.format(table=self.table)} COMMIT;"
-        )
-        self._index()
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            if version == 1:
+                self._migrate()
+            self._db.execute(_SCHEMA.format(table=self.table))
+            self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._load_index()
 
-    def _index(self) -> None:
-        index = VectorIndex()
+    def _migrate(self) -> None:
+        """From format 1, which kept vectors as float32 and the words in a full-text table of SQLite's."""
+        self._db.create_function("whole", 1, lambda blob: whole(np.frombuffer(blob, "<f4")).tobytes())
+        for table in ("episodes", "facts"):
+            if self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchone():
+                for step in _FROM_VERSION_1:
+                    self._db.execute(step.format(table=table))
+
+    def _load_index(self) -> None:
+        index = EpisodeIndex()
         sql = (
-            f"SELECT episode_id, kind, vector FROM {self.table} WHERE vector IS NOT NULL AND vector_model = ?"
+            f"SELECT episode_id, kind, {_SESSION}, text, CASE WHEN vector_model = ? THEN vector END FROM {self.table}"
             " ORDER BY episode_id"
         )
-        with self._reporting():
-            for episode_id, kind, blob in self._db.execute(sql, (self.vector_model,)):
-                index.add(episode_id, kind, np.frombuffer(blob, "<f4"))
-        self._vectors = index
+        for episode_id, kind, session, text, blob in self._db.execute(sql, (self.vector_model,)):
+            index.add(episode_id, kind, session or "", text, None if blob is None else np.frombuffer(blob, np.int8))
+        self._index = index
 
     def _row(self, episode: NewEpisode) -> tuple[object, ...]:
         if not episode.text.strip() or not episode.kind:
@@ -321,16 +340,14 @@ class EpisodicStore:
             metadata = json.dumps(dict(episode.metadata), ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ValueError(f"the metadata of an episode must be JSON: {error}") from error
-        blob = None
-        if episode.vector is not None:
-            blob = _blob(episode.vector)
+        blob = None if episode.vector is None else _blob(episode.vector)
         # SQLite holds text as UTF-8, which has no lone surrogates.
         text = episode.text.encode("utf-8", "replace").decode("utf-8")
-        model = self.vector_model if blob is not None else None
+        model = None if blob is None else self.vector_model
         return (episode.key, episode.kind, text, metadata, episode.importance, time.time_ns(), blob, model)
 
-    def _check_widths(self, vectors: Iterable[NDArray[np.floating] | None]) -> None:
-        width = self._vectors.width
+    def _check_widths(self, vectors: Iterable[Vector | None]) -> None:
+        width = self._index.vectors.width
         for vector in vectors:
             if vector is not None and len(vector) != (width := width or len(vector)):
                 raise ValueError(f"this store holds vectors of {width} numbers, got one of {len(vector)}")
@@ -346,18 +363,6 @@ class EpisodicStore:
         with self._reporting():
             rows = self._db.execute(f"SELECT {_COLUMNS} FROM {self.table} WHERE episode_id IN ({marks})", tuple(ids))
             return {row[0]: _episode(row, self._touched[row[0]]) for row in rows}
-
-    def _bm25(self, text: str, limit: int, kinds: Collection[str] | None) -> list[int]:
-        terms = list(dict.fromkeys(words(text)))[:QUERY_WORDS]
-        if not terms:
-            return []
-        where, values = _kind_filter(kinds)
-        sql = (
-            f"SELECT episode_id FROM {self.table}_text JOIN {self.table} ON episode_id = {self.table}_text.rowid"
-            f" WHERE {self.table}_text MATCH ?{where} ORDER BY bm25({self.table}_text), episode_id DESC LIMIT ?"
-        )
-        with self._reporting():
-            return [row[0] for row in self._db.execute(sql, (_match(terms), *values, limit))]
 
     def _pragma(self, name: str) -> int:
         return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
@@ -403,22 +408,21 @@ class EpisodicStore:
             raise StoreError(f"the memory store {self.path} cannot be opened: {error}") from error
 
 
-def _match(terms: Sequence[str]) -> str:
-    """An FTS5 query for any of the terms; quoted, so that nothing in them is syntax."""
-    return " OR ".join('"' + term.replace('"', " ").replace("\0", " ") + '"' for term in terms)
-
-
 def _kind_filter(kinds: Collection[str] | None) -> tuple[str, tuple[str, ...]]:
     if kinds is None:
         return "", ()
     return f" AND kind IN ({','.join('?' * len(kinds))})", tuple(kinds)
 
 
-def _blob(vector: NDArray[np.floating]) -> bytes:
-    row = np.asarray(vector, "<f4")
-    if row.ndim != 1 or not np.isfinite(row).all():
+def _blob(vector: Vector) -> bytes:
+    if vector.ndim != 1 or not np.isfinite(vector).all():
         raise ValueError("a vector must be one row of finite numbers")
-    return row.tobytes()
+    return whole(vector).tobytes()
+
+
+def _session(metadata: Mapping[str, Any]) -> str:
+    session = metadata.get("session_id")
+    return session if isinstance(session, str) else ""
 
 
 def _episode(row: Sequence[Any], touched: int = 0) -> Episode:

@@ -1,79 +1,124 @@
-"""Exact nearest-neighbour search over the vectors of a store: derived data, held in memory only."""
+"""Nearest-neighbour search over the vectors of a store: derived data, held in memory only."""
 
 from __future__ import annotations
-
-from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["VectorIndex"]
+from brainnet.errors import ModelError
+
+__all__ = ["VectorIndex", "whole"]
+
+CANDIDATES = 2048
+"""How many vectors are compared in full; an index of no more than that is searched exhaustively."""
+LEVELS = 127
 
 
 class VectorIndex:
-    """Unit vectors by id, searched exhaustively by cosine similarity. The first vector fixes the width."""
+    """Vectors, numbered from 0 as they are added, compared by cosine similarity. The first fixes the width.
 
-    def __init__(self) -> None:
-        self._vectors = np.zeros((0, 0), np.float32)
-        self._ids = np.zeros(0, np.int64)
-        self._kinds = np.zeros(0, np.int64)
-        self._kind_codes: dict[str, int] = {}
+    A vector is kept as int8 and as the signs of its entries, a bit each. A search takes the ``candidates`` vectors
+    whose signs differ least from the query's, by Hamming distance, and then compares those in full: Charikar 2002,
+    *Similarity estimation techniques from rounding algorithms*, with the axes as hyperplanes.
+    """
+
+    def __init__(self, candidates: int = CANDIDATES) -> None:
+        self.candidates = candidates
+        self._rows = np.zeros((0, 0), np.int8)
+        self._signs = np.zeros((0, 0), np.uint64)
+        self._norms = np.zeros(0, np.float32)
+        self._present = np.zeros(0, np.bool_)
         self._size = 0
+        self._held = 0
 
     def __len__(self) -> int:
+        """How many numbers there are, with those that have no vector."""
         return self._size
+
+    @property
+    def held(self) -> int:
+        """How many vectors there are."""
+        return self._held
 
     @property
     def width(self) -> int | None:
         """Length of the vectors, None while there is none."""
-        return self._vectors.shape[1] if self._size else None
+        return self._rows.shape[1] if self._held else None
 
-    def add(self, item: int, kind: str, vector: NDArray[np.floating]) -> None:
-        """Adds one vector [D]; ids must come in rising order. Raises ValueError for another width."""
-        if self._size and vector.shape != (self.width,):
-            raise ValueError(f"the index holds vectors of {self.width} numbers, got shape {vector.shape}")
-        if self._size == len(self._ids):
-            self._grow(len(vector))
-        self._vectors[self._size] = unit(vector)
-        self._ids[self._size] = item
-        self._kinds[self._size] = self._kind_codes.setdefault(kind, len(self._kind_codes))
-        self._size += 1
+    def add(self, vector: NDArray[np.integer | np.floating] | None) -> None:
+        """Adds the next vector [D], or that the next number has none.
 
-    def search(
-        self, vector: NDArray[np.floating], limit: int, kinds: Collection[str] | None = None
-    ) -> list[tuple[int, float]]:
-        """At most `limit` (id, cosine similarity), most similar first, of equal ones the newest first.
+        Whole numbers up to 127 in size, such as spike counts, are kept exactly; other vectors are rounded to 127ths
+        of their largest entry.
 
-        A zero vector is similar to nothing and finds nothing, and what is not similar at all is not found.
+        Raises:
+            ModelError: the vector has another width.
         """
-        query = unit(vector)
-        if not self._size or not query.any():
-            return []
-        similarity = self._vectors[: self._size] @ query
-        found = similarity > 0
-        if kinds is not None:
-            codes = [self._kind_codes[kind] for kind in kinds if kind in self._kind_codes]
-            found &= np.isin(self._kinds[: self._size], codes)
-        at = np.flatnonzero(found)
-        if len(at) > limit:
-            # Keep every tie with the last one kept, so that the order below is what decides.
-            least = np.partition(similarity[at], len(at) - limit)[len(at) - limit]
-            at = at[similarity[at] >= least]
-        order = at[np.lexsort((-self._ids[at], -similarity[at]))][:limit]
-        return [(int(self._ids[i]), float(similarity[i])) for i in order]
+        if self._size == len(self._norms):
+            self._grow()
+        self._size += 1
+        if vector is not None:
+            self.replace(self._size - 1, vector)
 
-    def _grow(self, width: int) -> None:
-        capacity = max(256, 2 * self._size)
-        vectors = np.zeros((capacity, width), np.float32)
-        ids, kinds = np.zeros(capacity, np.int64), np.zeros(capacity, np.int64)
-        if self._size:
-            vectors[: self._size] = self._vectors
-            ids[: self._size], kinds[: self._size] = self._ids, self._kinds
-        self._vectors, self._ids, self._kinds = vectors, ids, kinds
+    def replace(self, number: int, vector: NDArray[np.integer | np.floating]) -> None:
+        """Gives a number another vector, as :meth:`add` does."""
+        if not self._held:
+            self._rows = np.zeros((len(self._norms), len(vector)), np.int8)
+            self._signs = np.zeros((len(self._norms), -(-len(vector) // 64)), np.uint64)
+        elif vector.shape != (self.width,):
+            raise ModelError(f"the index holds vectors of {self.width} numbers, got shape {vector.shape}")
+        row = whole(vector)
+        self._held += not self._present[number]
+        self._rows[number], self._signs[number], self._present[number] = row, _signs(row), True
+        self._norms[number] = np.linalg.norm(row.astype(np.float32))
+
+    def has(self, number: int) -> bool:
+        """Whether there is a vector, other than zero, of this number."""
+        return bool(self._norms[number] > 0)
+
+    def nearest(
+        self, query: NDArray[np.integer | np.floating], allowed: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.int64]:
+        """The numbers of the candidates for ``query`` [D], rising, among those that ``allowed`` [N] marks."""
+        has = self._norms[: self._size] > 0
+        if allowed is not None:
+            has &= allowed
+        at = np.flatnonzero(has)
+        if len(at) <= self.candidates:
+            return at
+        differing = np.bitwise_count(self._signs[: self._size] ^ _signs(query)).sum(1, dtype=np.uint16)
+        differing[~has] = np.iinfo(np.uint16).max
+        return np.sort(np.argpartition(differing, self.candidates - 1)[: self.candidates])
+
+    def similarities(self, query: NDArray[np.integer | np.floating], numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Cosine similarity of ``query`` to the vectors of these numbers; 0 where either is zero or missing."""
+        found = np.zeros(len(numbers), np.float32)
+        length = float(np.linalg.norm(np.asarray(query, np.float64)))
+        if not length or not self._held:
+            return found
+        products = self._rows[numbers].astype(np.float32) @ (np.asarray(query, np.float64) / length).astype(np.float32)
+        norms = self._norms[numbers]
+        return np.divide(products, norms, out=found, where=norms > 0)
+
+    def _grow(self) -> None:
+        more = max(256, self._size)
+        for name in ("_rows", "_signs", "_norms", "_present"):
+            old = getattr(self, name)
+            setattr(self, name, np.concatenate([old, np.zeros((more, *old.shape[1:]), old.dtype)]))
 
 
-def unit(vector: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The vector at length 1 in float32; a zero vector stays zero."""
+def whole(vector: NDArray[np.integer | np.floating]) -> NDArray[np.int8]:
+    """The vector in int8: itself where it is made of whole numbers up to 127 in size, else in 127ths of its largest."""
+    if vector.dtype == np.int8:
+        return vector.astype(np.int8, copy=False)
     wide = np.asarray(vector, np.float64)
-    norm = float(np.linalg.norm(wide))
-    return (wide / norm if norm else wide).astype(np.float32)
+    largest = float(np.abs(wide).max(initial=0.0))
+    if largest > LEVELS or not np.array_equal(wide, np.rint(wide)):
+        wide = np.rint(wide * (LEVELS / largest))
+    return wide.astype(np.int8)
+
+
+def _signs(vector: NDArray[np.integer | np.floating]) -> NDArray[np.uint64]:
+    bits = np.zeros(-(-len(vector) // 64) * 64, np.bool_)
+    bits[: len(vector)] = vector > 0
+    return np.packbits(bits).view(np.uint64)

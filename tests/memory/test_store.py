@@ -75,6 +75,52 @@ def test_of_equal_episodes_the_newest_comes_first(store: EpisodicStore) -> None:
     assert [hit.episode.episode_id for hit in store.search("lamp", vector(1, 1))] == ids[::-1]
 
 
+@pytest.mark.parametrize("reopened", [False, True])
+def test_what_fits_lifts_its_neighbours_of_the_session(tmp_path: Path, reopened: bool) -> None:
+    path = tmp_path / "memory.sqlite"
+    talk = [("What did you buy?", (1, 0)), ("Two yellow lamps.", (0, 1)), ("How nice!", (0, 1))]
+    store = EpisodicStore(path)
+    alone = store.store("Two yellow pears.", vector=vector(0, 1)).episode_id
+    asked, lamps, nice = (
+        store.store(text, metadata={"session_id": "a"}, vector=vector(*v)).episode_id for text, v in talk
+    )
+    store.store("Go on.", metadata={"session_id": "b"})
+    if reopened:
+        store.close()
+        store = EpisodicStore(path)
+
+    def found(text: str, *near: float) -> list[int]:
+        return [hit.episode.episode_id for hit in store.search(text, vector(*near) if near else None, k=10)]
+
+    assert found("What did she buy?") == [asked, lamps]
+    assert found("", 1, 0) == [asked, lamps]
+    assert store.search("", vector(1, 0))[1].similarity == 0
+    # What follows the word's holder is lifted more than what precedes it, and the pears have no neighbours.
+    assert found("yellow") == [lamps, alone, nice, asked]
+    store.close()
+
+
+def test_a_store_of_format_1_opens(tmp_path: Path) -> None:
+    path = tmp_path / "memory.sqlite"
+    db = sqlite3.connect(path)
+    for table in ("episodes", "facts"):
+        db.executescript(FORMAT_1.format(table=table))
+    db.execute(
+        "INSERT INTO episodes (key, kind, text, metadata, importance, created_ns, vector, vector_model) VALUES"
+        " ('k', 'statement', 'the saw is rusty', '{}', 0.5, 7, ?, 'old')",
+        (np.array([0.6, 0.8], "<f4").tobytes(),),
+    )
+    db.commit()
+    db.close()
+    for _ in range(2):
+        with EpisodicStore(path, vector_model="old") as store, EpisodicStore(path, table="facts") as facts:
+            hit = store.search("saws", vector(0.6, 0.8))[0]
+            assert (hit.episode.text, hit.episode.created_ns, hit.vector_rank) == ("the saw is rusty", 7, 1)
+            assert hit.similarity == pytest.approx(1, abs=1e-3)
+            assert store.store("again", key="k") == store.get(hit.episode.episode_id)
+            assert facts.stats().episodes == 0
+
+
 def test_everything_is_there_after_opening_again(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "memory.sqlite"
     with EpisodicStore(path, vector_model="a") as store:
@@ -239,6 +285,21 @@ class TestDamage:
             store.store("too late")
 
 
+FORMAT_1 = """
+CREATE TABLE {table} (
+    episode_id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE, kind TEXT NOT NULL, text TEXT NOT NULL,
+    metadata TEXT NOT NULL, importance REAL NOT NULL, created_ns INTEGER NOT NULL,
+    accesses INTEGER NOT NULL DEFAULT 0, vector BLOB, vector_model TEXT
+);
+CREATE INDEX {table}_kind ON {table} (kind);
+CREATE VIRTUAL TABLE {table}_text USING fts5(
+    text, content='{table}', content_rowid='episode_id', tokenize='porter unicode61 remove_diacritics 2'
+);
+CREATE TRIGGER {table}_stored AFTER INSERT ON {table} BEGIN
+    INSERT INTO {table}_text (rowid, text) VALUES (new.episode_id, new.text);
+END;
+PRAGMA application_id = 0x62726E6D; PRAGMA user_version = 1;
+"""
 WRITER = """
 import sys
 import numpy as np

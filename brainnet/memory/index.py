@@ -1,0 +1,129 @@
+"""What a search needs of the episodes of a store, in memory: their words, vectors, kinds, and who followed whom."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainnet.memory.text_index import TextIndex
+from brainnet.memory.vectors import VectorIndex
+
+__all__ = ["FOLLOWING", "PRECEDING", "EpisodeIndex"]
+
+FOLLOWING = 0.3
+"""How much of an episode's score the next of its session is given: remembering goes on with what came after."""
+PRECEDING = 0.1
+"""How much of it the one before is given. Recall goes forward more readily than back: Kahana 1996, *Associative
+retrieval processes in free recall*."""
+
+Ranking = list[int]
+"""Episode ids, best first."""
+
+
+class EpisodeIndex:
+    """Episodes in rising order of their ids, ranked by text and by vector; derived from a store, and never stored.
+
+    Episodes of one kind and session are linked in their order. What fits a query raises its neighbours: the score
+    of an episode is its own, plus `FOLLOWING` of that of the episode before it and `PRECEDING` of that of the one
+    after it. An answer is found by its question, and a sentence by its topic, though they share no word.
+    """
+
+    def __init__(self) -> None:
+        self.texts = TextIndex()
+        self.vectors = VectorIndex()
+        self._ids = array("q")
+        self._kinds = array("i")
+        self._before = array("q")
+        self._after = array("q")
+        self._codes: dict[str, int] = {}
+        self._last: dict[tuple[str, str], int] = {}
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def add(
+        self, episode_id: int, kind: str, session: str, text: str, vector: NDArray[np.integer | np.floating] | None
+    ) -> None:
+        """Adds the next episode; an empty ``session`` links it to none."""
+        number = len(self._ids)
+        self.vectors.add(vector)
+        self.texts.add(text)
+        self._ids.append(episode_id)
+        self._kinds.append(self._codes.setdefault(kind, len(self._codes)))
+        before = self._last.get((kind, session), -1) if session else -1
+        self._before.append(before)
+        self._after.append(-1)
+        if session:
+            self._last[kind, session] = number
+        if before >= 0:
+            self._after[before] = number
+
+    def by_text(self, text: str, limit: int, kinds: Collection[str] | None) -> Ranking:
+        """The best ``limit`` by BM25; none that neither holds a word of ``text`` nor adjoins one that does."""
+        scores = self.texts.scores(text)
+        before, after = np.array(self._before, np.int64), np.array(self._after, np.int64)
+        padded = np.append(scores, np.float32(0))  # number -1, no episode, scores 0
+        total = scores + np.float32(FOLLOWING) * padded[before] + np.float32(PRECEDING) * padded[after]
+        allowed = self._allowed(kinds)
+        if allowed is not None:
+            total[~allowed] = 0
+        return self._best(np.arange(len(total)), total, limit)
+
+    def by_vector(
+        self, vector: NDArray[np.integer | np.floating], limit: int, kinds: Collection[str] | None
+    ) -> Ranking:
+        """The best ``limit`` by cosine similarity; none without any similarity."""
+        at = self.vectors.nearest(vector, self._allowed(kinds))
+        before, after = np.array(self._before, np.int64)[at], np.array(self._after, np.int64)[at]
+        near = np.unique(np.concatenate([at, before, after]))
+        near = near[near >= 0]
+        similar = np.zeros(len(self) + 1, np.float32)  # number -1, no episode, is similar to nothing
+        similar[near] = np.maximum(self.vectors.similarities(vector, near), 0)
+        total = similar[at] + np.float32(FOLLOWING) * similar[before] + np.float32(PRECEDING) * similar[after]
+        return self._best(at, total, limit)
+
+    def holders(self, word: str, kinds: Collection[str] | None) -> list[int]:
+        """The ids of the episodes that hold a word, matched by its stem, rising."""
+        numbers = self.texts.holders(word)
+        allowed = self._allowed(kinds)
+        return [self._ids[n] for n in (numbers if allowed is None else numbers[allowed[numbers]]).tolist()]
+
+    def set_vector(self, episode_id: int, vector: NDArray[np.integer | np.floating]) -> None:
+        """Gives an episode of the index another vector."""
+        self.vectors.replace(int(np.searchsorted(np.array(self._ids, np.int64), episode_id)), vector)
+
+    def count(self, kinds: Collection[str] | None) -> int:
+        """How many episodes there are of these kinds."""
+        by_kind = self.by_kind()
+        return sum(by_kind.values() if kinds is None else (by_kind.get(kind, 0) for kind in set(kinds)))
+
+    def by_kind(self) -> dict[str, int]:
+        """How many episodes there are of each kind, by name."""
+        counts = np.bincount(np.array(self._kinds, np.int64), minlength=len(self._codes))
+        return {kind: int(counts[code]) for kind, code in sorted(self._codes.items())}
+
+    def similarity(self, vector: NDArray[np.integer | np.floating], episode_ids: Collection[int]) -> dict[int, float]:
+        """Cosine similarity of the vectors of these episodes; those without one are left out."""
+        numbers = np.searchsorted(np.array(self._ids, np.int64), sorted(episode_ids))
+        found = self.vectors.similarities(vector, numbers)
+        return {self._ids[n]: float(s) for n, s in zip(numbers.tolist(), found, strict=True) if self.vectors.has(n)}
+
+    def _allowed(self, kinds: Collection[str] | None) -> NDArray[np.bool_] | None:
+        if kinds is None:
+            return None
+        codes = [self._codes[kind] for kind in kinds if kind in self._codes]
+        return np.isin(np.array(self._kinds, np.int32), codes)
+
+    def _best(self, numbers: NDArray[np.int64], scores: NDArray[np.float32], limit: int) -> Ranking:
+        """The best of the positive scores; of equal ones the newest first."""
+        positive = scores > 0
+        numbers, scores = numbers[positive], scores[positive]
+        if len(numbers) > limit:
+            # Keep every tie with the last one kept, so that the order below is what decides.
+            kept = scores >= np.partition(scores, len(scores) - limit)[len(scores) - limit]
+            numbers, scores = numbers[kept], scores[kept]
+        order = np.lexsort((-numbers, -scores))[:limit]
+        return [self._ids[number] for number in numbers[order].tolist()]

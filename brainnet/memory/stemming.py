@@ -1,0 +1,111 @@
+"""Porter's stemmer: English words to the stem that their inflected forms share.
+
+M. F. Porter 1980, *An algorithm for suffix stripping*, Program 14(3), with the two departures of its author's own
+programs: "bli" -> "ble" for "abli" -> "able", and "logi" -> "log".
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import pairwise
+
+__all__ = ["stem"]
+
+_STEP_2 = {
+    "ational": "ate", "tional": "tion", "enci": "ence", "anci": "ance", "izer": "ize", "bli": "ble", "alli": "al",
+    "entli": "ent", "eli": "e", "ousli": "ous", "ization": "ize", "ation": "ate", "ator": "ate", "alism": "al",
+    "iveness": "ive", "fulness": "ful", "ousness": "ous", "aliti": "al", "iviti": "ive", "biliti": "ble",
+    "logi": "log",
+}  # fmt: skip
+_STEP_3 = {"icate": "ic", "ative": "", "alize": "al", "iciti": "ic", "ical": "ic", "ful": "", "ness": ""}
+_STEP_4 = frozenset(
+    "al ance ence er ic able ible ant ement ment ent ion ou ism ate iti ous ive ize".split()  # noqa: SIM905
+)
+_LONGEST = 7
+
+
+@lru_cache(maxsize=65536)
+def stem(word: str) -> str:
+    """The stem of a lower-case word; a word of up to two letters, or with others than a to z, stays as it is."""
+    if len(word) < 3 or not (word.isascii() and word.isalpha()):
+        return word
+    word = _plurals_and_participles(word)
+    if word.endswith("y") and _has_vowel(word[:-1]):
+        word = word[:-1] + "i"
+    word = _replaced(word, _STEP_2)
+    word = _replaced(word, _STEP_3)
+    word = _without_suffix(word)
+    if word.endswith("e"):
+        rest = word[:-1]
+        if _measure(rest) > 1 or (_measure(rest) == 1 and not _ends_short(rest)):
+            word = rest
+    if word.endswith("ll") and _measure(word[:-1]) > 1:
+        word = word[:-1]
+    return word
+
+
+def _plurals_and_participles(word: str) -> str:
+    if word.endswith(("sses", "ies")):
+        word = word[:-2]
+    elif word.endswith("s") and not word.endswith("ss"):
+        word = word[:-1]
+    if word.endswith("eed"):
+        return word[:-1] if _measure(word[:-3]) > 0 else word
+    for suffix in ("ed", "ing"):
+        rest = word.removesuffix(suffix)
+        if rest == word or not _has_vowel(rest):
+            continue
+        if rest.endswith(("at", "bl", "iz")):
+            return rest + "e"
+        if len(rest) > 1 and rest[-1] == rest[-2] and _is_consonant(rest, len(rest) - 1) and rest[-1] not in "lsz":
+            return rest[:-1]
+        return rest + "e" if _measure(rest) == 1 and _ends_short(rest) else rest
+    return word
+
+
+def _replaced(word: str, endings: dict[str, str]) -> str:
+    """``word`` with the longest of the endings that it has replaced, when what is before has a measure above 0."""
+    for length in range(min(_LONGEST, len(word)), 1, -1):
+        ending = word[-length:]
+        if ending in endings:
+            rest = word[:-length]
+            return rest + endings[ending] if _measure(rest) > 0 else word
+    return word
+
+
+def _without_suffix(word: str) -> str:
+    for length in range(min(_LONGEST, len(word)), 1, -1):
+        if word[-length:] in _STEP_4:
+            rest = word[:-length]
+            if word[-length:] == "ion" and not rest.endswith(("s", "t")):
+                return word
+            return rest if _measure(rest) > 1 else word
+    return word
+
+
+def _is_consonant(word: str, at: int) -> bool:
+    if word[at] == "y":
+        return at == 0 or not _is_consonant(word, at - 1)
+    return word[at] not in "aeiou"
+
+
+def _measure(word: str) -> int:
+    """Porter's m: how often a vowel is followed by a consonant."""
+    kinds = [_is_consonant(word, at) for at in range(len(word))]
+    return sum(after and not before for before, after in pairwise(kinds))
+
+
+def _has_vowel(word: str) -> bool:
+    return not all(_is_consonant(word, at) for at in range(len(word)))
+
+
+def _ends_short(word: str) -> bool:
+    """Whether a word ends consonant, vowel, consonant, the last not w, x or y."""
+    end = len(word) - 1
+    return (
+        end >= 2
+        and _is_consonant(word, end - 2)
+        and not _is_consonant(word, end - 1)
+        and _is_consonant(word, end)
+        and word[end] not in "wxy"
+    )
