@@ -144,7 +144,8 @@ def test_input_that_does_not_fit_is_refused() -> None:
     assert layer_operations(nn.Conv1d(2, 4, 3), torch.ones(2, 7)) == (2 * 3 * 4 * 5,) * 2
 
 
-def test_neurobench_counts_the_same() -> None:
+@pytest.mark.parametrize("graded", [False, True])
+def test_neurobench_counts_the_same(graded: bool) -> None:
     pytest.importorskip("neurobench", reason="the original metrics, not among the dependencies")
     metrics = importlib.import_module("neurobench.metrics.workload")
     static = importlib.import_module("neurobench.metrics.static")
@@ -164,7 +165,7 @@ def test_neurobench_counts_the_same() -> None:
         )
 
     theirs, ours = model(net(output=True)), net()
-    data = sparse(2, 7, 1, 5, 5, seed=3)
+    data = sparse(2, 7, 1, 5, 5, seed=3, graded=graded)
     theirs.register_hooks()
     found = theirs(data)
     operations = metrics.SynapticOperations()(theirs, found, (data, None))
@@ -172,6 +173,7 @@ def test_neurobench_counts_the_same() -> None:
         for step in data.unbind(1):
             ours(step)
     assert meter.synaptic_operations._asdict() == operations
+    assert bool(meter.synaptic_operations.Effective_MACs) == graded
     assert meter.activation_sparsity == metrics.ActivationSparsity()(theirs, found, (data, None))
     assert round(meter.connection_sparsity, 4) == static.ConnectionSparsity()(theirs)
     assert footprint(ours) <= static.Footprint()(theirs)
