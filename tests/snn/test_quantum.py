@@ -134,6 +134,16 @@ def test_chooses_the_smallest_set_that_reaches_the_mass(probs: np.ndarray, mass:
 def test_chooses_lower_indices_first_among_equals_and_never_an_impossible_route() -> None:
     assert choose([0.25, 0.25, 0.25, 0.25], 0.5) == [0, 1]
     assert choose([0.5, 0.5, 0.0], 1.0) == [0, 1]
+    assert choose([0.81, 0.19]) == [0]
+    assert choose([0.79, 0.21]) == [0, 1]
+
+
+def test_a_mass_that_is_missed_by_rounding_is_reached() -> None:
+    assert choose([0.7 - 0.95e-9, 0.3 + 0.95e-9], 0.7) == [0]
+    assert choose([0.7 - 1.05e-9, 0.3 + 1.05e-9], 0.7) == [0, 1]
+
+
+def test_refuses_to_choose_by_what_is_no_probability() -> None:
     for mass in (0.0, -1.0, 1.1):
         with pytest.raises(ModelError, match="mass"):
             choose([1.0], mass)
