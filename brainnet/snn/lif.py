@@ -76,6 +76,9 @@ def recurrent_lif_sequence(
 ) -> tuple[Tensor, LIFState]:
     r"""Neurons that also hear each other's spikes of the step before, as ``snntorch.RLeaky``.
 
+    With reset to zero the spikes are those of an RLeaky with ``reset_delay=False``; with the delay, RLeaky also loses
+    what arrives in the step after a spike.
+
     Adds :math:`R(s_{t-1})` to the current of every step, where ``recurrent`` maps the spikes of one step to currents of
     the same shape. The spikes before step 1 are those of the initial membrane potential. Gradients flow through R.
     Otherwise as :func:`lif_sequence`; a torch loop on every device.

@@ -1,6 +1,7 @@
 """Between snnTorch's ``Leaky`` and this package's LIF sequence: same spikes, same gradients, either way.
 
-A model is described and trained with ``snntorch.Leaky``, and runs here; or the other way round.
+A model is described and trained with ``snntorch.Leaky``, and runs here; or the other way round. Spikes are equal bit by
+bit in float32; snnTorch rounds spikes and thresholds to that in every other type.
 """
 
 from __future__ import annotations
@@ -77,8 +78,7 @@ def leaky_of(params: LIFParams, *, learn_beta: bool = False, init_hidden: bool =
         raise ModelError("beta must be within 0 to 1: snnTorch clamps it to that range")
     leaky = snntorch.Leaky(
         beta=beta,
-        # in the type of beta: by way of float32 it would lose digits
-        threshold=torch.tensor(number("threshold", params.threshold), dtype=beta.dtype, device=beta.device),
+        threshold=number("threshold", params.threshold),
         reset_mechanism=params.reset,
         spike_grad=snntorch.surrogate.atan(alpha=positive("alpha", params.alpha)),
         learn_beta=learn_beta,
