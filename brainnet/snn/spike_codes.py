@@ -10,7 +10,7 @@ With :math:`w_t` the weight of step t, every code keeps :math:`x = \sum_t w_t s_
 Bitwise in two's complement gives the last step the weight :math:`-2^{T-1}`, for
 :math:`-2^{T-1} \le x < 2^{T-1}`. Steps count from t = 0. These are the codes of SpikingBrain (Pan et al. 2025,
 *SpikingBrain Technical Report*, W8A-spike). Since they are linear in the spikes, a product with a weight matrix can be
-accumulated spike by spike, and is exact.
+accumulated spike by spike, and is exact. How sparse the spikes are, `brainnet.snn.synops.activation_sparsity` tells.
 """
 
 from __future__ import annotations

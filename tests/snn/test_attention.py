@@ -63,8 +63,8 @@ def test_is_the_formula_written_out(
     found = chrono_attention(query, key, value, tau, causal_positions=causal, linear=linear)
     own = shape[1] / 4 if tau is None else tau
     for at in np.ndindex(shape[0], 2):
-        parts = (part[at].numpy() for part in (query, key, value))
-        np.testing.assert_allclose(found[at], written_out(*parts, own, causal, linear), rtol=1e-5, atol=1e-6)
+        expected = written_out(query[at].numpy(), key[at].numpy(), value[at].numpy(), own, causal, linear)
+        np.testing.assert_allclose(found[at].numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_mask_decays_into_the_past_and_hides_the_future() -> None:
@@ -134,7 +134,8 @@ def test_the_layer_is_projections_heads_formula_and_neurons(linear: bool) -> Non
     weights = {name: weight.detach().numpy() for name, weight in layer.named_parameters()}
     query, key, value = np.split(spikes[0].numpy() @ weights["project.weight"].T, 3, -1)
     heads = [
-        written_out(*(x[..., at] for x in (query, key, value)), 1.7, True, linear) for at in (np.s_[:4], np.s_[4:])
+        written_out(query[..., own], key[..., own], value[..., own], 1.7, True, linear)
+        for own in (slice(0, 4), slice(4, 8))
     ]
     expected = np.concatenate(heads, -1) @ weights["output.weight"].T
     with torch.inference_mode():

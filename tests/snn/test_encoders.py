@@ -36,7 +36,7 @@ def test_the_rate_is_the_value_within_its_standard_error() -> None:
     values, steps = torch.linspace(0.01, 0.99, 200, dtype=torch.float64), 4000
     spikes = rate_encode(values, steps, seeded())
     assert spikes.shape == (steps, 200)
-    assert set(spikes.unique().tolist()) == {0.0, 1.0}
+    assert bool(((spikes == 0) | (spikes == 1)).all())
     off = (rate_decode(spikes) - values) / (values * (1 - values) / steps).sqrt()
     # 200 draws of a standard normal: mean 0 and variance 1, each within four of its own standard errors
     assert off.mean().abs() < 4 / math.sqrt(200)
@@ -206,16 +206,18 @@ def test_one_step_cannot_tell_early_from_late() -> None:
 
 @pytest.mark.parametrize("tau", [0.0, -1.0, math.nan, math.inf])
 def test_charging_refuses_other_time_constants(tau: float) -> None:
-    for call in (lambda: charging_encode(X, 3, tau, 0.1), lambda: charging_decode(X[None], tau, 0.1)):
-        with pytest.raises(ModelError, match="tau must be a finite number above 0"):
-            call()
+    with pytest.raises(ModelError, match="tau must be a finite number above 0"):
+        charging_encode(X, 3, tau, 0.1)
+    with pytest.raises(ModelError, match="tau must be a finite number above 0"):
+        charging_decode(X[None], tau, 0.1)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -0.5, math.nan])
 def test_charging_refuses_thresholds_that_no_value_crosses(threshold: float) -> None:
-    for call in (lambda: charging_encode(X, 3, 5.0, threshold), lambda: charging_decode(X[None], 5.0, threshold)):
-        with pytest.raises(ModelError, match=f"threshold must be between 0 and 1, not {threshold}"):
-            call()
+    with pytest.raises(ModelError, match=f"threshold must be between 0 and 1, not {threshold}"):
+        charging_encode(X, 3, 5.0, threshold)
+    with pytest.raises(ModelError, match=f"threshold must be between 0 and 1, not {threshold}"):
+        charging_decode(X[None], 5.0, threshold)
 
 
 def test_rate_refuses_a_generator_of_another_device() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from brainnet.errors import ModelError
 from brainnet.snn.spike_codes import Kind, SpikeCode, decode, encode, spike_matmul
+from brainnet.snn.synops import activation_sparsity
 
 quick = settings(deadline=None, max_examples=60)
 CODES = st.builds(
@@ -140,6 +141,14 @@ def test_weights_beyond_float_precision_stay_exact() -> None:
     # 2^53 + 1 is the first integer that float64 does not have
     weight = torch.tensor([[2**52 + 1], [2**52]])
     assert spike_matmul(torch.tensor([[1, 1]]), weight, SpikeCode("binary", 1)).item() == 2**53 + 1
+
+
+def test_sparsity_is_what_a_code_leaves_silent() -> None:
+    values = torch.arange(-127, 128)
+    # as many spikes as the magnitude says, and as many as bits are set
+    assert activation_sparsity([encode(values, SpikeCode("ternary", 127))]) == 1 - (2 * 127 * 128 / 2) / (127 * 255)
+    bits = sum(bin(value & 255).count("1") for value in range(-127, 128))
+    assert activation_sparsity([encode(values, SpikeCode("bitwise", 8, True))]) == 1 - bits / (8 * 255)
 
 
 def test_no_rows_and_no_columns_make_an_empty_product() -> None:

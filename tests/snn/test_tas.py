@@ -38,7 +38,8 @@ def test_each_neuron_fires_one_run_of_the_right_length_from_its_phase(seed: int,
 def decodes_every_token_at_every_position(encoder: TasEncoder) -> None:
     vocabulary, positions = len(encoder.embedding.weight), torch.arange(encoder.window.positions)
     with torch.inference_mode():
-        for rows in torch.arange(vocabulary).split(2000):
+        for first in range(0, vocabulary, 2000):
+            rows = torch.arange(first, min(first + 2000, vocabulary))
             # every row of the vocabulary comes by once at each position, in ever other company
             tokens = (rows[:, None] + 1777 * positions) % vocabulary
             spikes = tas_encode(encoder.embedding(tokens), encoder.window)
@@ -103,7 +104,7 @@ def test_more_rate_is_more_spikes_for_the_gradient() -> None:
 def test_the_gradient_is_spread_over_the_window_after_the_phase() -> None:
     embeddings = torch.zeros(1, 3, 1, requires_grad=True)
     spikes = tas_encode(embeddings, TasWindow(12, 3))
-    assert set(spikes.unique().tolist()) == {0.0, 1.0}
+    assert bool(((spikes == 0) | (spikes == 1)).all())
     for step in range(12):
         (gradient,) = torch.autograd.grad(spikes[0, step].sum(), embeddings, retain_graph=True)
         assert gradient.flatten().tolist() == [0.25 if step >= phase else 0.0 for phase in (0, 2, 4)]
