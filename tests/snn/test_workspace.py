@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -33,6 +34,29 @@ def test_memory_is_used_again_once_it_is_free() -> None:
     address = first.ctypes.data
     del first
     assert address in {empty(*LARGE).ctypes.data for _ in range(3)}
+
+
+def test_at_most_256_mib_are_kept() -> None:
+    # fresh memory is zero, memory that was kept still holds the mark; one page of each is ever touched
+    marked = [empty(16 << 20) for _ in range(6)]  # 64 MiB each
+    for array in marked:
+        array[0] = 1
+    del array, marked
+    again = [empty(16 << 20) for _ in range(6)]
+    assert 1 <= sum(bool(array[0] == 1) for array in again) <= 4
+
+
+def test_memory_of_many_threads_is_never_shared() -> None:
+    def fill(value: int) -> bool:
+        for _ in range(50):
+            array = empty(1 << 17)
+            array[:] = value
+            if not (array == value).all():
+                return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(fill, range(4)))
 
 
 def visit(counts: NDArray[np.int_], first: int, last: int) -> None:
