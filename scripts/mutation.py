@@ -146,7 +146,8 @@ def mutants_of(module: str, source: str) -> list[Mutant]:
     found: list[Mutant] = []
     for node in constants.found:
         line, text = lines[node.lineno - 1], ast.get_source_segment(source, node) or ""
-        if matching := {piece for piece in exempt if piece in line}:
+        column = len(line.encode()[: node.col_offset].decode())
+        if matching := {piece for piece in exempt if piece in line and 0 <= column - line.find(piece) < len(piece)}:
             unused -= matching
             continue
         value = node.value if isinstance(node, ast.Constant) else None

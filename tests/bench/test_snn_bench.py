@@ -16,8 +16,9 @@ def test_rows_hold_agreement_ratios_and_bars(monkeypatch: pytest.MonkeyPatch) ->
     told: list[str] = []
     rows = measure(Plan(rounds=1, share_s=0.01), told.append)
     by_name = {row.name: row for row in rows}
-    assert by_name["lif_spikes_unlike_snntorch"].value == 0
-    assert by_name["lif_gradient_error_to_snntorch"].ok
+    for size in ("4x1x8", "4x2x8", "5x2x8"):
+        assert by_name[f"lif_spikes_differing_{size}_to_snntorch"].value == 0
+        assert by_name[f"lif_gradient_error_{size}_to_snntorch"].ok
     timed = [row for row in rows if row.name.startswith("lif_forward")]
     assert {row.name for row in timed} >= {"lif_forward_4x1x8", "lif_forward_backward_5x2x8"}
     for row in timed:
