@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from brainnet.errors import ModelError
@@ -53,6 +54,7 @@ class _RMSNorm(torch.autograd.Function):
         return result
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         x, gain, scale = ctx.saved_tensors
         grad_x, grad_gain = torch.empty_like(x), torch.zeros_like(gain)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from brainnet.errors import ModelError
 from brainnet.snn import kernels
@@ -63,6 +64,7 @@ class _GatedScan(torch.autograd.Function):
         return hidden, hidden[-1].clone()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         forget, value, state, hidden = ctx.saved_tensors
         grad_forget, grad_value, grad_state = (torch.empty_like(x) for x in (forget, value, state))

@@ -60,6 +60,13 @@ def test_gradients_equal_torch() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_a_second_derivative_is_refused_not_wrong() -> None:
+    norm, x = layer(4), torch.ones(2, 4, requires_grad=True)
+    (gradient,) = torch.autograd.grad(norm(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        torch.autograd.backward(gradient.sum())
+
+
 @pytest.mark.parametrize(
     ("x", "said"),
     [

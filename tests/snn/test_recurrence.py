@@ -69,6 +69,13 @@ def test_gradients_are_those_of_the_formula(scan: Any) -> None:
         torch.testing.assert_close(ours, formula, rtol=1e-4, atol=1e-5)
 
 
+def test_a_second_derivative_is_refused_not_wrong() -> None:
+    forget, value, state = (part.requires_grad_() for part in parts(3, 4, 2))
+    (gradient,) = torch.autograd.grad(gated_scan(forget, value, state)[0].square().sum(), forget, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        torch.autograd.backward(gradient.sum())
+
+
 GATES, VALUES = torch.full((3, 2), 0.5), torch.ones(3, 2)
 
 
