@@ -22,8 +22,6 @@ from brainnet.snn.checks import finite, real, whole
 
 __all__ = ["TasEncoder", "TasWindow", "tas_decode", "tas_encode"]
 
-_AT_ONCE = 1 << 24  # distances held in memory while decoding
-
 
 @dataclass(frozen=True, slots=True)
 class TasWindow:
@@ -125,13 +123,13 @@ def _nearest(counts: Tensor, rows: Tensor) -> Tensor:
     Counts that a row has exactly, as all have unless spikes were lost, are looked up by a hash, the others measured.
     """
     flat = counts.flatten(0, -2)
-    # powers of an odd number, modulo 2^64; equal hashes of unequal rows cost time, never a wrong answer
-    weights = torch.cumprod(torch.full_like(rows[0], 0x5851F42D4C957F2D, dtype=torch.int64), 0)
+    # random 63-bit weights, the same every time; equal hashes of unequal rows would cost time, never a wrong answer
+    weights = torch.empty(rows.shape[1], dtype=torch.int64).random_(generator=torch.Generator()).to(rows.device)
     hashes, order = (rows.long() * weights).sum(-1).sort(stable=True)
     at = torch.searchsorted(hashes, (flat.long() * weights).sum(-1)).clamp(max=len(rows) - 1)
     found = order[at]
     missed = (rows[found] != flat).any(-1).nonzero().squeeze(-1)
-    for some in missed.split(max(1, _AT_ONCE // len(rows))):
+    for some in missed.split(1024):
         found[some] = torch.cdist(flat[some], rows).argmin(-1)
     return found.view(counts.shape[:-1])
 
