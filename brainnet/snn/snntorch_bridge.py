@@ -1,7 +1,7 @@
 """Between snnTorch's ``Leaky`` and this package's LIF sequence: same spikes, same gradients, either way.
 
 A model is described and trained with ``snntorch.Leaky``, and runs here; or the other way round. Spikes are equal bit by
-bit in float32; snnTorch rounds spikes and thresholds to that in every other type.
+bit in float32; with other types, snnTorch still keeps its spikes and threshold in float32.
 """
 
 from __future__ import annotations
