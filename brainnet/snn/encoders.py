@@ -77,9 +77,8 @@ def charging_encode(values: Tensor, steps: int, tau: float, threshold: float) ->
     _checked(values, steps)
     _charging(tau, threshold)
     crosses = values > threshold
-    # 1 keeps the logarithm finite where it is not used
-    safe = torch.where(crosses, values, 1.0)
-    due = (tau * torch.log(safe / (safe - threshold))).round()
+    # no number below the threshold, where it is not used
+    due = (tau * torch.log(values / (values - threshold))).round()
     return _one_spike(torch.where(crosses & (due < steps), due, steps), values, steps)
 
 

@@ -107,14 +107,15 @@ def spike_matmul(values: Tensor, weight: Tensor, code: SpikeCode) -> Tensor:
     if values.device != weight.device:
         raise ModelError(f"values are on {values.device}, weight on {weight.device}; they must be together")
     spikes = encode(values, code)
-    largest = max(abs(int(weight.min())), abs(int(weight.max()))) if weight.numel() else 0
-    per_step = largest * weight.shape[0]
+    result = torch.zeros(*values.shape[:-1], weight.shape[1], dtype=torch.int64, device=values.device)
+    if not weight.numel():
+        return result
+    per_step = max(abs(int(weight.min())), abs(int(weight.max()))) * weight.shape[0]
     if per_step * sum(abs(w) for w in code.weights) >= 2**63:
         raise ModelError("weight is too large for this code: the product may exceed 64 bits")
     # sums of integers below 2^53 are exact in float64 in any order, and there is a fast product for it
     kind = torch.float64 if per_step < _EXACT_IN_FLOAT64 else torch.int64
     columns = weight.to(kind)
-    result = torch.zeros(*values.shape[:-1], weight.shape[1], dtype=torch.int64, device=values.device)
     for step, counts in zip(spikes, code.weights, strict=True):
         if bool(step.any()):
             result += counts * (step.to(kind) @ columns).long()

@@ -126,8 +126,8 @@ def _nearest(counts: Tensor, rows: Tensor) -> Tensor:
     # random 63-bit weights, the same every time; equal hashes of unequal rows would cost time, never a wrong answer
     weights = torch.empty(rows.shape[1], dtype=torch.int64).random_(generator=torch.Generator()).to(rows.device)
     hashes, order = (rows.long() * weights).sum(-1).sort(stable=True)
-    at = torch.searchsorted(hashes, (flat.long() * weights).sum(-1)).clamp(max=len(rows) - 1)
-    found = order[at]
+    # what is not among all but the last can only be the last
+    found = order[torch.searchsorted(hashes[:-1], (flat.long() * weights).sum(-1))]
     missed = (rows[found] != flat).any(-1).nonzero().squeeze(-1)
     for some in missed.split(1024):
         found[some] = torch.cdist(flat[some], rows).argmin(-1)

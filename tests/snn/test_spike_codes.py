@@ -155,6 +155,10 @@ def test_no_rows_and_no_columns_make_an_empty_product() -> None:
     code = SpikeCode("binary", 3)
     assert spike_matmul(torch.zeros(0, 4, dtype=torch.int64), torch.ones(4, 2, dtype=torch.int8), code).shape == (0, 2)
     assert spike_matmul(torch.ones(2, 4, dtype=torch.int64), torch.ones(4, 0, dtype=torch.int8), code).shape == (2, 0)
+    assert spike_matmul(torch.ones(2, 0, dtype=torch.int64), torch.ones(0, 3, dtype=torch.int8), code).tolist() == [
+        [0, 0, 0],
+        [0, 0, 0],
+    ]
 
 
 def test_input_that_does_not_fit_is_refused() -> None:
