@@ -156,6 +156,9 @@ def test_the_numpy_loop_equals_the_sequence(seed: int, steps: int, shape: tuple[
     found = lif_spikes(np.moveaxis(currents.numpy(), 0, -1), 0.9, 0.7)
     assert found.dtype == np.float32
     assert np.array_equal(np.moveaxis(found, -1, 0), expected.numpy())
+    # one neuron alone is the same as among others
+    one = currents.reshape(steps, -1)[:, 0].numpy()
+    assert np.array_equal(lif_spikes(one, 0.9, 0.7), expected.reshape(steps, -1)[:, 0].numpy())
 
 
 @pytest.mark.parametrize(
