@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -199,46 +199,57 @@ def tests_of(module: str, tree: Path) -> list[Path]:
     return [file for file in files if users & imported_by(file)]
 
 
-class FirstFailure:
-    """A pytest plugin that remembers which test failed first."""
+@dataclass
+class Verdict:
+    """How a run of tests ended: killed, survived or timeout; the test that failed; seconds of every test that ran."""
 
-    def __init__(self) -> None:
-        self.name = ""
+    outcome: str
+    by: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Watch:
+    """A pytest plugin: runs tests in ascending order of ``order``, and notes what they take and which one fails."""
+
+    def __init__(self, order: dict[str, float]) -> None:
+        self.order = order
+        self.failed = ""
+        self.seconds: dict[str, float] = {}
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items.sort(key=lambda item: self.order.get(item.nodeid, 0.0))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        if report.failed and not self.name:
-            self.name = report.nodeid
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
+        if report.failed:
+            self.failed = self.failed or report.nodeid
 
 
-def run_tests(tests: list[Path], limit_s: float) -> tuple[str, str]:
-    """Run tests in a forked process: killed, survived or timeout, and the test that failed first."""
-    read_end, write_end = os.pipe()
+def run_tests(tests: list[Path], limit_s: float, order: dict[str, float]) -> Verdict:
+    """Run tests in a forked process, until one fails."""
+    report = Path("report.json")
+    report.unlink(missing_ok=True)
     child = os.fork()
     if child == 0:
-        os.close(read_end)
         with open(os.devnull, "w") as nowhere:  # noqa: PTH123 (a device)
             os.dup2(nowhere.fileno(), 1)
             os.dup2(nowhere.fileno(), 2)
-        pytest, first = importlib.import_module("pytest"), FirstFailure()
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *map(str, tests)]
-        code = int(pytest.main(options, plugins=[first]))
-        os.write(write_end, (first.name or f"pytest exit {code}").encode())
+        pytest, watch = importlib.import_module("pytest"), Watch(order)
+        code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *map(str, tests)], plugins=[watch]))
+        report.write_text(json.dumps([watch.failed, watch.seconds]))
         os._exit(code)
-    os.close(write_end)
     deadline = time.monotonic() + limit_s
     while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
         if time.monotonic() > deadline:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            os.close(read_end)
-            return "timeout", ""
+            return Verdict("timeout")
         time.sleep(0.01)
-    told = os.read(read_end, 4096).decode()
-    os.close(read_end)
     code = os.waitstatus_to_exitcode(ended[1])
     if code in (4, 5):
         raise RuntimeError(f"pytest ran no test of {[test.name for test in tests]}")
-    return ("survived", "") if code == 0 else ("killed", told or f"signal {-code}")
+    failed, seconds = json.loads(report.read_text()) if report.is_file() else ("", {})
+    return Verdict("survived", "", seconds) if code == 0 else Verdict("killed", failed or f"exit {code}", seconds)
 
 
 @contextlib.contextmanager
@@ -278,38 +289,34 @@ def warm_up(tree: Path) -> None:
     hypothesis.settings.load_profile("mutation")
 
 
-def judged(mutant: Mutant, tree: Path, tests: list[Path], limit_s: float) -> Mutant:
-    """The mutant with its outcome."""
-    path = source_of(mutant.module, tree)
-    start = time.monotonic()
-    with changed_file(path, mutated(path.read_text(), mutant)):
-        outcome, by = run_tests(tests, limit_s)
-    made = asdict(mutant) | {"outcome": outcome, "by": by, "seconds": round(time.monotonic() - start, 2)}
-    return Mutant(**made)
-
-
 def copy_tree(tree: Path) -> None:
-    """What the tests need, without the weights."""
+    """What the tests need."""
     for part in COPIED:
         if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("weights"))
+            shutil.copytree(ROOT / part, tree / part)
         else:
             shutil.copy2(ROOT / part, tree / part)
 
 
 def judge(module: str, mutants: list[Mutant], tree: Path) -> Iterator[Mutant]:
     """Every mutant of a module with its outcome."""
-    tests = tests_of(module, tree)
+    path, tests = source_of(module, tree), tests_of(module, tree)
     if not tests:
         raise typer.BadParameter(f"no test imports brainnet.{module}")
-    run_tests(tests, 600)  # compiles the kernels
+    run_tests(tests, 600, {})  # compiles the kernels
     start = time.monotonic()
-    outcome, by = run_tests(tests, 600)
-    if outcome != "survived":
-        raise typer.BadParameter(f"tests of {module} fail without any change: {by}")
-    limit_s = 30 + 5 * (time.monotonic() - start)
+    plain = run_tests(tests, 600, {})
+    if plain.outcome != "survived":
+        raise typer.BadParameter(f"tests of {module} fail without any change: {plain.by or plain.outcome}")
+    # quick tests first, and before them those that noticed something
+    limit_s, order = 30 + 5 * (time.monotonic() - start), dict(plain.seconds)
     for mutant in mutants:
-        yield judged(mutant, tree, tests, limit_s)
+        start = time.monotonic()
+        with changed_file(path, mutated(path.read_text(), mutant)):
+            verdict = run_tests(tests, limit_s, order)
+        if verdict.by in order:
+            order[verdict.by] = -1.0
+        yield replace(mutant, outcome=verdict.outcome, by=verdict.by, seconds=round(time.monotonic() - start, 2))
 
 
 def run(

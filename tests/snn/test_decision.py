@@ -36,6 +36,8 @@ def test_a_decision_by_hand() -> None:
 
 def test_defaults_are_the_published_constants_and_the_clamp() -> None:
     assert DecisionParams() == (0.8, 1.0, 0.2, 1e-6, 20.0)
+    engine = DecisionEngine(NAMES, read_out)
+    assert (engine.beta, engine.params, engine.limit) == (0.9, DecisionParams(), 256)
 
 
 @given(scores=st.lists(st.floats(-8, 8), min_size=3, max_size=3), there=st.sets(st.sampled_from(NAMES), min_size=1))
@@ -122,18 +124,19 @@ def test_a_prompt_that_cannot_be_decided_leaves_the_session_as_it_was() -> None:
 
 
 def test_absent_positions_are_as_if_they_were_not_there() -> None:
-    currents, membrane = currents_of(5)[:, None].expand(-1, 2, -1, -1), torch.full((2, 6), 0.4)
-    present = torch.tensor([[True, True, False, False], [False] * 4])
-    spikes, kept = remember(currents, present, membrane, LIFParams(torch.tensor(0.9)))
-    short, kept_short = remember(
-        currents[:, :1, :2], torch.ones(1, 2, dtype=torch.bool), membrane[:1], LIFParams(torch.tensor(0.9))
-    )
-    assert torch.equal(spikes[:, 0, :2], short[:, 0])
-    assert short.any()
-    assert not spikes[:, 0, 2:].any()
-    assert not spikes[:, 1].any()
-    torch.testing.assert_close(kept[0], kept_short[0])
-    assert not kept[1].any()
+    currents, params = currents_of(5)[:, None].expand(-1, 3, -1, -1), LIFParams(torch.tensor(0.9))
+    membrane, lengths = torch.full((3, 6), 0.4), (2, 1, 0)
+    present = torch.arange(4) < torch.tensor(lengths)[:, None]
+    spikes, kept = remember(currents, present, membrane, params)
+    for row, length in enumerate(lengths[:2]):
+        there = torch.ones(1, length, dtype=torch.bool)
+        short, kept_short = remember(currents[:, :1, :length], there, membrane[:1], params)
+        assert torch.equal(spikes[:, row, :length], short[:, 0])
+        assert short.any()
+        assert not spikes[:, row, length:].any()
+        torch.testing.assert_close(kept[row], kept_short[0])
+    assert not spikes[:, 2].any()
+    assert not kept[2].any()
 
 
 def test_memory_is_differentiable() -> None:
@@ -179,7 +182,7 @@ def test_the_router_decides_as_the_engine_does() -> None:
         (lambda: decide([1.0, 2.0, 3.0], NAMES, []), "none of the available names"),
         (lambda: decide([1.0, 2.0, math.nan], NAMES), "NaN"),
         (lambda: decide([1.0, 2.0, 3.0], NAMES, params=DecisionParams(mass=0)), "mass"),
-        (lambda: remembered(torch.zeros(3, 4, 6)), "currents must be"),
+        (lambda: remembered(torch.zeros(3, 1, 4)), "currents must be"),
         (lambda: remembered(torch.zeros(3, 1, 5, 6)), "present"),
         (lambda: remembered(torch.zeros(3, 1, 4, 6), torch.zeros(1, 5)), r"membrane must be .* = \(1, 6\)"),
         (lambda: remembered(torch.zeros(0, 1, 4, 6)), "at least one step"),
