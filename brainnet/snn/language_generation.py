@@ -1,8 +1,11 @@
 """Text from the spiking language model, token by token, with event-driven kernels on one core.
 
 Every large projection of the model sees 0/1 input, so a step adds up the weight rows of the neurons that fired and
-never multiplies by zeros. The state is a few numbers per neuron, whatever the length of the text.
+never multiplies by zeros; weights are whole numbers of 8 bits, and so are the sums exact. The state is a few numbers
+per neuron, whatever the length of the text.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,31 +21,40 @@ from tokenizers.decoders import DecodeStream
 
 from brainnet.errors import ModelError
 from brainnet.snn.kernels import FloatArray, compiled
-from brainnet.snn.language_model import SpikingLanguageModel, load_language_model
+from brainnet.snn.language_kernels import exponential, logistic
+from brainnet.snn.language_model import SpikingLanguageModel, load_language_model, rounded
 from brainnet.snn.norm import EPSILON
 
 END_TOKEN = 0
-_ONE = np.float32(1)
+_ZERO, _ONE = np.float32(0), np.float32(1)
 _EPSILON = np.float32(EPSILON)
+_SUMMED = 256
+"""Rows that are added up in 16 bits: 256 x 127 just fits."""
+ByteArray = NDArray[np.int8]
 
 
 class Weights(NamedTuple):
-    """The model's arrays, blocks stacked first; matrices are [inputs, outputs], so that a spike selects a row."""
+    """The model's arrays, blocks stacked first. Matrices that spikes select rows of are [inputs, outputs]."""
 
-    embedding: FloatArray
+    embedding: ByteArray
+    embedding_scale: FloatArray
     norm: FloatArray
     mixer_norm: FloatArray
     mixer_beta: FloatArray
-    project: FloatArray
+    project: ByteArray
+    project_scale: FloatArray
     forget_bias: FloatArray
     hidden_norm: FloatArray
-    out: FloatArray
+    out: ByteArray
+    out_scale: FloatArray
     channel_norm: FloatArray
     channel_beta: FloatArray
-    expand: FloatArray
+    expand: ByteArray
+    expand_scale: FloatArray
     expanded_norm: FloatArray
     expanded_beta: FloatArray
-    contract: FloatArray
+    contract: ByteArray
+    contract_scale: FloatArray
 
 
 class State(NamedTuple):
@@ -56,7 +68,7 @@ class State(NamedTuple):
 
 @numba.njit(fastmath=True)
 def _normalised(x: FloatArray, gain: FloatArray, result: FloatArray) -> None:
-    total = np.float32(0)
+    total = _ZERO
     for i in range(x.shape[0]):
         total += x[i] * x[i]
     scale = _ONE / np.sqrt(total / np.float32(x.shape[0]) + _EPSILON)
@@ -69,116 +81,146 @@ def _fire(
     currents: FloatArray, beta: FloatArray, membrane: FloatArray, fired: NDArray[np.uint8], active: NDArray[np.int32]
 ) -> int:
     """One LIF step (threshold 1, reset by subtraction); fills ``fired`` and lists who fired in ``active``."""
+    for i in range(currents.shape[0]):
+        membrane[i] = beta[i] * membrane[i] + currents[i] - (_ONE if membrane[i] > _ONE else _ZERO)
     count = 0
     for i in range(currents.shape[0]):
-        u = beta[i] * membrane[i] + currents[i] - (_ONE if membrane[i] > _ONE else np.float32(0))
-        membrane[i] = u
-        fired[i] = u > _ONE
-        if u > _ONE:
-            active[count] = i
-            count += 1
+        # written always and kept only by a count that moves on: no branch to mispredict
+        active[count] = i
+        fired[i] = membrane[i] > _ONE
+        count += fired[i]
     return count
 
 
-@numba.njit(fastmath=True)
-def _add_rows(matrix: FloatArray, active: NDArray[np.int32], count: int, result: FloatArray) -> None:
-    """``result += matrix[active[:count]].sum(0)``, four rows a pass."""
-    whole = count // 4 * 4
-    for k in range(0, whole, 4):
-        a, b = matrix[active[k]], matrix[active[k + 1]]
-        c, d = matrix[active[k + 2]], matrix[active[k + 3]]
-        for j in range(result.shape[0]):
-            result[j] += (a[j] + b[j]) + (c[j] + d[j])
-    for k in range(whole, count):
-        row = matrix[active[k]]
-        for j in range(result.shape[0]):
-            result[j] += row[j]
+@numba.njit(error_model="numpy")
+def _add_rows(
+    matrix: ByteArray,
+    scale: FloatArray,
+    active: NDArray[np.int32],
+    count: int,
+    total: NDArray[np.int16],
+    result: FloatArray,
+) -> None:
+    """``result += scale * matrix[active[:count]].sum(0)``, four rows a pass."""
+    columns = result.shape[0]
+    for start in range(0, count, _SUMMED):
+        stop = min(count, start + _SUMMED)
+        whole = start + (stop - start) // 4 * 4
+        for j in range(columns):
+            total[j] = 0
+        for k in range(start, whole, 4):
+            a, b = matrix[active[k]], matrix[active[k + 1]]
+            c, d = matrix[active[k + 2]], matrix[active[k + 3]]
+            for j in range(columns):
+                total[j] = total[j] + a[j] + b[j] + c[j] + d[j]
+        for k in range(whole, stop):
+            row = matrix[active[k]]
+            for j in range(columns):
+                total[j] += row[j]
+        for j in range(columns):
+            result[j] += scale[j] * np.float32(total[j])
+
+
+@numba.njit(fastmath=True, error_model="numpy")
+def _dot_rows(matrix: ByteArray, scale: FloatArray, x: FloatArray, result: FloatArray) -> None:
+    """``result += scale * (matrix @ x)``."""
+    for i in range(matrix.shape[0]):
+        row = matrix[i]
+        total = _ZERO
+        for j in range(x.shape[0]):
+            total += np.float32(row[j]) * x[j]
+        result[i] += scale[i] * total
 
 
 @compiled
 def _advance(token: int, wanted: bool, w: Weights, s: State, fired: NDArray[np.uint8], logits: FloatArray) -> None:
     """Take in one token: updates ``s``, fills ``fired`` (all neurons, block by block) and, if wanted, ``logits``."""
-    width, wide = w.embedding.shape[1], w.contract.shape[1]
-    x = w.embedding[token].copy()
+    width, wide = w.embedding.shape[1], w.expand.shape[2]
+    x = np.empty(width, np.float32)
+    for i in range(width):
+        x[i] = w.embedding_scale[token] * np.float32(w.embedding[token, i])
     y = np.empty(width, np.float32)
     projected = np.empty(3 * width, np.float32)
     currents = np.empty(wide, np.float32)
-    active = np.empty(wide, np.int32)
+    active = np.empty(max(width, wide), np.int32)
+    total = np.empty(max(3 * width, wide), np.int16)
     at = 0
     for layer in range(w.project.shape[0]):
         _normalised(x, w.mixer_norm[layer], y)
         count = _fire(y, w.mixer_beta[layer], s.mixer[layer], fired[at : at + width], active)
         at += width
-        projected[:] = 0
-        _add_rows(w.project[layer], active, count, projected)
+        projected[:] = _ZERO
+        _add_rows(w.project[layer], w.project_scale[layer], active, count, total, projected)
         hidden = s.hidden[layer]
         for i in range(width):
-            forget = _ONE / (_ONE + np.exp(-(projected[i] + w.forget_bias[layer, i])))
+            forget = logistic(projected[i] + w.forget_bias[layer, i])
             hidden[i] = forget * hidden[i] + (_ONE - forget) * projected[width + i]
         _normalised(hidden, w.hidden_norm[layer], y)
         for i in range(width):
             gate = projected[2 * width + i]
-            gated = y[i] * gate / (_ONE + np.exp(-gate))
-            row = w.out[layer, i]
-            for j in range(width):
-                x[j] += gated * row[j]
+            y[i] *= gate * logistic(gate)
+        _dot_rows(w.out[layer], w.out_scale[layer], y, x)
         _normalised(x, w.channel_norm[layer], y)
         count = _fire(y, w.channel_beta[layer], s.channel[layer], fired[at : at + width], active)
         at += width
-        currents[:] = 0
-        _add_rows(w.expand[layer], active, count, currents)
+        currents[:] = _ZERO
+        _add_rows(w.expand[layer], w.expand_scale[layer], active, count, total, currents)
         _normalised(currents, w.expanded_norm[layer], currents)
         count = _fire(currents, w.expanded_beta[layer], s.expanded[layer], fired[at : at + wide], active)
         at += wide
-        _add_rows(w.contract[layer], active, count, x)
+        _add_rows(w.contract[layer], w.contract_scale[layer], active, count, total, x)
     if wanted:
         _normalised(x, w.norm, y)
-        _dot_rows(w.embedding, y, logits)
-
-
-@numba.njit(fastmath=True)
-def _dot_rows(matrix: FloatArray, x: FloatArray, result: FloatArray) -> None:
-    for i in range(matrix.shape[0]):
-        row = matrix[i]
-        total = np.float32(0)
-        for j in range(x.shape[0]):
-            total += row[j] * x[j]
-        result[i] = total
+        logits[:] = _ZERO
+        _dot_rows(w.embedding, w.embedding_scale, y, logits)
 
 
 def arrays(model: SpikingLanguageModel) -> Weights:
-    """The model's parameters as the kernels want them."""
+    """The model's parameters as the kernels want them, matrices rounded as they are in a weights file."""
 
     def stacked(name: str) -> FloatArray:
         parameters = [block.get_parameter(name).detach().float() for block in model.blocks]
         if name.endswith("decay"):
             parameters = [torch.sigmoid(p) for p in parameters]
-        return np.stack([np.ascontiguousarray(p.t() if p.ndim == 2 else p) for p in parameters])
+        return np.stack([p.numpy() for p in parameters])
 
+    def rows(name: str, by_input: bool = True) -> tuple[ByteArray, FloatArray]:
+        parts = [rounded(block.get_parameter(name).detach()) for block in model.blocks]
+        numbers = np.stack([(whole.t() if by_input else whole).contiguous().numpy() for whole, _ in parts])
+        return numbers, np.stack([scale.numpy() for _, scale in parts])
+
+    embedding, embedding_scale = rounded(model.embedding.weight.detach())
     return Weights(
-        model.embedding.weight.detach().float().numpy().copy(),
+        embedding.numpy(),
+        embedding_scale.numpy(),
         model.norm.weight.detach().float().numpy().copy(),
         stacked("mixer_norm.weight"),
         stacked("mixer_lif.decay"),
-        stacked("project.weight"),
+        *rows("project.weight"),
         stacked("forget_bias"),
         stacked("hidden_norm.weight"),
-        stacked("out.weight"),
+        *rows("out.weight", by_input=False),
         stacked("channel_norm.weight"),
         stacked("channel_lif.decay"),
-        stacked("expand.weight"),
+        *rows("expand.weight"),
         stacked("expanded_norm.weight"),
         stacked("expanded_lif.decay"),
-        stacked("contract.weight"),
+        *rows("contract.weight"),
     )
 
 
 class EventDrivenModel:
-    """The model as a stepper: same logits as the torch module, computed from events."""
+    """The model as a stepper: the torch module's logits, computed from events.
+
+    Matrices are rounded to 8 bits a weight, which changes nothing for a model from a weights file.
+    """
 
     def __init__(self, model: SpikingLanguageModel) -> None:
+        """Raises ModelError for a control, which has no neurons."""
+        if not model.config.spiking:
+            raise ModelError("model is a control without neurons: there are no events to be driven by")
         self._weights = arrays(model)
-        layers, wide, width = self._weights.contract.shape
+        layers, width, wide = self._weights.expand.shape
         self.neurons = layers * (2 * width + wide)
         self.vocabulary = len(self._weights.embedding)
         self._state = State(*(np.zeros((layers, n), np.float32) for n in (width, width, width, wide)))
@@ -201,27 +243,47 @@ class EventDrivenModel:
             _advance(token, False, self._weights, self._state, fired, logits)
 
 
+@compiled
+def _draw(logits: FloatArray, temperature: np.float32, top_p: float, uniform: float) -> tuple[int, float]:
+    """The token at ``uniform`` (0..1) of the nucleus' distribution, and the untempered probability of it."""
+    classes = logits.shape[0]
+    top = logits.max()
+    tempered = np.empty(classes, np.float32)
+    mass = _ZERO
+    for i in range(classes):
+        mass += exponential(logits[i] - top)
+    total = _ZERO
+    for i in range(classes):
+        tempered[i] = exponential((logits[i] - top) / temperature)
+        total += tempered[i]
+    # no token below (1 - top_p) / n can be needed to reach top_p, so only the rest is sorted
+    least = np.float32((1 - top_p) / classes) * total
+    candidates = np.flatnonzero(tempered > least) if top_p < 1 else np.arange(classes)
+    candidates = candidates[np.argsort(-tempered[candidates], kind="mergesort")]
+    kept, reached = 0, 0.0
+    while kept < candidates.size and (kept == 0 or reached < top_p * total):
+        reached += tempered[candidates[kept]]
+        kept += 1
+    chosen, before = candidates[kept - 1], 0.0
+    for k in range(kept):
+        before += tempered[candidates[k]]
+        if before >= uniform * reached:
+            chosen = candidates[k]
+            break
+    return chosen, exponential(logits[chosen] - top) / mass
+
+
 def sample(logits: FloatArray, temperature: float, top_p: float, generator: np.random.Generator) -> tuple[int, float]:
     """A token and the probability that the untempered model gives it.
 
     Nucleus sampling (Holtzman et al. 2020): drawn from the smallest set of tokens whose tempered probabilities reach
     ``top_p``; temperature 0 takes the most probable token.
     """
-    shifted = logits - logits.max()
-    weights = np.exp(shifted)
     if temperature == 0:
-        token = int(shifted.argmax())
-        return token, float(weights[token] / weights.sum())
-    tempered = np.exp(shifted / np.float32(temperature))
-    tempered /= tempered.sum()
-    # no token below (1 - top_p) / n can be needed to reach top_p, so only the rest is sorted
-    candidates = np.flatnonzero(tempered > (1 - top_p) / len(tempered)) if top_p < 1 else np.arange(len(tempered))
-    candidates = candidates[np.argsort(-tempered[candidates], kind="stable")]
-    reached = np.cumsum(tempered[candidates], dtype=np.float64)
-    kept = int(np.searchsorted(reached, top_p)) + 1
-    reached = reached[:kept]
-    token = int(candidates[min(np.searchsorted(reached, generator.random() * reached[-1]), len(reached) - 1)])
-    return token, float(weights[token] / weights.sum())
+        token = int(logits.argmax())
+        return token, float(1 / np.exp(logits - logits[token]).sum())
+    token, probability = _draw(logits, np.float32(temperature), top_p, generator.random())
+    return int(token), float(probability)
 
 
 @dataclass(frozen=True)
@@ -251,8 +313,8 @@ class TextGenerator:
         self._context = context_characters
 
     def warm_up(self) -> None:
-        """Compile the kernel, or load it from the cache."""
-        self.model.read([END_TOKEN])
+        """Compile the kernels, or load them from the cache."""
+        sample(self.model.advance(END_TOKEN)[0], 1.0, 0.5, np.random.default_rng(0))
 
     def generate(
         self, prompt: str, max_tokens: int, temperature: float = 0.8, top_p: float = 0.95, seed: int = 0

@@ -8,8 +8,11 @@ that of HGRN, Qin et al. 2023)::
     h_t     = f_t h_{t-1} + (1 - f_t) v_t     x = x + O (RMSNorm(h) * SiLU(g))
     z       = LIF(RMSNorm(x))                 x = x + W2 LIF(RMSNorm(W1 z))
 
-Tensors are time first: tokens [T, B], activations [T, B, width]. The embedding is also the output projection.
+Tensors are time first: tokens [T, B], activations [T, B, width]. The embedding is also the output projection. The same
+network with SiLU in place of every LIF layer, which then sends floats, is the control that spikes are measured against.
 """
+
+from __future__ import annotations
 
 import json
 import math
@@ -23,9 +26,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainnet.errors import ModelError
-from brainnet.snn.lif import LIF, LIFState
+from brainnet.snn.language_layers import gated_memory, next_token_loss, normalised_neurons
+from brainnet.snn.lif import LIF
 from brainnet.snn.norm import RMSNorm
-from brainnet.snn.recurrence import gated_scan
+
+_SCALE = ".scale"
 
 
 @dataclass(frozen=True)
@@ -36,15 +41,19 @@ class LanguageConfig:
     width: int = 192
     layers: int = 5
     expansion: int = 4
+    spiking: bool = True
 
 
 class BlockState(NamedTuple):
-    """What one block remembers between tokens."""
+    """What one block remembers between tokens: membrane potentials of its LIF layers and the recurrence's hidden state.
 
-    mixer: LIFState
+    All [B, neurons]; the membranes of a control, which has none, stay zero.
+    """
+
+    mixer: Tensor
     hidden: Tensor
-    channel: LIFState
-    expanded: LIFState
+    channel: Tensor
+    expanded: Tensor
 
 
 def neurons(count: int) -> LIF:
@@ -55,17 +64,21 @@ def neurons(count: int) -> LIF:
 class Block(nn.Module):
     """Token mixing by recurrence, then channel mixing; see the module's equations."""
 
-    def __init__(self, config: LanguageConfig) -> None:
+    def __init__(self, config: LanguageConfig, dropout: float) -> None:
         super().__init__()
         width, wide = config.width, config.width * config.expansion
-        self.mixer_norm, self.mixer_lif = RMSNorm(width), neurons(width)
+        self.mixer_norm = RMSNorm(width)
         self.project = nn.Linear(width, 3 * width, bias=False)
         self.forget_bias = nn.Parameter(torch.linspace(0, 6, width))
         self.hidden_norm, self.out = RMSNorm(width), nn.Linear(width, width, bias=False)
-        self.channel_norm, self.channel_lif = RMSNorm(width), neurons(width)
+        self.channel_norm = RMSNorm(width)
         self.expand = nn.Linear(width, wide, bias=False)
-        self.expanded_norm, self.expanded_lif = RMSNorm(wide), neurons(wide)
+        self.expanded_norm = RMSNorm(wide)
         self.contract = nn.Linear(wide, width, bias=False)
+        self.mixer_lif = neurons(width) if config.spiking else None
+        self.channel_lif = neurons(width) if config.spiking else None
+        self.expanded_lif = neurons(wide) if config.spiking else None
+        self.dropout = nn.Dropout(dropout)
         # unit-variance currents when about 30 % of the inputs fire; residual branches start small
         residual = 0.5 / math.sqrt(2 * config.layers)
         nn.init.normal_(self.project.weight, 0, 1 / math.sqrt(0.3 * width))
@@ -73,50 +86,78 @@ class Block(nn.Module):
         nn.init.normal_(self.out.weight, 0, residual / math.sqrt(width))
         nn.init.normal_(self.contract.weight, 0, residual / math.sqrt(0.3 * wide))
 
-    def forward(self, x: Tensor, state: BlockState | None) -> tuple[Tensor, BlockState]:
-        spikes, mixer = self.mixer_lif(self.mixer_norm(x), state.mixer if state else None)
-        forget, value, gate = self.project(spikes).float().chunk(3, -1)
-        hidden, last = gated_scan(torch.sigmoid(forget + self.forget_bias), value, state.hidden if state else None)
-        x = x + self.out(self.hidden_norm(hidden) * F.silu(gate)).float()
-        spikes, channel = self.channel_lif(self.channel_norm(x), state.channel if state else None)
-        currents = self.expanded_norm(self.expand(spikes))
-        spikes, expanded = self.expanded_lif(currents, state.expanded if state else None)
-        return x + self.contract(spikes).float(), BlockState(mixer, last, channel, expanded)
+    def forward(self, x: Tensor, state: BlockState) -> tuple[Tensor, BlockState]:
+        sent, mixer = _sent(x, self.mixer_norm, self.mixer_lif, state.mixer)
+        mixed, hidden = gated_memory(self.project(sent), self.forget_bias, self.hidden_norm.weight, state.hidden)
+        x = x + self.dropout(self.out(mixed))
+        sent, channel = _sent(x, self.channel_norm, self.channel_lif, state.channel)
+        sent, expanded = _sent(self.expand(sent), self.expanded_norm, self.expanded_lif, state.expanded)
+        return x + self.dropout(self.contract(sent)), BlockState(mixer, hidden, channel, expanded)
+
+
+def _sent(x: Tensor, norm: RMSNorm, lif: LIF | None, membrane: Tensor) -> tuple[Tensor, Tensor]:
+    """What a layer sends to the next projection, and its membrane after: spikes, or in a control floats."""
+    if lif is None:
+        return F.silu(norm(x)), membrane
+    return normalised_neurons(x, norm.weight, torch.sigmoid(lif.decay), membrane)
 
 
 class SpikingLanguageModel(nn.Module):
-    """Next-token logits for token sequences, with the state carried explicitly."""
+    """Next-token logits for token sequences, with the state carried explicitly.
 
-    def __init__(self, config: LanguageConfig) -> None:
+    ``dropout`` is that of the residual branches while training.
+    """
+
+    def __init__(self, config: LanguageConfig, dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocabulary, config.width)
         # small, so that a token does not begin by predicting itself through the shared matrix
         nn.init.normal_(self.embedding.weight, 0, 0.05)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config, dropout) for _ in range(config.layers))
         self.norm = RMSNorm(config.width)
 
     def forward(self, tokens: Tensor, state: list[BlockState] | None = None) -> tuple[Tensor, list[BlockState]]:
         """Logits [T, B, vocabulary] for ``tokens`` [T, B], and the state to continue from; None starts afresh."""
+        features, after = self.features(tokens, state)
+        return F.linear(features, self.embedding.weight), after
+
+    def loss(
+        self, tokens: Tensor, targets: Tensor, state: list[BlockState] | None = None
+    ) -> tuple[Tensor, list[BlockState]]:
+        """Mean cross-entropy in nats of ``targets`` [T, B], each the token that follows, and the state after."""
+        features, after = self.features(tokens, state)
+        return next_token_loss(features.flatten(0, 1), self.embedding.weight, targets.flatten()), after
+
+    def features(self, tokens: Tensor, state: list[BlockState] | None) -> tuple[Tensor, list[BlockState]]:
+        """What the logits are computed from, [T, B, width], and the state to continue from."""
         x = self.embedding(tokens)
         after = []
-        for index, block in enumerate(self.blocks):
-            x, block_state = block(x, state[index] if state else None)
+        for block, before in zip(self.blocks, state or self.rest(tokens.shape[1]), strict=True):
+            x, block_state = block(x, before)
             after.append(block_state)
-        return F.linear(self.norm(x), self.embedding.weight), after
+        return self.norm(x), after
+
+    def rest(self, streams: int) -> list[BlockState]:
+        """The state before the first token of ``streams`` texts: all zero."""
+        width, wide = self.config.width, self.config.width * self.config.expansion
+        narrow, broad = (self.embedding.weight.new_zeros(streams, n) for n in (width, wide))
+        return [BlockState(narrow, narrow, narrow, broad) for _ in self.blocks]
 
 
 def detached(state: list[BlockState]) -> list[BlockState]:
     """The same state, cut from the graph that made it: truncated back-propagation through time."""
-    return [
-        BlockState(
-            LIFState(block.mixer.membrane.detach()),
-            block.hidden.detach(),
-            LIFState(block.channel.membrane.detach()),
-            LIFState(block.expanded.membrane.detach()),
-        )
-        for block in state
-    ]
+    return [BlockState(*(part.detach() for part in block)) for block in state]
+
+
+def rounded(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """``matrix`` as whole numbers -127..127 (int8) and a scale for each row, by which they are to be multiplied.
+
+    Rounding what has been rounded gives the same numbers.
+    """
+    # a row of zeros has any scale
+    scale = matrix.float().abs().amax(1).clamp_min(1e-30) / 127
+    return torch.round(matrix.float() / scale[:, None]).to(torch.int8), scale
 
 
 def load_language_model(path: Path) -> SpikingLanguageModel:
@@ -128,10 +169,28 @@ def load_language_model(path: Path) -> SpikingLanguageModel:
         with safe_open(path, framework="pt") as file:
             config = LanguageConfig(**json.loads((file.metadata() or {})["config"]))
             model = SpikingLanguageModel(config)
-            model.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        scales = {name: tensors.pop(name).float() for name in list(tensors) if name.endswith(_SCALE)}
+        for name, scale in scales.items():
+            tensors[name.removesuffix(_SCALE)] = tensors[name.removesuffix(_SCALE)].float() * scale[:, None]
+        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path} holds no spiking language model: {error}") from error
     return model.eval()
+
+
+def stored(model: SpikingLanguageModel) -> dict[str, Tensor]:
+    """The tensors of a weights file: matrices as int8 with the scales of their rows, the rest as it is.
+
+    To be written in float32: a scale in fewer bits would change every weight of its row.
+    """
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        if tensor.ndim == 2:
+            tensors[name], tensors[name + _SCALE] = rounded(tensor)
+        else:
+            tensors[name] = tensor
+    return tensors
 
 
 def weights_metadata(config: LanguageConfig) -> dict[str, str]:

@@ -1,269 +1,341 @@
-"""Train the spiking language model: ``python nodes/training/language.py --data DIR [--steps N] [--resume]``.
+"""The spiking language model, trained on books, trivia and passages (the model that the language region ships) or on
+the characters of tinyshakespeare; with `role=control` its non-spiking control, of the same size.
 
-DIR holds text/books.txt.gz, text/trivia_qa.txt.gz, xquad_en.json and text/wikitext2_test.txt. The tokenizer (byte-level
-BPE) is trained first and written beside the weights. Three books, one trivia question in fifty and all of WikiText-2
-are held out. Training reads each document in order, in parallel streams that carry the state of the network from window
-to window.
+Texts are read in order, in parallel streams that carry the state of the network from window to window. What is
+minimised is the cross-entropy of the next token, with Muon for the matrices inside the blocks and AdamW for the rest.
 """
 
-import argparse
-import gzip
+from __future__ import annotations
+
 import json
 import math
-import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from pydantic import Field
+from safetensors import safe_open
+from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
+from brainnet.snn.language_generation import EventDrivenModel, sample
 from brainnet.snn.language_model import (
     LanguageConfig,
     SpikingLanguageModel,
     detached,
     load_language_model,
+    stored,
     weights_metadata,
 )
-from brainnet.snn.lif import LIF
-from nodes.training.common import arguments, progress, save_weights, seeded
+from brainnet.training import Row, Run, TrainingSettings, compare, save_weights
+from nodes.training.language_eager import EagerModel
+from nodes.training.language_muon import Muon
+from nodes.training.language_texts import Text, encode, parallel, read_library, read_shakespeare, train_tokenizer
 
-HELD_OUT_BOOKS = ("The Invisible Man", "A Room with a View", "The Jungle Book")
-END = "<|end|>"
-PLAIN = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "\u00a0": " ", "\u2028": " "})
-SECTION = 20_000
-Tokens = NDArray[np.uint16]
+NANOGPT = 1.4697
+"""Validation loss in nats per character that karpathy/nanoGPT states for its 10.7 M parameter character model."""
 
-
-@dataclass
-class Corpus:
-    """Documents to train on, and documents by name to measure on."""
-
-    train: list[str]
-    held_out: dict[str, list[str]]
+PUBLISHED = "nanoGPT (10.7 M parameters), as published"
+WITHIN: tuple[Literal["ratio"], Literal["<="], float] = ("ratio", "<=", 1.05)
+JUDGED = ("books", "wikitext2")
+"""The held-out texts that decided nothing: trivia choose the step whose weights are kept."""
+READ = 4000
+"""Tokens that are read to see how many neurons fire."""
 
 
-def read_corpus(folder: Path) -> Corpus:
-    """All texts, typographic quotes made plain; books are cut into sections so that a shuffle mixes the sources."""
-    books = gzip.decompress((folder / "text/books.txt.gz").read_bytes()).decode().translate(PLAIN)
-    train, held_books = [], []
-    for book in books.split("# Title: ")[1:]:
-        title, _, body = book.partition("\n")
-        body = body.partition("-------")[2].replace("# ", "").replace("#", "").replace("*", "").strip()
-        if title.strip() in HELD_OUT_BOOKS:
-            held_books.append(body)
-        else:
-            train += sections(body)
-    trivia = read_trivia(folder / "text/trivia_qa.txt.gz")
-    passages = [
-        paragraph["context"].translate(PLAIN)
-        for article in json.loads((folder / "xquad_en.json").read_text("utf-8"))["data"]
-        for paragraph in article["paragraphs"]
-    ]
-    train += ["\n\n".join(group) for group in chunks([q for i, q in enumerate(trivia) if i % 50], 40)]
-    train += ["\n\n".join(group) for group in chunks(passages, 5)]
-    return Corpus(
-        train,
-        {
-            "books": held_books,
-            "trivia": ["\n\n".join(trivia[::50])],
-            "wikitext2_test": [(folder / "text/wikitext2_test.txt").read_text("utf-8")],
-        },
+class Settings(TrainingSettings):
+    """The defaults train the shipped model in about 100 minutes on one core (2.3 GHz, AVX-512)."""
+
+    text: Literal["library", "shakespeare"] = Field("library", description="what to learn: tokens or characters")
+    role: Literal["model", "control", "twin"] = Field(
+        "model",
+        description="control: SiLU in place of the neurons; twin: a spiking model for comparison with the control, "
+        "to be trained with the settings that the control was trained with",
+    )
+    vocabulary: int = Field(2048, ge=300, description="tokens of the library's byte-level BPE")
+    width: int = Field(192, ge=8, description="channels of the residual stream")
+    layers: int = Field(5, ge=1, description="blocks")
+    expansion: int = Field(4, ge=1, description="hidden neurons of a block's feed-forward part, in widths")
+    steps: int = Field(7000, ge=1, description="windows to learn from, each of all streams")
+    streams: int = Field(32, ge=1, description="texts read in parallel")
+    window: int = Field(128, ge=1, description="tokens of each stream per step, through which errors flow back")
+    rate: float = Field(5e-3, gt=0, description="peak learning rate")
+    warm_up: int = Field(50, ge=1, description="steps over which the rate rises")
+    decay: float = Field(0.6, gt=0, le=1, description="share of the steps, at the end, over which the rate falls to 0")
+    weight_decay: float = Field(0.1, ge=0, description="of the matrices")
+    dropout: float = Field(0.0, ge=0, lt=1, description="of the residual branches")
+    start: Path | None = Field(None, description="weights to go on from, in place of random ones")
+    every: int = Field(200, ge=1, description="steps between measurements, each with a checkpoint")
+    timed: float = Field(2.0, gt=0, description="evaluation: seconds for which each generator is timed, three times")
+    at_most: int = Field(10**9, ge=2, description="evaluation: tokens of each held-out text, from its beginning")
+
+
+def train(run: Run[Settings]) -> None:
+    """Write the weights of the step with the best held-out loss; beside the library's, their tokenizer."""
+    settings = run.settings
+    torch.set_float32_matmul_precision("high")
+    lesson = read_lesson(run)
+    config = LanguageConfig(
+        lesson.vocabulary, settings.width, settings.layers, settings.expansion, settings.role != "control"
+    )
+    model = SpikingLanguageModel(config, settings.dropout)
+    if settings.start is not None:
+        model.load_state_dict(load_language_model(settings.start).state_dict())
+    run.say(
+        f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(lesson.train.tokens):,} tokens to learn from"
+    )
+    learn(run, model.to(run.device).train(), lesson)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one training works with; ``held_out`` only decides which step's weights are kept."""
+
+    vocabulary: int
+    train: Text
+    held_out: Text
+    metadata: dict[str, str]
+
+
+def read_lesson(run: Run[Settings]) -> Lesson:
+    if run.settings.text == "shakespeare":
+        characters, train_text, held_out = read_shakespeare(run.file)
+        return Lesson(len(characters), train_text, held_out, {"characters": json.dumps(characters)})
+    library = read_library(run.file)
+    order = np.random.default_rng(run.seed).permutation(len(library.train))
+    documents = [library.train[i] for i in order]
+    path = tokenizer_path(run)
+    if run.settings.start is not None or run.settings.role != "model":
+        tokenizer = Tokenizer.from_file(str(path))  # the weights to start from, or to be compared with, are of it
+    else:
+        tokenizer = train_tokenizer(documents, run.settings.vocabulary)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tokenizer.save(str(path), pretty=False)
+    return Lesson(
+        tokenizer.get_vocab_size(), encode(tokenizer, documents), encode(tokenizer, library.held_out["trivia"]), {}
     )
 
 
-def read_trivia(path: Path) -> list[str]:
-    """The questions with their right answers, as ``Q: ...`` / ``A: ...``."""
-    found = []
-    text = gzip.decompress(path.read_bytes()).decode(errors="ignore").translate(PLAIN)
-    for entry in text.split("#Q ")[1:]:
-        question, mark, rest = entry.partition("\n^ ")
-        if mark:
-            found.append(f"Q: {' '.join(question.split())}\nA: {rest.partition(chr(10))[0].strip()}")
-    return found
+def metadata_of(path: Path) -> dict[str, str]:
+    """What a weights file says of itself; ``tokens`` is how many its model learned from."""
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
 
 
-def sections(text: str) -> list[str]:
-    """``text`` in pieces of about ``SECTION`` characters that end with a paragraph."""
-    pieces, start = [], 0
-    while start < len(text):
-        stop = text.find("\n\n", start + SECTION)
-        stop = len(text) if stop < 0 else stop
-        pieces.append(text[start:stop].strip())
-        start = stop
-    return pieces
+def tokenizer_path(run: Run[Settings]) -> Path:
+    return run.weights.with_suffix(".tokenizer.json")
 
 
-def chunks(items: list[str], size: int) -> list[list[str]]:
-    return [items[i : i + size] for i in range(0, len(items), size)]
+def weights_path(run: Run[Settings], text: str, role: str) -> Path:
+    """``run.weights`` is the shipped model; the character model stands beside it, what they are compared with in
+    baselines/."""
+    stem = run.weights.stem if text == "library" else f"{run.weights.stem}_{text}"
+    if role == "model":
+        return run.beside(f"{stem}.safetensors")
+    return run.weights.parent / "baselines" / f"{stem}_{role}.safetensors"
 
 
-def train_tokenizer(documents: list[str], vocabulary: int) -> Tokenizer:
-    """Byte-level BPE: every text has tokens, and decoding gives it back exactly."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, special_tokens=[END], initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(documents, trainer)
-    return tokenizer
-
-
-def encode(tokenizer: Tokenizer, documents: list[str]) -> Tokens:
-    """All documents as one row of token ids, each begun by the end token."""
-    ids = [i for encoding in tokenizer.encode_batch(documents) for i in (0, *encoding.ids)]
-    return np.array(ids, np.uint16)
-
-
-@torch.no_grad()
-def bits_per_byte(model: SpikingLanguageModel, tokens: Tokens, size: int, device: str, streams: int = 16) -> float:
-    """Mean code length over ``tokens``, the encoding of ``size`` bytes, read as ``streams`` parallel streams."""
-    rows = parallel(tokens, streams).to(device)
-    state, total = None, 0.0
-    for start in range(0, len(rows) - 1, 256):
-        window = rows[start : start + 257]
-        logits, state = model(window[:-1], state)
-        total += F.cross_entropy(logits.flatten(0, 1), window[1:].flatten(), reduction="sum").item()
-    counted = (len(rows) - 1) * streams / len(tokens)
-    return total / math.log(2) / (size * counted)
-
-
-def parallel(tokens: Tokens, streams: int) -> Tensor:
-    """``tokens`` as [length, streams]: column i is the i-th contiguous part."""
-    length = len(tokens) // streams
-    return torch.from_numpy(tokens[: length * streams].astype(np.int64)).view(streams, length).t().contiguous()
-
-
-def optimizers(model: SpikingLanguageModel, rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the blocks, AdamW for embedding, gains, biases and decays."""
-    matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
-    inside = {id(p) for p in matrices}
-    others = [p for p in model.parameters() if id(p) not in inside]
-    return [
-        torch.optim.Muon(matrices, lr=rate, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
-
-
-def schedule(step: int, steps: int) -> float:
-    """Factor on the learning rate: a short warm-up, constant, then linear to zero over the second half."""
-    return min(1.0, (step + 1) / 50, 2 * (1 - step / steps) + 0.01)
-
-
-def train(
-    model: SpikingLanguageModel, tokens: Tokens, probe: tuple[Tokens, int], options: argparse.Namespace
-) -> dict[str, float]:
-    """Run the remaining steps; every ``--every`` of them, print the losses and write a checkpoint."""
-    device = options.device
-    rows = parallel(tokens, options.streams)
-    optimisers = optimizers(model, options.rate)
-    checkpoint = options.out.with_suffix(".checkpoint")
-    step, seen, seconds, state = 0, 0, 0.0, None
-    if options.resume and checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
+def learn(run: Run[Settings], model: SpikingLanguageModel, lesson: Lesson) -> None:
+    """Take the remaining steps; now and then measure, keep a checkpoint, and write the weights if they are the best."""
+    settings, path = run.settings, weights_path(run, run.settings.text, run.settings.role)
+    optimisers = optimizers(model, settings)
+    reader = Reader(lesson.train, settings, run.seed, run.device)
+    part = path.stem.removeprefix(run.weights.stem).strip("_")
+    step, seconds, best = 0, 0.0, math.inf
+    saved = run.load_checkpoint(part)
+    if saved is not None:
         model.load_state_dict(saved["model"])
         for optimiser, values in zip(optimisers, saved["optimisers"], strict=True):
             optimiser.load_state_dict(values)
-        step, seen, seconds = saved["step"], saved["tokens"], saved["seconds"]
-    begun, losses = time.monotonic() - seconds, []
-    with progress() as bar:
-        task = bar.add_task("language", total=options.steps, completed=step)
-        while step < options.steps:
-            start = step * options.window % (len(rows) - options.window - 1)
-            window = rows[start : start + options.window + 1].to(device)
-            with torch.autocast(device, torch.bfloat16):
-                logits, state = model(window[:-1], state)
-            loss = F.cross_entropy(logits.float().flatten(0, 1), window[1:].flatten())
+        step, seconds, best = saved["step"], saved["seconds"], saved["best"]
+    earlier = int(metadata_of(settings.start).get("tokens", 0)) if settings.start else 0
+    begun, losses, state = time.process_time() - seconds, [], None
+    with run.progress() as bar:
+        task = bar.add_task(path.stem, total=settings.steps, completed=step)
+        while step < settings.steps:
+            window, fresh = reader.window(step)
+            loss, state = model.loss(window[:-1], window[1:], None if fresh else state)
             state = detached(state)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimiser in optimisers:
                 for group in optimiser.param_groups:
-                    group["lr"] = options.rate * schedule(step, options.steps)
+                    group["lr"] = settings.rate * schedule(step, settings)
                 optimiser.step()
                 optimiser.zero_grad()
             losses.append(loss.item())
-            step, seen = step + 1, seen + options.window * options.streams
+            step += 1
             bar.update(task, completed=step)
-            if step % options.every == 0 or step == options.steps:
-                seconds = time.monotonic() - begun
-                figures = f"loss {np.mean(losses):.3f}, validation {bits_per_byte(model, *probe, device):.3f} bits/byte"
-                bar.console.print(f"step {step}, {seconds:.0f} s, {figures}", highlight=False)
-                losses = []
-                values = [optimiser.state_dict() for optimiser in optimisers]
-                counts = {"step": step, "tokens": seen, "seconds": seconds}
-                torch.save(
-                    {"model": model.state_dict(), "optimisers": values, **counts}, checkpoint.with_suffix(".part")
+            if step % settings.every == 0 or step == settings.steps:
+                held_out = nats(model, lesson.held_out) / lesson.held_out.bytes
+                seconds = time.process_time() - begun
+                run.say(
+                    f"step {step}, {seconds:.0f} s of CPU, {step * settings.streams * settings.window / 1e6:.2f} M "
+                    f"tokens: loss {np.mean(losses):.4f} nats/token, held out {held_out:.4f} nats/byte"
                 )
-                checkpoint.with_suffix(".part").replace(checkpoint)
-    return {"steps": step, "tokens": seen, "seconds": time.monotonic() - begun}
+                losses = []
+                if held_out < best:
+                    best = held_out
+                    tokens = {"tokens": str(earlier + step * settings.streams * settings.window)}
+                    metadata = weights_metadata(model.config) | lesson.metadata | tokens
+                    save_weights(path, stored(model), metadata, torch.float32)
+                values = {"model": model.state_dict(), "optimisers": [o.state_dict() for o in optimisers]}
+                run.save_checkpoint({**values, "step": step, "seconds": seconds, "best": best}, part)
+
+
+def optimizers(model: SpikingLanguageModel, settings: Settings) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks, AdamW for embedding, gains, biases and decays."""
+    matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
+    inside = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if id(p) not in inside]
+    return [
+        Muon(matrices, settings.rate, settings.weight_decay),
+        torch.optim.AdamW(others, lr=settings.rate, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def schedule(step: int, settings: Settings) -> float:
+    """Factor on the learning rate: a warm-up, constant, then linear to zero."""
+    left = (settings.steps - step) / settings.steps
+    return min(1.0, (step + 1) / settings.warm_up, left / settings.decay)
+
+
+class Reader:
+    """Windows of the training text. Each pass begins at another place of the text, so that no two cut it alike."""
+
+    def __init__(self, text: Text, settings: Settings, seed: int, device: str) -> None:
+        self._text, self._settings, self._seed, self._device = text, settings, seed, device
+        self.windows = (len(text.tokens) // settings.streams - 1) // settings.window
+        self._pass, self._rows = -1, torch.empty(0)
+
+    def window(self, step: int) -> tuple[Tensor, bool]:
+        """Tokens [window + 1, streams] of a step, and whether they begin afresh: the first window of a pass."""
+        number, index = divmod(step, self.windows)
+        if number != self._pass:
+            turn = int(np.random.default_rng((self._seed, number)).integers(len(self._text.tokens)))
+            self._rows = parallel(np.roll(self._text.tokens, -turn), self._settings.streams)
+            self._pass = number
+        start = index * self._settings.window
+        return self._rows[start : start + self._settings.window + 1].to(self._device), index == 0
 
 
 @torch.no_grad()
-def firing_rates(model: SpikingLanguageModel, tokens: Tokens, device: str) -> list[float]:
-    """Mean fraction of neurons that fire per token, for each LIF layer in order."""
-    rates: list[float] = []
-    hooks = [
-        layer.register_forward_hook(lambda _m, _in, out: rates.append(out[0].mean().item()))
-        for layer in model.modules()
-        if isinstance(layer, LIF)
-    ]
-    model(parallel(tokens[:8192], 16).to(device))
-    for hook in hooks:
-        hook.remove()
-    return rates
+def nats(model: SpikingLanguageModel, text: Text, window: int = 0) -> float:
+    """Code length of all tokens but the first, read in order with the state carried from first to last.
+
+    With a ``window`` the state is forgotten before every so many tokens, as a model without state would have it.
+    """
+    was_training = model.training
+    model.eval()
+    size = window or 1024
+    tokens = torch.from_numpy(text.tokens.astype(np.int64)).to(model.embedding.weight.device)
+    state, total = None, 0.0
+    for start in range(0, len(tokens) - 1, size):
+        part = tokens[start : start + size + 1, None]
+        loss, state = model.loss(part[:-1], part[1:], None if window else state)
+        total += loss.item() * (len(part) - 1)
+    model.train(was_training)
+    return total
 
 
-def main() -> None:
-    parser = arguments(__doc__ or "", "language.safetensors")
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--streams", type=int, default=32, help="texts read in parallel")
-    parser.add_argument("--window", type=int, default=128, help="tokens per step and stream")
-    parser.add_argument("--rate", type=float, default=5e-3, help="peak learning rate")
-    parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint beside --out")
-    parser.add_argument("--layers", type=int, default=LanguageConfig.layers)
-    parser.add_argument("--width", type=int, default=LanguageConfig.width)
-    options = parser.parse_args()
-    seeded(options.seed, options.threads)
-    config = LanguageConfig(width=options.width, layers=options.layers)
+def evaluate(run: Run[Settings]) -> Iterator[Row]:
+    """Held-out code lengths of both models beside their controls, firing rates, and speed beside eager torch's.
 
-    corpus = read_corpus(options.data)
-    order = np.random.default_rng(options.seed).permutation(len(corpus.train))
-    documents = [corpus.train[i] for i in order]
-    tokenizer = train_tokenizer(documents, config.vocabulary)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(options.out.with_suffix(".tokenizer.json")), pretty=False)
-    tokens = encode(tokenizer, documents)
-    sizes = {name: sum(len(text.encode()) for text in texts) for name, texts in corpus.held_out.items()}
-    held_out = {name: encode(tokenizer, texts) for name, texts in corpus.held_out.items()}
-    print(
-        f"{sum(map(len, documents)) / 1e6:.1f} M characters, {len(tokens) / 1e6:.2f} M tokens to train on", flush=True
+    All from the files next to ``run.weights``, whatever the settings that say how to train one of them. A model,
+    control or twin whose file is not there has no rows.
+    """
+    yield from evaluate_library(run)
+    yield from evaluate_shakespeare(run)
+
+
+def evaluate_library(run: Run[Settings]) -> Iterator[Row]:
+    path = weights_path(run, "library", "model")
+    if not path.is_file():
+        return
+    model = load_language_model(path).to(run.device)
+    control, control_name = read_baseline(run, "library", "control")
+    twin, twin_name = read_baseline(run, "library", "twin")
+    tokenizer = Tokenizer.from_file(str(tokenizer_path(run)))
+    texts = {name: encode(tokenizer, documents) for name, documents in read_library(run.file).held_out.items()}
+    for name, whole in texts.items():
+        text = whole.first(run.settings.at_most)
+        row, value = f"{name}_bits_per_byte", bits_per_byte(model, text)
+        if control is None:
+            yield compare(row, value, "bits/byte")
+            continue
+        beside = bits_per_byte(control, text)
+        bar = WITHIN if name in JUDGED else None
+        yield compare(row, value, "bits/byte", rival=control_name, rival_value=beside, limit=bar)
+        if twin is not None:
+            value, rival = bits_per_byte(twin, text), f"{control_name}; value: {twin_name}"
+            yield compare(f"{row}_of_twin", value, "bits/byte", rival=rival, rival_value=beside, limit=bar)
+    yield from neurons_and_speed("library", model.cpu(), texts["books"], run.settings.timed)
+
+
+def evaluate_shakespeare(run: Run[Settings]) -> Iterator[Row]:
+    path = weights_path(run, "shakespeare", "model")
+    if not path.is_file():
+        return
+    model = load_language_model(path).to(run.device)
+    control, control_name = read_baseline(run, "shakespeare", "control")
+    text = read_shakespeare(run.file)[2].first(run.settings.at_most)
+    row, unit, counted = "shakespeare_nats_per_char", "nats/char", len(text.tokens) - 1
+    value, forgetful = nats(model, text) / counted, nats(model, text, window=256) / counted
+    yield compare(row, value, unit, rival=PUBLISHED, rival_value=NANOGPT, limit=("value", "<=", 1.47))
+    yield compare(f"{row}_windows_of_256", forgetful, unit, rival=PUBLISHED, rival_value=NANOGPT)
+    if control is not None:
+        beside = nats(control, text) / counted
+        yield compare(f"{row}_beside_control", value, unit, rival=control_name, rival_value=beside)
+    yield from neurons_and_speed("shakespeare", model.cpu(), text, run.settings.timed)
+
+
+def read_baseline(run: Run[Settings], text: str, role: str) -> tuple[SpikingLanguageModel | None, str | None]:
+    """A baseline and what it is called, or nothing where its file is not there."""
+    path = weights_path(run, text, role)
+    if not path.is_file():
+        return None, None
+    return load_language_model(path).to(run.device), f"{role}, {int(metadata_of(path)['tokens']) / 1e6:.1f} M tokens"
+
+
+def bits_per_byte(model: SpikingLanguageModel, text: Text) -> float:
+    return nats(model, text) / math.log(2) / text.bytes
+
+
+def neurons_and_speed(name: str, model: SpikingLanguageModel, text: Text, seconds: float) -> Iterator[Row]:
+    """The share of neurons that fire while reading, and tokens written per second of one core."""
+    driven, eager = EventDrivenModel(model), EagerModel(model)
+    tokens = text.tokens[:READ].tolist()
+    rate = float(np.mean([driven.advance(token)[1].mean() for token in tokens]))
+    yield compare(f"{name}_firing_rate", 100 * rate, "%", limit=("value", "<=", 15))
+
+    def event_driven_logits(token: int) -> NDArray[np.float32]:
+        return driven.advance(token)[0]
+
+    def eager_logits(token: int) -> NDArray[np.float32]:
+        return eager.advance(token).numpy()
+
+    # the two take turns, so that whatever else the machine does meets both
+    speeds = [(writing_speed(event_driven_logits, seconds), writing_speed(eager_logits, seconds)) for _ in range(3)]
+    ours, theirs = (float(np.median(column)) for column in zip(*speeds, strict=True))
+    row, unit, rival = f"{name}_tokens_per_s", "tokens/s", "eager torch"
+    judged = name == "shakespeare"
+    yield compare(row, ours, unit, rival=rival, rival_value=theirs, limit=("value", ">=", 3000) if judged else None)
+    yield compare(
+        f"{row}_over_eager", ours, unit, rival=rival, rival_value=theirs, limit=("ratio", ">=", 10) if judged else None
     )
 
-    model = SpikingLanguageModel(config).to(options.device)
-    share = 30_000 / len(held_out["books"])
-    probe = (held_out["books"][:30_000], int(sizes["books"] * share))
-    report: dict[str, object] = dict(train(model, tokens, probe, options))
-    save_weights(options.out, model.state_dict(), weights_metadata(config), torch.float16)
 
-    # measured on the weights as written, in float16
-    model = load_language_model(options.out).to(options.device)
-    report["bits_per_byte"] = {
-        name: bits_per_byte(model, held_out[name], sizes[name], options.device) for name in sizes
-    }
-    report["firing_rates"] = [round(rate, 4) for rate in firing_rates(model, held_out["books"], options.device)]
-    report["parameters"] = sum(p.numel() for p in model.parameters())
-    print(json.dumps(report))
-
-
-if __name__ == "__main__":
-    main()
+def writing_speed(advance: Callable[[int], NDArray[np.float32]], seconds: float) -> float:
+    """Tokens drawn per second of this thread's CPU time, each from the logits after the one before."""
+    generator = np.random.default_rng(0)
+    token, count, begun = 1, 0, time.thread_time()
+    while (spent := time.thread_time() - begun) < seconds:
+        for _ in range(20):
+            token, _ = sample(advance(token), 0.8, 0.95, generator)
+        count += 20
+    return count / spent

@@ -16,6 +16,8 @@ from brainnet.snn.language_model import (
     LanguageConfig,
     SpikingLanguageModel,
     load_language_model,
+    rounded,
+    stored,
     weights_metadata,
 )
 
@@ -26,15 +28,23 @@ TEXT = "It was a dark night, and the wind cried “no” — 29 °C. Ὅμηρο
 
 @pytest.fixture(scope="module")
 def model() -> SpikingLanguageModel:
+    """A small model whose weights are as a file holds them: of 8 bits."""
     torch.manual_seed(0)
-    return SpikingLanguageModel(CONFIG).eval()
+    model = SpikingLanguageModel(CONFIG).eval()
+    values = {}
+    for name, tensor in model.state_dict().items():
+        if tensor.ndim == 2:
+            numbers, scale = rounded(tensor)
+            values[name] = numbers.float() * scale[:, None]
+    model.load_state_dict(values, strict=False)
+    return model
 
 
 @pytest.fixture(scope="module")
 def saved(model: SpikingLanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights file of the small model with its tokenizer beside it."""
     path = tmp_path_factory.mktemp("language") / "small.safetensors"
-    save_file({k: v.half() for k, v in model.state_dict().items()}, path, weights_metadata(CONFIG))
+    save_file(stored(model), path, weights_metadata(CONFIG))
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -169,7 +179,59 @@ def test_loaded_model_has_the_saved_weights(saved: Path, model: SpikingLanguageM
     loaded = load_language_model(saved)
     assert loaded.config == CONFIG
     for name, parameter in model.state_dict().items():
-        torch.testing.assert_close(loaded.state_dict()[name], parameter, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(loaded.state_dict()[name], parameter, rtol=1e-6, atol=1e-7)
+
+
+def test_weights_of_half_precision_load(tmp_path: Path, model: SpikingLanguageModel) -> None:
+    path = tmp_path / "half.safetensors"
+    save_file({k: v.half() for k, v in model.state_dict().items()}, path, weights_metadata(CONFIG))
+    for name, parameter in load_language_model(path).state_dict().items():
+        torch.testing.assert_close(parameter, model.state_dict()[name], rtol=1e-3, atol=1e-3)
+
+
+@given(rows=st.integers(1, 5), columns=st.integers(1, 40), scale=st.floats(1e-6, 1e6), seed=st.integers(0, 1000))
+@settings(deadline=None)
+def test_rounding_is_near_and_rounds_no_further(rows: int, columns: int, scale: float, seed: int) -> None:
+    matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)) * scale
+    numbers, steps = rounded(matrix)
+    again, _ = rounded(numbers.float() * steps[:, None])
+    assert torch.equal(again, numbers)
+    assert ((numbers * steps[:, None] - matrix).abs() <= 0.5001 * steps[:, None]).all()
+
+
+def test_a_control_learns_like_a_model_and_has_no_events() -> None:
+    torch.manual_seed(1)
+    control = SpikingLanguageModel(LanguageConfig(vocabulary=50, width=16, layers=2, expansion=2, spiking=False))
+    tokens = torch.randint(50, (12, 3))
+    loss, _ = control.loss(tokens[:-1], tokens[1:])
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in control.parameters())
+    with torch.no_grad():
+        whole, _ = control(tokens)
+        first, state = control(tokens[:5])
+        second, _ = control(tokens[5:], state)
+    torch.testing.assert_close(torch.cat([first, second]), whole, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ModelError, match="control"):
+        EventDrivenModel(control)
+
+
+def test_more_neurons_may_fire_than_sixteen_bits_add_up() -> None:
+    """600 spikes of the largest weights pass 32,767: the sums must not wrap."""
+    model = SpikingLanguageModel(LanguageConfig(vocabulary=4, width=8, layers=1, expansion=75)).eval()
+    with torch.no_grad():
+        model.get_parameter("blocks.0.expand.weight").fill_(1.0)
+        model.get_parameter("blocks.0.expanded_norm.weight").fill_(5.0)
+        model.get_parameter("blocks.0.contract.weight").fill_(0.01)
+        model.get_parameter("blocks.0.channel_norm.weight").fill_(5.0)
+        tokens = torch.tensor([[1], [2], [3]])
+        expected, _ = model(tokens)
+    stepper = EventDrivenModel(model)
+    most = 0
+    for token, logits in zip((1, 2, 3), expected[:, 0].numpy(), strict=True):
+        found, fired = stepper.advance(token)
+        most = max(most, int(fired.sum()))
+        assert np.abs(found - logits).max() < 0.05 * np.abs(logits).max() + 1e-3
+    assert most > 300
 
 
 def test_files_that_are_no_model_are_named(tmp_path: Path, saved: Path) -> None:

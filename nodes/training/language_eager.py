@@ -1,0 +1,47 @@
+"""The language model one token at a time in plain torch operations: what event-driven generation is timed against."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from brainnet.snn.language_model import SpikingLanguageModel
+from brainnet.snn.norm import EPSILON
+
+
+class EagerModel:
+    """A spiking model's step for one text, without autograd and with nothing computed that a step does not need."""
+
+    def __init__(self, model: SpikingLanguageModel) -> None:
+        self._embedding = model.embedding.weight.detach()
+        self._norm = model.norm.weight.detach()
+        self._blocks = [{k: v.detach() for k, v in block.named_parameters()} for block in model.blocks]
+        for block in self._blocks:
+            for name in [name for name in block if name.endswith("decay")]:
+                block[name] = torch.sigmoid(block[name])
+        self._states = [list(state) for state in model.rest(1)]
+
+    @torch.inference_mode()
+    def advance(self, token: int) -> Tensor:
+        """Take in one token; the logits [vocabulary] of the next."""
+        x = self._embedding[token : token + 1]
+        for p, state in zip(self._blocks, self._states, strict=True):
+            spikes, state[0] = _fire(_normal(x, p["mixer_norm.weight"]), p["mixer_lif.decay"], state[0])
+            forget, value, gate = F.linear(spikes, p["project.weight"]).chunk(3, -1)
+            state[1] = torch.lerp(value, state[1], torch.sigmoid(forget + p["forget_bias"]))
+            x = x + F.linear(_normal(state[1], p["hidden_norm.weight"]) * F.silu(gate), p["out.weight"])
+            spikes, state[2] = _fire(_normal(x, p["channel_norm.weight"]), p["channel_lif.decay"], state[2])
+            currents = _normal(F.linear(spikes, p["expand.weight"]), p["expanded_norm.weight"])
+            spikes, state[3] = _fire(currents, p["expanded_lif.decay"], state[3])
+            x = x + F.linear(spikes, p["contract.weight"])
+        return F.linear(_normal(x, self._norm), self._embedding)[0]
+
+
+def _normal(x: Tensor, gain: Tensor) -> Tensor:
+    return F.rms_norm(x, gain.shape, gain, EPSILON)
+
+
+def _fire(currents: Tensor, beta: Tensor, membrane: Tensor) -> tuple[Tensor, Tensor]:
+    membrane = beta * membrane + currents - (membrane > 1).float()
+    return (membrane > 1).float(), membrane

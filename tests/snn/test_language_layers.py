@@ -1,0 +1,94 @@
+"""The language model's fused operations: values and gradients against plain torch in float64, and refusals."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from brainnet.errors import ModelError
+from brainnet.snn.language_kernels import exponential
+from brainnet.snn.language_layers import gated_memory, next_token_loss, normalised_neurons
+
+sizes = st.tuples(st.integers(1, 12), st.integers(1, 3), st.integers(4, 40))
+seeds = st.integers(0, 10_000)
+
+
+def results(operation: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Outputs, then the gradients of all inputs for a fixed random weighting of the outputs."""
+    given_ = [x.detach().clone().to(dtype).requires_grad_() for x in inputs]
+    outputs = operation(*given_)
+    generator = torch.Generator().manual_seed(1)
+    weighted = [(y * torch.randn(y.shape, generator=generator, dtype=torch.float64).to(dtype)).sum() for y in outputs]
+    torch.stack(weighted).sum().backward()  # type: ignore[no-untyped-call]
+    gradients = [x.grad for x in given_]
+    return [y.detach().double() for y in (*outputs, *(g for g in gradients if g is not None))]
+
+
+def assert_equal_to_reference(operation: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor]) -> None:
+    """On CPU, float32 takes the compiled path and float64 the torch one."""
+    compiled, reference = results(operation, inputs, torch.float32), results(operation, inputs, torch.float64)
+    assert len(compiled) == len(reference)
+    for found, expected in zip(compiled, reference, strict=True):
+        torch.testing.assert_close(found, expected, rtol=2e-4, atol=2e-4 * max(1.0, float(expected.abs().max())))
+
+
+def random(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator)
+
+
+@given(size=sizes, seed=seeds)
+@settings(max_examples=15, deadline=None)
+def test_neurons(size: tuple[int, int, int], seed: int) -> None:
+    g = torch.Generator().manual_seed(seed)
+    steps, streams, width = size
+    beta = torch.rand(width, generator=g)
+    inputs = [random(g, steps, streams, width), 1 + random(g, width) / 4, beta, random(g, streams, width)]
+    with torch.no_grad():
+        doubled = [x.double() for x in inputs]
+        # one step apart from a threshold in float32 decides a spike, and with it all that follows
+        trace = [normalised_neurons(doubled[0][: t + 1], *doubled[1:])[1] for t in range(steps)]
+    if all(float((u - 1).abs().min()) > 1e-4 for u in trace):
+        assert_equal_to_reference(normalised_neurons, inputs)
+
+
+@given(size=sizes, seed=seeds)
+@settings(max_examples=25, deadline=None)
+def test_memory(size: tuple[int, int, int], seed: int) -> None:
+    g = torch.Generator().manual_seed(seed)
+    steps, streams, width = size
+    projected = 3 * random(g, steps, streams, 3 * width)
+    assert_equal_to_reference(
+        gated_memory, [projected, random(g, width), 1 + random(g, width) / 4, random(g, streams, width)]
+    )
+
+
+@given(rows=st.integers(1, 1100), classes=st.integers(1, 70), seed=seeds)
+@settings(max_examples=15, deadline=None)
+def test_loss(rows: int, classes: int, seed: int) -> None:
+    g = torch.Generator().manual_seed(seed)
+    targets = torch.randint(classes, (rows,), generator=g)
+    assert_equal_to_reference(
+        lambda x, e: (next_token_loss(x, e, targets),), [4 * random(g, rows, 12), random(g, classes, 12)]
+    )
+
+
+@given(x=st.floats(-87, 87, width=32))
+@settings(deadline=None)
+def test_exponential(x: float) -> None:
+    assert exponential(np.float32(x)) == pytest.approx(np.exp(np.float64(x)), rel=3e-7)
+
+
+def test_exponential_of_anything_finite_is_finite() -> None:
+    assert exponential(np.float32(1e30)) == pytest.approx(np.exp(87.0), rel=1e-4)
+    assert 0 < exponential(np.float32(-1e30)) < 1e-37
+
+
+def test_values_that_are_not_finite_are_refused() -> None:
+    x = torch.zeros(3, 1, 4)
+    x[1, 0, 2] = torch.nan
+    with pytest.raises(ModelError, match="finite"):
+        normalised_neurons(x, torch.ones(4), torch.full((4,), 0.5), torch.zeros(1, 4))
