@@ -1,0 +1,160 @@
+"""Any picture, read as the classifier wants it: forms left untouched, drawings, garments, photos, and no picture."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from brainnet.errors import ModelError
+from brainnet.snn.pictures import read_picture
+
+
+def encoded(picture: Image.Image | NDArray[np.uint8], kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def drawn(digit: str, size: int = 200, ground: int = 255, ink: int = 0) -> Image.Image:
+    picture = Image.new("L", (size, size), ground)
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(size * 0.6)
+    draw.text((size / 2, size / 2), digit, fill=ink, font=font, anchor="mm", stroke_width=size // 60, stroke_fill=ink)
+    return picture
+
+
+def landscape(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Smooth colours all over, as in a photo."""
+    generator = np.random.default_rng(seed)
+    coarse = Image.fromarray(generator.integers(0, 256, (6, 6, 3)).astype(np.uint8))
+    return np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+
+
+@given(
+    picture=st.binary(min_size=400, max_size=400).map(lambda b: np.frombuffer(b, np.uint8).reshape(20, 20)),
+    kind=st.sampled_from(["PNG", "BMP", "TIFF", "PPM"]),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_small_grey_picture_on_black_is_framed_untouched(picture: NDArray[np.uint8], kind: str) -> None:
+    whole = np.pad(picture, 4)
+    result = read_picture(encoded(whole, kind))
+    assert np.array_equal(result, np.broadcast_to(np.pad(whole, 2) / np.float32(255), (3, 32, 32)))
+
+
+@given(seed=st.integers(0, 10_000), kind=st.sampled_from(["PNG", "BMP", "PPM"]))
+@settings(max_examples=25, deadline=None)
+def test_a_small_colour_picture_is_left_as_it_is(seed: int, kind: str) -> None:
+    pixels = landscape(32, 32, seed)
+    assert np.array_equal(read_picture(encoded(pixels, kind)), pixels.transpose(2, 0, 1) / np.float32(255))
+
+
+@given(
+    size=st.integers(30, 400),
+    digit=st.sampled_from("0123456789"),
+    shades=st.sampled_from([(255, 0), (0, 255), (200, 30), (60, 240)]),
+    mode=st.sampled_from(["L", "RGB", "RGBA", "P", "1", "CMYK", "LA", "I;16"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_size_mode_and_contrast_gives_a_centred_drawing(
+    size: int, digit: str, shades: tuple[int, int], mode: str
+) -> None:
+    picture = drawn(digit, size, *shades)
+    if mode == "I;16":
+        picture = Image.fromarray(np.asarray(picture).astype(np.uint16) * 200)
+    elif mode == "1":
+        picture = picture.point(lambda level: 255 * (level > 127)).convert("1")
+    else:
+        picture = picture.convert(mode)
+    result = read_picture(encoded(picture, "TIFF"))
+    assert result.shape == (3, 32, 32)
+    assert result.dtype == np.float32
+    assert np.array_equal(result[0], result[1])
+    assert result.min() == 0
+    assert 0.9 < result.max() <= 1
+    rows, columns = (np.flatnonzero(result[0].any(axis)) for axis in (1, 0))
+    assert max(np.ptp(rows), np.ptp(columns)) <= 20
+    middle = [np.arange(32) @ result[0].sum(axis) / result[0].sum() for axis in (1, 0)]
+    assert middle == pytest.approx([16, 16], abs=1)
+
+
+@pytest.mark.parametrize("colours", [("white", "navy"), ("#203040", "orange"), ("lightyellow", "darkred")])
+def test_coloured_ink_is_a_drawing(colours: tuple[str, str]) -> None:
+    ground, ink = colours
+    picture = Image.composite(Image.new("RGB", (200, 200), ground), Image.new("RGB", (200, 200), ink), drawn("5"))
+    assert np.abs(read_picture(encoded(picture)) - read_picture(encoded(drawn("5")))).max() < 0.2
+
+
+def test_transparent_ground_is_not_ink() -> None:
+    opaque = drawn("4").convert("RGBA")
+    opaque.putalpha(Image.eval(drawn("4"), lambda level: 255 - level))
+    for ink in ((0, 0, 0), (255, 255, 255)):
+        coloured = Image.merge("RGBA", (*(Image.new("L", opaque.size, level) for level in ink), opaque.getchannel("A")))
+        assert np.abs(read_picture(encoded(coloured)) - read_picture(encoded(drawn("4")))).max() < 0.1
+
+
+@given(width=st.integers(33, 300), height=st.integers(33, 300), seed=st.integers(0, 100))
+@settings(max_examples=25, deadline=None)
+def test_a_photo_keeps_the_colours_of_its_central_square(width: int, height: int, seed: int) -> None:
+    pixels = landscape(width, height, seed)
+    result = read_picture(encoded(pixels))
+    side = min(width, height)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = pixels[top : top + side, left : left + side].astype(np.float32) / 255
+    assert result.shape == (3, 32, 32)
+    assert result.mean((1, 2)) == pytest.approx(square.mean((0, 1)), abs=0.02)
+
+
+@pytest.mark.parametrize("ground", [0, 255, 240])
+def test_a_grey_thing_on_even_ground_fills_the_small_form(ground: int) -> None:
+    thing = np.asarray(Image.fromarray(landscape(120, 90)).convert("L")) // 4 + 60
+    page = np.full((300, 400), ground, np.uint8)
+    page[50:140, 200:320] = thing
+    result = read_picture(encoded(page))[0]
+    rows, columns = (np.flatnonzero(result.any(axis)) for axis in (1, 0))
+    assert (columns[0], columns[-1]) == (2, 29)
+    assert np.ptp(rows) + 1 == 21
+    assert result[:, 16][rows].min() > 0.15
+
+
+@pytest.mark.parametrize("data", [b"", b"hello, this is no picture", encoded(drawn("1"))[:200]])
+def test_data_that_is_no_picture_is_described(data: bytes) -> None:
+    with pytest.raises(ModelError, match=rf"{len(data)} bytes.*PNG"):
+        read_picture(data)
+
+
+def test_a_bomb_and_a_blank_are_refused() -> None:
+    with pytest.raises(ModelError, match="pixels"):
+        read_picture(encoded(Image.new("1", (12_000, 12_000))))
+    with pytest.raises(ModelError, match="nothing is drawn"):
+        read_picture(encoded(Image.new("L", (50, 50), 90)))
+
+
+@given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 2**32 - 1), sparse=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_any_pixels_that_differ_give_a_picture(height: int, width: int, seed: int, sparse: bool) -> None:
+    generator = np.random.default_rng(seed)
+    values = generator.integers(0, 256, (height, width, 3))
+    if sparse:
+        values *= generator.random((height, width, 1)) < 0.05
+    values[0, 0], values[-1, -1] = 0, 255
+    assume(height * width > 1)
+    result = read_picture(encoded(values.astype(np.uint8)))
+    assert result.shape == (3, 32, 32)
+    assert result.min() >= 0
+    assert result.max() <= 1
+
+
+@given(
+    data=st.binary(max_size=300), head=st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"P5 ", b"II*\0"])
+)
+@settings(max_examples=150, deadline=None)
+def test_random_bytes_never_do_anything_but_a_clear_error(data: bytes, head: bytes) -> None:
+    try:
+        result = read_picture(head + data)
+    except ModelError:
+        return
+    assert result.shape == (3, 32, 32)
