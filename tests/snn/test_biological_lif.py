@@ -47,7 +47,7 @@ def test_fires_when_brian2_does(case: dict[str, Any]) -> None:
 def test_constants_are_those_of_the_spec() -> None:
     params = BiologicalLIFParams()
     assert (params.v_rest, params.v_threshold, params.tau_m, params.refractory) == (-70, -55, 20, 2)
-    assert (params.v_reset, params.dt) == (-70, 1)
+    assert (params.v_reset, params.dt, params.alpha) == (-70, 1, 2)
 
 
 @pytest.mark.parametrize(
