@@ -13,7 +13,7 @@ from pydantic import Field
 from brainnet import Answer, Decision, Node, NodeParameters, Partial, Prompt, SpikePacket, main, serve, subscribe
 from brainnet.bus import Sample
 from brainnet.errors import BrainnetError, WireError
-from brainnet.fusion import Fused, fuse
+from brainnet.fusion import Fused, fuse, load_trust
 from brainnet.journal import Journal
 from brainnet.messages import OpenPrompts, OpenPromptsQuery, StoppedBy, new_id, validate
 
@@ -39,6 +39,7 @@ class MemoryIntegrator(Node):
     """Journals prompts, fuses the partials of the regions, and publishes exactly one Answer for each."""
 
     role = "memory_integrator"
+    default_checkpoint = "weights/memory_integrator.safetensors"
 
     class Parameters(NodeParameters):
         """How answers are fused."""
@@ -51,6 +52,8 @@ class MemoryIntegrator(Node):
     params: Parameters
 
     def load(self) -> None:
+        assert self.checkpoint is not None
+        self._trust = load_trust(self.checkpoint)
         self._journal = Journal(self.data_dir / "journal.sqlite")
         self._left_open = self._journal.open_prompts()
 
@@ -185,7 +188,7 @@ class MemoryIntegrator(Node):
             return _error(prompt, decision.error, decision=decision)
         missing = [r for r in decision.chosen if r not in entry.partials]
         partials = {r: p for r, p in entry.partials.items() if r in decision.chosen}
-        fused = fuse(partials, decision.route_probs, decision.chosen, self._reliability)
+        fused = fuse(partials, decision.route_probs, decision.chosen, self._reliability, self._trust, prompt.text)
         if missing and not fused.settled and not at_deadline:
             return None
         stopped_by: StoppedBy = "all" if not missing else "settled" if fused.settled else "deadline"
@@ -234,7 +237,15 @@ def _result(
     best = fused.ranked[0]
     content: dict[str, Any] = {
         "regions": best.content,
-        "candidates": [{"text": s.text, "score": s.score, "regions": s.regions} for s in fused.ranked[:5]],
+        "candidates": [
+            {
+                "text": claimed.text,
+                "score": claimed.score,
+                "regions": claimed.regions,
+                "evidence": {region: claimed.content[region] | claimed.support[region] for region in claimed.regions},
+            }
+            for claimed in fused.ranked[:5]
+        ],
     }
     refused = {r: p.error for r, p in entry.partials.items() if p.error is not None}
     if refused:
