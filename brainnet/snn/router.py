@@ -101,7 +101,7 @@ class RouterNet(nn.Module):
         self.encoder = TasEncoder(vocabulary, config.width, TasWindow(config.steps, config.positions))
         self.input = nn.Linear(config.width, config.width)
         self.attention = ChronoSpikeAttention(config.width, config.heads, tau=config.steps / 4, beta=config.beta)
-        self.readout = nn.Linear(2 * config.width, len(config.routes))
+        self.readout = nn.Linear(4 * config.width, len(config.routes))
         self.register_buffer("beta", torch.tensor(config.beta), persistent=False)
 
     def forward(
@@ -115,7 +115,9 @@ class RouterNet(nn.Module):
         present = mask.to(spikes.dtype)
         attended = self.attention(memory) * present[:, None, :, None]
         rates = torch.cat([memory.mean(1), attended.mean(1)], dim=-1)
-        decision_vector = rates.sum(1) / present.sum(1, keepdim=True).clamp(min=1)
+        # what the prompt is about on the whole, and the strongest sign of anything in it, however long it is
+        mean = rates.sum(1) / present.sum(1, keepdim=True).clamp(min=1)
+        decision_vector = torch.cat([mean, rates.amax(1)], dim=-1)
         scores: Tensor = self.config.scale * self.readout(decision_vector)
         return scores, kept
 
@@ -172,7 +174,7 @@ class Router:
 
     def encode(self, text: str, *, has_image: bool = False, has_audio: bool = False) -> NDArray[np.uint8]:
         """The prompt's TAS code as it goes to the regions: uint8 [L * D, T], neuron = position * D + channel."""
-        with torch.inference_mode():
+        with torch.no_grad():
             return _on_the_wire(self._spikes(text, has_image, has_audio))
 
     def decide(
@@ -198,7 +200,7 @@ class Router:
         mask = [available is None or name in available for name in routes]
         if not any(mask):
             raise ModelError(f"none of {sorted(available or [])} is a route of this router; it knows {list(routes)}")
-        with torch.inference_mode():
+        with torch.no_grad():
             spikes = self._spikes(text, has_image, has_audio)
             present = torch.ones(1, spikes.shape[2], dtype=torch.bool)
             membrane = None if state is None else torch.from_numpy(state.membrane)[None]

@@ -151,7 +151,7 @@ class Album:
         self._split = "test" if split == "test" else "train"
         labels = self._held[f"y_{self._split}"]
         self._labels = labels
-        self._first = 0 if split == "test" else len(labels) - 5000
+        self._first = 0 if split == "test" else max(0, len(labels) - 5000)
 
     def draw(self, rng: random.Random) -> tuple[Pixels, str]:
         at = rng.randrange(self._first, len(self._labels))

@@ -215,7 +215,7 @@ def _beginning(text: str, rng: random.Random) -> str:
 
 def _example(route: str, template: str, rng: random.Random, free: FreeText) -> Example:
     opening = _beginning(rng.choice(free.openings), rng)
-    whole = route == "language" and rng.random() < 0.4
+    whole = route == "language" and rng.random() < 0.5
     text = opening if whole else fill(template, rng, opening=opening)
     if rng.random() < 0.25:
         text = text.rstrip("?.! ")

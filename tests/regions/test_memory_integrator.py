@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from brainnet import Answer, Candidate, Decision, Node, Partial, Prompt, SpikePacket
 from brainnet.bus import Bus, Mailbox, Received
@@ -39,7 +41,7 @@ class Brain(MemoryBrain):
 
     def reply(self, prompt: Prompt, region: str, text: str = "", **fields: Any) -> None:
         bus = self.regions.setdefault(region, self.bus("region", region))
-        candidates = [Candidate(text=text, probability=1.0)] if text else []
+        candidates = fields.pop("candidates", [Candidate(text=text, probability=1.0)] if text else [])
         partial = Partial(
             prompt_id=prompt.prompt_id, region=region, candidates=candidates, **({"confidence": 0.9} | fields)
         )
@@ -66,6 +68,48 @@ async def test_one_region_one_answer(tmp_path: Path, program: type[Node]) -> Non
         assert answer.decision is not None
         assert answer.decision.route_probs == {"eye": 0.95}
         assert answer.latency["total"] == answer.latency_ms > 0
+
+
+async def test_the_answer_cites_what_every_candidate_rests_on(tmp_path: Path, program: type[Node]) -> None:
+    async with Brain(tmp_path) as brain:
+        await brain.integrate(program)
+        prompt = Prompt(text="Which digit is on the door?")
+        brain.client.publish("api/prompt", prompt)
+        brain.decide(prompt, {"eye": 0.5, "memory": 0.5})
+        told = [
+            Candidate(text="The digit on the door is a 7.", probability=0.6, content={"episode_id": 3, "score": 0.9}),
+            Candidate(text="The digit on the door is a 4.", probability=0.4, content={"episode_id": 2, "score": 0.8}),
+        ]
+        brain.reply(prompt, "memory", candidates=told, content={"episode_id": 3}, confidence=0.8)
+        brain.reply(prompt, "eye", "4", content={"steps": 2})
+        answer = await brain.answer()
+        assert answer.text == "4"
+        assert answer.contributing == ["memory", "eye"]
+        assert answer.content["regions"] == {"eye": {"steps": 2}, "memory": {"episode_id": 2, "score": 0.8}}
+        first, second = answer.content["candidates"]
+        assert first["evidence"]["memory"] == pytest.approx(
+            {"episode_id": 2, "score": 0.8, "probability": 0.4, "confidence": 0.8, "weight": 0.4}
+        )
+        assert second["text"] == "The digit on the door is a 7."
+        assert second["evidence"]["memory"]["episode_id"] == 3
+
+
+async def test_trust_decides_between_regions_that_disagree(tmp_path: Path, program: type[Node]) -> None:
+    weights = tmp_path / "trust.safetensors"
+    rows = np.array([[1.0, 2.0, 0.1], [1.0, -2.0, 0.1]], np.float32)
+    save_file({"trust": rows}, weights, {"regions": json.dumps(["eye", "memory"])})
+    async with Brain(tmp_path) as brain:
+        await brain.start(program, "memory_integrator", checkpoint=weights)
+        brain.client = brain.bus()
+        brain.answers = brain.client.subscribe("api/result")
+        brain.pfc, brain.regions = brain.bus("prefrontal", "pfc"), {}
+        prompt = Prompt(text="which digit?")
+        brain.client.publish("api/prompt", prompt)
+        brain.decide(prompt, {"eye": 0.4, "memory": 0.6})
+        brain.reply(prompt, "memory", "7", confidence=0.9)
+        brain.reply(prompt, "eye", "4", confidence=0.8)
+        answer = await brain.answer()
+        assert answer.text == "4"
 
 
 async def test_order_of_arrival_does_not_matter(tmp_path: Path, program: type[Node]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,10 +157,22 @@ def test_saved_weights_decide_the_same(tmp_path: Path) -> None:
     assert outcome(Router.load(tmp_path / "two.safetensors").decide("go left")) == outcome(loaded.decide("go left"))
 
 
+def test_the_scale_makes_sharper_and_changes_no_order(router: Router) -> None:
+    text = "Is there anything about the arm in memory?"
+    scores = router.decide(text).scores
+    sharper = Router(router.net, router.vocabulary)
+    config = router.config
+    try:
+        sharper.net.config = sharper.config = replace(config, scale=2 * config.scale)
+        assert sharper.decide(text).scores == pytest.approx(2 * scores, rel=1e-5)
+    finally:
+        router.net.config = config
+
+
 def test_weights_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"not weights")
     for name in ("bad.safetensors", "missing.safetensors"):
-        with pytest.raises(ModelError, match=rf"{name}.*nodes/training/prefrontal\.py"):
+        with pytest.raises(ModelError, match=rf"{name}.*brainnet train"):
             Router.load(tmp_path / name)
     with pytest.raises(ModelError, match="no router weights"):
         Router.load(share_dir() / "nodes" / "weights" / "hippocampus.safetensors")

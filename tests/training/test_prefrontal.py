@@ -1,0 +1,192 @@
+"""The router's training program: its prompts, its rival, and a training small enough for a test."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from brainnet.errors import TrainingError
+from brainnet.paths import share_dir
+from brainnet.snn.router import Router
+from brainnet.training import Row, Run, find_program
+
+find_program("prefrontal")  # makes the training programs importable
+from nodes.training import prefrontal, routing_prompts  # noqa: E402
+from nodes.training.prefrontal_rules import route_by_rules  # noqa: E402
+from nodes.training.routing_prompts import (  # noqa: E402
+    FOLLOW_UPS,
+    ROUTES,
+    TEMPLATES,
+    Example,
+    FreeText,
+    examples,
+    fill,
+    misspelt,
+    phrasing,
+    plain,
+    written,
+)
+
+WEIGHTS = share_dir() / "nodes" / "weights" / "prefrontal.safetensors"
+SMALL = {"steps": 40, "batch": 4, "counted": 400, "min_count": 4, "calibrated": 20, "width": 8}
+TEXT = FreeText(["The old man went down to the sea"], ["Who discovered radium?"])
+EVERY_TEMPLATE = [(route, template) for route, lines in TEMPLATES.items() for template in lines]
+
+
+def test_every_template_can_be_filled_and_recognised() -> None:
+    rng = random.Random(0)
+    for _, template in [*EVERY_TEMPLATE, *(("", line) for line in FOLLOW_UPS)]:
+        for _ in range(5):
+            prompt = fill(template, rng, opening="the old man went home")
+            assert not set("[]|{}") & set(prompt.replace("[0", "").replace("[-", "").replace("]", "")), prompt
+            assert phrasing(template).fullmatch(plain(prompt)), (template, prompt)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_no_template_makes_a_prompt_that_was_kept_from_training(split: str) -> None:
+    for example in written(split):
+        allowed = {route for route in TEMPLATES if set(route.split("+")) & set(example.target)}
+        found = (
+            FOLLOW_UPS
+            if example.follow_up
+            else [t for route, t in EVERY_TEMPLATE if route in allowed and "+" not in route]
+        )
+        said = plain(example.text)
+        assert not [template for template in found if phrasing(template).fullmatch(said)], example.text
+
+
+def test_test_and_validation_share_no_prompt() -> None:
+    test, validation = ({plain(example.text) for example in written(split)} for split in ("test", "validation"))
+    assert not test & validation
+    assert len(test) > 350
+
+
+def test_examples_are_labelled_and_follow_ups_mean_what_was_before() -> None:
+    drawn = list(examples(random.Random(1), 3000, TEXT))
+    assert {route for example in drawn for route in example.target} == set(ROUTES)
+    for example in drawn:
+        assert sum(example.target.values()) == pytest.approx(1)
+        if example.follow_up:
+            assert example.follows is not None
+            assert example.target == example.follows.target
+    assert {len(example.target) for example in drawn} == {1, 2}
+    seen = [example for example in drawn if example.target == {"vision": 1.0} and not example.follow_up]
+    assert np.mean([example.has_image for example in seen]) > 0.9
+
+
+def test_training_and_kept_templates_are_apart() -> None:
+    drawn = list(examples(random.Random(2), 400, TEXT, kept=True))
+    training = [t for ts in TEMPLATES.values() for i, t in enumerate(ts) if i % 5 != 4 and "{opening}" not in t]
+    patterns = [phrasing(t) for t in training if "{fact}" not in t]
+    own = [e for e in drawn if e.text not in TEXT.questions and TEXT.openings[0] not in e.text and not e.follow_up]
+    shared = [example for example in own if any(p.fullmatch(plain(example.text)) for p in patterns)]
+    assert len(shared) < 0.2 * len(own)  # what a slot allows may be said by several templates
+
+
+def test_a_misspelling_changes_one_word() -> None:
+    rng = random.Random(3)
+    for _ in range(200):
+        before, after = "where is the hammer", ""
+        after = misspelt(before, rng)
+        assert len([1 for a, b in zip(before.split(), after.split(), strict=True) if a != b]) <= 1
+    assert misspelt("a b c", rng) == "a b c"
+
+
+@pytest.mark.parametrize(
+    ("text", "has_image", "route"),
+    [
+        ("move to (0.1, 0.1)", False, "motor_cortex"),
+        ("how far off are your predictions of movement?", False, "cerebellum"),
+        ("what is this?", True, "vision"),
+        ("remember that it rains", True, "hippocampus"),
+        ("where is my hat?", False, "hippocampus"),
+        ("Once upon a time", False, "language"),
+    ],
+)
+def test_the_rules_know_the_plain_cases(text: str, has_image: bool, route: str) -> None:
+    assert route_by_rules(text, has_image=has_image) == route
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data" / "text"
+    folder.mkdir(parents=True)
+    with gzip.open(folder / "books.txt.gz", "wt", encoding="utf-8") as file:
+        file.write("\n\n".join(f"Paragraph {i} of the old book about the sea goes on" for i in range(60)))
+    with gzip.open(folder / "trivia_qa.txt.gz", "wt", encoding="utf-8") as file:
+        file.write("\n".join(f"#Q Who was number {i}?\n^ nobody" for i in range(60)))
+    return tmp_path / "data"
+
+
+def run_of(weights: Path, data: Path | None, **settings: object) -> Run[prefrontal.Settings]:
+    given = prefrontal.Settings.model_validate(SMALL | settings)
+    quiet = Console(quiet=True)
+    return Run("prefrontal", given, weights, data, resume=True, console=quiet)
+
+
+def test_an_interrupted_training_ends_as_one_that_was_not(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefrontal.train(run_of(tmp_path / "whole.safetensors", data))
+    real = prefrontal.drawn
+
+    def interrupted(*args: object) -> list[list[Example]]:
+        if args[-1]:
+            raise KeyboardInterrupt
+        return real(*args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prefrontal, "drawn", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            prefrontal.train(run_of(tmp_path / "parts.safetensors", data))
+    assert not (tmp_path / "parts.safetensors").exists()
+    prefrontal.train(run_of(tmp_path / "parts.safetensors", data))
+    assert (tmp_path / "parts.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+    assert list(tmp_path.glob("*.checkpoint")) == []
+    assert Router.load(tmp_path / "whole.safetensors").config.routes == ROUTES
+
+
+def test_without_data_it_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="--data"):
+        prefrontal.train(run_of(tmp_path / "w.safetensors", None))
+    with pytest.raises(TrainingError, match=r"books\.txt\.gz"):
+        prefrontal.train(run_of(tmp_path / "w.safetensors", tmp_path))
+
+
+def test_the_weights_that_ship_hold_their_bars() -> None:
+    rows = {row.name: row for row in _rows()}
+    assert rows["top1_accuracy"].ok
+    assert rows["ece"].ok
+    for name in ("top1_accuracy", "follow_up_accuracy"):
+        row = rows[name]
+        assert row.rival_value is not None
+        assert row.value > row.rival_value
+    for name in ("regions_asked", "right_region_asked", "right_region_asked_at_equal_cost", "both_right_regions_asked"):
+        assert rows[name].rival_value is not None
+
+
+def _rows() -> Iterator[Row]:
+    return prefrontal.evaluate(Run("prefrontal", prefrontal.Settings(), WEIGHTS))
+
+
+def test_raising_the_mass_at_equal_cost() -> None:
+    probs = [np.array([0.6, 0.3, 0.1]), np.array([0.5, 0.3, 0.2])]
+    wanted = np.array([[False, True, False], [True, False, False]])
+    assert prefrontal.at_equal_cost(probs, wanted, 2) == 50.0
+    assert prefrontal.at_equal_cost(probs, wanted, 4) == 100.0
+
+
+def test_the_scale_makes_the_likeliest_probabilities(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = {"a": np.array([1.0, 0.0]), "b": np.array([0.0, 1.0])}
+    prompts = [Example("a", {ROUTES[0]: 0.75, ROUTES[1]: 0.25}), Example("b", {ROUTES[0]: 0.25, ROUTES[1]: 0.75})]
+    monkeypatch.setattr(prefrontal, "ROUTES", ROUTES[:2])
+    monkeypatch.setattr(prefrontal, "decided", lambda router, example: scores[example.text])
+    router = Router.load(WEIGHTS)
+    assert prefrontal.fitted_scale(router, prompts, prefrontal.softmax) == pytest.approx(np.log(3), rel=0.03)
+    assert routing_prompts.target_of("a+b") == {"a": 0.5, "b": 0.5}
