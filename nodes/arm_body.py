@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -24,18 +26,22 @@ BRAKE = 0.1
 """Torque fraction per rad/s that brakes the joints when nobody commands them."""
 AT_REST = 1e-3
 """rad/s below which an arm that nobody commands counts as resting."""
+MAX_DELAY = 5
+"""Most steps by which the sensors can be late."""
 
 
 class Dynamics(NodeParameters):
     """What can be changed about the arm while it runs; the defaults are the arm as Gymnasium defines it."""
 
     inertia_scale: float = Field(1.0, gt=0.0, le=20.0, description="factor on the inertia of joints and links")
+    link_mass_scale: float = Field(1.0, gt=0.0, le=20.0, description="factor on the mass of the links alone")
     gear_scale: float = Field(1.0, gt=0.0, le=4.0, description="factor on the torque of the motors")
     damping_scale: float = Field(1.0, ge=0.0, le=20.0, description="factor on the joints' viscous damping")
     force: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
         [0.0, 0.0], description="constant force on the fingertip, x and y, newtons"
     )
     curl: float = Field(0.0, description="force across the fingertip's velocity (a curl field), newtons per m/s")
+    sensor_delay: int = Field(0, ge=0, le=MAX_DELAY, description="steps of 20 ms by which the feedback is late")
 
 
 class Plant:
@@ -57,24 +63,32 @@ class Plant:
         self.dt: float = self._env.dt
         self.tick = 0
         self.applied: NDArray[np.float64] = np.zeros(JOINTS)
+        self._past: deque[JointState] = deque([self.state()], maxlen=MAX_DELAY + 1)
 
     def change(self, dynamics: Dynamics) -> None:
         """Let the arm follow ``dynamics`` from the next step on."""
         self._dynamics = dynamics
         for name, factor in (
             ("dof_armature", dynamics.inertia_scale),
-            ("body_mass", dynamics.inertia_scale),
-            ("body_inertia", dynamics.inertia_scale),
+            ("body_mass", dynamics.inertia_scale * dynamics.link_mass_scale),
+            ("body_inertia", dynamics.inertia_scale * dynamics.link_mass_scale),
             ("actuator_gear", dynamics.gear_scale),
             ("dof_damping", dynamics.damping_scale),
         ):
             getattr(self._model, name)[:] = self._nominal[name] * factor
 
     def place(self, angles: NDArray[Any], velocities: NDArray[Any]) -> None:
-        """Put the joints at ``angles`` (rad) moving at ``velocities`` (rad/s)."""
+        """Put the joints at ``angles`` (rad) moving at ``velocities`` (rad/s), as if it had been so for long.
+
+        Ticks are left out, so that nobody takes the jump for a movement.
+        """
         position, velocity = self._data.qpos.copy(), self._data.qvel.copy()
         position[:JOINTS], velocity[:JOINTS] = angles, velocities
         self._env.set_state(position, velocity)
+        self.applied = np.zeros(JOINTS)
+        self.tick += MAX_DELAY + 1
+        self._past.clear()
+        self._past.append(self.state())
 
     def step(self, command: NDArray[np.float64]) -> JointState:
         """Advance by `dt` under ``command`` [2], fractions of full torque."""
@@ -86,7 +100,14 @@ class Plant:
         self._data.xfrc_applied[self._tip, :2] = fx, fy
         self._env.do_simulation(self.applied, self._env.frame_skip)
         self.tick += 1
-        return self.state()
+        state = self.state()
+        self._past.append(state)
+        return state
+
+    def sensed(self) -> JointState:
+        """What the sensors show now: the state of ``sensor_delay`` steps ago, under the tick of now."""
+        late = min(self._dynamics.sensor_delay, len(self._past) - 1)
+        return replace(self._past[-1 - late], tick=self.tick)
 
     def state(self) -> JointState:
         """The state now. The first angle, which may turn without end, is given within [-pi, pi)."""
@@ -149,11 +170,12 @@ class ArmBody(Node):
         due = time.monotonic()
         while True:
             idle = self._idle()
+            if not idle:
+                self._step()
+            self._publish(self.plant.sensed(), idle=idle)
             if idle:
-                self._publish(self.plant.state(), idle=True)
                 period = 1.0 / self.params.idle_hz
             else:
-                self._publish(self._step(), idle=False)
                 period = self.plant.dt / self.params.speed
             # steps are due on a fixed grid, so that waking up late never adds up to drift
             due += period
@@ -181,14 +203,15 @@ class ArmBody(Node):
         pushed = any(self.params.force)
         return quiet and not pushed and float(np.abs(self.plant.state().velocities).max()) < AT_REST
 
-    def _step(self) -> JointState:
+    def _step(self) -> None:
         dynamics = tuple(getattr(self.params, name) for name in Dynamics.model_fields)
         if dynamics != self._applied_dynamics:
             self._applied_dynamics = dynamics
             self.plant.change(self.params)
         if time.monotonic() - self._commanded_at <= self.params.watchdog_s:
-            return self.plant.step(self._command)
-        return self.plant.step(-BRAKE * self.plant.state().velocities)
+            self.plant.step(self._command)
+        else:
+            self.plant.step(-BRAKE * self.plant.state().velocities)
 
     def _publish(self, state: JointState, *, idle: bool) -> None:
         metadata = {"tick": state.tick, "idle": idle}

@@ -1,13 +1,16 @@
 """Cerebellum: predicts what a motor command does to the arm, learns from every wrong prediction, corrects the command.
 
-A forward model (spiking granule cells and a readout that learns by the delta rule) takes the arm's state and the copy
-of the command that the motor cortex sends along with its spikes, and predicts the joint velocities one step later. What
-it was born with is the arm as it should be; what it learns is the arm as it is. The correction is the extra command
-with which the arm as it is does what the arm as it should be would have done.
+A forward model (spiking granule cells and readouts that learn by recursive least squares) takes the arm's state and a command
+and predicts the joint velocities one step later. What it was born with is the arm as it should be; what it learns is
+the arm as it is, in a readout of its own for each way that the arm has been. From the copies of the commands that the
+motor cortex sends along with its spikes it also finds out how late the feedback is. Its corrections are what that is
+worth: how far the arm has moved on since what the feedback shows (Miall et al. 1993, *Is the cerebellum a Smith
+predictor?*), and the extra torque with which the arm as it is does what the arm as it should be would have done.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections import deque
 from pathlib import Path
@@ -20,130 +23,217 @@ from pydantic import Field
 from brainnet import Candidate, NodeParameters, Partial, Query, Region, RegionError, SpikePacket, main
 from brainnet.errors import ModelError, PacketError
 from brainnet.joint_state import JointState
-from brainnet.snn.granule import DeltaReadout, GranuleLayer
+from brainnet.motor_correction import MotorCorrection
+from brainnet.snn.contexts import Choice, Contexts
+from brainnet.snn.granule import AdaptiveReadout, FloatArray, GranuleLayer
 
 JOINTS = 2
 DT = 0.02
 """Seconds between two feedbacks of the arm."""
+LATEST = 5
+"""Most steps by which the feedback may be late."""
+DELAY_TOLERANCE = 0.02
+"""rad/s; smaller errors do not tell one delay from another."""
+ELBOW_STOP = 2.9
+"""Elbow angle, rad, beyond which the arm may have hit its stop: nothing that a smooth model should chase."""
+DIRECT = 1 + JOINTS + 8
+"""Features that do not come from granule cells."""
+DIRECT_VARIANCE, GRANULE_VARIANCE, NOISE = 0.1, 0.01, 1e-4
+"""Of what may be learned about each weight of the direct features and of the granule cells, and of what stays
+unexplained; rad^2/s^2."""
+LARGEST_GAIN = 4.0
+"""Most that is added for each unit of command."""
+COMMAND = slice(1, 1 + JOINTS)
+"""Where the command stands in `model_features`."""
 _ABOUT_ME = re.compile(r"predict|forward model|cerebell|efference|correction|adapt", re.IGNORECASE)
 
 
-def mossy_input(angles: NDArray[Any], velocities: NDArray[Any], command: NDArray[Any]) -> NDArray[np.float32]:
-    """What the granule cells see, float32 [..., 8], each of order one: velocities, command, sines and cosines."""
-    return np.concatenate([velocities / 6.0, command, np.sin(angles), np.cos(angles)], axis=-1).astype(np.float32)
+def mossy_input(angles: NDArray[Any], velocities: NDArray[Any]) -> FloatArray:
+    """What the granule cells see, float32 [..., 8], each of order one: velocities, sines and cosines of the joint
+    angles, sine and cosine of the direction in which the forearm points."""
+    forearm = angles.sum(axis=-1, keepdims=True)
+    parts = [velocities / 6.0, np.sin(angles), np.cos(angles), np.sin(forearm), np.cos(forearm)]
+    return np.concatenate(parts, axis=-1).astype(np.float32)
 
 
-def readout_features(mossy: NDArray[np.float32], spikes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the readout sees, float32 [..., 9 + cells]: a constant, the mossy input itself (its collaterals reach the
-    deep nuclei directly), and the granule cells' rates, scaled so that neither part dominates the delta rule."""
+def model_features(mossy: FloatArray, command: NDArray[Any], spikes: FloatArray) -> FloatArray:
+    """What the readouts see, float32 [..., 11 + cells]: a constant, the command, the mossy input itself (its collaterals
+    reach the deep nuclei directly), and the granule cells' rates, scaled by their number.
+
+    The command goes in as it is: what a torque adds to the acceleration of jointed bodies is linear in it.
+    """
     rates = spikes.mean(axis=-1)
     constant = np.ones((*mossy.shape[:-1], 1), np.float32)
-    return np.concatenate([constant, mossy, rates * np.float32(10.0 / np.sqrt(rates.shape[-1]))], axis=-1)
+    scaled = rates * np.float32(10.0 / np.sqrt(rates.shape[-1]))
+    return np.concatenate([constant, np.asarray(command, np.float32), mossy, scaled], axis=-1)
 
 
 class ForwardModel:
-    """The model without its topics: `feel` each feedback, `correct` each command.
+    """Predicts the velocity change over one step, rad/s, from joint angles, velocities and a command.
 
     Args:
         granules: the expansion of `mossy_input`.
-        readout: velocity change over one step, rad/s [2], from `readout_features`.
-        gain: rad/s that a full command adds to a joint's velocity in one step, as born.
-        limit: largest correction, fraction of full torque.
-        window: predictions over which errors are averaged.
+        innate: float [2, features], the readout of `model_features` to be born with.
     """
 
-    def __init__(
-        self, granules: GranuleLayer, readout: DeltaReadout, gain: float, limit: float = 0.6, window: int = 100
-    ) -> None:
-        self.granules, self.readout, self.gain, self.limit = granules, readout, gain, limit
-        self.errors: deque[float] = deque(maxlen=window)
-        self.innate_errors: deque[float] = deque(maxlen=window)
-        self.changes: deque[float] = deque(maxlen=window)
-        self.spikes: deque[NDArray[np.uint8]] = deque(maxlen=16)
-        self.correction: NDArray[np.float64] = np.zeros(JOINTS)
-        self.unmatched = 0
-        self._state: JointState | None = None
-        self._pending: tuple[int, NDArray[np.float64], NDArray[np.float32]] | None = None
+    def __init__(self, granules: GranuleLayer, innate: NDArray[Any]) -> None:
+        self.granules, self.innate = granules, innate
 
     @classmethod
-    def load(cls, path: Path, rate: float = 0.3, forgetting: float = 1e-4, limit: float = 0.6) -> ForwardModel:
+    def load(cls, path: Path) -> ForwardModel:
         """Read weights that `save` wrote. Raises ModelError when the file holds none."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         try:
             tensors = load_file(path)
-            granules = GranuleLayer(
-                tensors["sources"], tensors["weights"].astype(np.float32), tensors["bias"].astype(np.float32)
-            )
-            readout = DeltaReadout(tensors["readout"], rate, forgetting)
-            return cls(granules, readout, float(tensors["gain"][0]), limit)
+            granules = GranuleLayer(tensors["sources"], tensors["weights"], tensors["bias"])
+            return cls(granules, tensors["readout"])
         except (OSError, SafetensorError, KeyError) as error:
             raise ModelError(f"{path} holds no forward model: {error!r}") from None
 
     def save(self, path: Path) -> None:
-        """Write what the model was born with."""
+        """Write the model, float32."""
         from safetensors.numpy import save_file
 
         tensors = {
             "sources": self.granules.sources.astype(np.uint8),
             "weights": self.granules.weights,
             "bias": self.granules.bias,
-            "readout": np.ascontiguousarray(self.readout.innate),
-            "gain": np.array([self.gain], np.float32),
+            "readout": np.ascontiguousarray(self.innate, np.float32),
         }
         save_file(tensors, path)
+        path.chmod(0o644)  # safetensors writes files for the owner alone
+
+    def features(
+        self, angles: NDArray[Any], velocities: NDArray[Any], command: NDArray[Any]
+    ) -> tuple[FloatArray, FloatArray]:
+        """`model_features` of a state and a command, and the granule cells' spikes."""
+        mossy = mossy_input(angles, velocities)
+        spikes = self.granules.spikes(mossy)
+        return model_features(mossy, command, spikes), spikes
+
+
+class Adaptation:
+    """The cerebellum without its topics: `feel` each feedback, `correct` each command.
+
+    Args:
+        model: the forward model to start from.
+        forgetting: see `AdaptiveReadout`.
+        limit: largest torque to be added whatever the command, fraction of full torque.
+        window: predictions over which errors are averaged for the report.
+    """
+
+    def __init__(self, model: ForwardModel, forgetting: float = 2e-4, limit: float = 1.0, window: int = 100) -> None:
+        self.model, self.limit = model, limit
+        prior = np.full(model.innate.shape[1], GRANULE_VARIANCE)
+        prior[:DIRECT] = DIRECT_VARIANCE
+        self.contexts = Contexts(AdaptiveReadout(model.innate, prior, NOISE, forgetting))
+        self.errors: deque[float] = deque(maxlen=window)
+        self.innate_errors: deque[float] = deque(maxlen=window)
+        self.changes: deque[float] = deque(maxlen=window)
+        self.corrections: deque[float] = deque(maxlen=window)
+        self.spikes: deque[NDArray[np.uint8]] = deque(maxlen=16)
+        self.correction = MotorCorrection.none(JOINTS)
+        self.unmatched = 0
+        self._delays = Choice(LATEST + 1, window=15, margin=math.log(4.0))
+        self._state: JointState | None = None
+        self._features: FloatArray | None = None
+        self._sent: dict[int, NDArray[np.float64]] = {}
+
+    @property
+    def delay(self) -> int:
+        """Steps by which the feedback seems to be late."""
+        return self._delays.best
 
     def feel(self, state: JointState) -> None:
-        """Take in the newest feedback and learn from it, if it shows the outcome of the command last predicted."""
-        previous, pending = self._state, self._pending
+        """Take in the newest feedback and learn from what it shows to have happened since the one before."""
+        previous, features = self._state, self._features
+        if previous is not None and state.tick < previous.tick:
+            self._sent.clear()  # the arm was started anew
         self._state = state
-        if previous is None or pending is None or state.tick <= previous.tick:
+        self._features, spikes = self.model.features(state.angles, state.velocities, np.zeros(JOINTS))
+        self.spikes.append(spikes.astype(np.uint8))
+        if previous is None or features is None or state.tick != previous.tick + 1:
             return
-        tick, command, features = pending
-        self._pending = None
-        # a command that came too late for its step was not what moved the arm: nothing to learn from
-        if state.tick != tick + 1 or previous.tick != tick or np.abs(state.applied - command).max() > 1e-3:
-            self.unmatched += 1
+        if max(abs(previous.angles[1]), abs(state.angles[1])) > ELBOW_STOP:
             return
         change = state.velocities - previous.velocities
-        error = change - self.readout.predict(features)
+        self._find_delay(previous.tick, features, change)
+        sent = self._sent.get(previous.tick - self.delay)
+        if sent is not None and np.abs(state.applied - sent).max() > 1e-3:
+            self.unmatched += 1  # that command came too late for its step
+        # what moved the arm is what the arm says it applied, whichever command that was
+        features[COMMAND] = state.applied
+        innate = change - self.contexts.innate.predict(features)
+        error = self.contexts.observe(features, change)
         self.errors.append(float(np.abs(error).mean()))
-        self.innate_errors.append(float(np.abs(change - self.readout.predict_innate(features)).mean()))
+        self.innate_errors.append(float(np.abs(innate).mean()))
         self.changes.append(float(np.abs(change).mean()))
-        self.readout.learn(features, error)
 
-    def correct(self, tick: int, wanted: NDArray[Any], command: NDArray[Any]) -> NDArray[np.float64]:
-        """The correction, float64 [2], to add to the next command.
+    def _find_delay(self, tick: int, features: FloatArray, change: NDArray[np.float64]) -> None:
+        """Judge how late the feedback is by which of the commands sent explains the step from ``tick`` on."""
+        if tick not in self._sent:
+            return
+        commands = np.stack([self._sent.get(tick - late, np.zeros(JOINTS)) for late in range(LATEST + 1)])
+        weights = self.contexts.current.weights
+        # nothing of `features` depends on the command but the command itself
+        predicted = weights @ features + (commands - features[COMMAND]) @ weights[:, COMMAND].T
+        # by the logarithm, so that what counts is how many times likelier, however badly the model fits
+        self._delays.judge(np.log(((change - predicted) ** 2).mean(axis=1) + DELAY_TOLERANCE**2))
+
+    def rest(self, state: JointState) -> MotorCorrection:
+        """Take in the feedback of an arm that rests and nobody commands: the correction for a first command."""
+        self.feel(state)
+        return self.correct(state.tick, np.zeros(JOINTS))
+
+    def correct(self, tick: int, command: NDArray[Any]) -> MotorCorrection:
+        """The correction for the next command.
 
         Args:
             tick: the feedback that the motor cortex answered; without that feedback the correction stays as it is.
-            wanted: what the motor cortex itself asked for. ``command``: what it sent, corrections included.
+            command: what it sent, corrections included.
         """
         state = self._state
         if state is None or state.tick != tick:
             return self.correction
-        features, spikes = self._features(state.angles, state.velocities, command)
-        self.spikes.append(spikes.astype(np.uint8))
-        self._pending = (tick, np.asarray(command, np.float64), features)
-        # the correction comes into force one step from now: foresee that step
-        velocities = state.velocities + self.readout.predict(features)
-        angles = state.angles + DT * velocities
-        intended = self.readout.predict_innate(self._features(angles, velocities, wanted)[0])
-        correction = self.correction
-        for _ in range(3):
-            outcome = self.readout.predict(self._features(angles, velocities, wanted + correction)[0])
-            # half a Newton step: converges for motors from nearly dead to four times as strong as born
-            correction = np.clip(correction + 0.5 * (intended - outcome) / self.gain, -self.limit, self.limit)
-        self.correction = correction
-        return correction
+        self._sent[tick] = np.asarray(command, np.float64)
+        for old in [t for t in self._sent if t < tick - LATEST]:
+            del self._sent[old]
+        self.correction = self._correction(state)
+        added = np.abs(self.correction.torque(np.asarray(command))).mean() if self.contexts.active else 0.0
+        self.corrections.append(float(added))
+        return self.correction
 
-    def _features(
-        self, angles: NDArray[Any], velocities: NDArray[Any], command: NDArray[Any]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        mossy = mossy_input(angles, velocities, command)
-        spikes = self.granules.spikes(mossy)
-        return readout_features(mossy, spikes), spikes
+    def _correction(self, state: JointState) -> MotorCorrection:
+        delay, contexts = self.delay, self.contexts
+        if not delay and not contexts.active:
+            return MotorCorrection.none(JOINTS)
+        angles, velocities = state.angles, state.velocities
+        shown = (angles, velocities)
+        # through the commands under way to the next feedback, and on to the arm on which the next command will act
+        for late in range(delay, -1, -1):
+            sent = self._sent.get(state.tick - late, np.zeros(JOINTS))
+            features, _ = self.model.features(angles, velocities, sent)
+            change = contexts.current.predict(features)
+            angles, velocities = angles + DT * (velocities + 0.5 * change), velocities + change
+            if late == delay:
+                shown = (angles, velocities)
+        offset, gain = np.zeros(JOINTS), np.zeros((JOINTS, JOINTS))
+        if contexts.active:
+            still, _ = self.model.features(angles, velocities, np.zeros(JOINTS))
+            born, learned = contexts.innate, contexts.current
+            effect = learned.weights[:, COMMAND].astype(np.float64)
+            # what the command lacks, and what acts beside it, in units of command
+            gain = np.clip(_solve(effect, born.weights[:, COMMAND] - effect), -LARGEST_GAIN, LARGEST_GAIN)
+            offset = np.clip(_solve(effect, born.predict(still) - learned.predict(still)), -self.limit, self.limit)
+        return MotorCorrection(angles - shown[0], velocities - shown[1], offset, gain)
+
+
+def _solve(effect: NDArray[np.float64], wanted: NDArray[Any]) -> NDArray[np.float64]:
+    """x with ``effect`` x = ``wanted`` by damped least squares, for motors that hardly do anything any more."""
+    damping = (0.02 * np.abs(effect).max()) ** 2 * np.eye(JOINTS)
+    return np.linalg.solve(effect.T @ effect + damping, effect.T @ wanted.astype(np.float64))
 
 
 class Cerebellum(Region):
@@ -154,20 +244,21 @@ class Cerebellum(Region):
     class Parameters(NodeParameters):
         effector: str = Field("arm", pattern=r"^[A-Za-z0-9_-]+$", description="effector whose feedback it predicts")
         motor_cortex: str = Field("motor_cortex", pattern=r"^[A-Za-z0-9_-]+$", description="node that it corrects")
-        rate: float = Field(0.3, gt=0.0, lt=2.0, description="step size of the delta rule")
-        forgetting: float = Field(1e-4, ge=0.0, lt=1.0, description="fraction of what was learned lost per step")
-        limit: float = Field(0.6, ge=0.0, le=1.0, description="largest correction, fraction of full torque")
+        forgetting: float = Field(2e-4, ge=0.0, lt=1.0, description="share of its certainty a readout loses per step")
+        limit: float = Field(
+            1.0, ge=0.0, le=1.0, description="largest torque added whatever the command, fraction of full torque"
+        )
 
     params: Parameters
 
     def load(self) -> None:
         assert self.checkpoint is not None
-        p = self.params
-        self.model = ForwardModel.load(self.checkpoint, p.rate, p.forgetting, p.limit)
+        self.model = Adaptation(ForwardModel.load(self.checkpoint), self.params.forgetting, self.params.limit)
 
     def params_changed(self, name: str) -> None:
-        self.model.readout.rate, self.model.readout.forgetting = self.params.rate, self.params.forgetting
         self.model.limit = self.params.limit
+        for readout in self.model.contexts.readouts:
+            readout.forgetting = self.params.forgetting
 
     async def setup(self) -> None:
         self._correction_key = f"spikes/{self.id}/{self.params.motor_cortex}"
@@ -183,23 +274,33 @@ class Cerebellum(Region):
             self.count("bad_feedback")
             self.log.warning("feedback refused", reason=str(error))
             return
-        await self.in_model_thread(self.model.feel, state)
+        if packet.metadata.get("idle"):
+            self._publish(await self.in_model_thread(self.model.rest, state), state.tick)
+        else:
+            await self.in_model_thread(self.model.feel, state)
 
     async def on_efference_copy(self, packet: SpikePacket) -> None:
         copy = packet.metadata
         try:
             tick = int(copy["tick"])
-            policy, command = np.array(copy["policy"], np.float64), np.array(copy["command"], np.float64)
-            if policy.shape != (JOINTS,) or command.shape != (JOINTS,) or not np.isfinite([policy, command]).all():
-                raise ValueError(f"policy {policy.shape} and command {command.shape} must be {JOINTS} numbers each")
+            command = np.array(copy["command"], np.float64)
+            if command.shape != (JOINTS,) or not np.isfinite(command).all():
+                raise ValueError(f"command {command.shape} must be {JOINTS} finite numbers")
         except (KeyError, TypeError, ValueError) as error:
             self.count("bad_efference_copies")
             self.log.warning("efference copy refused", source=packet.source, reason=repr(error))
             return
-        correction = await self.in_model_thread(self.model.correct, tick, policy, command)
-        newest = self.model.errors[-1] if self.model.errors else None
-        metadata = {"tick": tick, "prediction_error_rad_s": newest}
-        data = correction.astype(np.float32)[:, None]
+        self._publish(await self.in_model_thread(self.model.correct, tick, command), tick)
+
+    def _publish(self, correction: MotorCorrection, tick: int) -> None:
+        model = self.model
+        metadata = {
+            "tick": tick,
+            "prediction_error_rad_s": model.errors[-1] if model.errors else None,
+            "context": model.contexts.active,
+            "delay_ms": model.delay * DT * 1000.0,
+        }
+        data = correction.to_data()
         self.publish(self._correction_key, self.packet(data, modality="motor", dt_us=20_000, metadata=metadata))
 
     def answer(self, query: Query) -> Partial:
@@ -209,18 +310,28 @@ class Cerebellum(Region):
                 "the cerebellum has seen no movement yet, so it has no prediction to judge; move the arm first"
             )
         error, innate, change = (float(np.mean(x)) for x in (model.errors, model.innate_errors, model.changes))
+        correction = float(np.mean(model.corrections)) if model.corrections else 0.0
+        delay_ms, known = model.delay * DT * 1000.0, len(model.contexts.readouts) - 1
         text = (
             f"Over the last {len(model.errors)} steps of the arm I predicted the joint velocities to {error:.4f} rad/s "
             f"on average (they changed by {change:.3f} rad/s a step); without what I have learned the error would be "
-            f"{innate:.4f} rad/s."
+            f"{innate:.4f} rad/s. "
         )
+        if model.contexts.active:
+            text += f"The arm is not as it should be, and I corrected the torque by {correction:.1%} on average. "
+        else:
+            text += "The arm is as it should be, and I let the torque be. "
+        text += f"The feedback is {delay_ms:.0f} ms late. I know {known} other way{'s' * (known != 1)} that the arm has been."
         content = {
             "prediction_error_rad_s": error,
             "innate_error_rad_s": innate,
             "mean_change_rad_s": change,
             "predictions": len(model.errors),
             "unmatched": model.unmatched,
-            "correction": model.correction.tolist(),
+            "mean_correction": correction,
+            "context": model.contexts.active,
+            "contexts_learned": known,
+            "delay_ms": delay_ms,
         }
         skill = max(0.0, 1.0 - error / change) if change > 0.0 else 0.0
         # asked about something else, the report is only a remark

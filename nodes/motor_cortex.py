@@ -1,7 +1,8 @@
 """Motor cortex: reaches for a point with a two-joint arm, driven by a spiking policy in closed loop over topics.
 
 Every feedback of the arm becomes the policy's features, the policy's firing rates become joint torques, and the torques
-go back to the arm: 50 times a second. The cerebellum's correction, when there is one, is added to the policy's command.
+go back to the arm: 50 times a second. The cerebellum, when there is one, corrects both ends: it says how far the arm has
+moved on since what the feedback shows, and what to add to the policy's command.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,18 @@ from pydantic import Field
 from brainnet import Candidate, NodeParameters, Partial, Query, Region, RegionError, SpikePacket, main
 from brainnet.errors import PacketError
 from brainnet.joint_state import JointState, command_data
+from brainnet.motor_correction import MotorCorrection
 from brainnet.snn.policy import SpikingPolicy
 
+JOINTS = 2
+UPPER_ARM, FOREARM = 0.1, 0.11
+"""Lengths of the links in metres."""
 INNER_RADIUS, OUTER_RADIUS = 0.02, 0.205
 """Metres from the shoulder between which every point can be reached: the links are 0.10 m and 0.11 m, and the elbow
 turns 3 rad at most."""
 FEEDBACK_TIMEOUT_S = 0.5
-CORRECTION_LIFE_S = 0.1
+CORRECTION_LIFE_S = 0.4
+"""Longer than an idle arm takes between two feedbacks, which the cerebellum answers too."""
 REST_STEPS = 3
 """Feedbacks in a row that must show the arm on the target and still."""
 
@@ -113,6 +119,26 @@ def features(state: JointState, target: NDArray[Any]) -> NDArray[np.float32]:
     ).astype(np.float32)
 
 
+def fingertip(angles: NDArray[Any]) -> NDArray[np.float64]:
+    """Fingertip [..., 2] in metres for joint angles [..., 2]."""
+    shoulder, both = angles[..., 0], angles[..., 0] + angles[..., 1]
+    return np.stack(
+        [
+            UPPER_ARM * np.cos(shoulder) + FOREARM * np.cos(both),
+            UPPER_ARM * np.sin(shoulder) + FOREARM * np.sin(both),
+        ],
+        axis=-1,
+    )
+
+
+def foreseen(state: JointState, correction: MotorCorrection) -> JointState:
+    """The arm as it will be when a command sent now acts, rather than as ``state`` shows it."""
+    angles = state.angles + correction.angles
+    # the difference, so that without a correction the state is exactly the one that was felt
+    tip = state.tip + fingertip(angles) - fingertip(state.angles)
+    return replace(state, angles=angles, velocities=state.velocities + correction.velocities, tip=tip)
+
+
 def tip_distance(state: JointState, target: NDArray[Any]) -> float:
     """Metres from the fingertip to ``target``."""
     return float(np.hypot(*(target - state.tip)))
@@ -132,6 +158,7 @@ class Reach:
     state: JointState | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     spikes: deque[NDArray[np.uint8]] = field(default_factory=deque)
+    corrected: float = 0.0
     _resting: int = 0
 
     def saw(self, state: JointState) -> None:
@@ -143,9 +170,10 @@ class Reach:
         if self._resting >= REST_STEPS:
             self.settled.set()
 
-    def did(self, spikes: NDArray[np.uint8]) -> None:
-        """Note the spikes of one step of the policy; the newest ``window`` steps are kept."""
+    def did(self, spikes: NDArray[np.uint8], added: NDArray[np.float64]) -> None:
+        """Note one step: the policy's spikes, of which the newest ``window`` steps are kept, and the torque added."""
         self.steps += 1
+        self.corrected += float(np.abs(added).mean())
         self.spikes.append(spikes)
         if len(self.spikes) > self.window:
             self.spikes.popleft()
@@ -178,7 +206,7 @@ class MotorCortex(Region):
         self._one_at_a_time = asyncio.Lock()
         self._reach: Reach | None = None
         self._release: asyncio.TimerHandle | None = None
-        self._correction: tuple[float, NDArray[np.float64]] = (float("-inf"), np.zeros(2))
+        self._correction: tuple[float, MotorCorrection] = (float("-inf"), MotorCorrection.none(JOINTS))
         self._command_key = f"motor/command/{self.params.effector}"
         self._feedback_key = f"motor/feedback/{self.params.effector}"
         self._spikes_key = f"spikes/{self.id}/{self.params.cerebellum}"
@@ -193,10 +221,11 @@ class MotorCortex(Region):
         self._let_go()
 
     async def on_correction(self, packet: SpikePacket) -> None:
-        if packet.shape != (2, 1) or packet.data.dtype.kind != "f":
+        try:
+            self._correction = (time.monotonic(), MotorCorrection.from_packet(packet, JOINTS))
+        except PacketError as error:
             self.count("bad_corrections")
-            return
-        self._correction = (time.monotonic(), packet.data[:, 0].astype(np.float64))
+            self.log.warning("correction refused", reason=str(error))
 
     async def on_feedback(self, packet: SpikePacket) -> None:
         reach = self._reach
@@ -209,21 +238,23 @@ class MotorCortex(Region):
             self.log.warning("feedback refused", reason=str(error))
             return
         reach.saw(state)
-        action = await self.in_model_thread(self.policy.act, features(state, reach.target))
+        correction = self._fresh_correction()
+        seen = foreseen(state, correction)
+        action = await self.in_model_thread(self.policy.act, features(seen, reach.target))
         if self._reach is not reach:
             return
-        reach.did(action.spikes)
         policy = action.values.astype(np.float64)
-        correction = self._fresh_correction()
-        command = np.clip(policy + correction, -1.0, 1.0)
+        added = correction.torque(policy)
+        reach.did(action.spikes, added)
+        command = np.clip(policy + added, -1.0, 1.0)
         self._send(command, reach.target, state.tick)
         metadata = {"tick": state.tick, "policy": policy.tolist(), "command": command.tolist()}
         self.publish(self._spikes_key, self.packet(action.spikes, modality="motor", dt_us=2500, metadata=metadata))
 
-    def _fresh_correction(self) -> NDArray[np.float64]:
+    def _fresh_correction(self) -> MotorCorrection:
         came, correction = self._correction
         fresh = self.params.use_correction and time.monotonic() - came < CORRECTION_LIFE_S
-        return correction if fresh else np.zeros(2)
+        return correction if fresh else MotorCorrection.none(JOINTS)
 
     def _send(self, command: NDArray[np.float64], target: NDArray[np.float64], tick: int) -> None:
         metadata = {"target": target.tolist(), "tick": tick}
@@ -305,12 +336,16 @@ class MotorCortex(Region):
         duration = reach.seen_at - reach.started
         verb = "Reached" if distance <= self.params.tolerance_m else "Did not reach"
         text = f"{verb} {_point(reach.target)}: final distance {distance * 100:.2f} cm after {duration:.2f} s."
+        correction = reach.corrected / max(1, reach.steps)
+        if correction > 0.0005:
+            text += f" The cerebellum corrected the torque by {correction:.1%} on average."
         content = {
             "target": reach.target.tolist(),
             "final_position": reach.state.tip.tolist(),
             "distance_m": distance,
             "duration_s": duration,
             "steps": reach.steps,
+            "mean_correction": correction,
         }
         confidence = self._confidence(distance)
         spikes = np.concatenate(reach.spikes, axis=1) if reach.spikes else None

@@ -1,12 +1,17 @@
 r"""Adaptive prediction: a sparse random expansion into granule cells, and a readout that learns from its errors.
 
 Granule cells each see a few inputs through fixed random weights and fire only when those agree, so that any smooth
-function of the inputs becomes nearly linear in their firing rates (Marr 1969; Albus 1971). A linear readout of the
-rates learns online by the normalised delta rule (Widrow & Hoff 1960; Nagumo & Noda 1967),
+function of the inputs becomes nearly linear in their firing rates (Marr 1969; Albus 1971). A linear readout y = W phi
+of the rates learns online: with the error e in the part of the climbing fibres,
 
-.. math:: \Delta W = \eta \, \frac{e \, \phi^T}{\epsilon + \lVert \phi \rVert^2},
+.. math::
 
-where the error e plays the part of the climbing fibres.
+    k = \frac{P \phi}{r + \phi^T P \phi}, \qquad W \leftarrow W + e \, k^T, \qquad P \leftarrow P - k \, (P \phi)^T.
+
+P is the covariance of what is not known about a row of W, r the variance of noise: recursive least squares (Plackett
+1950), so that every observation is used once and in full. With P held at a multiple of the identity it would be the
+normalised delta rule. Observations that matter less and less would end all learning; therefore P returns slowly to what
+it was at first, which also bounds it (stabilised forgetting, Kulhavy & Zarrop 1993).
 """
 
 from __future__ import annotations
@@ -82,39 +87,57 @@ class GranuleLayer:
         return lif_spikes(currents, self.beta, 1.0)
 
 
-class DeltaReadout:
+class AdaptiveReadout:
     """A linear readout [outputs, features] that learns online and remembers what it was born with.
 
     Args:
         innate: float [outputs, features], the weights to start from.
-        rate: step size of the delta rule, in (0, 2) for stability; 1 removes the whole error of a sample at once.
-        forgetting: fraction of what was learned that is lost per update.
+        prior: float [features], the variance of how far each weight may be from that; 0 for weights that never learn.
+        noise: r, the variance of what no weights explain.
+        forgetting: fraction by which each observation lets P return to ``prior``.
     """
 
-    def __init__(self, innate: NDArray[Any], rate: float = 0.1, forgetting: float = 0.0) -> None:
-        if innate.ndim != 2 or not 0.0 < rate < 2.0 or not 0.0 <= forgetting < 1.0:
+    def __init__(self, innate: NDArray[Any], prior: NDArray[Any], noise: float = 1e-4, forgetting: float = 0.0) -> None:
+        if innate.ndim != 2 or prior.shape != innate.shape[1:] or not (prior >= 0).all():
             raise ModelError(
-                f"a readout needs weights [outputs, features] and 0 < rate < 2, got {innate.shape}, {rate}"
+                f"a readout needs weights [outputs, features] and a variance >= 0 for each feature, got {innate.shape} "
+                f"and {prior.shape}"
             )
+        if noise <= 0.0 or not 0.0 <= forgetting < 1.0:
+            raise ModelError(f"a readout needs noise > 0 and 0 <= forgetting < 1, got {noise} and {forgetting}")
         self.innate = np.array(innate, np.float32)
         self.learned = np.zeros_like(self.innate)
-        self.rate = rate
-        self.forgetting = forgetting
+        self.prior = np.array(prior, np.float64)
+        self.noise, self.forgetting = noise, forgetting
+        self._covariance = np.diag(self.prior)
+
+    @property
+    def weights(self) -> FloatArray:
+        """What it predicts with, float32 [outputs, features]."""
+        return self.innate + self.learned
 
     def predict(self, features: FloatArray) -> FloatArray:
         """Outputs [outputs] for ``features`` [features], with what was learned."""
-        return np.asarray((self.innate + self.learned) @ features, np.float32)
+        return np.asarray(self.weights @ features, np.float32)
 
-    def predict_innate(self, features: FloatArray) -> FloatArray:
-        """Outputs as they were before any learning."""
-        return np.asarray(self.innate @ features, np.float32)
+    def variance(self, features: FloatArray) -> float:
+        """What an error for ``features`` is expected to be, squared: noise and what is not known yet."""
+        return float(self.noise + features @ (self._covariance @ features))
+
+    def prior_variance(self, features: FloatArray) -> float:
+        """The same before anything is learned."""
+        return float(self.noise + features.astype(np.float64) ** 2 @ self.prior)
 
     def learn(self, features: FloatArray, error: NDArray[Any]) -> None:
-        """One step of the normalised delta rule; ``error`` [outputs] is what happened minus what was predicted."""
-        step = self.rate * np.asarray(error, np.float32) / (1e-6 + features @ features)
-        self.learned *= 1.0 - self.forgetting
-        self.learned += np.outer(step, features)
+        """One observation; ``error`` [outputs] is what happened minus what was predicted."""
+        spread = self._covariance @ features
+        step = spread / (self.noise + features @ spread)
+        self.learned += np.outer(error, step).astype(np.float32)
+        self._covariance -= np.outer(step, spread)
+        if self.forgetting:
+            self._covariance *= 1.0 - self.forgetting
+            self._covariance[np.diag_indices_from(self._covariance)] += self.forgetting * self.prior
 
-    def forget(self) -> None:
-        """Return to the innate weights."""
-        self.learned[:] = 0.0
+    def unborn(self) -> AdaptiveReadout:
+        """One with the same innate weights that has learned nothing."""
+        return AdaptiveReadout(self.innate, self.prior, self.noise, self.forgetting)

@@ -1,4 +1,4 @@
-"""The spiking policy of `brainnet.snn.policy` as a torch module, for training with surrogate gradients."""
+"""The spiking policy of `brainnet.snn.policy` as a torch module, for training with surrogate gradients, and its twin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from brainnet.snn.policy import Layer, PolicyShape, SpikingPolicy
 
 
 class TrainableSpikingPolicy(nn.Module):
-    """Features [B, inputs] -> actions before clipping [B, outputs]; `to_policy` gives the numpy twin.
+    """Features [..., inputs] -> actions before clipping [..., outputs]; `to_policy` gives the numpy twin.
 
     The first layer is drawn wide (weights doubled, biases uniform in [-1, 1]) so that from the start its neurons fire
     at different levels of their drive, which is what the rate code's resolution rests on.
@@ -20,9 +20,7 @@ class TrainableSpikingPolicy(nn.Module):
 
     def __init__(self, inputs: int, hidden: list[int], outputs: int, shape: PolicyShape) -> None:
         super().__init__()
-        sizes = [inputs, *hidden]
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
-        self.readout = nn.Linear(sum(hidden), outputs)
+        self.hidden, self.readout = _layers(inputs, hidden, outputs)
         self.shape = shape
         first = self.hidden[0]
         assert isinstance(first, nn.Linear)
@@ -33,10 +31,15 @@ class TrainableSpikingPolicy(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         params = LIFParams(beta=torch.tensor(self.shape.beta), threshold=self.shape.threshold, reset="subtract")
         rates = []
-        spikes = features.unsqueeze(0).expand(self.shape.steps, -1, -1)
-        for layer in self.hidden:
-            spikes, _ = lif_sequence(layer(spikes), None, params)
+        first, *rest = self.hidden
+        drive = first(features)
+        currents = drive.expand(self.shape.steps, *drive.shape)  # the features do not change from step to step
+        while True:
+            spikes, _ = lif_sequence(currents, None, params)
             rates.append(spikes.mean(0))
+            if len(rates) == len(self.hidden):
+                break
+            currents = rest[len(rates) - 1](spikes)
         actions: Tensor = self.readout(torch.cat(rates, dim=-1))
         return actions
 
@@ -44,6 +47,27 @@ class TrainableSpikingPolicy(nn.Module):
         """The numpy policy with this module's weights."""
         layers = [_layer(layer) for layer in self.hidden]
         return SpikingPolicy(layers, _layer(self.readout), self.shape)
+
+
+class RectifiedPolicy(nn.Module):
+    """The non-spiking twin: the same layers and readout, rectified units in place of spiking neurons."""
+
+    def __init__(self, inputs: int, hidden: list[int], outputs: int) -> None:
+        super().__init__()
+        self.hidden, self.readout = _layers(inputs, hidden, outputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        activities = []
+        for layer in self.hidden:
+            features = torch.relu(layer(features))
+            activities.append(features)
+        actions: Tensor = self.readout(torch.cat(activities, dim=-1))
+        return actions
+
+
+def _layers(inputs: int, hidden: list[int], outputs: int) -> tuple[nn.ModuleList, nn.Linear]:
+    """The linear maps of a policy; the readout sees every hidden layer."""
+    return nn.ModuleList(nn.Linear(a, b) for a, b in pairwise([inputs, *hidden])), nn.Linear(sum(hidden), outputs)
 
 
 def _layer(linear: nn.Module) -> Layer:

@@ -1,9 +1,9 @@
-"""The arm in closed loop without a bus: the physics of the arm's node, the policy of the motor cortex and the model of
-the cerebellum, wired the way the topics wire them. Training, evaluation and tests use this one loop."""
+"""The arm in closed loop without a bus: the physics of the arm's node, a controller, and the model of the cerebellum,
+wired the way the topics wire them. Training, evaluation and tests use this one loop."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,29 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.joint_state import JointState
+from brainnet.motor_correction import MotorCorrection
 from brainnet.snn.policy import SpikingPolicy
-from nodes.arm_body import Dynamics, Plant
-from nodes.cerebellum import ForwardModel
-from nodes.motor_cortex import INNER_RADIUS, OUTER_RADIUS, features, tip_distance
+from nodes.arm_body import JOINTS, Dynamics, Plant
+from nodes.cerebellum import Adaptation
+from nodes.motor_cortex import (
+    FOREARM,
+    INNER_RADIUS,
+    OUTER_RADIUS,
+    UPPER_ARM,
+    features,
+    foreseen,
+    tip_distance,
+)
 
 FloatArray = NDArray[np.float64]
+Controller = Callable[[JointState, FloatArray], FloatArray]
+"""State and target to a command in [-1, 1] (or, for arrays of states, to commands)."""
 
-UPPER_ARM, FOREARM = 0.1, 0.11
-"""Lengths of the links in metres."""
 MAX_ELBOW = 2.98
 """Largest elbow angle that inverse kinematics asks for, rad; the joint's stop is at 3."""
-
-
-def forward_kinematics(angles: FloatArray) -> FloatArray:
-    """Fingertip [..., 2] in metres for joint angles [..., 2]."""
-    shoulder, both = angles[..., 0], angles[..., 0] + angles[..., 1]
-    return np.stack(
-        [
-            UPPER_ARM * np.cos(shoulder) + FOREARM * np.cos(both),
-            UPPER_ARM * np.sin(shoulder) + FOREARM * np.sin(both),
-        ],
-        axis=-1,
-    )
+FULL_TORQUE = 200.0
+"""rad/s^2 by which full torque accelerates a joint, nearly."""
 
 
 def inverse_kinematics(target: FloatArray) -> FloatArray:
@@ -48,18 +47,57 @@ def inverse_kinematics(target: FloatArray) -> FloatArray:
     return np.stack([shoulder, elbow], axis=-1)
 
 
-def expert_command(state: JointState, target: FloatArray) -> FloatArray:
-    """The demonstrator: joint error -> wanted joint velocity (8 per second, at most 6 rad/s) -> torque, in [-1, 1].
+def joint_error(state: JointState, target: FloatArray) -> FloatArray:
+    """What the joints still have to turn, rad [..., 2]: the shoulder the short way round.
 
-    The shoulder turns the short way round; while it moves, it keeps its direction past the half turn, so that it never
-    hesitates between the two ways.
+    While the shoulder moves, it keeps its direction past the half turn, so that it never hesitates between two ways.
     """
     error = inverse_kinematics(target) - state.angles
     keep = np.clip(0.3 * state.velocities[..., 0], -0.5, 0.5)
     error[..., 0] = (error[..., 0] - keep + np.pi) % (2 * np.pi) - np.pi + keep
-    wanted = 6.0 * np.tanh(8.0 * error / 6.0)
-    # full torque accelerates by 200 rad/s^2; velocity errors shall decay at 25 per second
-    return np.clip(25.0 * (wanted - state.velocities) / 200.0, -1.0, 1.0)
+    return error
+
+
+def expert_command(state: JointState, target: FloatArray) -> FloatArray:
+    """The demonstrator: joint error -> wanted joint velocity (7 per second, at most 9 rad/s) -> torque, in [-1, 1].
+
+    Velocity errors shall decay at 13 per second. Of the gains tried on Reacher-v5's own starts and targets, these come
+    within 0.1 % of the best return.
+    """
+    wanted = 9.0 * np.tanh(7.0 * joint_error(state, target) / 9.0)
+    return np.clip(13.0 * (wanted - state.velocities) / FULL_TORQUE, -1.0, 1.0)
+
+
+def policy_controller(policy: SpikingPolicy) -> Controller:
+    """The motor cortex's policy as a controller of one arm."""
+    return lambda state, target: policy.act(features(state, target)).values.astype(np.float64)
+
+
+class PID:
+    """A PID controller of each joint's angle, the rival of an adaptive model; `reset` before each movement.
+
+    Args:
+        gains: proportional (1/rad), integral (1/(rad s)) and derivative (s/rad), in fractions of full torque.
+        dt: seconds a step.
+        limit: of what the integral may ask for, fraction of full torque.
+    """
+
+    def __init__(self, gains: tuple[float, float, float], dt: float = 0.02, limit: float = 0.5) -> None:
+        self.gains, self.dt, self.limit = gains, dt, limit
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the integral."""
+        self._integral = np.zeros(JOINTS)
+
+    def __call__(self, state: JointState, target: FloatArray) -> FloatArray:
+        proportional, integral, derivative = self.gains
+        error = joint_error(state, target)
+        drive = proportional * error - derivative * state.velocities
+        # only while the motors are not saturated, or the integral would wind up on the way
+        if np.abs(drive + self._integral).max() < 1.0:
+            self._integral = np.clip(self._integral + integral * error * self.dt, -self.limit, self.limit)
+        return np.clip(drive + self._integral, -1.0, 1.0)
 
 
 def random_targets(rng: np.random.Generator, count: int) -> FloatArray:
@@ -115,43 +153,48 @@ class Trace:
 
 def reach(
     plant: Plant,
-    policy: SpikingPolicy,
+    controller: Controller,
     target: FloatArray,
     steps: int = 100,
-    cerebellum: ForwardModel | None = None,
+    cerebellum: Adaptation | None = None,
     late: Iterator[bool] | None = None,
 ) -> Trace:
     """Drive the arm from where it is towards ``target`` for ``steps`` steps.
 
-    The cerebellum's correction of one step is added to the command of the next, as it arrives over topics. ``late``
-    says step by step whether the command misses its step, in which case the arm applies the one before.
+    The controller knows what the sensors show, the trace what is. The cerebellum's correction of one step is used in
+    the next, as it arrives over topics; for the first there is the one that it made while the arm was at rest. ``late`` says step by step whether the command misses its step, in which case
+    the arm applies the one before.
     """
     trace = Trace(target, [plant.state()])
-    correction = applied = np.zeros(2)
+    correction, applied = MotorCorrection.none(JOINTS), np.zeros(JOINTS)
+    if cerebellum is not None:
+        correction = cerebellum.rest(plant.sensed())
     for _ in range(steps):
-        state = trace.states[-1]
-        wanted = policy.act(features(state, target)).values.astype(np.float64)
-        command = np.clip(wanted + correction, -1.0, 1.0)
+        sensed = plant.sensed()
+        wanted = controller(foreseen(sensed, correction), target)
+        command = np.clip(wanted + correction.torque(wanted), -1.0, 1.0)
         if cerebellum is not None:
-            cerebellum.feel(state)
-            correction = cerebellum.correct(state.tick, wanted, command)
+            cerebellum.feel(sensed)
+            correction = cerebellum.correct(sensed.tick, command)
         if late is None or not next(late):
             applied = command
         trace.commands.append(applied)
         trace.states.append(plant.step(applied))
     if cerebellum is not None:
-        cerebellum.feel(trace.states[-1])
+        cerebellum.feel(plant.sensed())
     return trace
 
 
 CHANGES: dict[str, dict[str, Any]] = {
     "nominal": {},
-    "inertia x 2": {"inertia_scale": 2.0},
-    "inertia x 4": {"inertia_scale": 4.0},
-    "half the torque": {"gear_scale": 0.5},
-    "damping x 8": {"damping_scale": 8.0},
-    "force of 200 N": {"force": [150.0, -132.0]},
-    "curl field of 100 N s/m": {"curl": 100.0},
+    "mass_x2": {"inertia_scale": 2.0},
+    "curl_field": {"curl": 300.0},
+    "constant_force": {"force": [150.0, -132.0]},
+    "delay_40ms": {"sensor_delay": 2},
+    "link_mass_x2": {"link_mass_scale": 2.0},
+    "mass_x4": {"inertia_scale": 4.0},
+    "half_torque": {"gear_scale": 0.5},
+    "damping_x8": {"damping_scale": 8.0},
 }
 """Arms that the motor cortex was not trained on."""
 

@@ -1,154 +1,255 @@
-"""Trains the cerebellum's forward model on the arm as it should be, and measures what it buys when the arm changes.
-
-    python nodes/training/cerebellum.py [--data DIR] [--out FILE] [--device cpu] [--seed N] [--evaluate]
+"""Trains the cerebellum's forward model on the arm as it should be. Needs no data but the weights of the motor cortex;
+a few seconds.
 
 The arm moves under the motor cortex's policy with random torques mixed in; the readout of the granule cells is fitted
-to the velocity change of each step (ridge regression). The data are made here; `--data` is accepted like everywhere and
-not read. Needs the weights of the motor cortex. `--evaluate` only measures the weights at `--out`.
+to the velocity change of each step (ridge regression). Evaluation changes the arm under the policy and asks how much of
+the accuracy lost thereby the cerebellum wins back while it learns, and whether it still knows how when the change has
+gone away and comes again.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from brainnet.snn.granule import DeltaReadout, GranuleLayer
+from brainnet.snn.granule import FloatArray as Array32
+from brainnet.snn.granule import GranuleLayer
 from brainnet.snn.policy import SpikingPolicy
-from nodes.arm_body import Plant
-from nodes.cerebellum import ForwardModel, mossy_input, readout_features
-from nodes.motor_cortex import features
+from brainnet.training import Row, Run, TrainingSettings, compare
+from nodes.arm_body import Dynamics, Plant
+from nodes.cerebellum import ELBOW_STOP, Adaptation, ForwardModel, model_features, mossy_input
 from nodes.training import arm_loop
-from nodes.training.arm_loop import FloatArray
-from nodes.training.common import WEIGHTS, arguments, progress, seeded
+from nodes.training.arm_loop import PID, Controller, FloatArray, Trace
 
-CELLS = 600
-MOVEMENTS = 200
-MOVEMENT = 60
-RIDGE = 1e-7
+HELD_OUT = 1000
+"""Added to the seed for the movements of the evaluation; training never draws from there."""
+CHANGES = ("mass_x2", "curl_field", "constant_force", "delay_40ms")
+"""The changes of `arm_loop.CHANGES` that are measured."""
 
 
-def babble(rng: np.random.Generator, policy: SpikingPolicy, movements: int) -> tuple[NDArray[np.float32], FloatArray]:
-    """Mossy input [n, 8] and the velocity change it led to [n, 2], from reaches with random torques mixed in."""
+class Settings(TrainingSettings):
+    cells: int = Field(300, ge=1, description="granule cells")
+    movements: int = Field(200, ge=1, description="movements to learn from")
+    movement: int = Field(60, ge=1, description="steps of a movement")
+    ridge: float = Field(1e-7, gt=0.0, description="weight of the ridge, beside the mean square of the features")
+    reaches: int = Field(100, ge=20, description="reaches of the evaluation in which a change is learned")
+    between: int = Field(50, ge=1, description="reaches with the arm as it should be before the change comes again")
+    again: int = Field(20, ge=1, description="reaches after the change has come again")
+
+
+def babble(
+    rng: np.random.Generator, policy: Controller, movements: int, steps: int
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Angles, velocities, commands and the velocity changes they led to, all [n, 2]: reaches with random torques."""
     arm = Plant()
-    inputs, changes = [], []
+    seen: list[tuple[FloatArray, ...]] = []
     for target in arm_loop.random_targets(rng, movements):
         arm_loop.random_posture(rng, arm)
         noise, share = np.zeros(2), rng.uniform(0.0, 1.0)
         state = arm.state()
-        for _ in range(MOVEMENT):
+        for _ in range(steps):
             noise = 0.8 * noise + rng.normal(0.0, 0.3, 2)
-            wanted = policy.act(features(state, target)).values
-            command = np.clip((1.0 - share) * wanted + share * noise, -1.0, 1.0)
+            command = np.clip((1.0 - share) * policy(state, target) + share * noise, -1.0, 1.0)
             following = arm.step(command)
-            # at the elbow's stop the change is that of a collision, which a smooth model should not chase
-            if abs(following.angles[1]) < 2.95:
-                inputs.append(mossy_input(state.angles, state.velocities, command))
-                changes.append(following.velocities - state.velocities)
+            if max(abs(state.angles[1]), abs(following.angles[1])) < ELBOW_STOP:
+                seen.append((state.angles, state.velocities, command, following.velocities - state.velocities))
             state = following
-    return np.array(inputs), np.array(changes)
+    angles, velocities, commands, changes = (np.array(column) for column in zip(*seen, strict=True))
+    return angles, velocities, commands, changes
 
 
-def train(seed: int) -> ForwardModel:
+def fit(options: Settings, rng: np.random.Generator, policy: Controller) -> ForwardModel:
     """Draw the granule cells and fit the innate readout."""
-    rng = np.random.default_rng(seed)
-    policy = SpikingPolicy.load(WEIGHTS / "motor_cortex.safetensors")
-    inputs, changes = babble(rng, policy, MOVEMENTS)
-    granules = GranuleLayer.random(inputs, CELLS, rng)
-    width = 1 + inputs.shape[1] + CELLS
-    gram, moment = RIDGE * len(inputs) * np.eye(width), np.zeros((width, changes.shape[1]))
-    with progress() as bar:
-        task = bar.add_task("cerebellum", total=len(inputs))
-        for start in range(0, len(inputs), 1000):
-            batch = inputs[start : start + 1000]
-            phi = readout_features(batch, granules.spikes(batch)).astype(np.float64)
-            gram += phi.T @ phi
-            moment += phi.T @ changes[start : start + 1000]
-            bar.advance(task, len(batch))
-    readout = np.ascontiguousarray(np.linalg.solve(gram, moment).T)
-    cerebellum = ForwardModel(granules, DeltaReadout(readout), gain=1.0)
-    cerebellum.gain = measured_gain(cerebellum, inputs)
-    return cerebellum
+    angles, velocities, commands, changes = babble(rng, policy, options.movements, options.movement)
+    mossy = mossy_input(angles, velocities)
+    granules = GranuleLayer.random(mossy, options.cells, rng)
+    phi = _features(granules, mossy, commands)
+    moment = phi.T @ phi / len(phi)
+    innate = np.linalg.solve(moment + options.ridge * np.eye(len(moment)), phi.T @ changes / len(phi)).T
+    return ForwardModel(granules, innate)
 
 
-def measured_gain(cerebellum: ForwardModel, inputs: NDArray[np.float32]) -> float:
-    """Velocity change per unit of command according to the model itself, averaged over ``inputs`` and both joints."""
-    gains = []
-    for mossy in inputs[:: max(1, len(inputs) // 500)]:
-        for joint in (0, 1):
-            low, high = mossy.copy(), mossy.copy()
-            low[2 + joint], high[2 + joint] = -0.5, 0.5
-            outputs = [
-                cerebellum.readout.predict_innate(readout_features(m, cerebellum.granules.spikes(m)))
-                for m in (low, high)
-            ]
-            gains.append(outputs[1][joint] - outputs[0][joint])
-    return float(np.mean(gains))
+def _features(granules: GranuleLayer, mossy: Array32, commands: FloatArray) -> FloatArray:
+    batches = [slice(start, start + 1000) for start in range(0, len(mossy), 1000)]
+    return np.concatenate(
+        [model_features(mossy[part], commands[part], granules.spikes(mossy[part])) for part in batches]
+    ).astype(np.float64)
 
 
-def prediction_error(cerebellum: ForwardModel, inputs: NDArray[np.float32], changes: FloatArray) -> float:
-    """Mean absolute error of the innate model, rad/s."""
-    phi = readout_features(inputs, cerebellum.granules.spikes(inputs))
-    return float(np.abs(phi @ cerebellum.readout.innate.T - changes).mean())
+def policy_of(run: Run[Settings]) -> Controller:
+    """The motor cortex's policy, from the weights beside these."""
+    return arm_loop.policy_controller(SpikingPolicy.load(run.beside("motor_cortex.safetensors")))
 
 
-def evaluate(path: Path, seed: int) -> None:
-    """Print held-out prediction error, and reaching with and without the cerebellum on changed arms."""
-    policy = SpikingPolicy.load(WEIGHTS / "motor_cortex.safetensors")
-    inputs, changes = babble(np.random.default_rng(seed), policy, 40)
-    cerebellum = ForwardModel.load(path)
-    error = prediction_error(cerebellum, inputs, changes)
-    print(f"held-out prediction: error {error:.4f} rad/s a step, mean change {np.abs(changes).mean():.3f} rad/s\n")
-    print(
-        "| arm | cerebellum | final cm, median | 95 % | worst | settled (1 cm) | after s, median "
-        "| off the path cm | prediction error rad/s |"
+def train(run: Run[Settings]) -> None:
+    """Make the forward model."""
+    run.weights.parent.mkdir(parents=True, exist_ok=True)
+    fit(run.settings, np.random.default_rng(run.seed), policy_of(run)).save(run.weights)
+
+
+@dataclass
+class Accuracy:
+    """How reaches went, in centimetres.
+
+    ``path`` is the mean distance over a reach of two seconds from where the unchanged arm, under the same controller
+    alone and from the same start, would be at the same time; ``end`` the mean distance from the target over its last
+    half second.
+    """
+
+    path: list[float] = field(default_factory=list)
+    end: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Movements:
+    """Starting postures and targets, and where the unchanged arm goes from them under a controller alone."""
+
+    postures: FloatArray
+    targets: FloatArray
+    tips: list[FloatArray]
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, controller: Controller, count: int) -> Movements:
+        """``count`` movements from anywhere to anywhere."""
+        targets = arm_loop.random_targets(rng, count)
+        postures = np.stack([rng.uniform(-np.pi, np.pi, count), rng.uniform(-2.9, 2.9, count)], axis=-1)
+        return cls(postures, targets, []).under(controller)
+
+    def under(self, controller: Controller) -> Movements:
+        """The same movements under another controller, whose own paths they are then compared with."""
+        traces = self._traces(range(len(self.targets)), Dynamics(), controller, None)
+        return Movements(self.postures, self.targets, [trace.tips for trace in traces])
+
+    def follow(
+        self, numbers: range, dynamics: Dynamics, controller: Controller, cerebellum: Adaptation | None = None
+    ) -> Accuracy:
+        """Make these movements with a changed arm."""
+        accuracy = Accuracy()
+        for number, trace in zip(numbers, self._traces(numbers, dynamics, controller, cerebellum), strict=True):
+            accuracy.path.append(float(np.hypot(*(trace.tips - self.tips[number]).T).mean()) * 100)
+            accuracy.end.append(float(trace.distances[-25:].mean()) * 100)
+        return accuracy
+
+    def _traces(
+        self, numbers: range, dynamics: Dynamics, controller: Controller, cerebellum: Adaptation | None
+    ) -> Iterator[Trace]:
+        arm = Plant()
+        arm.change(dynamics)
+        for number in numbers:
+            arm.place(self.postures[number], np.zeros(2))
+            if isinstance(controller, PID):
+                controller.reset()
+            yield arm_loop.reach(arm, controller, self.targets[number], cerebellum=cerebellum)
+
+
+def tuned_pid(seed: int) -> PID:
+    """The PID that on the unchanged arm comes closest to its targets over a reach, of a grid of gains.
+
+    Tuned on movements that neither training nor evaluation draws.
+    """
+    rng = np.random.default_rng([seed, 3])
+    targets, postures = arm_loop.random_targets(rng, 12), rng.uniform(-2.8, 2.8, (12, 2))
+    arm = Plant()
+
+    def cost(pid: PID) -> float:
+        total = 0.0
+        for target, posture in zip(targets, postures, strict=True):
+            arm.place(posture, np.zeros(2))
+            pid.reset()
+            total += float(arm_loop.reach(arm, pid, target, 60).distances.mean())
+        return total
+
+    gains = product((0.2, 0.4, 0.7, 1.1), (0.5, 1.5, 3.0), (0.04, 0.07, 0.1, 0.14))
+    return min((PID(gain) for gain in gains), key=cost)
+
+
+def won_back(lost: list[float], left: list[float]) -> float:
+    """Percent of the loss that is no longer there."""
+    return 100.0 * (1.0 - float(np.mean(left)) / float(np.mean(lost)))
+
+
+def evaluate(run: Run[Settings]) -> Iterator[Row]:
+    """Prediction; the unchanged arm; then each change: learned, gone, and come again."""
+    options, policy = run.settings, policy_of(run)
+    model = ForwardModel.load(run.weights)
+    rng = np.random.default_rng(run.seed + HELD_OUT)
+    angles, velocities, commands, changes = babble(rng, policy, 40, options.movement)
+    predicted = _features(model.granules, mossy_input(angles, velocities), commands) @ model.innate.T
+    yield compare(
+        "prediction_error",
+        float(np.abs(predicted - changes).mean()),
+        "rad/s a step",
+        rival="predicting no change",
+        rival_value=float(np.abs(changes).mean()),
+        limit=("ratio", "<=", 0.01),
     )
-    print("|---|---|---|---|---|---|---|---|---|")
-    for name in arm_loop.CHANGES:
-        for used in (False, True):
-            report(name, policy, ForwardModel.load(path) if used else None, seed)
-
-
-def report(name: str, policy: SpikingPolicy, cerebellum: ForwardModel | None, seed: int, warm_up: int = 15) -> None:
-    """Reach 75 random targets with the changed arm; the first ``warm_up`` are practice and not counted."""
-    arm, reference = Plant(), Plant()
-    arm.change(arm_loop.changed(name))
-    rng = np.random.default_rng(seed)
-    final, settled, off = [], [], []
-    for index, target in enumerate(arm_loop.random_targets(rng, 75)):
-        arm_loop.random_posture(rng, arm)
-        reference.place(arm.state().angles, np.zeros(2))
-        trace = arm_loop.reach(arm, policy, target, cerebellum=cerebellum)
-        if index >= warm_up:
-            undisturbed = arm_loop.reach(reference, policy, target)
-            final.append(trace.distances[-1] * 100)
-            settled.append(trace.settling_time(arm.dt))
-            off.append(np.hypot(*(trace.tips - undisturbed.tips).T).mean() * 100)
-    share = np.isfinite(settled).mean()
-    predicted = (
-        f"{np.mean(cerebellum.errors):.3f} (innate {np.mean(cerebellum.innate_errors):.3f})" if cerebellum else ""
+    count = options.reaches + options.between + options.again
+    movements, pid = Movements.draw(rng, policy, count), tuned_pid(run.seed)
+    of_pid = movements.under(pid)
+    unharmed = movements.follow(range(options.reaches), Dynamics(), policy, Adaptation(model))
+    yield compare("nominal_off_path", float(np.mean(unharmed.path)), "cm", limit=("value", "<=", 0.05))
+    yield compare(
+        "nominal_end",
+        float(np.mean(unharmed.end)),
+        "cm",
+        rival="the policy alone",
+        rival_value=float(np.mean(movements.follow(range(options.reaches), Dynamics(), policy).end)),
+        limit=("ratio", "<=", 1.1),
     )
-    print(
-        f"| {name} | {'on' if cerebellum else 'off'} | {np.median(final):.2f} | {np.quantile(final, 0.95):.2f} "
-        f"| {max(final):.2f} | {share:.0%} | {np.median(settled):.2f} | {np.mean(off):.2f} | {predicted} |",
-        flush=True,
+    for name in run.track(CHANGES, "changes", len(CHANGES)):
+        yield from _adapted(name, options, movements, of_pid, policy, pid, model)
+    links = movements.follow(range(20), arm_loop.changed("link_mass_x2"), policy)
+    yield compare("link_mass_x2_off_path_of_the_policy_alone", float(np.mean(links.path)), "cm")
+
+
+def _adapted(
+    name: str,
+    options: Settings,
+    movements: Movements,
+    of_pid: Movements,
+    policy: Controller,
+    pid: PID,
+    model: ForwardModel,
+) -> Iterator[Row]:
+    """One change: learned, gone, and come again."""
+    dynamics, learner = arm_loop.changed(name), Adaptation(model)
+    first, second = options.reaches, options.reaches + options.between
+    learning, between, again = range(first), range(first, second), range(second, second + options.again)
+    learned = movements.follow(learning, dynamics, policy, learner)
+    as_before = movements.follow(between, Dynamics(), policy, learner)
+    returned = movements.follow(again, dynamics, policy, learner)
+    anew = movements.follow(again, dynamics, policy, Adaptation(model))
+    alone, alone_again = (movements.follow(part, dynamics, policy) for part in (learning, again))
+    rival = of_pid.follow(learning, dynamics, pid)
+    newest = slice(-20, None)
+    yield compare(
+        f"{name}_won_back",
+        won_back(alone.path[newest], learned.path[newest]),
+        "%",
+        rival="PID",
+        rival_value=won_back(alone.path[newest], rival.path[newest]),
+        limit=("value", ">=", 70.0),
     )
-
-
-def main() -> None:
-    parser = arguments("Train the cerebellum's forward model.", "cerebellum.safetensors", data=False)
-    parser.add_argument("--evaluate", action="store_true", help="only measure the weights at --out")
-    options = parser.parse_args()
-    seeded(options.seed, options.threads)
-    if not options.evaluate:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        train(options.seed).save(options.out)
-        print(f"wrote {options.out}")
-    evaluate(options.out, options.seed + 1000)
-
-
-if __name__ == "__main__":
-    main()
+    yield compare(
+        f"{name}_kept",
+        won_back(alone_again.path, returned.path),
+        "%",
+        rival="learning anew",
+        rival_value=won_back(alone_again.path, anew.path),
+        limit=("value", ">=", 70.0),
+    )
+    shares = [won_back(alone.path[at : at + 5], learned.path[at : at + 5]) for at in range(first - 4)]
+    reached = next((at + 1 for at, share in enumerate(shares) if share >= 70.0), first + 1)
+    yield compare(f"{name}_reaches_needed", reached, "reaches", limit=("value", "<=", options.reaches))
+    for figure, ours, theirs, other in (
+        ("off_path", learned.path, alone.path, "the policy alone"),
+        ("end", learned.end, alone.end, "the policy alone"),
+        ("end_beside_pid", learned.end, rival.end, "PID"),
+    ):
+        value, rival_value = float(np.mean(ours[newest])), float(np.mean(theirs[newest]))
+        yield compare(f"{name}_{figure}", value, "cm", rival=other, rival_value=rival_value)
+    yield compare(f"{name}_gone_off_path", float(np.mean(as_before.path)), "cm", limit=("value", "<=", 0.1))

@@ -1,40 +1,69 @@
-"""Trains the motor cortex: a spiking policy that learns to reach from demonstrations on Reacher-v5's physics.
-
-    python nodes/training/motor_cortex.py [--data DIR] [--out FILE] [--device cpu] [--seed N] [--steps N] [--evaluate]
+"""Trains the motor cortex: a spiking policy that learns to reach on Reacher-v5's physics, first from demonstrations,
+then from reward. Needs no data; about 45 minutes on one core.
 
 Behaviour cloning of `arm_loop.expert_command`, with the states that the policy itself visits added round by round
-(DAgger, Ross et al. 2011). The demonstrations are made here; `--data` is accepted like everywhere and not read.
-`--evaluate` only measures the weights at `--out`.
+(DAgger, Ross et al. 2011), then proximal policy optimisation of Reacher-v5's own reward with gradients through the
+spikes (`brainnet.snn.ppo`). Half of the arms start as Reacher-v5 starts them, half anywhere; near the target the policy
+is held to the demonstrator, so that it still settles there. The same program, told nothing else, trains the non-spiking
+twin that evaluation compares with.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+import asyncio
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
+from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from brainnet.errors import ModelError
 from brainnet.joint_state import JointState
 from brainnet.snn.policy import PolicyShape, SpikingPolicy
-from brainnet.snn.policy_training import TrainableSpikingPolicy
-from nodes.arm_body import Plant
-from nodes.motor_cortex import FEATURES, features
+from brainnet.snn.policy_training import RectifiedPolicy, TrainableSpikingPolicy
+from brainnet.snn.ppo import GaussianPolicy, PPOParams, Rollout, improve, log_density
+from brainnet.training import Row, Run, TrainingSettings, compare, save_weights
+from nodes.arm_body import JOINTS, Plant
+from nodes.motor_cortex import FEATURES, features, fingertip, tip_distance
 from nodes.training import arm_loop
-from nodes.training.arm_loop import FloatArray
-from nodes.training.common import arguments, progress, seeded
+from nodes.training.arm_loop import Controller, FloatArray
 
 HIDDEN = [192, 192]
 SHAPE = PolicyShape(beta=0.8, threshold=1.0, steps=8)
-BATCH = 512
-ROUNDS = 8
-ARMS = 100
-MOVEMENT = 100
+EPISODE = 50
+"""Steps of an episode of Reacher-v5."""
+TWIN = Path("baselines") / "motor_cortex_nonspiking.safetensors"
+HELD_OUT = 1000
+"""Added to the seed for targets and postures of the evaluation; training never draws from there."""
+
+Policy = TrainableSpikingPolicy | RectifiedPolicy
+States = tuple[JointState, FloatArray]
+"""States of many arms, and their targets."""
 
 
-def random_states(rng: np.random.Generator, count: int) -> tuple[JointState, FloatArray]:
+class Settings(TrainingSettings):
+    cloning_steps: int = Field(3000, ge=1, description="batches of behaviour cloning")
+    cloning_batch: int = Field(512, ge=1, description="states in a batch of behaviour cloning")
+    rounds: int = Field(8, ge=1, description="rounds of behaviour cloning; each but the first adds visited states")
+    states: int = Field(40_000, ge=2, description="random states to start behaviour cloning with")
+    arms: int = Field(64, ge=2, description="arms that move at the same time")
+    iterations: int = Field(240, ge=0, description="updates of proximal policy optimisation")
+    warm_up: int = Field(8, ge=0, description="first updates, which teach the value network alone")
+    epochs: int = Field(4, ge=1, description="passes over the steps of one update")
+    minibatch: int = Field(640, ge=2, description="steps in one gradient step")
+    learning_rate: float = Field(2e-4, gt=0.0, description="of proximal policy optimisation at first; falls to zero")
+    spread: float = Field(0.06, gt=0.0, description="standard deviation of exploring commands at first")
+    anchor: float = Field(0.1, ge=0.0, description="weight of the demonstrator near the target")
+    reaches: int = Field(300, ge=1, description="reaches from anywhere in the evaluation")
+    episodes: int = Field(100, ge=1, description="episodes of Reacher-v5 in the evaluation")
+    over_topics: bool = Field(True, description="evaluate the episodes over topics too, in real time")
+
+
+def random_states(rng: np.random.Generator, count: int) -> States:
     """States and targets without a policy: one half anywhere, one half at all distances around their target."""
     targets = arm_loop.random_targets(rng, count)
     half = count // 2
@@ -44,24 +73,46 @@ def random_states(rng: np.random.Generator, count: int) -> tuple[JointState, Flo
     angles[:half] = arm_loop.inverse_kinematics(targets[:half]) + rng.normal(size=(half, 2)) * spread
     velocities[:half] = rng.normal(size=(half, 2)) * spread * 8.0
     angles[:, 1] = np.clip(angles[:, 1], -3.0, 3.0)
-    tips = arm_loop.forward_kinematics(angles)
-    return JointState(angles, velocities, tips, np.zeros_like(angles)), targets
+    return JointState(angles, velocities, fingertip(angles), np.zeros_like(angles)), targets
 
 
-def visited_states(
-    rng: np.random.Generator, arms: list[Plant], net: TrainableSpikingPolicy
-) -> tuple[JointState, FloatArray]:
-    """States that the policy itself visits on its way from random postures to random targets."""
-    targets = arm_loop.random_targets(rng, len(arms))
-    for arm in arms:
-        arm_loop.random_posture(rng, arm)
-    states = [_joined([arm.state() for arm in arms], np.stack)]
-    for _ in range(MOVEMENT):
-        with torch.no_grad():
-            commands = net(torch.from_numpy(features(states[-1], targets))).numpy().astype(np.float64)
-        moved = [arm.step(command) for arm, command in zip(arms, commands, strict=True)]
-        states.append(_joined(moved, np.stack))
-    return _joined(states, np.concatenate), np.tile(targets, (len(states), 1))
+def near_states(rng: np.random.Generator, count: int) -> States:
+    """States within a few centimetres of their target, moving as slowly as an arm does that arrives there."""
+    targets = arm_loop.random_targets(rng, count)
+    spread = 10.0 ** rng.uniform(-3.0, -1.0, (count, 1))
+    angles = arm_loop.inverse_kinematics(targets) + rng.normal(size=(count, 2)) * spread
+    angles[:, 1] = np.clip(angles[:, 1], -3.0, 3.0)
+    return JointState(
+        angles, rng.normal(size=(count, 2)) * spread * 7.0, fingertip(angles), np.zeros_like(angles)
+    ), targets
+
+
+class Arms:
+    """Many arms that reach at the same time, half of them from where Reacher-v5 starts, half from anywhere."""
+
+    def __init__(self, count: int) -> None:
+        self.plants = [Plant() for _ in range(count)]
+
+    def start(self, rng: np.random.Generator, *, standard: bool) -> FloatArray:
+        """Begin anew; returns the targets [count, 2]. ``standard``: half of the arms begin an episode of Reacher-v5."""
+        targets = arm_loop.random_targets(rng, len(self.plants))
+        for index, plant in enumerate(self.plants):
+            if standard and index % 2 == 0:
+                plant.place(rng.uniform(-0.1, 0.1, JOINTS), rng.uniform(-0.005, 0.005, JOINTS))
+                # uniform over the disc of 20 cm, as Reacher-v5 has it
+                radius, angle = 0.2 * np.sqrt(rng.uniform()), rng.uniform(-np.pi, np.pi)
+                targets[index] = radius * np.cos(angle), radius * np.sin(angle)
+            else:
+                arm_loop.random_posture(rng, plant)
+        return targets
+
+    def states(self) -> JointState:
+        """The states of all arms, as arrays [count, ...]."""
+        return _joined([plant.state() for plant in self.plants], np.stack)
+
+    def step(self, commands: FloatArray) -> None:
+        for plant, command in zip(self.plants, commands, strict=True):
+            plant.step(command)
 
 
 def _joined(states: list[JointState], join: Callable[[list[FloatArray]], FloatArray]) -> JointState:
@@ -72,77 +123,363 @@ def _joined(states: list[JointState], join: Callable[[list[FloatArray]], FloatAr
     return JointState(angles, velocities, tip, applied)
 
 
-def train(seed: int, steps: int) -> SpikingPolicy:
-    """Behaviour cloning over ``steps`` batches with `ROUNDS` - 1 rounds of the policy's own states."""
-    rng = np.random.default_rng(seed)
-    net = TrainableSpikingPolicy(FEATURES, HIDDEN, outputs=2, shape=SHAPE)
+@torch.no_grad()
+def visited_states(rng: np.random.Generator, arms: Arms, net: Policy, steps: int = 100) -> States:
+    """States that the policy itself visits on its way from random postures to random targets."""
+    targets = arms.start(rng, standard=False)
+    states = [arms.states()]
+    for _ in range(steps):
+        arms.step(net(torch.from_numpy(features(states[-1], targets))).numpy().astype(np.float64))
+        states.append(arms.states())
+    return _joined(states, np.concatenate), np.tile(targets, (len(states), 1))
+
+
+def reward(state: JointState, targets: FloatArray, commands: FloatArray) -> FloatArray:
+    """Reacher-v5's reward [N] for the states [N] that ``commands`` [N, 2] led to: minus distance, minus effort."""
+    away = state.tip - targets
+    return -np.hypot(away[..., 0], away[..., 1]) - np.square(commands).sum(-1)
+
+
+def imitation_loss(net: nn.Module, inputs: Tensor, wanted: Tensor) -> Tensor:
+    """Relative error, so that the small torques near the target are learned as well as the large ones."""
+    return ((net(inputs) - wanted) ** 2 / (wanted.abs() + 0.03)).mean()
+
+
+def demonstrated(states: States) -> tuple[Tensor, Tensor]:
+    """Features [N, 14] and what the expert does there [N, 2]."""
+    commands = arm_loop.expert_command(*states).astype(np.float32)
+    return torch.from_numpy(features(*states)), torch.from_numpy(commands)
+
+
+def _one_cycle(progress: float) -> float:
+    """Learning rate over training as a share of the largest: up for three tenths, down for the rest, along cosines."""
+    if progress < 0.3:
+        return 0.04 + 0.96 * (1 - np.cos(np.pi * progress / 0.3)) / 2
+    return (1 + np.cos(np.pi * (progress - 0.3) / 0.7)) / 2
+
+
+def clone(run: Run[Settings], net: Policy, part: str) -> None:
+    """Behaviour cloning of the expert, with rounds of the policy's own states; a checkpoint a round."""
+    options = run.settings
     optimiser = torch.optim.AdamW(net.parameters(), weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=3e-3, total_steps=steps)
-    arms = [Plant() for _ in range(ARMS)]
-
-    def labelled(state: JointState, targets: FloatArray) -> tuple[torch.Tensor, torch.Tensor]:
-        commands = arm_loop.expert_command(state, targets).astype(np.float32)
-        return torch.from_numpy(features(state, targets)), torch.from_numpy(commands)
-
-    inputs, commands = labelled(*random_states(rng, 40_000))
+    inputs, commands = demonstrated(random_states(np.random.default_rng([run.seed, 0]), options.states))
+    first = 0
+    if (kept := run.load_checkpoint(part)) is not None:
+        net.load_state_dict(kept["net"])
+        optimiser.load_state_dict(kept["optimiser"])
+        inputs, commands, first = kept["inputs"], kept["commands"], kept["round"]
+    arms = Arms(options.arms)
+    per_round = max(1, options.cloning_steps // options.rounds)
     loss = torch.zeros(())
-    with progress() as bar:
-        task = bar.add_task("motor cortex", total=steps)
-        for step in range(steps):
-            if step and step % (steps // ROUNDS) == 0:
-                more_inputs, more_commands = labelled(*visited_states(rng, arms, net))
+    with run.progress() as bar:
+        task = bar.add_task(f"{part}", total=options.rounds * per_round, completed=first * per_round)
+        for number in range(first, options.rounds):
+            rng = np.random.default_rng([run.seed, 1, number])
+            if number:
+                more_inputs, more_commands = demonstrated(visited_states(rng, arms, net))
                 inputs, commands = torch.cat([inputs, more_inputs]), torch.cat([commands, more_commands])
-                bar.console.print(f"step {step}: loss {loss.item():.4f}, {len(inputs)} states")
-            chosen = torch.from_numpy(rng.integers(0, len(inputs), BATCH))
-            wanted = commands[chosen]
-            # relative error, so that the small torques near the target are learned as well as the large ones
-            loss = ((net(inputs[chosen]) - wanted) ** 2 / (wanted.abs() + 0.03)).mean()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
+            for step in range(per_round):
+                rate = 3e-3 * _one_cycle((number * per_round + step) / (options.rounds * per_round))
+                optimiser.param_groups[0]["lr"] = rate
+                chosen = torch.from_numpy(rng.integers(0, len(inputs), options.cloning_batch))
+                loss = imitation_loss(net, inputs[chosen], commands[chosen])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                bar.advance(task)
+            run.say(f"{part}: round {number + 1}, loss {loss.item():.4f}, {len(inputs)} states")
+            run.save_checkpoint(
+                {
+                    "net": net.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "inputs": inputs,
+                    "commands": commands,
+                    "round": number + 1,
+                },
+                part,
+            )
+
+
+@torch.no_grad()
+def explore(rng: np.random.Generator, arms: Arms, policy: GaussianPolicy, value: nn.Module) -> Rollout:
+    """One episode of every arm under the policy with its spread."""
+    targets = arms.start(rng, standard=True)
+    seen, drawn, densities, rewards = [], [], [], []
+    seen.append(torch.from_numpy(features(arms.states(), targets)))
+    for _ in range(EPISODE):
+        distribution = policy(seen[-1])
+        noise = torch.from_numpy(rng.standard_normal(distribution.mean.shape).astype(np.float32))
+        actions = distribution.mean + noise * distribution.stddev
+        commands = actions.clamp(-1.0, 1.0).numpy().astype(np.float64)
+        arms.step(commands)
+        state = arms.states()
+        drawn.append(actions)
+        densities.append(log_density(distribution, actions))
+        rewards.append(torch.from_numpy(reward(state, targets, commands).astype(np.float32)))
+        seen.append(torch.from_numpy(features(state, targets)))
+    values = value(torch.stack(seen))[..., 0]
+    return Rollout(torch.stack(seen[:-1]), torch.stack(drawn), torch.stack(densities), torch.stack(rewards), values)
+
+
+def reinforce(run: Run[Settings], net: Policy, part: str) -> None:
+    """Proximal policy optimisation from the cloned policy on; a checkpoint every ten updates."""
+    options = run.settings
+    policy = GaussianPolicy(net, JOINTS, options.spread)
+    value = nn.Sequential(nn.Linear(FEATURES, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
+    modules = nn.ModuleDict({"policy": policy, "value": value})
+    optimiser = torch.optim.Adam(
+        [{"params": policy.parameters(), "scale": 1.0}, {"params": value.parameters(), "scale": 5.0}]
+    )
+    params = PPOParams(epochs=options.epochs, minibatch=options.minibatch)
+    arms = Arms(options.arms)
+    first = 0
+    if (kept := run.load_checkpoint(part)) is not None:
+        modules.load_state_dict(kept["modules"])
+        optimiser.load_state_dict(kept["optimiser"])
+        first = kept["iteration"]
+    with run.progress() as bar:
+        task = bar.add_task(f"{part}", total=options.iterations, completed=first)
+        for iteration in range(first, options.iterations):
+            rng = np.random.default_rng([run.seed, 2, iteration])
+            rate = options.learning_rate * (1.0 - iteration / options.iterations)
+            for group in optimiser.param_groups:
+                group["lr"] = rate * group["scale"]
+
+            def near_target(rng: np.random.Generator = rng) -> Tensor:
+                return options.anchor * imitation_loss(net, *demonstrated(near_states(rng, 128)))
+
+            rollout = explore(rng, arms, policy, value)
+            generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+            done = improve(
+                policy,
+                value,
+                optimiser,
+                rollout,
+                params,
+                generator,
+                near_target,
+                only_value=iteration < options.warm_up,
+            )
             bar.advance(task)
-    return net.to_policy()
+            if (iteration + 1) % 10 == 0:
+                spread = policy.log_spread.detach().exp().mean().item()
+                run.say(
+                    f"{part}: update {iteration + 1}, return {rollout.rewards[:, ::2].sum(0).mean():.3f} from "
+                    f"Reacher-v5's starts while exploring by {spread:.3f}, KL {done.kl:.4f}, {done.steps} steps"
+                )
+                run.save_checkpoint(
+                    {
+                        "modules": modules.state_dict(),
+                        "optimiser": optimiser.state_dict(),
+                        "iteration": iteration + 1,
+                    },
+                    part,
+                )
 
 
-def evaluate(policy: SpikingPolicy, seed: int) -> None:
-    """Print the distances reached from random postures: random targets, the grid, and with commands that come late."""
-    arm = Plant()
-    rng = np.random.default_rng(seed)
-    sets = {
-        "300 random targets": (arm_loop.random_targets(rng, 300), 0.0),
-        "112 grid targets": (arm_loop.grid_targets(), 0.0),
-        "grid, every fifth command late": (arm_loop.grid_targets(), 0.2),
-    }
-    print("| targets | median cm | 95 % cm | worst cm | settled (1 cm), median s | worst s | worst final rad/s |")
-    print("|---|---|---|---|---|---|---|")
-    for name, (targets, late) in sets.items():
-        traces = []
-        for target in targets:
-            arm_loop.random_posture(rng, arm)
-            lateness = (bool(rng.random() < late) for _ in range(MOVEMENT))
-            traces.append(arm_loop.reach(arm, policy, target, MOVEMENT, late=lateness))
-        final = np.array([trace.distances[-1] for trace in traces]) * 100
-        settled = np.array([trace.settling_time(arm.dt) for trace in traces])
-        speed = max(trace.final_speed for trace in traces)
-        print(
-            f"| {name} | {np.median(final):.2f} | {np.quantile(final, 0.95):.2f} | {final.max():.2f} "
-            f"| {np.median(settled):.2f} | {settled.max():.2f} | {speed:.2f} |"
+def train(run: Run[Settings]) -> None:
+    """Clone, then reinforce: first the spiking policy, then its twin."""
+    for kind, build in (
+        ("spiking", lambda: TrainableSpikingPolicy(FEATURES, HIDDEN, JOINTS, SHAPE)),
+        ("twin", lambda: RectifiedPolicy(FEATURES, HIDDEN, JOINTS)),
+    ):
+        torch.manual_seed(run.seed)
+        net: Policy = build()
+        clone(run, net, f"{kind}-cloning")
+        reinforce(run, net, f"{kind}-ppo")
+        if isinstance(net, TrainableSpikingPolicy):
+            net.to_policy().save(run.weights)
+            run.weights.chmod(0o644)
+        else:
+            save_weights(run.weights.parent / TWIN, net.state_dict(), {"rectified_policy": "1"})
+    run.forget_checkpoints()
+
+
+def twin_controller(path: Path) -> Controller:
+    """The non-spiking twin. Raises ModelError for a file that holds none."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    net = RectifiedPolicy(FEATURES, HIDDEN, JOINTS)
+    try:
+        net.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ModelError(f"{path} holds no non-spiking policy: {error}") from None
+
+    @torch.no_grad()
+    def act(state: JointState, target: FloatArray) -> FloatArray:
+        return net(torch.from_numpy(features(state, target))).clamp(-1.0, 1.0).numpy().astype(np.float64)
+
+    return act
+
+
+class Episodes:
+    """Returns and final distances (metres) of episodes."""
+
+    def __init__(self) -> None:
+        self.returns: list[float] = []
+        self.distances: list[float] = []
+
+    @property
+    def mean_return(self) -> float:
+        return float(np.mean(self.returns))
+
+    @property
+    def median_cm(self) -> float:
+        return float(np.median(self.distances)) * 100.0
+
+
+def reacher_episodes(controller: Controller, seed: int, count: int) -> Episodes:
+    """Episodes of Gymnasium's Reacher-v5, as it comes: episode n is reset with seed + n."""
+    import gymnasium
+
+    env: Any = gymnasium.make("Reacher-v5")
+    data, done = env.unwrapped.data, Episodes()
+    for number in range(count):
+        env.reset(seed=seed + number)
+        target = data.body("target").xpos[:JOINTS].copy()
+        total, over = 0.0, False
+        while not over:
+            _, gained, terminated, truncated, _ = env.step(controller(_state(data), target))
+            total, over = total + float(gained), terminated or truncated
+        done.returns.append(total)
+        done.distances.append(tip_distance(_state(data), target))
+    env.close()
+    return done
+
+
+def _state(data: Any) -> JointState:
+    """The arm of a Reacher-v5 as the arm's node would report it."""
+    angles = data.qpos[:JOINTS].copy()
+    angles[0] = (angles[0] + np.pi) % (2.0 * np.pi) - np.pi
+    return JointState(angles, data.qvel[:JOINTS].copy(), data.body("fingertip").xpos[:JOINTS].copy(), np.zeros(JOINTS))
+
+
+def episodes_over_topics(weights: Path, seed: int, count: int, show: Callable[[range], Iterator[int]]) -> Episodes:
+    """The same episodes with the nodes as they run: prompts ask for the targets, feedback tells what was reached.
+
+    Arm, motor cortex and cerebellum exchange their packets in real time, in one process. An episode is the first 50
+    steps after a prompt made the arm move, commands as the arm applied them; a target that the region refuses counts as
+    50 steps of standing still.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(_over_topics(Path(folder), weights, seed, count, show))
+
+
+async def _over_topics(
+    folder: Path, weights: Path, seed: int, count: int, show: Callable[[range], Iterator[int]]
+) -> Episodes:
+    import gymnasium
+
+    from brainnet import Prompt, SpikePacket
+    from brainnet.node import load_program
+    from brainnet.paths import share_dir
+    from brainnet.testing import MemoryBrain
+
+    env: Any = gymnasium.make("Reacher-v5")
+    done = Episodes()
+    async with MemoryBrain(folder) as brain:
+
+        async def started(name: str, checkpoint: Path | None = None) -> Any:
+            return await brain.start(
+                load_program(str(share_dir() / "nodes" / f"{name}.py")), name, checkpoint=checkpoint
+            )
+
+        body = await started("arm_body")
+        await started("cerebellum")
+        await started("motor_cortex", weights)
+        feedback = brain.bus("region", "watcher").subscribe("motor/feedback/arm")
+        for number in show(range(count)):
+            env.reset(seed=seed + number)
+            data = env.unwrapped.data
+            target = data.body("target").xpos[:JOINTS].copy()
+            body.plant.place(data.qpos[:JOINTS], data.qvel[:JOINTS])
+            begin = body.plant.tick
+            prompt = Prompt(text=f"Move the arm to ({float(target[0])!r}, {float(target[1])!r})")
+            partial = await brain.query("motor_cortex", prompt)
+            total, steps, state = 0.0, 0, body.plant.state()
+            while partial.error is None and steps < EPISODE:
+                message = (await feedback.get()).message
+                assert isinstance(message, SpikePacket)
+                if message.metadata["idle"] or message.metadata["tick"] <= begin:
+                    continue
+                state, steps = JointState.from_packet(message), steps + 1
+                total += float(reward(state, target, state.applied))
+            done.returns.append(total + (EPISODE - steps) * float(reward(state, target, np.zeros(JOINTS))))
+            done.distances.append(tip_distance(state, target))
+            while not body._idle():
+                await asyncio.sleep(0.05)
+    env.close()
+    return done
+
+
+def final_distances(controller: Controller, seed: int, count: int) -> FloatArray:
+    """Metres from random targets after 2 s, from random postures."""
+    arm, rng = Plant(), np.random.default_rng(seed)
+    final = []
+    for target in arm_loop.random_targets(rng, count):
+        arm_loop.random_posture(rng, arm)
+        final.append(arm_loop.reach(arm, controller, target).distances[-1])
+    return np.array(final)
+
+
+def evaluate(run: Run[Settings]) -> Iterator[Row]:
+    """Reacher-v5 as it comes and over topics, and how precisely a target is held after two seconds."""
+    options, seed = run.settings, run.seed + HELD_OUT
+    ours = arm_loop.policy_controller(SpikingPolicy.load(run.weights))
+    rivals = {"expert": arm_loop.expert_command, "non-spiking policy": twin_controller(run.weights.parent / TWIN)}
+    episodes = reacher_episodes(ours, seed, options.episodes)
+    other = {name: reacher_episodes(rival, seed, options.episodes) for name, rival in rivals.items()}
+    for suffix, (name, theirs) in zip(("", "_beside_twin"), other.items(), strict=True):
+        yield compare(
+            f"reacher_return{suffix}",
+            episodes.mean_return,
+            "",
+            rival=name,
+            rival_value=theirs.mean_return,
+            limit=("value", ">=", -4.5),
         )
+        yield compare(
+            f"reacher_final_distance{suffix}",
+            episodes.median_cm,
+            "cm",
+            rival=name,
+            rival_value=theirs.median_cm,
+            limit=("value", "<=", 1.5),
+        )
+    if options.over_topics:
 
+        def show(items: range) -> Iterator[int]:
+            return run.track(items, "over topics", len(items))
 
-def main() -> None:
-    parser = arguments("Train the motor cortex's spiking policy.", "motor_cortex.safetensors", data=False)
-    parser.add_argument("--steps", type=int, default=3000, help="batches")
-    parser.add_argument("--evaluate", action="store_true", help="only measure the weights at --out")
-    options = parser.parse_args()
-    seeded(options.seed, options.threads)
-    if not options.evaluate:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        train(options.seed, options.steps).save(options.out)
-        print(f"wrote {options.out}")
-    evaluate(SpikingPolicy.load(options.out), options.seed + 1000)
-
-
-if __name__ == "__main__":
-    main()
+        topics = episodes_over_topics(run.weights, seed, options.episodes, show)
+        yield compare(
+            "topics_return",
+            topics.mean_return,
+            "",
+            rival="the same policy in Reacher-v5 itself",
+            rival_value=episodes.mean_return,
+            limit=("value", ">=", -4.5),
+        )
+        yield compare(
+            "topics_final_distance",
+            topics.median_cm,
+            "cm",
+            rival="the same policy in Reacher-v5 itself",
+            rival_value=episodes.median_cm,
+            limit=("value", "<=", 1.5),
+        )
+    held = final_distances(ours, seed, options.reaches) * 100
+    for suffix, (name, rival) in zip(("", "_beside_twin"), rivals.items(), strict=True):
+        theirs_held = final_distances(rival, seed, options.reaches) * 100
+        yield compare(
+            f"held_distance{suffix}",
+            float(np.median(held)),
+            "cm",
+            rival=name,
+            rival_value=float(np.median(theirs_held)),
+            limit=("value", "<=", 0.1),
+        )
+        yield compare(
+            f"held_distance_worst{suffix}", float(held.max()), "cm", rival=name, rival_value=float(theirs_held.max())
+        )

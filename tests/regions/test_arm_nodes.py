@@ -177,8 +177,8 @@ async def test_damaged_spikes_and_feedback_are_counted(tmp_path: Path) -> None:
         spikes = np.zeros((4, 8), np.uint8)
         for metadata in (
             {},
-            {"tick": 1, "policy": [0.0], "command": [0.0, 0.0]},
-            {"tick": "x", "policy": 1, "command": 2},
+            {"tick": 1, "command": [0.0]},
+            {"tick": "x", "command": [0.0, 0.0]},
         ):
             region.publish("spikes/motor_cortex/cerebellum", SpikePacket(spikes, metadata=metadata))
         await until(lambda: cerebellum.health().counters.get("bad_efference_copies") == 3)

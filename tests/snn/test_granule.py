@@ -1,4 +1,4 @@
-"""Granule cells and the delta rule."""
+"""Granule cells, readouts that learn from their errors, and readouts for several worlds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainnet.errors import ModelError
-from brainnet.snn.granule import DeltaReadout, GranuleLayer
+from brainnet.snn.contexts import Choice, Contexts
+from brainnet.snn.granule import AdaptiveReadout, GranuleLayer
 
 
 def layer_and_samples(seed: int = 0, cells: int = 300) -> tuple[GranuleLayer, np.ndarray]:
@@ -34,27 +35,44 @@ def test_one_input_equals_its_row_of_a_batch() -> None:
         np.testing.assert_array_equal(layer.spikes(row), spikes)
 
 
-@given(seed=st.integers(0, 1000), rate=st.floats(0.05, 1.95))
+@given(seed=st.integers(0, 1000), count=st.integers(1, 40), noise=st.floats(1e-3, 10.0))
 @settings(max_examples=50, deadline=None)
-def test_one_step_removes_the_stated_share_of_the_error(seed: int, rate: float) -> None:
+def test_learning_one_by_one_is_the_ridge_regression_of_all(seed: int, count: int, noise: float) -> None:
     rng = np.random.default_rng(seed)
-    readout = DeltaReadout(rng.normal(size=(2, 10)), rate)
-    features = rng.normal(size=10).astype(np.float32)
-    wanted = rng.normal(size=2)
-    before = wanted - readout.predict(features)
-    readout.learn(features, before)
-    np.testing.assert_allclose(wanted - readout.predict(features), (1 - rate) * before, atol=1e-4)
+    innate, prior = rng.normal(size=(2, 6)), rng.uniform(0.1, 2.0, 6)
+    readout = AdaptiveReadout(innate, prior, noise)
+    features = rng.normal(size=(count, 6)).astype(np.float32)
+    outcomes = rng.normal(size=(count, 2))
+    for row, outcome in zip(features, outcomes, strict=True):
+        readout.learn(row, outcome - readout.predict(row))
+    precision = features.T @ features + noise * np.diag(1.0 / prior)
+    expected = np.linalg.solve(precision, features.T @ (outcomes - features @ innate.T)).T
+    np.testing.assert_allclose(readout.learned, expected, atol=1e-3)
+
+
+def test_without_forgetting_learning_ends_and_with_it_goes_on() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(4000, 3)).astype(np.float32)
+
+    def after_a_change(forgetting: float) -> float:
+        readout = AdaptiveReadout(np.zeros((1, 3)), np.ones(3), 0.01, forgetting)
+        for step, row in enumerate(features):
+            wanted = row[0] if step < 3000 else -row[0]
+            readout.learn(row, np.array([wanted]) - readout.predict(row))
+        return float(np.abs(readout.weights - [[-1.0, 0.0, 0.0]]).max())
+
+    assert after_a_change(0.0) > 1.0
+    assert after_a_change(0.02) < 0.1
 
 
 def test_learns_online_what_no_linear_readout_of_the_inputs_can() -> None:
     layer, samples = layer_and_samples()
     wanted = samples[:, 0] * samples[:, 1] + np.abs(samples[:, 2])
-    readout = DeltaReadout(np.zeros((1, layer.cells + 1)), rate=0.5)
+    readout = AdaptiveReadout(np.zeros((1, layer.cells + 1)), np.ones(layer.cells + 1))
     rates = layer.spikes(samples).mean(axis=-1)
     features = np.concatenate([np.ones((len(rates), 1), np.float32), rates], axis=1)
-    for _ in range(8):
-        for row, value in zip(features[:1500], wanted[:1500], strict=True):
-            readout.learn(row, value - readout.predict(row))
+    for row, value in zip(features[:1500], wanted[:1500], strict=True):
+        readout.learn(row, value - readout.predict(row))
     error = np.array([readout.predict(row)[0] for row in features[1500:]]) - wanted[1500:]
     linear = np.linalg.lstsq(np.c_[np.ones(1500), samples[:1500]], wanted[:1500], rcond=None)[0]
     linear_error = np.c_[np.ones(500), samples[1500:]] @ linear - wanted[1500:]
@@ -62,22 +80,95 @@ def test_learns_online_what_no_linear_readout_of_the_inputs_can() -> None:
 
 
 def test_what_is_learned_is_apart_from_what_is_innate() -> None:
-    innate = np.array([[1.0, 2.0]])
-    readout = DeltaReadout(innate, rate=1.0, forgetting=0.5)
+    readout = AdaptiveReadout(np.array([[1.0, 2.0]]), np.array([1.0, 0.0]), noise=1e-9)
     features = np.array([1.0, 1.0], np.float32)
     readout.learn(features, np.array([4.0]))
-    assert readout.predict_innate(features)[0] == pytest.approx(3.0)
-    assert readout.predict(features)[0] == pytest.approx(7.0, abs=1e-4)
-    readout.learn(features, np.array([0.0]))
-    assert readout.predict(features)[0] == pytest.approx(5.0, abs=1e-4)
-    readout.forget()
-    assert readout.predict(features)[0] == pytest.approx(3.0)
+    assert readout.predict(features)[0] == pytest.approx(7.0)
+    np.testing.assert_allclose(readout.weights, [[5.0, 2.0]], rtol=1e-6)  # no variance, no learning
+    assert readout.unborn().predict(features)[0] == pytest.approx(3.0)
+
+
+def test_a_choice_changes_on_lasting_evidence_only() -> None:
+    choice = Choice(2, window=5, margin=0.5)
+    for _ in range(10):
+        assert not choice.judge(np.array([1.4, 1.0]))  # not by more than the margin
+    for _ in range(5):
+        choice.judge(np.array([0.0, 1.0]))
+    for _ in range(2):
+        assert not choice.judge(np.array([9.0, 0.0]))  # two outliers of five
+    assert choice.judge(np.array([9.0, 0.0]))
+    assert choice.best == 1
+    choice.restart(3, 2)
+    assert choice.best == 2
+    for _ in range(2):
+        assert not choice.judge(np.array([0.0, 5.0, 9.0]))  # less than half of the window seen
+    assert choice.judge(np.array([0.0, 5.0, 9.0]))
+    assert choice.best == 0
+
+
+def test_a_world_that_is_left_is_hardly_forgotten_before_that_is_noticed() -> None:
+    contexts, (born, second, third), rng = worlds()
+    live(contexts, second, rng, 100)
+    live(contexts, third, rng, 4)
+    assert contexts.active == 2
+    assert np.abs(contexts.readouts[1].weights - second).max() < 0.1
+
+
+def worlds() -> tuple[Contexts, list[np.ndarray], np.random.Generator]:
+    rng = np.random.default_rng(7)
+    born = rng.normal(size=(2, 5))
+    contexts = Contexts(AdaptiveReadout(born, np.ones(5)), capacity=4)
+    return contexts, [born, born + rng.normal(size=(2, 5)), born + rng.normal(size=(2, 5))], rng
+
+
+def live(contexts: Contexts, world: np.ndarray, rng: np.random.Generator, steps: int) -> np.ndarray:
+    """Errors of the readouts believed, in a world."""
+    features = rng.normal(size=(steps, 5)).astype(np.float32)
+    return np.array([np.abs(contexts.observe(row, world @ row)).max() for row in features])
+
+
+def test_each_world_gets_a_readout_and_finds_it_again() -> None:
+    contexts, (born, second, third), rng = worlds()
+    assert live(contexts, born, rng, 50).max() < 1e-4
+    assert contexts.active == 0
+    for world in (second, third):
+        live(contexts, world, rng, 120)
+    assert len(contexts.readouts) == 3
+    live(contexts, born, rng, 20)
+    assert contexts.active == 0
+    for world in (second, third, second):
+        errors = live(contexts, world, rng, 40)
+        assert errors[10:].max() < 0.05
+    assert len(contexts.readouts) == 3
+    np.testing.assert_array_equal(contexts.innate.learned, 0.0)
+
+
+def test_the_readout_unused_longest_makes_room() -> None:
+    contexts, (born, second, third), rng = worlds()
+    worlds_met = [second, third, 2.0 * born - second, 2.0 * born - third]
+    for world in worlds_met:
+        live(contexts, world, rng, 150)
+        live(contexts, born, rng, 20)
+    assert len(contexts.readouts) == 4
+    for world in worlds_met[1:]:
+        assert any(np.abs(readout.weights - world).max() < 0.05 for readout in contexts.readouts)
+    assert not any(np.abs(readout.weights - second).max() < 0.05 for readout in contexts.readouts)
 
 
 def test_refuses_what_does_not_fit() -> None:
     with pytest.raises(ModelError, match="inputs"):
         GranuleLayer.random(np.zeros((10, 3)), 5, np.random.default_rng(0))
-    with pytest.raises(ModelError, match="rate"):
-        DeltaReadout(np.zeros((1, 3)), rate=2.5)
+    with pytest.raises(ModelError, match="variance"):
+        AdaptiveReadout(np.zeros((1, 3)), np.ones(2))
+    with pytest.raises(ModelError, match="noise"):
+        AdaptiveReadout(np.zeros((1, 3)), np.ones(3), noise=0.0)
+    with pytest.raises(ModelError, match="capacity"):
+        Contexts(AdaptiveReadout(np.zeros((1, 3)), np.ones(3)), capacity=1)
+    with pytest.raises(ModelError, match="hypotheses"):
+        Choice(0, 5, 0.1)
+    with pytest.raises(ModelError, match="one for each of 2"):
+        Choice(2, 5, 0.1).judge(np.zeros(3))
+    with pytest.raises(ModelError, match="expected"):
+        Contexts(AdaptiveReadout(np.zeros((1, 3)), np.ones(3)), expected=0.0)
     with pytest.raises(ModelError, match="fan_in"):
         GranuleLayer(np.zeros((3, 2), np.int32), np.zeros((3, 4), np.float32), np.zeros(3, np.float32))

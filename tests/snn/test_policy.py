@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from brainnet.errors import ModelError
 from brainnet.snn.lif_steps import lif_spikes
 from brainnet.snn.policy import Layer, PolicyShape, SpikingPolicy
-from brainnet.snn.policy_training import TrainableSpikingPolicy
+from brainnet.snn.policy_training import RectifiedPolicy, TrainableSpikingPolicy
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,18 @@ def test_neurons_are_those_of_snntorch(seed: int, steps: int, beta: float) -> No
     agree = lif_spikes(currents, beta, 1.0) == np.stack(expected, axis=1)
     # rounding may move one spike, which then changes what follows in that neuron
     assert agree.all(axis=1).mean() >= 0.95
+
+
+def test_the_twin_differs_in_its_units_alone() -> None:
+    torch.manual_seed(1)
+    twin = RectifiedPolicy(6, [40, 30], 2)
+    spiking = TrainableSpikingPolicy(6, [40, 30], 2, PolicyShape())
+    assert [(n, x.shape) for n, x in twin.named_parameters()] == [(n, x.shape) for n, x in spiking.named_parameters()]
+    features = torch.randn(10, 6)
+    first = torch.relu(features @ twin.hidden[0].weight.T + twin.hidden[0].bias)
+    second = torch.relu(first @ twin.hidden[1].weight.T + twin.hidden[1].bias)
+    expected = torch.cat([first, second], -1) @ twin.readout.weight.T + twin.readout.bias
+    torch.testing.assert_close(twin(features), expected)
 
 
 def test_learns_by_surrogate_gradients() -> None:
