@@ -197,6 +197,10 @@ def test_a_width_that_heads_do_not_share_is_refused(width: int, heads: int) -> N
         ChronoSpikeAttention(width, heads)
 
 
+def test_one_neuron_and_one_head_are_enough() -> None:
+    assert ChronoSpikeAttention(1, 1)(torch.ones(1, 2, 3, 1)).shape == (1, 2, 3, 1)
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
 def test_constants_that_do_not_fit_are_refused(value: float) -> None:
     with pytest.raises(ModelError, match="tau must be a finite number above 0"):

@@ -141,6 +141,14 @@ def test_a_tau_that_is_no_time_is_refused(tau: float) -> None:
         linear_chrono_step(query, key, value, None, tau)
 
 
+def test_no_step_is_refused_and_no_position_is_not() -> None:
+    query, key, value = random_parts((1, 2, 3), 0)
+    with pytest.raises(ModelError, match=r"query must be .* with at least one step, not of shape \(1, 2, 0, 3, 3\)"):
+        linear_chrono_attention(query[:, :, :0], key[:, :, :0], value[:, :, :0], 2.0)
+    context, _ = linear_chrono_attention(query[:, :, :, :0], key[:, :, :, :0], value[:, :, :, :0], 2.0)
+    assert context.shape == (1, 2, 2, 0, 4)
+
+
 def test_a_step_takes_four_axes() -> None:
     with pytest.raises(ModelError, match=r"query must be \[batch, heads, positions, width\]"):
         linear_chrono_step(*random_parts((1, 2, 3), 0), None, 2.0)

@@ -47,6 +47,7 @@ def test_starts_with_a_gain_of_one_and_keeps_nothing_silent() -> None:
     # where the input is as small as epsilon, epsilon shows: 1 / sqrt(1 + 1)
     assert norm(torch.full((1, 4), 1e-3))[0].tolist() == pytest.approx([math.sqrt(0.5)] * 4)
     assert norm(torch.zeros(0, 4)).shape == (0, 4)
+    assert norm(torch.full((4,), 2.0)).tolist() == pytest.approx([1.0] * 4)
 
 
 def test_gradients_equal_torch() -> None:

@@ -88,6 +88,13 @@ def test_packed_int4_comes_back(values: list[int]) -> None:
     assert torch.equal(unpack_int4(packed, len(values)), tensor)
 
 
+def test_a_row_alone_is_packed_and_multiplied() -> None:
+    assert unpack_int4(pack_int4(torch.tensor([3, -8])), 2).tolist() == [3, -8]
+    assert unpack_int4(torch.zeros(2, 0, dtype=torch.uint8), 0).shape == (2, 0)
+    weight = quantize(torch.tensor([[127.0, 1.0], [0.0, -127.0]]), 8)
+    assert quantized_linear(torch.tensor([2.0, 1.0]), weight).tolist() == [255.0, -127.0]
+
+
 def test_packed_int4_has_the_first_value_in_the_low_half() -> None:
     assert pack_int4(torch.tensor([1, -1, 7])).tolist() == [0xF1, 0x07]
 

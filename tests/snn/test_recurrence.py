@@ -76,6 +76,13 @@ def test_a_second_derivative_is_refused_not_wrong() -> None:
         torch.autograd.backward(gradient.sum())
 
 
+@pytest.mark.parametrize("scan", SCANS)
+def test_a_single_channel_needs_no_axis(scan: Any) -> None:
+    hidden, last = scan(torch.tensor([0.5, 0.25]), torch.tensor([2.0, 4.0]), None)
+    assert hidden.tolist() == [1.0, 3.25]
+    assert last.item() == 3.25
+
+
 GATES, VALUES = torch.full((3, 2), 0.5), torch.ones(3, 2)
 
 

@@ -143,6 +143,12 @@ def test_weights_beyond_float_precision_stay_exact() -> None:
     assert spike_matmul(torch.tensor([[1, 1]]), weight, SpikeCode("binary", 1)).item() == 2**53 + 1
 
 
+def test_a_single_integer_is_coded_too() -> None:
+    code = SpikeCode("bitwise", 3)
+    assert encode(torch.tensor(5), code).tolist() == [1, 0, 1]
+    assert decode(torch.tensor([1, 0, 1]), code).item() == 5
+
+
 def test_sparsity_is_what_a_code_leaves_silent() -> None:
     values = torch.arange(-127, 128)
     # as many spikes as the magnitude says, and as many as bits are set

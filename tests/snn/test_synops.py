@@ -45,7 +45,11 @@ def test_operations_of_a_linear_layer_counted_one_by_one() -> None:
     )
     assert 0 < by_hand < 3 * 2 * 6 * 4
     assert layer_operations(layer, inputs) == (by_hand, 3 * 2 * 6 * 4)
-    assert layer_operations(layer, inputs[0, 0])[1] == 6 * 4
+    for batched in (inputs[0, 0], inputs[0, :1]):
+        assert layer_operations(layer, batched) == (
+            int((batched != 0).double() @ (layer.weight != 0).sum(0).double()),
+            24,
+        )
 
 
 def test_operations_of_a_convolution_counted_one_by_one() -> None:

@@ -96,6 +96,7 @@ def test_unless_told_tau_is_a_quarter_of_the_steps_and_the_feed_forward_four_tim
         assert torch.sigmoid(layer.decay).tolist() == pytest.approx([0.9] * len(layer.decay))
     narrow = SpikingTransformerBlock(8, 2, expansion=3, beta=0.7)
     assert narrow.expand.weight.shape == (24, 8)
+    assert SpikingTransformerBlock(8, 2, expansion=1).expand.weight.shape == (8, 8)
     assert torch.sigmoid(narrow.hidden_neurons.decay).tolist() == pytest.approx([0.7] * 24)
     assert torch.sigmoid(narrow.attention.neurons.decay).tolist() == pytest.approx([0.7] * 8)
 
