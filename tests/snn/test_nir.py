@@ -139,6 +139,9 @@ def test_written_and_read_again_it_is_the_same_network(tmp_path: Path, reset: Re
     assert torch.equal(run(again, spikes)[0], run(network, spikes)[0])
     for old, new in zip(network.layers, again.layers, strict=True):
         assert torch.equal(old.neurons.beta, new.neurons.beta)
+        assert old.dense is not None
+        assert new.dense is not None
+        assert torch.equal(old.dense.weight, new.dense.weight)
 
 
 def test_neurons_that_do_not_leak_are_written_and_read_again(tmp_path: Path) -> None:
@@ -147,7 +150,9 @@ def test_neurons_that_do_not_leak_are_written_and_read_again(tmp_path: Path) -> 
     save(network, tmp_path / "net.nir")
     again = load(tmp_path / "net.nir")
     assert torch.equal(again.layers[0].neurons.beta, beta)
-    assert np.isfinite(nir.read(tmp_path / "net.nir").nodes["0_lif"].tau).all()
+    np.testing.assert_allclose(
+        nir.read(tmp_path / "net.nir").nodes["0_lif"].tau, [1e-3 * 2**24, 1e-2, 1e-3 * 2**24], 1e-6
+    )
     for wrong in (1.01, -0.1):
         network = LIFNetwork((Layer(LIFParams(torch.full((3,), wrong)), Dense(torch.eye(3))),), 3, 3, dt=1e-3)
         with pytest.raises(ModelError, match="beta must be 0 to 1, got"):
@@ -248,6 +253,26 @@ def fork() -> Any:
     names = list(graph.nodes)
     graph.edges.append((names[1], names[4]))
     return graph
+
+
+def test_a_gain_of_one_leaves_the_weights_as_they_are() -> None:
+    for error, unchanged in ((0.95e-6, True), (1.05e-6, False)):
+        graph = graph_of(nir.Linear(weight=np.eye(3)), lif(r=10 * (1 + error)))
+        dense = nir_models.from_graph(graph, dt=1e-3, reset="zero").layers[0].dense
+        assert dense is not None
+        assert torch.equal(dense.weight, torch.eye(3)) == unchanged
+
+
+def test_a_decay_that_rounding_put_out_of_range_is_in_range() -> None:
+    node = lif(tau=1e4, r=1e7)
+    node.metadata["beta"] = np.full(3, 1 + 5e-7)
+    network = nir_models.from_graph(graph_of(nir.Linear(weight=np.eye(3)), node), dt=1e-3, reset="zero")
+    assert network.layers[0].neurons.beta.tolist() == [1.0] * 3
+
+
+def test_the_default_golden_input() -> None:
+    expected = torch.rand(64, 6, generator=torch.Generator().manual_seed(0)) < 0.3
+    assert torch.equal(random_spikes(6), expected.float())
 
 
 @pytest.mark.parametrize(
