@@ -152,16 +152,15 @@ def test_memory_is_differentiable() -> None:
     torch.testing.assert_close(gradient, reference, rtol=1e-5, atol=1e-6)
 
 
-def test_the_router_decides_as_the_engine_does() -> None:
-    """One circle, written twice: the router's, for batches and training, and the engine's."""
+def test_the_router_remembers_as_the_engine_does() -> None:
+    """One working memory, written twice: the router's, for batches and training, and the engine's."""
     torch.manual_seed(3)
     config = RouterConfig(routes=NAMES, steps=8, positions=4, width=6, heads=2)
-    net = RouterNet(config, vocabulary=20).eval()
+    net, seen = RouterNet(config, vocabulary=20).eval(), []
 
     def score(memory: Tensor) -> Tensor:
-        rates = torch.cat([memory.mean(0), net.attention(memory[None])[0].mean(0)], dim=-1)
-        scores: Tensor = net.readout(rates.mean(0))
-        return scores
+        seen.append(memory)
+        return read_out(memory)
 
     engine = DecisionEngine(NAMES, score, beta=config.beta)
     membrane, threshold = None, None
@@ -169,10 +168,13 @@ def test_the_router_decides_as_the_engine_does() -> None:
         present = torch.ones(1, len(tokens), dtype=torch.bool)
         with torch.inference_mode():
             spikes = net.encoder(torch.tensor([tokens]))
-            scores, membrane = net(spikes, present, membrane, threshold)
-            decision = engine.decide(net.input(spikes)[0], "s")
-        assert decision.scores == pytest.approx(scores[0].double().numpy(), abs=1e-6)
-        threshold = decision.modulation.threshold
+            memory, membrane = net.remember(spikes, present, membrane, threshold)
+            threshold = engine.decide(net.input(spikes)[0], "s").modulation.threshold
+        assert torch.equal(seen[-1], memory[0])
+        held = engine.memory("s")
+        assert held is not None
+        torch.testing.assert_close(held.membrane, membrane[0])
+        assert held.threshold == threshold > 1
 
 
 @pytest.mark.parametrize(
