@@ -189,14 +189,14 @@ def imported_by(path: Path) -> set[str]:
 
 
 def tests_of(module: str, tree: Path) -> list[Path]:
-    """The test files of a module: its own, or else those that import it, or else those of modules that do."""
+    """The test files of a module: its own, or else those that import it, or else those of the modules that do."""
     package, _, name = module.rpartition(".")
     files = sorted((tree / "tests" / package).glob("test_*.py"))
     own = [file for file in files if file.stem == f"test_{name}"]
     if tests := own or [file for file in files if module in imported_by(file)]:
         return tests
-    users = {f"{package}.{p.stem}" for p in source_of(module, tree).parent.glob("*.py") if module in imported_by(p)}
-    return [file for file in files if users & imported_by(file)]
+    users = [f"{package}.{p.stem}" for p in source_of(module, tree).parent.glob("*.py") if module in imported_by(p)]
+    return sorted({file for user in users for file in tests_of(user, tree)})
 
 
 @dataclass

@@ -27,6 +27,21 @@ def test_cells_are_sparse_and_see_few_inputs() -> None:
     assert all(len(set(row)) == 4 for row in layer.sources.tolist())
 
 
+def test_what_cells_are_made_of() -> None:
+    """Weights of mean 0 and variance 1 / fan_in; a cell fires for a fifth of the samples, at a decay of 0.8."""
+    rng = np.random.default_rng(4)
+    layer = GranuleLayer.random(rng.uniform(-1, 1, (500, 6)), 4000, rng)
+    assert (layer.steps, layer.beta) == (8, 0.8)
+    assert layer.weights.mean() == pytest.approx(0.0, abs=0.02)
+    assert layer.weights.var() * 4 == pytest.approx(1.0, abs=0.06)
+    samples = rng.uniform(-1, 1, (500, 6))
+    layer = GranuleLayer.random(samples, 400, rng)
+    active = layer.spikes(samples).any(axis=-1).mean()
+    assert active == pytest.approx(0.2, abs=0.005)
+    readout = AdaptiveReadout(np.zeros((1, 3)), np.ones(3))
+    assert (readout.noise, readout.forgetting) == (1e-4, 0.0)
+
+
 def test_one_input_equals_its_row_of_a_batch() -> None:
     layer, samples = layer_and_samples()
     batch = layer.spikes(samples[:50])
