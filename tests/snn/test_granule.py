@@ -122,7 +122,7 @@ def test_a_choice_changes_on_lasting_evidence_only() -> None:
 
 
 def test_a_world_that_is_left_is_hardly_forgotten_before_that_is_noticed() -> None:
-    contexts, (born, second, third), rng = worlds()
+    contexts, (_, second, third), rng = worlds()
     live(contexts, second, rng, 100)
     live(contexts, third, rng, 4)
     assert contexts.active == 2
