@@ -303,7 +303,6 @@ def judge(module: str, mutants: list[Mutant], tree: Path) -> Iterator[Mutant]:
     path, tests = source_of(module, tree), tests_of(module, tree)
     if not tests:
         raise typer.BadParameter(f"no test imports brainnet.{module}")
-    run_tests(tests, 600, {})  # compiles the kernels
     start = time.monotonic()
     plain = run_tests(tests, 600, {})
     if plain.outcome != "survived":
