@@ -37,7 +37,11 @@ FORMULAS = (
 )
 # fmt: on
 """The modules of brainnet that hold one each, or more."""
+_BLOCKS = "how many columns are walked together: speed alone"
 EQUIVALENT: dict[str, dict[str, str]] = {
+    "snn.kernels": dict.fromkeys(
+        ("_BLOCK = 512", "_WIDE_BLOCK = 4096", "_NARROW_BLOCK = 64", "_CACHED = 1 << 17"), _BLOCKS
+    ),
     "snn.quantum": {"min(1.0, entropy": "the entropy exceeds ln N by rounding alone"},
 }
 """By module: a piece of a line, and why changing a constant there changes no result."""
