@@ -34,10 +34,7 @@ class EpisodeIndex:
     def __init__(self) -> None:
         self.texts = TextIndex()
         self.vectors = VectorIndex()
-        self._ids = array("q")
-        self._kinds = array("i")
-        self._before = array("q")
-        self._after = array("q")
+        self._ids, self._kinds, self._before, self._after = (array("q") for _ in range(4))
         self._codes: dict[str, int] = {}
         self._last: dict[tuple[str, str], int] = {}
 
@@ -64,7 +61,7 @@ class EpisodeIndex:
     def by_text(self, text: str, limit: int, kinds: Collection[str] | None) -> Ranking:
         """The best ``limit`` by BM25; none that neither holds a word of ``text`` nor adjoins one that does."""
         scores = self.texts.scores(text)
-        before, after = np.array(self._before, np.int64), np.array(self._after, np.int64)
+        before, after = _view(self._before), _view(self._after)
         padded = np.append(scores, np.float32(0))  # number -1, no episode, scores 0
         total = scores + np.float32(FOLLOWING) * padded[before] + np.float32(PRECEDING) * padded[after]
         allowed = self._allowed(kinds)
@@ -77,11 +74,12 @@ class EpisodeIndex:
     ) -> Ranking:
         """The best ``limit`` by cosine similarity; none without any similarity."""
         at = self.vectors.nearest(vector, self._allowed(kinds))
-        before, after = np.array(self._before, np.int64)[at], np.array(self._after, np.int64)[at]
-        near = np.unique(np.concatenate([at, before, after]))
-        near = near[near >= 0]
+        before, after = _view(self._before)[at], _view(self._after)[at]
+        near = np.zeros(len(self) + 1, np.bool_)
+        near[at] = near[before] = near[after] = True
+        compared = np.flatnonzero(near[:-1])
         similar = np.zeros(len(self) + 1, np.float32)  # number -1, no episode, is similar to nothing
-        similar[near] = np.maximum(self.vectors.similarities(vector, near), 0)
+        similar[compared] = np.maximum(self.vectors.similarities(vector, compared), 0)
         total = similar[at] + np.float32(FOLLOWING) * similar[before] + np.float32(PRECEDING) * similar[after]
         return self._best(at, total, limit)
 
@@ -93,7 +91,7 @@ class EpisodeIndex:
 
     def set_vector(self, episode_id: int, vector: NDArray[np.integer | np.floating]) -> None:
         """Gives an episode of the index another vector."""
-        self.vectors.replace(int(np.searchsorted(np.array(self._ids, np.int64), episode_id)), vector)
+        self.vectors.replace(int(np.searchsorted(_view(self._ids), episode_id)), vector)
 
     def count(self, kinds: Collection[str] | None) -> int:
         """How many episodes there are of these kinds."""
@@ -102,12 +100,12 @@ class EpisodeIndex:
 
     def by_kind(self) -> dict[str, int]:
         """How many episodes there are of each kind, by name."""
-        counts = np.bincount(np.array(self._kinds, np.int64), minlength=len(self._codes))
+        counts = np.bincount(_view(self._kinds), minlength=len(self._codes))
         return {kind: int(counts[code]) for kind, code in sorted(self._codes.items())}
 
     def similarity(self, vector: NDArray[np.integer | np.floating], episode_ids: Collection[int]) -> dict[int, float]:
         """Cosine similarity of the vectors of these episodes; those without one are left out."""
-        numbers = np.searchsorted(np.array(self._ids, np.int64), sorted(episode_ids))
+        numbers = np.searchsorted(_view(self._ids), sorted(episode_ids))
         found = self.vectors.similarities(vector, numbers)
         return {self._ids[n]: float(s) for n, s in zip(numbers.tolist(), found, strict=True) if self.vectors.has(n)}
 
@@ -115,7 +113,7 @@ class EpisodeIndex:
         if kinds is None:
             return None
         codes = [self._codes[kind] for kind in kinds if kind in self._codes]
-        return np.isin(np.array(self._kinds, np.int32), codes)
+        return np.isin(_view(self._kinds), codes)
 
     def _best(self, numbers: NDArray[np.int64], scores: NDArray[np.float32], limit: int) -> Ranking:
         """The best of the positive scores; of equal ones the newest first."""
@@ -127,3 +125,8 @@ class EpisodeIndex:
             numbers, scores = numbers[kept], scores[kept]
         order = np.lexsort((-numbers, -scores))[:limit]
         return [self._ids[number] for number in numbers[order].tolist()]
+
+
+def _view(numbers: array[int]) -> NDArray[np.int64]:
+    """The numbers without a copy; while the view lives, the array cannot grow."""
+    return np.frombuffer(numbers, np.int64) if numbers else np.zeros(0, np.int64)

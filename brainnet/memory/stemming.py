@@ -6,7 +6,6 @@ programs: "bli" -> "ble" for "abli" -> "able", and "logi" -> "log".
 
 from __future__ import annotations
 
-from functools import lru_cache
 from itertools import pairwise
 
 __all__ = ["stem"]
@@ -24,7 +23,6 @@ _STEP_4 = frozenset(
 _LONGEST = 7
 
 
-@lru_cache(maxsize=65536)
 def stem(word: str) -> str:
     """The stem of a lower-case word; a word of up to two letters, or with others than a to z, stays as it is."""
     if len(word) < 3 or not (word.isascii() and word.isalpha()):

@@ -61,6 +61,7 @@ _FROM_VERSION_1 = (
     "UPDATE {table} SET vector = whole(vector) WHERE vector IS NOT NULL",
 )
 _SESSION = "CASE json_type(metadata, '$.session_id') WHEN 'text' THEN json_extract(metadata, '$.session_id') END"
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _COLUMNS = "episode_id, kind, text, metadata, importance, created_ns, accesses"
 
 
@@ -337,7 +338,7 @@ class EpisodicStore:
         if not 0.0 <= episode.importance <= 1.0:
             raise ValueError(f"importance must be in [0, 1], got {episode.importance}")
         try:
-            metadata = json.dumps(dict(episode.metadata), ensure_ascii=False, allow_nan=False)
+            metadata = _JSON.encode(dict(episode.metadata))
         except (TypeError, ValueError) as error:
             raise ValueError(f"the metadata of an episode must be JSON: {error}") from error
         blob = None if episode.vector is None else _blob(episode.vector)

@@ -10,7 +10,7 @@ import math
 import unicodedata
 from array import array
 from collections import Counter
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import islice
 
 import numpy as np
@@ -36,7 +36,12 @@ def terms(text: str) -> list[str]:
     plain = text
     if not text.isascii():
         plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return [stem(word.replace("’", "'").removesuffix("'s").replace("'", "")) for word in words(plain)]
+    return [_term(word) for word in words(plain)]
+
+
+@lru_cache(maxsize=65536)
+def _term(word: str) -> str:
+    return stem(word.replace("’", "'").removesuffix("'s").replace("'", ""))
 
 
 class TextIndex:

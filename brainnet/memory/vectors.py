@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,16 +12,16 @@ from brainnet.errors import ModelError
 __all__ = ["VectorIndex", "whole"]
 
 CANDIDATES = 2048
-"""How many vectors are compared in full; an index of no more than that is searched exhaustively."""
+"""How many vectors, at least, are compared in full; an index of no more than that is searched exhaustively."""
 LEVELS = 127
 
 
 class VectorIndex:
     """Vectors, numbered from 0 as they are added, compared by cosine similarity. The first fixes the width.
 
-    A vector is kept as int8 and as the signs of its entries, a bit each. A search takes the ``candidates`` vectors
-    whose signs differ least from the query's, by Hamming distance, and then compares those in full: Charikar 2002,
-    *Similarity estimation techniques from rounding algorithms*, with the axes as hyperplanes.
+    A vector is kept as int8 and as the signs of its entries, a bit each. A search takes the vectors whose signs differ
+    least from the query's, by Hamming distance, at least ``candidates`` of them, and compares those in full:
+    Charikar 2002, *Similarity estimation techniques from rounding algorithms*, with the axes as hyperplanes.
     """
 
     def __init__(self, candidates: int = CANDIDATES) -> None:
@@ -64,13 +66,14 @@ class VectorIndex:
         """Gives a number another vector, as :meth:`add` does."""
         if not self._held:
             self._rows = np.zeros((len(self._norms), len(vector)), np.int8)
-            self._signs = np.zeros((len(self._norms), -(-len(vector) // 64)), np.uint64)
+            self._signs = np.zeros((-(-len(vector) // 64), len(self._norms)), np.uint64)
         elif vector.shape != (self.width,):
             raise ModelError(f"the index holds vectors of {self.width} numbers, got shape {vector.shape}")
         row = whole(vector)
         self._held += not self._present[number]
-        self._rows[number], self._signs[number], self._present[number] = row, _signs(row), True
-        self._norms[number] = np.linalg.norm(row.astype(np.float32))
+        self._rows[number], self._signs[:, number], self._present[number] = row, _signs(row), True
+        wide = row.astype(np.float32)
+        self._norms[number] = math.sqrt(wide @ wide)
 
     def has(self, number: int) -> bool:
         """Whether there is a vector, other than zero, of this number."""
@@ -86,9 +89,11 @@ class VectorIndex:
         at = np.flatnonzero(has)
         if len(at) <= self.candidates:
             return at
-        differing = np.bitwise_count(self._signs[: self._size] ^ _signs(query)).sum(1, dtype=np.uint16)
-        differing[~has] = np.iinfo(np.uint16).max
-        return np.sort(np.argpartition(differing, self.candidates - 1)[: self.candidates])
+        differing = np.zeros(self._size, np.uint16)
+        for stored, asked in zip(self._signs, _signs(query), strict=True):
+            differing += np.bitwise_count(stored[: self._size] ^ asked)
+        within = np.bincount(differing[at]).cumsum()
+        return at[differing[at] <= np.searchsorted(within, self.candidates)]
 
     def similarities(self, query: NDArray[np.integer | np.floating], numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         """Cosine similarity of ``query`` to the vectors of these numbers; 0 where either is zero or missing."""
@@ -102,9 +107,9 @@ class VectorIndex:
 
     def _grow(self) -> None:
         more = max(256, self._size)
-        for name in ("_rows", "_signs", "_norms", "_present"):
-            old = getattr(self, name)
-            setattr(self, name, np.concatenate([old, np.zeros((more, *old.shape[1:]), old.dtype)]))
+        self._rows = np.pad(self._rows, ((0, more), (0, 0)))
+        self._signs = np.pad(self._signs, ((0, 0), (0, more)))
+        self._norms, self._present = np.pad(self._norms, (0, more)), np.pad(self._present, (0, more))
 
 
 def whole(vector: NDArray[np.integer | np.floating]) -> NDArray[np.int8]:

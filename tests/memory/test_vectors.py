@@ -50,12 +50,12 @@ def test_the_nearest_are_among_the_candidates(seed: int) -> None:
         index.add(vector)
     query = vectors[7] + 0.5 * rng.normal(size=128)
     candidates = index.nearest(query)
-    assert len(candidates) == 200
+    assert 200 <= len(candidates) < 400
     assert (np.diff(candidates) > 0).all()
     assert 7 in candidates
     allowed = np.arange(2000) % 2 == 0
     of_even = index.nearest(query, allowed)
-    assert len(of_even) == 200
+    assert 200 <= len(of_even) < 400
     assert not (of_even % 2).any()
 
 
