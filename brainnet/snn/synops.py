@@ -71,7 +71,7 @@ def layer_operations(module: nn.Module, inputs: Tensor) -> tuple[int, int]:
         if not inputs.ndim or inputs.shape[-1] != module.in_features:
             raise ModelError(f"inputs must be [..., {module.in_features}], not of shape {tuple(inputs.shape)}")
         # an input reaches as many outputs as its column has weights
-        effective = live.flatten(0, -2).sum(0) @ weights.sum(0) if live.ndim > 1 else live @ weights.sum(0)
+        effective = live.reshape(-1, module.in_features).sum(0) @ weights.sum(0)
         return int(effective), inputs.numel() * module.out_features
     if inputs.ndim not in (weights.ndim - 1, weights.ndim) or inputs.shape[1 - weights.ndim] != module.in_channels:
         raise ModelError(f"inputs must be what {module} takes, not of shape {tuple(inputs.shape)}")
