@@ -31,6 +31,8 @@ FOLLOW_UPS: list[str] = str(_WORDING["follow_ups"]).splitlines()
 FACTS: list[str] = str(_WORDING["facts"]).splitlines()
 SLOTS: dict[str, list[str]] = {name: items.strip().split(", ") for name, items in _WORDING["slots"].items()}
 
+OFTEN = {"language": 2.0, "hippocampus": 1.5}
+"""How often a route is drawn, others once: what can be said in the most ways takes the most examples."""
 PICTURE = "<image> "
 _ALTERNATIVES = re.compile(r"\[([^\[\]]*)\]")
 _SLOT = re.compile(r"\{([a-z|]+)\}")
@@ -183,9 +185,11 @@ class FreeText:
 
 
 def examples(rng: random.Random, count: int, text: FreeText, *, kept: bool = False) -> Iterator[Example]:
-    """``count`` examples of the templates for training, or of those ``kept`` from it; routes equally often."""
+    """``count`` examples of the templates for training, or of those ``kept`` from it, routes as often as in `OFTEN`."""
     pools = {route: [t for i, t in enumerate(ts) if _is_kept(i) == kept] for route, ts in TEMPLATES.items()}
     follow_ups = [t for i, t in enumerate(FOLLOW_UPS) if _is_kept(i) == kept]
+
+    often = [OFTEN.get(route, 1.0) for route in ROUTES]
 
     def draw(route: str) -> Example:
         return _example(route, rng.choice(pools[route]), rng, text)
@@ -198,7 +202,7 @@ def examples(rng: random.Random, count: int, text: FreeText, *, kept: bool = Fal
         if kind < 0.10:
             yield draw("vision+hippocampus")
             continue
-        first = draw(rng.choice(ROUTES))
+        first = draw(rng.choices(ROUTES, often)[0])
         if kind < 0.25:
             yield Example(fill(rng.choice(follow_ups), rng), first.target, first.has_image, first, follow_up=True)
         elif kind < 0.45:

@@ -159,9 +159,9 @@ def test_without_data_it_says_what_is_missing(tmp_path: Path) -> None:
         prefrontal.train(run_of(tmp_path / "w.safetensors", tmp_path))
 
 
-def test_the_weights_that_ship_hold_their_bars() -> None:
+def test_the_weights_that_ship_beat_the_rules_and_mean_what_they_say() -> None:
     rows = {row.name: row for row in _rows()}
-    assert rows["top1_accuracy"].ok
+    assert rows["top1_accuracy"].value > 96
     assert rows["ece"].ok
     for name in ("top1_accuracy", "follow_up_accuracy"):
         row = rows[name]
