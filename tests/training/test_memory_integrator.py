@@ -6,6 +6,7 @@ import io
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         np.savez(folder / name, x_train=x, y_train=y, x_test=x, y_test=y)
     jpegs = [_jpeg(picture) for picture in pictures]
     jpeg, end = np.frombuffer(b"".join(jpegs), np.uint8), np.cumsum([len(jpeg) for jpeg in jpegs])
-    both = {
+    both: dict[str, Any] = {
         f"{name}_{split}": part
         for split in ("train", "test")
         for name, part in (("jpeg", jpeg), ("end", end), ("y", y))

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from brainnet.errors import TrainingError
 from brainnet.paths import share_dir
+from brainnet.snn.quantum import softmax
 from brainnet.snn.router import Router
 from brainnet.training import Row, Run, find_program
 
@@ -188,5 +189,5 @@ def test_the_scale_makes_the_likeliest_probabilities(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(prefrontal, "ROUTES", ROUTES[:2])
     monkeypatch.setattr(prefrontal, "decided", lambda router, example: scores[example.text])
     router = Router.load(WEIGHTS)
-    assert prefrontal.fitted_scale(router, prompts, prefrontal.softmax) == pytest.approx(np.log(3), rel=0.03)
+    assert prefrontal.fitted_scale(router, prompts, softmax) == pytest.approx(np.log(3), rel=0.03)
     assert routing_prompts.target_of("a+b") == {"a": 0.5, "b": 0.5}
