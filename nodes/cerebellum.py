@@ -36,7 +36,7 @@ DELAY_TOLERANCE = 0.02
 """rad/s; smaller errors do not tell one delay from another."""
 ELBOW_STOP = 2.9
 """Elbow angle, rad, beyond which the arm may have hit its stop: nothing that a smooth model should chase."""
-DIRECT = 1 + JOINTS + 8
+DIRECT = 1 + JOINTS + 12
 """Features that do not come from granule cells."""
 DIRECT_VARIANCE, GRANULE_VARIANCE, NOISE = 0.1, 0.01, 1e-4
 """Of what may be learned about each weight of the direct features and of the granule cells, and of what stays
@@ -49,15 +49,18 @@ _ABOUT_ME = re.compile(r"predict|forward model|cerebell|efference|correction|ada
 
 
 def mossy_input(angles: NDArray[Any], velocities: NDArray[Any]) -> FloatArray:
-    """What the granule cells see, float32 [..., 8], each of order one: velocities, sines and cosines of the joint
-    angles, sine and cosine of the direction in which the forearm points."""
+    """What the granule cells see, float32 [..., 12], each of order one: velocities, sines and cosines of the joint
+    angles, sine and cosine of the direction in which the forearm points, and velocities times sine and cosine of the
+    elbow (gain fields, as parietal neurons have them: Zipser & Andersen 1988; forces that depend on the fingertip's
+    velocity come to the joints that way)."""
     forearm = angles.sum(axis=-1, keepdims=True)
-    parts = [velocities / 6.0, np.sin(angles), np.cos(angles), np.sin(forearm), np.cos(forearm)]
-    return np.concatenate(parts, axis=-1).astype(np.float32)
+    rates, elbow = velocities / 6.0, angles[..., 1:]
+    parts = [rates, np.sin(angles), np.cos(angles), np.sin(forearm), np.cos(forearm)]
+    return np.concatenate([*parts, rates * np.sin(elbow), rates * np.cos(elbow)], axis=-1).astype(np.float32)
 
 
 def model_features(mossy: FloatArray, command: NDArray[Any], spikes: FloatArray) -> FloatArray:
-    """What the readouts see, float32 [..., 11 + cells]: a constant, the command, the mossy input itself (its collaterals
+    """What the readouts see, float32 [..., 15 + cells]: a constant, the command, the mossy input itself (its collaterals
     reach the deep nuclei directly), and the granule cells' rates, scaled by their number.
 
     The command goes in as it is: what a torque adds to the acceleration of jointed bodies is linear in it.
@@ -124,7 +127,7 @@ class Adaptation:
         window: predictions over which errors are averaged for the report.
     """
 
-    def __init__(self, model: ForwardModel, forgetting: float = 2e-4, limit: float = 1.0, window: int = 100) -> None:
+    def __init__(self, model: ForwardModel, forgetting: float = 1e-6, limit: float = 1.0, window: int = 100) -> None:
         self.model, self.limit = model, limit
         prior = np.full(model.innate.shape[1], GRANULE_VARIANCE)
         prior[:DIRECT] = DIRECT_VARIANCE
@@ -244,7 +247,7 @@ class Cerebellum(Region):
     class Parameters(NodeParameters):
         effector: str = Field("arm", pattern=r"^[A-Za-z0-9_-]+$", description="effector whose feedback it predicts")
         motor_cortex: str = Field("motor_cortex", pattern=r"^[A-Za-z0-9_-]+$", description="node that it corrects")
-        forgetting: float = Field(2e-4, ge=0.0, lt=1.0, description="share of its certainty a readout loses per step")
+        forgetting: float = Field(1e-6, ge=0.0, lt=1.0, description="share of its certainty a readout loses per step")
         limit: float = Field(
             1.0, ge=0.0, le=1.0, description="largest torque added whatever the command, fraction of full torque"
         )

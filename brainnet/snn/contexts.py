@@ -91,6 +91,9 @@ class Contexts:
         self._used = [0]
         """When each readout was last believed."""
         self._clock = 0
+        self._pending: deque[tuple[FloatArray, NDArray[np.floating]]] = deque()
+        """Observations that may turn out to be another world's, and are learned from when they have not."""
+        self._window = window
 
     @property
     def active(self) -> int:
@@ -108,7 +111,8 @@ class Contexts:
         return self.readouts[self.active]
 
     def observe(self, features: FloatArray, outcome: NDArray[np.floating]) -> FloatArray:
-        """Judge all readouts by ``outcome`` [outputs] of ``features``, choose among them, and let the chosen one learn.
+        """Judge all readouts by ``outcome`` [outputs] of ``features``, choose among them, and let the chosen one learn
+        from what it has been believed through: the observation of ``window`` steps ago.
 
         Returns the error [outputs] of the readout believed before.
         """
@@ -118,15 +122,23 @@ class Contexts:
         before = errors[self.active]
         unborn = _score(errors[0], self.innate.prior_variance(features))
         scores = [*map(_score, errors, variances), unborn]
-        if self._choice.judge(np.array(scores)) and self.active == len(self.readouts):
-            self._begin()
+        self._pending.append((features.copy(), outcome))
+        if self._choice.judge(np.array(scores)):
+            # as many observations as it took to notice are the new world's
+            while len(self._pending) > self._window // 2 + 1:
+                self._pending.popleft()
+            if self.active == len(self.readouts):
+                self._begin()
         self._used[self.active] = self._clock
+        if len(self._pending) > self._window:
+            self._learn(*self._pending.popleft())
+        return before
+
+    def _learn(self, features: FloatArray, outcome: NDArray[np.floating]) -> None:
         if self.active:
             error = outcome - self.current.predict(features)
             far = math.sqrt(float((error**2).mean()) / self.current.variance(features)) / FAR
-            # another world's first observations must not spoil what was learned about this one
             self.current.learn(features, error / max(1.0, far))
-        return before
 
     def _begin(self) -> None:
         """Begin a new readout from the innate one and believe it."""

@@ -1,16 +1,17 @@
 """Trains the motor cortex: a spiking policy that learns to reach on Reacher-v5's physics, first from demonstrations,
-then from reward. Needs no data; about 45 minutes on one core.
+then from reward. Needs no data; about 15 minutes on one core.
 
 Behaviour cloning of `arm_loop.expert_command`, with the states that the policy itself visits added round by round
 (DAgger, Ross et al. 2011), then proximal policy optimisation of Reacher-v5's own reward with gradients through the
 spikes (`brainnet.snn.ppo`). Half of the arms start as Reacher-v5 starts them, half anywhere; near the target the policy
-is held to the demonstrator, so that it still settles there. The same program, told nothing else, trains the non-spiking
-twin that evaluation compares with.
+is held to the demonstrator, and at the end it learns once more to settle there as the demonstrator does. The same
+program, told nothing else, trains the non-spiking twin that evaluation compares with.
 """
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from brainnet import Prompt, SpikePacket
+from brainnet.bus import Mailbox, Received
 from brainnet.errors import ModelError
 from brainnet.joint_state import JointState
 from brainnet.snn.policy import PolicyShape, SpikingPolicy
@@ -47,11 +50,14 @@ States = tuple[JointState, FloatArray]
 
 class Settings(TrainingSettings):
     cloning_steps: int = Field(3000, ge=1, description="batches of behaviour cloning")
-    cloning_batch: int = Field(512, ge=1, description="states in a batch of behaviour cloning")
-    rounds: int = Field(8, ge=1, description="rounds of behaviour cloning; each but the first adds visited states")
+    settling_steps: int = Field(
+        3000, ge=1, description="batches in which the policy learns to settle again, at the end"
+    )
+    batch: int = Field(512, ge=1, description="states in a batch of behaviour cloning and settling")
+    rounds: int = Field(8, ge=1, description="rounds of each; all but the first add states that the policy visits")
     states: int = Field(40_000, ge=2, description="random states to start behaviour cloning with")
     arms: int = Field(64, ge=2, description="arms that move at the same time")
-    iterations: int = Field(240, ge=0, description="updates of proximal policy optimisation")
+    iterations: int = Field(600, ge=0, description="updates of proximal policy optimisation")
     warm_up: int = Field(8, ge=0, description="first updates, which teach the value network alone")
     epochs: int = Field(4, ge=1, description="passes over the steps of one update")
     minibatch: int = Field(640, ge=2, description="steps in one gradient step")
@@ -88,13 +94,13 @@ def near_states(rng: np.random.Generator, count: int) -> States:
 
 
 class Arms:
-    """Many arms that reach at the same time, half of them from where Reacher-v5 starts, half from anywhere."""
+    """Many arms that reach at the same time, every other one from where Reacher-v5 starts, the rest from anywhere."""
 
     def __init__(self, count: int) -> None:
         self.plants = [Plant() for _ in range(count)]
 
-    def start(self, rng: np.random.Generator, *, standard: bool) -> FloatArray:
-        """Begin anew; returns the targets [count, 2]. ``standard``: half of the arms begin an episode of Reacher-v5."""
+    def start(self, rng: np.random.Generator, *, standard: bool = True) -> FloatArray:
+        """Begin anew; returns the targets [count, 2]. Without ``standard`` all arms start anywhere."""
         targets = arm_loop.random_targets(rng, len(self.plants))
         for index, plant in enumerate(self.plants):
             if standard and index % 2 == 0:
@@ -124,9 +130,9 @@ def _joined(states: list[JointState], join: Callable[[list[FloatArray]], FloatAr
 
 
 @torch.no_grad()
-def visited_states(rng: np.random.Generator, arms: Arms, net: Policy, steps: int = 100) -> States:
-    """States that the policy itself visits on its way from random postures to random targets."""
-    targets = arms.start(rng, standard=False)
+def visited_states(rng: np.random.Generator, arms: Arms, net: Policy, *, standard: bool, steps: int = 100) -> States:
+    """States that the policy itself visits on its way to random targets."""
+    targets = arms.start(rng, standard=standard)
     states = [arms.states()]
     for _ in range(steps):
         arms.step(net(torch.from_numpy(features(states[-1], targets))).numpy().astype(np.float64))
@@ -145,10 +151,36 @@ def imitation_loss(net: nn.Module, inputs: Tensor, wanted: Tensor) -> Tensor:
     return ((net(inputs) - wanted) ** 2 / (wanted.abs() + 0.03)).mean()
 
 
-def demonstrated(states: States) -> tuple[Tensor, Tensor]:
-    """Features [N, 14] and what the expert does there [N, 2]."""
-    commands = arm_loop.expert_command(*states).astype(np.float32)
-    return torch.from_numpy(features(*states)), torch.from_numpy(commands)
+def taught(states: States, teacher: Controller) -> tuple[Tensor, Tensor]:
+    """Features [N, 14] and what the teacher does there [N, 2]."""
+    return torch.from_numpy(features(*states)), torch.from_numpy(teacher(*states).astype(np.float32))
+
+
+def settling(net: Policy) -> Controller:
+    """What ``net`` does now, turning into what the expert does as the arm comes to rest on its target."""
+    frozen = network_controller(copy.deepcopy(net))
+
+    def act(state: JointState, target: FloatArray) -> FloatArray:
+        error, velocity = arm_loop.joint_error(state, target), state.velocities
+        # 0.1 rad is 1 to 2 cm; with the expert's gains an error decays at 7 per second
+        near = np.exp(-(np.square(error) + np.square(velocity / 7.0)).sum(-1, keepdims=True) / 0.1**2)
+        blended: FloatArray = near * arm_loop.expert_command(state, target) + (1.0 - near) * frozen(state, target)
+        return blended
+
+    return act
+
+
+def network_controller(net: nn.Module) -> Controller:
+    """A torch module as a controller of one arm or of many."""
+
+    @torch.no_grad()
+    def act(state: JointState, target: FloatArray) -> FloatArray:
+        commands: FloatArray = (
+            net(torch.from_numpy(features(state, target))).clamp(-1.0, 1.0).numpy().astype(np.float64)
+        )
+        return commands
+
+    return act
 
 
 def _one_cycle(progress: float) -> float:
@@ -158,30 +190,32 @@ def _one_cycle(progress: float) -> float:
     return (1 + np.cos(np.pi * (progress - 0.3) / 0.7)) / 2
 
 
-def clone(run: Run[Settings], net: Policy, part: str) -> None:
-    """Behaviour cloning of the expert, with rounds of the policy's own states; a checkpoint a round."""
+def imitate(
+    run: Run[Settings], net: Policy, teacher: Controller, part: str, steps: int, rate: float, *, standard: bool
+) -> None:
+    """Learn what the teacher does, with rounds of the states that ``net`` itself visits; a checkpoint a round."""
     options = run.settings
     optimiser = torch.optim.AdamW(net.parameters(), weight_decay=1e-4)
-    inputs, commands = demonstrated(random_states(np.random.default_rng([run.seed, 0]), options.states))
+    inputs, commands = taught(random_states(np.random.default_rng([run.seed, 0]), options.states), teacher)
     first = 0
     if (kept := run.load_checkpoint(part)) is not None:
         net.load_state_dict(kept["net"])
         optimiser.load_state_dict(kept["optimiser"])
         inputs, commands, first = kept["inputs"], kept["commands"], kept["round"]
     arms = Arms(options.arms)
-    per_round = max(1, options.cloning_steps // options.rounds)
+    per_round = max(1, steps // options.rounds)
     loss = torch.zeros(())
     with run.progress() as bar:
-        task = bar.add_task(f"{part}", total=options.rounds * per_round, completed=first * per_round)
+        task = bar.add_task(part, total=options.rounds * per_round, completed=first * per_round)
         for number in range(first, options.rounds):
             rng = np.random.default_rng([run.seed, 1, number])
             if number:
-                more_inputs, more_commands = demonstrated(visited_states(rng, arms, net))
+                more_inputs, more_commands = taught(visited_states(rng, arms, net, standard=standard), teacher)
                 inputs, commands = torch.cat([inputs, more_inputs]), torch.cat([commands, more_commands])
             for step in range(per_round):
-                rate = 3e-3 * _one_cycle((number * per_round + step) / (options.rounds * per_round))
-                optimiser.param_groups[0]["lr"] = rate
-                chosen = torch.from_numpy(rng.integers(0, len(inputs), options.cloning_batch))
+                progress = (number * per_round + step) / (options.rounds * per_round)
+                optimiser.param_groups[0]["lr"] = rate * _one_cycle(progress)
+                chosen = torch.from_numpy(rng.integers(0, len(inputs), options.batch))
                 loss = imitation_loss(net, inputs[chosen], commands[chosen])
                 optimiser.zero_grad()
                 loss.backward()
@@ -203,7 +237,7 @@ def clone(run: Run[Settings], net: Policy, part: str) -> None:
 @torch.no_grad()
 def explore(rng: np.random.Generator, arms: Arms, policy: GaussianPolicy, value: nn.Module) -> Rollout:
     """One episode of every arm under the policy with its spread."""
-    targets = arms.start(rng, standard=True)
+    targets = arms.start(rng)
     seen, drawn, densities, rewards = [], [], [], []
     seen.append(torch.from_numpy(features(arms.states(), targets)))
     for _ in range(EPISODE):
@@ -246,7 +280,7 @@ def reinforce(run: Run[Settings], net: Policy, part: str) -> None:
                 group["lr"] = rate * group["scale"]
 
             def near_target(rng: np.random.Generator = rng) -> Tensor:
-                return options.anchor * imitation_loss(net, *demonstrated(near_states(rng, 128)))
+                return options.anchor * imitation_loss(net, *taught(near_states(rng, 128), arm_loop.expert_command))
 
             rollout = explore(rng, arms, policy, value)
             generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
@@ -278,15 +312,17 @@ def reinforce(run: Run[Settings], net: Policy, part: str) -> None:
 
 
 def train(run: Run[Settings]) -> None:
-    """Clone, then reinforce: first the spiking policy, then its twin."""
+    """Clone, reinforce, settle: first the spiking policy, then its twin."""
     for kind, build in (
         ("spiking", lambda: TrainableSpikingPolicy(FEATURES, HIDDEN, JOINTS, SHAPE)),
         ("twin", lambda: RectifiedPolicy(FEATURES, HIDDEN, JOINTS)),
     ):
         torch.manual_seed(run.seed)
         net: Policy = build()
-        clone(run, net, f"{kind}-cloning")
+        options = run.settings
+        imitate(run, net, arm_loop.expert_command, f"{kind}-cloning", options.cloning_steps, 3e-3, standard=False)
         reinforce(run, net, f"{kind}-ppo")
+        imitate(run, net, settling(net), f"{kind}-settling", options.settling_steps, 1e-3, standard=True)
         if isinstance(net, TrainableSpikingPolicy):
             net.to_policy().save(run.weights)
             run.weights.chmod(0o644)
@@ -306,11 +342,7 @@ def twin_controller(path: Path) -> Controller:
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ModelError(f"{path} holds no non-spiking policy: {error}") from None
 
-    @torch.no_grad()
-    def act(state: JointState, target: FloatArray) -> FloatArray:
-        return net(torch.from_numpy(features(state, target))).clamp(-1.0, 1.0).numpy().astype(np.float64)
-
-    return act
+    return network_controller(net)
 
 
 class Episodes:
@@ -371,7 +403,6 @@ async def _over_topics(
 ) -> Episodes:
     import gymnasium
 
-    from brainnet import Prompt, SpikePacket
     from brainnet.node import load_program
     from brainnet.paths import share_dir
     from brainnet.testing import MemoryBrain
@@ -380,37 +411,42 @@ async def _over_topics(
     done = Episodes()
     async with MemoryBrain(folder) as brain:
 
-        async def started(name: str, checkpoint: Path | None = None) -> Any:
-            return await brain.start(
-                load_program(str(share_dir() / "nodes" / f"{name}.py")), name, checkpoint=checkpoint
-            )
+        async def started(name: str, checkpoint: Path | None = None, **parameters: float) -> Any:
+            program = load_program(str(share_dir() / "nodes" / f"{name}.py"))
+            return await brain.start(program, name, checkpoint=checkpoint, parameters=parameters)
 
-        body = await started("arm_body")
+        # an episode is over after a second: no need to hold the target for longer
+        body = await started("arm_body", idle_after_s=0.3)
         await started("cerebellum")
-        await started("motor_cortex", weights)
+        await started("motor_cortex", weights, hold_s=0.6)
         feedback = brain.bus("region", "watcher").subscribe("motor/feedback/arm")
         for number in show(range(count)):
             env.reset(seed=seed + number)
             data = env.unwrapped.data
             target = data.body("target").xpos[:JOINTS].copy()
             body.plant.place(data.qpos[:JOINTS], data.qvel[:JOINTS])
-            begin = body.plant.tick
+            moving = asyncio.create_task(_movement(feedback, body.plant.tick))
             prompt = Prompt(text=f"Move the arm to ({float(target[0])!r}, {float(target[1])!r})")
             partial = await brain.query("motor_cortex", prompt)
-            total, steps, state = 0.0, 0, body.plant.state()
-            while partial.error is None and steps < EPISODE:
-                message = (await feedback.get()).message
-                assert isinstance(message, SpikePacket)
-                if message.metadata["idle"] or message.metadata["tick"] <= begin:
-                    continue
-                state, steps = JointState.from_packet(message), steps + 1
-                total += float(reward(state, target, state.applied))
-            done.returns.append(total + (EPISODE - steps) * float(reward(state, target, np.zeros(JOINTS))))
-            done.distances.append(tip_distance(state, target))
-            while not body._idle():
-                await asyncio.sleep(0.05)
+            states = await moving if partial.error is None else []
+            moving.cancel()
+            left = [body.plant.state()] * (EPISODE - len(states))
+            done.returns.append(sum(float(reward(state, target, state.applied)) for state in [*states, *left]))
+            done.distances.append(tip_distance([*states, *left][-1], target))
     env.close()
     return done
+
+
+async def _movement(feedback: Mailbox[Received], begin: int) -> list[JointState]:
+    """The first steps of a movement that begins after tick ``begin``, read until the arm idles again."""
+    states: list[JointState] = []
+    while True:
+        packet = (await feedback.get()).message
+        assert isinstance(packet, SpikePacket)
+        if packet.metadata["idle"] and states:
+            return states[:EPISODE]
+        if not packet.metadata["idle"] and packet.metadata["tick"] > begin:
+            states.append(JointState.from_packet(packet))
 
 
 def final_distances(controller: Controller, seed: int, count: int) -> FloatArray:
