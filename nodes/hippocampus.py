@@ -155,7 +155,7 @@ class Hippocampus(Region):
         self.episodes = self.memories["episodic"]
         for memory in self.memories.values():
             while stale := memory.without_vector(REEMBED_BATCH):
-                vectors = self.embedder.embed([episode.text for episode in stale])
+                vectors = self.embedder.counts([episode.text for episode in stale])
                 memory.set_vectors({e.episode_id: v for e, v in zip(stale, vectors, strict=True)})
         stats = self.episodes.stats()
         self.log.info("memory open", path=str(path), episodes=stats.episodes, bytes=stats.file_bytes)
@@ -211,7 +211,7 @@ class Hippocampus(Region):
 
     def _weighed(self, question: str, terms: list[str], hits: list[Hit]) -> list[Evidence]:
         """What speaks for each hit: the share of the question's telling words it holds, rare words counting more."""
-        total = self.episodes.stats().by_kind.get(STATEMENT, 0)
+        total = self.episodes.count([STATEMENT])
         held = self.episodes.document_frequencies(terms, [STATEMENT])
         rarity = {term: math.log((total + 1) / (held[term] + 0.5)) for term in terms}
         asked = words(question)
@@ -224,9 +224,9 @@ class Hippocampus(Region):
             evidence.append(Evidence(hit, strength, frozenset(matched)))
         return sorted(evidence, key=lambda found: (-round(found.strength, 3), -found.hit.score))
 
-    def _vector(self, text: str) -> NDArray[np.float32]:
-        vector: NDArray[np.float32] = self.embedder.embed([text])[0]
-        return vector
+    def _vector(self, text: str) -> NDArray[np.int8]:
+        counts: NDArray[np.int8] = self.embedder.counts([text])[0]
+        return counts
 
     @subscribe("api/result")
     def on_result(self, answer: Answer) -> None:
@@ -300,24 +300,29 @@ def _answers_the_sort(question: list[str], statement: str) -> bool:
 
 
 def _partial(found: list[Evidence]) -> Partial:
-    """Candidates in order of evidence; each further place counts half."""
+    """Candidates in order of evidence; each further place counts half. The content cites all of them."""
     weights = [evidence.strength / 2**place for place, evidence in enumerate(found)]
     candidates = [
         Candidate(text=evidence.text, probability=weight / sum(weights), content=_cited(evidence))
         for evidence, weight in zip(found, weights, strict=True)
     ]
-    return Partial(candidates=candidates, confidence=min(1.0, found[0].strength), content=_cited(found[0]))
+    content = {**_cited(found[0]), "recalled": [{"text": e.text, **_cited(e)} for e in found]}
+    return Partial(candidates=candidates, confidence=min(1.0, found[0].strength), content=content)
 
 
 def _cited(evidence: Evidence) -> dict[str, object]:
     hit = evidence.hit
+    stored = _citation(hit.episode)
+    similarity = "" if hit.similarity is None else f", similarity {hit.similarity:.2f}"
     return {
-        **_citation(hit.episode),
+        **stored,
         "score": hit.score,
         "evidence": round(evidence.strength, 4),
         "matched": sorted(evidence.matched),
         "bm25_rank": hit.bm25_rank,
         "vector_rank": hit.vector_rank,
+        "similarity": hit.similarity,
+        "source": f"told {stored['stored_at']} (episode {hit.episode.episode_id}, score {hit.score:.4f}{similarity})",
     }
 
 

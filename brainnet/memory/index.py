@@ -60,28 +60,13 @@ class EpisodeIndex:
 
     def by_text(self, text: str, limit: int, kinds: Collection[str] | None) -> Ranking:
         """The best ``limit`` by BM25; none that neither holds a word of ``text`` nor adjoins one that does."""
-        scores = self.texts.scores(text)
-        before, after = _view(self._before), _view(self._after)
-        padded = np.append(scores, np.float32(0))  # number -1, no episode, scores 0
-        total = scores + np.float32(FOLLOWING) * padded[before] + np.float32(PRECEDING) * padded[after]
-        allowed = self._allowed(kinds)
-        if allowed is not None:
-            total[~allowed] = 0
-        return self._best(np.arange(len(total)), total, limit)
+        return self._best(self.texts.scores(text), limit, kinds)
 
     def by_vector(
         self, vector: NDArray[np.integer | np.floating], limit: int, kinds: Collection[str] | None
     ) -> Ranking:
         """The best ``limit`` by cosine similarity; none without any similarity."""
-        at = self.vectors.nearest(vector, self._allowed(kinds))
-        before, after = _view(self._before)[at], _view(self._after)[at]
-        near = np.zeros(len(self) + 1, np.bool_)
-        near[at] = near[before] = near[after] = True
-        compared = np.flatnonzero(near[:-1])
-        similar = np.zeros(len(self) + 1, np.float32)  # number -1, no episode, is similar to nothing
-        similar[compared] = np.maximum(self.vectors.similarities(vector, compared), 0)
-        total = similar[at] + np.float32(FOLLOWING) * similar[before] + np.float32(PRECEDING) * similar[after]
-        return self._best(at, total, limit)
+        return self._best(np.maximum(self.vectors.similarities(vector), 0), limit, kinds)
 
     def holders(self, word: str, kinds: Collection[str] | None) -> list[int]:
         """The ids of the episodes that hold a word, matched by its stem, rising."""
@@ -115,16 +100,20 @@ class EpisodeIndex:
         codes = [self._codes[kind] for kind in kinds if kind in self._codes]
         return np.isin(_view(self._kinds), codes)
 
-    def _best(self, numbers: NDArray[np.int64], scores: NDArray[np.float32], limit: int) -> Ranking:
-        """The best of the positive scores; of equal ones the newest first."""
-        positive = scores > 0
-        numbers, scores = numbers[positive], scores[positive]
-        if len(numbers) > limit:
-            # Keep every tie with the last one kept, so that the order below is what decides.
-            kept = scores >= np.partition(scores, len(scores) - limit)[len(scores) - limit]
-            numbers, scores = numbers[kept], scores[kept]
-        order = np.lexsort((-numbers, -scores))[:limit]
-        return [self._ids[number] for number in numbers[order].tolist()]
+    def _best(self, scores: NDArray[np.float32], limit: int, kinds: Collection[str] | None) -> Ranking:
+        """The best of the scores in context, none of them 0; of equal ones the newest first."""
+        padded = np.append(scores, np.float32(0))  # number -1, no episode, scores 0
+        total = padded[_view(self._before)]
+        total *= np.float32(FOLLOWING)
+        total += np.float32(PRECEDING) * padded[_view(self._after)]
+        total += scores
+        allowed = self._allowed(kinds)
+        if allowed is not None:
+            total[~allowed] = 0
+        # Keep every tie with the last one kept, so that the order below is what decides.
+        last = np.partition(total, len(total) - limit)[len(total) - limit] if len(total) > limit else np.float32(0)
+        at = np.flatnonzero(total >= last if last > 0 else total > 0)
+        return [self._ids[number] for number in at[np.lexsort((-at, -total[at]))][:limit].tolist()]
 
 
 def _view(numbers: array[int]) -> NDArray[np.int64]:

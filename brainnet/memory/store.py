@@ -218,7 +218,7 @@ class EpisodicStore:
     def search(
         self,
         text: str,
-        vector: NDArray[np.floating] | None = None,
+        vector: Vector | None = None,
         k: int = 5,
         kinds: Collection[str] | None = None,
     ) -> list[Hit]:

@@ -1,11 +1,13 @@
-"""Spiking text embedder: texts to unit vectors whose cosine similarity says how related they are.
+"""Spiking text embedder: texts to spike counts whose cosine similarity says how related they are.
 
-    hashed word and n-gram features -> linear -> current I [D], constant over T steps -> D ON and D OFF neurons (LIF)
-    -> counts of ON minus counts of OFF, at unit length
+    words -> rows of a table, summed -> divided by their root mean square: current I [D], constant over T steps
+    -> D ON and D OFF neurons (LIF) -> counts of ON minus counts of OFF
 
-An ON neuron is driven by I, its OFF partner by -I, as in the retina: between them no sign is lost, which at this
-width is worth twice as many neurons of one kind. The neurons are those of `brainnet.snn.lif` with reset by
-subtraction. Inference needs numpy alone: a few hundred additions per word and T steps of 2 D neurons.
+A known word has a row of its own, any other the rows of its character n-grams. An ON neuron is driven by I, its OFF
+partner by -I, as in the retina: between them no sign is lost. The currents are scaled to a common strength by
+divisive normalisation (Carandini and Heeger 2012), so that a long text fires no more than a short one. The neurons are
+those of `brainnet.snn.lif` with reset by subtraction. Inference needs numpy alone: an addition of D numbers per word,
+and no multiplication of matrices.
 """
 
 from __future__ import annotations
@@ -22,22 +24,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from brainnet.errors import ModelError
-from brainnet.snn.text_features import bag_of_features
+from brainnet.snn.text_features import SubwordVocabulary
 
-__all__ = ["EmbedderConfig", "SpikingTextEmbedder", "lif_response"]
+__all__ = ["EmbedderConfig", "SpikingTextEmbedder", "count_thresholds", "lif_response"]
+
+BATCH = 256
+"""Texts whose rows are gathered at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbedderConfig:
-    """Sizes, features and neuron constants of an embedder."""
+    """Features and neuron constants of an embedder; `gain` is the root mean square of the currents of a text."""
 
-    buckets: int = 4096
-    width: int = 480
+    buckets: int = 12288
+    ngram_sizes: tuple[int, ...] = (3, 4, 5)
+    gain: float = 0.5
     steps: int = 24
     beta: float = 0.9
     threshold: float = 1.0
-    ngram_sizes: tuple[int, ...] = (3, 4, 5)
-    ngram_weight: float = 0.5
 
 
 def lif_response(
@@ -56,67 +60,131 @@ def lif_response(
     return spikes
 
 
-class SpikingTextEmbedder:
-    """A trained embedder with `weight` float32 [buckets, D]. Deterministic; safe to use from any thread."""
+def count_thresholds(steps: int, beta: float = 0.9, threshold: float = 1.0) -> NDArray[np.float32]:
+    """The least current float32 under which a neuron of `lif_response` fires once, twice, ... `steps` times.
 
-    def __init__(self, config: EmbedderConfig, weight: NDArray[np.floating]) -> None:
-        if weight.shape != (config.buckets, config.width):
-            raise ModelError(
-                f"embedder weights of shape {weight.shape} do not fit {config.buckets} buckets x {config.width}"
-            )
+    The count of spikes never falls as the current rises, so that these currents, found by bisection down to the last
+    bit, tell the count under any other.
+    """
+    wanted = np.arange(1, steps + 1)
+    low = np.zeros(steps, np.float32)
+    high = np.full(steps, 4 * threshold, np.float32)
+    while True:
+        middle = ((low + high) / 2).astype(np.float32)
+        open_ = (middle > low) & (middle < high)
+        if not open_.any():
+            return high
+        enough = lif_response(middle, steps, beta, threshold).sum(0) >= wanted
+        high[open_ & enough], low[open_ & ~enough] = middle[open_ & enough], middle[open_ & ~enough]
+
+
+class SpikingTextEmbedder:
+    """A trained embedder with `hashes` int64 [words] of its known words, and a table of `rows` int8
+    [words + buckets, D] with a `scale` float32 for each row. Deterministic; safe to use from any thread.
+
+    Raises:
+        ModelError: shapes that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        config: EmbedderConfig,
+        hashes: NDArray[np.int64],
+        rows: NDArray[np.int8],
+        scale: NDArray[np.floating],
+    ) -> None:
         self.config = config
-        self.weight = np.asarray(weight, np.float32)
+        self.vocabulary = SubwordVocabulary(hashes, config.buckets, config.ngram_sizes)
+        if rows.ndim != 2 or len(rows) != len(self.vocabulary) or scale.shape != (len(rows),):
+            raise ModelError(
+                f"an embedder of {len(hashes)} words and {config.buckets} buckets has as many rows and scales,"
+                f" got rows {rows.shape} and scales {scale.shape}"
+            )
+        self.rows = np.asarray(rows, np.int8)
+        self.scale = np.asarray(scale, np.float32)
+        self._thresholds = count_thresholds(config.steps, config.beta, config.threshold)
 
     @property
     def width(self) -> int:
         """D, the length of the vectors."""
-        return self.config.width
+        return int(self.rows.shape[1])
 
     @property
     def fingerprint(self) -> str:
         """Names these weights: vectors of embedders with different fingerprints cannot be compared."""
-        digest = blake2b(self.weight.tobytes(), digest_size=8)
+        digest = blake2b(digest_size=8)
+        for part in (self.vocabulary.hashes, self.rows, self.scale):
+            digest.update(np.ascontiguousarray(part).data)
         digest.update(repr(self.config).encode())
         return digest.hexdigest()
 
     @classmethod
     def load(cls, path: Path | str) -> SpikingTextEmbedder:
-        """Reads the weights; raises ModelError naming the file when it is missing or holds no embedder."""
+        """Reads the weights.
+
+        Raises:
+            ModelError: the file is missing or holds no embedder of this kind.
+        """
         try:
             with safe_open(str(path), framework="np") as file:
                 meta = json.loads((file.metadata() or {})["embedder"])
                 config = EmbedderConfig(**{**meta, "ngram_sizes": tuple(meta["ngram_sizes"])})
-                return cls(config, file.get_tensor("weight"))
+                hashes = file.get_tensor("hashes").astype(np.int64)
+                return cls(config, hashes, file.get_tensor("rows"), file.get_tensor("scale"))
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ModelError(
-                f"{path} holds no text embedder ({error}); make it with nodes/training/hippocampus.py"
+                f"{path} holds no text embedder ({error}); make it with `brainnet train hippocampus`"
             ) from error
 
     def save(self, path: Path | str) -> None:
-        """Writes the weights in float16, the configuration in the metadata."""
-        tensors = {"weight": self.weight.astype(np.float16)}
+        """Writes the weights, the configuration in the metadata."""
+        hashes = self.vocabulary.hashes.astype(np.uint32)
+        tensors = {"hashes": hashes, "rows": self.rows, "scale": self.scale.astype(np.float16)}
         save_file(tensors, str(path), metadata={"embedder": json.dumps(asdict(self.config))})
 
-    def currents(self, text: str) -> NDArray[np.float32]:
-        """The input current of each ON neuron, float32 [D]; zero for a text without a letter or digit."""
-        config = self.config
-        ids, weights = bag_of_features(text, config.buckets, config.ngram_sizes, config.ngram_weight)
-        return weights @ self.weight[ids]
+    def currents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """The input currents of the ON neurons, float32 [len(texts), D]; zero for a text without a letter or digit."""
+        found = np.zeros((len(texts), self.width), np.float32)
+        for start in range(0, len(texts), BATCH):
+            self._sum_rows(texts[start : start + BATCH], found[start : start + BATCH])
+        strength = np.sqrt(np.square(found).mean(1, keepdims=True))
+        return np.divide(found * np.float32(self.config.gain), strength, out=found, where=strength > 0)
 
     def spikes(self, text: str) -> NDArray[np.uint8]:
         """The spike trains of a text, uint8 [2 D, T], ON neurons first; silent for a text without a letter or digit."""
-        return np.ascontiguousarray(self._response(self.currents(text)).T)
+        currents = self.currents([text])[0]
+        both = np.concatenate([currents, -currents])
+        config = self.config
+        return np.ascontiguousarray(lif_response(both, config.steps, config.beta, config.threshold).T)
+
+    def counts(self, texts: Sequence[str]) -> NDArray[np.int8]:
+        """Counts of ON minus counts of OFF spikes, int8 [len(texts), D], equal to those of `spikes`."""
+        currents = self.currents(texts)
+        strength = np.abs(currents)
+        size = np.zeros(currents.shape, np.int8)
+        for least in self._thresholds:
+            size += strength >= least
+        return np.where(currents < 0, -size, size)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors float32 [len(texts), D]; a text without a letter or digit gives zeros."""
-        width = self.config.width
-        currents = np.array([self.currents(text) for text in texts], np.float32).reshape(len(texts), width)
-        on_off = self._response(currents).sum(0, dtype=np.float32)
-        counts = on_off[:, :width] - on_off[:, width:]
+        """The counts at unit length, float32 [len(texts), D]; a text without a letter or digit gives zeros."""
+        counts = self.counts(texts).astype(np.float32)
         norms = np.linalg.norm(counts, axis=1, keepdims=True)
         return np.divide(counts, norms, out=np.zeros_like(counts), where=norms > 0)
 
-    def _response(self, currents: NDArray[np.float32]) -> NDArray[np.uint8]:
-        config = self.config
-        both = np.concatenate([currents, -currents], axis=-1)
-        return lif_response(both, config.steps, config.beta, config.threshold)
+    def _sum_rows(self, texts: Sequence[str], out: NDArray[np.float32]) -> None:
+        rows: list[int] = []
+        weights: list[float] = []
+        ends: list[int] = []
+        for text in texts:
+            some, weighing = self.vocabulary.bag(text)
+            rows += some
+            weights += weighing
+            ends.append(len(rows))
+        at = np.array(rows, np.int64)
+        gathered = self.rows[at].astype(np.float32)
+        weighed = np.array(weights, np.float32) * self.scale[at]
+        start = 0
+        for number, end in enumerate(ends):
+            np.matmul(weighed[start:end], gathered[start:end], out=out[number])
+            start = end

@@ -7,8 +7,10 @@ process: hashes are BLAKE2b, never Python's salted ``hash``.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TypeVar
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "HashedVocabulary",
-    "bag_of_features",
+    "SubwordVocabulary",
     "clip_middle",
     "hash32",
     "normalise",
@@ -27,6 +29,8 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+
+CACHED_WORDS = 50_000
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _ROUTE_TOKEN = re.compile(r"[-+−]?(?:\d+\.\d+|\.\d+|\d+)|[^\W\d_]+(?:['’][^\W\d_]+)*|[?!.,:;()\[\]\"“”]")
@@ -111,31 +115,52 @@ class HashedVocabulary:
         return np.where(self.hashes[at] == wanted, 1 + self.unknown_rows + at, unknown)
 
 
-def bag_of_features(
-    text: str, buckets: int, ngram_sizes: Sequence[int] = (3, 4, 5), ngram_weight: float = 0.5
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Hashed word and character n-gram features of a text: (bucket ids [n], weights [n]), ids distinct and sorted.
+class SubwordVocabulary:
+    """Words -> rows of a table: a row of its own for a known word, the rows of its character n-grams for any other.
 
-    Each occurrence of a word weighs 1 for the word itself, plus `ngram_weight` spread evenly over its
-    n-grams (word boundaries marked). Repeats count as the square root of their sum, and the weights
-    are scaled to unit Euclidean length. An empty text gives empty arrays.
+    Rows 0 to len(hashes) - 1 belong to the known words, by the order of their hashes; `buckets` more are shared by
+    n-grams, chosen by hash (Bojanowski et al. 2017, *Enriching word vectors with subword information*).
     """
-    totals: dict[int, float] = {}
-    for word in words(text):
-        for bucket, weight in _word_features(word, buckets, tuple(ngram_sizes), ngram_weight):
-            totals[bucket] = totals.get(bucket, 0.0) + weight
-    ids = np.array(sorted(totals), np.int64)
-    weights = np.sqrt(np.array([totals[int(i)] for i in ids], np.float32))
-    norm = np.float32(np.linalg.norm(weights))
-    return ids, (weights / norm).astype(np.float32) if norm else weights
 
+    def __init__(self, hashes: NDArray[np.int64], buckets: int, ngram_sizes: Sequence[int] = (3, 4, 5)) -> None:
+        self.hashes, self.buckets, self.ngram_sizes = hashes, buckets, tuple(ngram_sizes)
+        self._row_of = {int(known): row for row, known in enumerate(hashes)}
+        self._rows: dict[str, tuple[int, ...]] = {}
 
-@lru_cache(maxsize=65536)
-def _word_features(
-    word: str, buckets: int, ngram_sizes: tuple[int, ...], ngram_weight: float
-) -> tuple[tuple[int, float], ...]:
-    marked = f"<{word}>"
-    ngrams = [marked[i : i + size] for size in ngram_sizes for i in range(len(marked) - size + 1)]
-    features = [(hash32(f"w:{word}") % buckets, 1.0)]
-    features += [(hash32(f"c:{gram}") % buckets, ngram_weight / len(ngrams)) for gram in ngrams]
-    return tuple(features)
+    @classmethod
+    def build(cls, known: Iterable[str], buckets: int, ngram_sizes: Sequence[int] = (3, 4, 5)) -> SubwordVocabulary:
+        """The vocabulary of these words; of words that share a 32-bit hash, all share a row."""
+        return cls(np.unique(np.array([hash32(word) for word in known], np.int64)), buckets, ngram_sizes)
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self.hashes) + self.buckets
+
+    def rows(self, word: str) -> tuple[int, ...]:
+        """The rows of a word, one or more."""
+        rows = self._rows.get(word)
+        if rows is None:
+            known = self._row_of.get(hash32(word))
+            rows = self.ngram_rows(word) if known is None else (known,)
+            if len(self._rows) < CACHED_WORDS:
+                self._rows[word] = rows
+        return rows
+
+    def ngram_rows(self, word: str) -> tuple[int, ...]:
+        """The rows of the n-grams of a word, its boundaries marked, known or not."""
+        marked = f"<{word}>"
+        grams = [marked[i : i + size] for size in self.ngram_sizes for i in range(len(marked) - size + 1)]
+        return tuple(len(self.hashes) + hash32(gram) % self.buckets for gram in grams or [marked])
+
+    def bag(self, text: str) -> tuple[list[int], list[float]]:
+        """The rows of a text's words and their weights: the square root of how often a word occurs, over its rows."""
+        rows: list[int] = []
+        weights: list[float] = []
+        for word, count in Counter(words(text)).items():
+            found = self.rows(word)
+            rows += found
+            if len(found) == count == 1:
+                weights.append(1.0)
+            else:
+                weights += [math.sqrt(count) / len(found)] * len(found)
+        return rows, weights

