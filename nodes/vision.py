@@ -1,4 +1,4 @@
-"""Vision: says which digit a picture shows, with a spiking convolutional network."""
+"""Vision: names what a picture shows, with a spiking convolutional network that answers as soon as it is sure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 
 from brainnet import Candidate, Partial, Query, Region, main
 from brainnet.errors import ModelError
-from brainnet.snn.conv_classifier import load_classifier
-from brainnet.snn.digits import read_digit
+from brainnet.snn.picture_classifier import Classification, load_classifier
+from brainnet.snn.pictures import SIDE, read_picture
+
+SHOWN = 5
 
 
 class Vision(Region):
-    """Says which digit a picture shows."""
+    """Names the digit, the piece of clothing or the thing that a picture shows."""
 
     default_checkpoint = "weights/vision.safetensors"
     modality = "vision"
@@ -21,8 +23,7 @@ class Vision(Region):
     def load(self) -> None:
         assert self.checkpoint is not None
         self.network = load_classifier(self.checkpoint).to(self.device)
-        side = self.network.config.side
-        self.classify([np.zeros((side, side), np.float32)])  # the first run loads the kernels
+        self.classify([np.zeros((3, SIDE, SIDE), np.float32)])  # the first run loads the kernels
 
     def answer_batch(self, queries: list[Query]) -> list[Partial]:
         """All waiting pictures in one run of the network; a query without a usable picture gets the reason instead."""
@@ -36,28 +37,35 @@ class Vision(Region):
         if image is None:
             return f"{self.id} needs a picture: send one with the prompt"
         try:
-            return read_digit(image)
+            return read_picture(image)
         except ModelError as error:
             return str(error)
 
-    @torch.inference_mode()
     def classify(self, pictures: list[NDArray[np.float32]]) -> list[Partial]:
-        """One partial per picture: every class with its probability, and the spikes of the head."""
-        logits, spikes = self.network(torch.from_numpy(np.stack(pictures)).to(self.device))
-        classes = self.network.config.classes
-        partials = []
-        for index, probabilities in enumerate(logits.softmax(-1).tolist()):
-            candidates = [Candidate(text=c, probability=p) for c, p in zip(classes, probabilities, strict=True)]
-            trains = spikes[:, index].T.to("cpu", torch.uint8).numpy()
-            partials.append(
-                Partial(
-                    candidates=sorted(candidates, key=lambda c: -c.probability),
-                    confidence=max(probabilities),
-                    spikes=trains,
-                    content={"steps": trains.shape[1], "spikes": int(trains.sum())},
-                )
-            )
-        return partials
+        """One partial per picture: every class with its probability, and the spikes of the last stage."""
+        found = self.network.classify(torch.from_numpy(np.stack(pictures)).to(self.device))
+        return [self.partial(each) for each in found]
+
+    def partial(self, found: Classification) -> Partial:
+        """What the region says about one picture, and what that rests on."""
+        config = self.network.config
+        probabilities = dict(zip(config.classes, found.probabilities.tolist(), strict=True))
+        ranked = sorted(probabilities, key=lambda name: -probabilities[name])
+        kinds = {kind: sum(probabilities[name] for name in names) for kind, names in config.kinds.items()}
+        trains = found.spikes.T.to("cpu", torch.uint8).numpy()
+        return Partial(
+            candidates=[Candidate(text=name, probability=min(1.0, probabilities[name])) for name in ranked],
+            confidence=min(1.0, probabilities[ranked[0]]),
+            spikes=trains,
+            content={
+                "kind": max(kinds, key=lambda kind: kinds[kind]),
+                "kinds": kinds,
+                "probabilities": {name: probabilities[name] for name in ranked[:SHOWN]},
+                "steps": trains.shape[1],
+                "most_steps": config.steps,
+                "spikes": int(trains.sum()),
+            },
+        )
 
 
 if __name__ == "__main__":

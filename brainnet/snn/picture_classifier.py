@@ -13,10 +13,10 @@ the threshold are chosen on pictures held out from training.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -74,10 +74,12 @@ class Stage(nn.Module):
         return result
 
 
-def stages(config: ClassifierConfig) -> nn.ModuleList:
-    """The stages of a network of this configuration, untrained."""
+def stages(config: ClassifierConfig) -> Sequence[Stage]:
+    """The stages of a network of this configuration, untrained: a ModuleList."""
     sizes = (3, *config.channels)
-    return nn.ModuleList(map(Stage, sizes, sizes[1:], config.pooled)).to(memory_format=torch.channels_last)
+    layers: Any = nn.ModuleList(map(Stage, sizes, sizes[1:], config.pooled))
+    result: Sequence[Stage] = layers.to(memory_format=torch.channels_last)
+    return result
 
 
 def centred(images: Tensor) -> Tensor:
@@ -109,7 +111,8 @@ class SpikingClassifier(nn.Module):
         self.config = config
         self.stages = stages(config)
         # one decay logit per stage: nearly no leak at the start
-        self.neurons = nn.ModuleList(LIF(torch.tensor(3.0)) for _ in config.channels)
+        neurons: Any = nn.ModuleList(LIF(torch.tensor(3.0)) for _ in config.channels)
+        self.neurons: Sequence[LIF] = neurons
         self.readout = nn.Linear(config.features, len(config.classes))
 
     def forward(self, images: Tensor, steps: int | None = None) -> Step:
@@ -193,7 +196,9 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], ClassifierConfig]:
             values = json.loads((file.metadata() or {})["config"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         kinds = {kind: tuple(classes) for kind, classes in values.pop("kinds").items()}
-        lists = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        lists: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
         return tensors, ClassifierConfig(kinds, **lists)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{path} holds no picture classifier: {error}") from error

@@ -45,7 +45,7 @@ class Settings(TrainingSettings):
 
     channels: tuple[int, ...] = Field((48, 64, 128, 128, 256), description="channels of each stage")
     twin_pictures: int = Field(320_000, description="pictures the twin sees while it learns")
-    pictures: int = Field(600_000, description="pictures the spiking network sees while it learns")
+    pictures: int = Field(430_080, description="pictures the spiking network sees while it learns")
     batch: int = Field(64, description="pictures per update")
     twin_rate: float = Field(3e-3, description="peak learning rate of the twin")
     twin_warm_up: float = Field(0.3, description="share of the twin's training in which its learning rate rises")
@@ -56,8 +56,8 @@ class Settings(TrainingSettings):
     strong: float = Field(2.0, description="ReLU response that a spike at every step stands for at the beginning")
     teaching: float = Field(0.5, description="share of the loss that compares with the twin's answers")
     first_steps: int = Field(2, description="time steps in the first half of training")
-    last_steps: int = Field(4, description="time steps in the second half")
-    most_steps: int = Field(6, description="time steps that a picture may get once trained")
+    last_steps: int = Field(3, description="time steps in the second half")
+    most_steps: int = Field(5, description="time steps that a picture may get once trained")
     held_out: int = Field(5000, description="pictures of each data set that are not learned from")
     cost: float = Field(0.1, description="points of held-out accuracy that early exit may cost")
     evaluated: int = Field(10_000, description="test pictures of each data set that the evaluation takes")
@@ -85,13 +85,12 @@ def converted(twin: Twin, config: ClassifierConfig, strong: float) -> SpikingCla
     """The spiking network whose neurons at one spike a step stand for the response ``strong`` of the twin's."""
     model = SpikingClassifier(config)
     with torch.no_grad():
-        model.stages.load_state_dict(twin.stages.state_dict())
-        model.readout.load_state_dict(twin.readout.state_dict())
+        model.load_state_dict(twin.state_dict(), strict=False)  # all but the neurons' decay
         # the normalisation of the next stage takes the scale out again
         for stage in model.stages:
-            stage.norm.weight /= strong
-            stage.norm.bias /= strong
-        model.readout.weight *= strong
+            stage.norm.weight.div_(strong)
+            stage.norm.bias.div_(strong)
+        model.readout.weight.mul_(strong)
     return model
 
 
@@ -206,7 +205,7 @@ def optimise(
             model.train()
             value = loss(images, labels, done / updates)
             optimiser.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             optimiser.step()
             schedule.step()
             bar.advance(task)

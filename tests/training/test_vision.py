@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     generator = np.random.default_rng(0)
     for name in ("mnist", "fashion_mnist"):
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for split, count in (("train", 260), ("test", 40)):
             images, labels = pictures(count, 28, generator)
             images[:, [0, -1]], images[:, :, [0, -1]] = 0, 0
@@ -72,8 +73,8 @@ def program() -> Program:
 
 
 @pytest.fixture(scope="module")
-def run(program: Program, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
-    def made(weights: Path | None = None, resume: bool = False, **changes: object) -> Run:
+def run(program: Program, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run[Any]]:
+    def made(weights: Path | None = None, resume: bool = False, **changes: object) -> Run[Any]:
         path = weights or tmp_path_factory.mktemp("weights") / "eye.safetensors"
         return Run("vision", program.configure(None, {**SMALL, **changes}), path, data, resume=resume)
 
@@ -81,14 +82,14 @@ def run(program: Program, data: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def trained(program: Program, run: Callable[..., Run]) -> Run:
+def trained(program: Program, run: Callable[..., Run[Any]]) -> Run[Any]:
     whole = run()
     program.train(whole)
     return whole
 
 
 @pytest.fixture(scope="module")
-def rows(program: Program, trained: Run) -> dict[str, Row]:
+def rows(program: Program, trained: Run[Any]) -> dict[str, Row]:
     return {row.name: row for row in program.evaluate(trained)}
 
 
@@ -110,7 +111,7 @@ def test_early_exit_is_measured_against_all_steps(rows: dict[str, Row]) -> None:
     assert 0 < rows["multiply_accumulates"].value <= 27 * 8 * 32 * 32 / 1e6
 
 
-def test_the_threshold_that_ships_loses_no_more_than_was_asked(program: Program, trained: Run) -> None:
+def test_the_threshold_that_ships_loses_no_more_than_was_asked(program: Program, trained: Run[Any]) -> None:
     config = load_classifier(trained.weights).config
     assert config.steps == 4
     assert 0.5 <= config.threshold <= 1.01
@@ -118,12 +119,12 @@ def test_the_threshold_that_ships_loses_no_more_than_was_asked(program: Program,
 
 
 def test_an_interrupted_training_ends_with_the_same_weights(
-    program: Program, run: Callable[..., Run], trained: Run, monkeypatch: pytest.MonkeyPatch
+    program: Program, run: Callable[..., Run[Any]], trained: Run[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = run()
     kept = Run.save_checkpoint
 
-    def interrupted(self: Run, state: dict[str, object], part: str = "") -> None:
+    def interrupted(self: Run[Any], state: dict[str, object], part: str = "") -> None:
         kept(self, state, part)
         if (part, state["done"]) == ("network", 20):
             raise KeyboardInterrupt
@@ -139,7 +140,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
         torch.testing.assert_close(tensor, theirs[name])
 
 
-def test_a_missing_twin_is_named(program: Program, trained: Run, tmp_path: Path) -> None:
+def test_a_missing_twin_is_named(program: Program, trained: Run[Any], tmp_path: Path) -> None:
     alone = tmp_path / "eye.safetensors"
     alone.write_bytes(trained.weights.read_bytes())
     with pytest.raises(TrainingError, match=r"eye_twin\.safetensors"):
