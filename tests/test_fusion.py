@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
@@ -57,6 +57,22 @@ def test_a_settled_outcome_is_the_outcome_of_waiting_for_all(
     late = fuse({r: answers[r] for r in order}, route_probs, regions, reliability, trust, question)
     if early.settled:
         assert claim(early.ranked[0].text, question) == claim(late.ranked[0].text, question)
+
+
+@given(
+    st.dictionaries(st.sampled_from(regions), partials, max_size=3),
+    st.fixed_dictionaries(dict.fromkeys(regions, unit)),
+    st.dictionaries(st.sampled_from(regions), trusts),
+)
+def test_it_settles_exactly_when_the_missing_can_no_longer_put_another_claim_first(
+    heard: dict[str, Partial], route_probs: dict[str, float], trust: dict[str, Trust]
+) -> None:
+    """The worst that the missing regions can say: all of them, sure of it, that the runner-up is right."""
+    early = fuse(heard, route_probs, regions, {}, trust)
+    assume(early.ranked and abs(early.lead - early.open_weight) > 1e-6)
+    rival = early.ranked[1].text if len(early.ranked) > 1 else "something else"
+    late = fuse(heard | {r: one(rival) for r in regions if r not in heard}, route_probs, regions, {}, trust)
+    assert early.settled == (claim(late.ranked[0].text) == claim(early.ranked[0].text))
 
 
 @given(st.fixed_dictionaries(dict.fromkeys(regions, partials)), st.permutations(regions))
