@@ -42,6 +42,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "snn.kernels": dict.fromkeys(
         ("_BLOCK = 512", "_WIDE_BLOCK = 4096", "_NARROW_BLOCK = 64", "_CACHED = 1 << 17"), _BLOCKS
     ),
+    "snn.snntorch_bridge": {
+        "_PROBES = (-5.0, -1.0, -0.3, -0.05, 0.05, 0.3, 1.0, 5.0)": "where two surrogates are compared"
+    },
     "snn.quantum": {"min(1.0, entropy": "the entropy exceeds ln N by rounding alone"},
 }
 """By module: a piece of a line, and why changing a constant there changes no result."""
