@@ -1,5 +1,5 @@
 """Digits (MNIST), clothing (Fashion-MNIST) and photos (CIFAR-10) for one spiking convolutional network that recognises
-which of them it sees: three kinds, thirty classes. About 75 minutes of one core.
+which of them it sees: three kinds, thirty classes. About 40 minutes of one core.
 
 The non-spiking twin, the same stages with ReLU, is trained first. The spiking network begins with the twin's weights,
 currents scaled so that a neuron at its limit of one spike a step stands for a strong ReLU response (conversion), and

@@ -16,7 +16,6 @@ from brainnet.node import load_program
 from brainnet.paths import share_dir
 from brainnet.testing import MemoryBrain
 
-
 SAMPLES = share_dir() / "scripts" / "samples"
 
 
