@@ -18,6 +18,8 @@ FOLLOWING = 0.3
 PRECEDING = 0.1
 """How much of it the one before is given. Recall goes forward more readily than back: Kahana 1996, *Associative
 retrieval processes in free recall*."""
+SHARPNESS = 3
+"""The power that scores are raised to before: only what fits well lifts its neighbours."""
 
 Ranking = list[int]
 """Episode ids, best first."""
@@ -26,9 +28,10 @@ Ranking = list[int]
 class EpisodeIndex:
     """Episodes in rising order of their ids, ranked by text and by vector; derived from a store, and never stored.
 
-    Episodes of one kind and session are linked in their order. What fits a query raises its neighbours: the score
-    of an episode is its own, plus `FOLLOWING` of that of the episode before it and `PRECEDING` of that of the one
-    after it. An answer is found by its question, and a sentence by its topic, though they share no word.
+    Episodes of one kind and session are linked in their order. What fits a query lifts its neighbours: an episode is
+    ranked by its own score to the power of `SHARPNESS`, plus `FOLLOWING` of that of the episode before it and
+    `PRECEDING` of that of the one after it. An answer is found by its question, and a sentence by its topic, though
+    they share no word.
     """
 
     def __init__(self) -> None:
@@ -102,6 +105,11 @@ class EpisodeIndex:
 
     def _best(self, scores: NDArray[np.float32], limit: int, kinds: Collection[str] | None) -> Ranking:
         """The best of the scores in context, none of them 0; of equal ones the newest first."""
+        best = scores.max(initial=0)
+        if not best > 0:
+            return []
+        scores = scores / best
+        scores **= SHARPNESS
         padded = np.append(scores, np.float32(0))  # number -1, no episode, scores 0
         total = padded[_view(self._before)]
         total *= np.float32(FOLLOWING)

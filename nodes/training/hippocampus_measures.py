@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.memory import EpisodicStore, NewEpisode
-from brainnet.memory.index import FOLLOWING, PRECEDING
+from brainnet.memory.index import FOLLOWING, PRECEDING, SHARPNESS
 from brainnet.rows import Row, compare, percentile
 from brainnet.snn.text_embedder import SpikingTextEmbedder
 from brainnet.training import ndcg, recall
@@ -137,8 +137,10 @@ def store_rows(texts: Texts, embedder: SpikingTextEmbedder, episodes: int, quest
             yield compare("open", round(time.perf_counter() - begun, 2), "s")
             store.search(asked[0], embedder.counts(asked[:1])[0], AT)
             times = [_timed(store, embedder, question) for question in asked]
-            yield compare("query_p50", round(1e3 * percentile(times, 50), 2), "ms")
-            yield compare("query_p95", round(1e3 * percentile(times, 95), 2), "ms", limit=("value", "<=", 10))
+            walls, busy = [wall for wall, _ in times], [cpu for _, cpu in times]
+            yield compare("query_p50", round(1e3 * percentile(walls, 50), 2), "ms")
+            yield compare("query_p95", round(1e3 * percentile(walls, 95), 2), "ms", limit=("value", "<=", 10))
+            yield compare("query_p95_processor_time", round(1e3 * percentile(busy, 95), 2), "ms")
             vectors = embedder.counts(asked)
             found = [[hit.episode.episode_id for hit in store.search("", vector, AT)] for vector in vectors]
         exact = _exact(embedder, said, vectors)
@@ -152,10 +154,11 @@ def store_rows(texts: Texts, embedder: SpikingTextEmbedder, episodes: int, quest
     yield compare("acknowledged_lost", lost, "episodes", limit=("value", "==", 0))
 
 
-def _timed(store: EpisodicStore, embedder: SpikingTextEmbedder, question: str) -> float:
-    begun = time.perf_counter()
+def _timed(store: EpisodicStore, embedder: SpikingTextEmbedder, question: str) -> tuple[float, float]:
+    """Seconds on the clock and of this process's processor time: the first grows with what else the machine does."""
+    begun, busy = time.perf_counter(), time.process_time()
     store.search(question, embedder.counts([question])[0], AT)
-    return time.perf_counter() - begun
+    return time.perf_counter() - begun, time.process_time() - busy
 
 
 def _exact(embedder: SpikingTextEmbedder, said: list[tuple[str, str]], queries: NDArray[np.int8]) -> Found:
@@ -164,7 +167,7 @@ def _exact(embedder: SpikingTextEmbedder, said: list[tuple[str, str]], queries: 
     follows = np.array([False, *(a == b for (_, a), (_, b) in pairwise(said))])
     best = []
     for query in queries.astype(np.float32):
-        own = np.maximum(vectors @ (query / max(1e-9, np.linalg.norm(query))), 0)
+        own = np.maximum(vectors @ (query / max(1e-9, np.linalg.norm(query))), 0) ** SHARPNESS
         total = own.copy()
         total[1:] += FOLLOWING * own[:-1] * follows[1:]
         total[:-1] += PRECEDING * own[1:] * follows[1:]
