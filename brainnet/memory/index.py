@@ -18,8 +18,6 @@ FOLLOWING = 0.3
 PRECEDING = 0.1
 """How much of it the one before is given. Recall goes forward more readily than back: Kahana 1996, *Associative
 retrieval processes in free recall*."""
-SHARPNESS = 3
-"""The power that scores are raised to before: only what fits well lifts its neighbours."""
 
 Ranking = list[int]
 """Episode ids, best first."""
@@ -29,8 +27,8 @@ class EpisodeIndex:
     """Episodes in rising order of their ids, ranked by text and by vector; derived from a store, and never stored.
 
     Episodes of one kind and session are linked in their order. What fits a query lifts its neighbours: an episode is
-    ranked by its own score to the power of `SHARPNESS`, plus `FOLLOWING` of that of the episode before it and
-    `PRECEDING` of that of the one after it. An answer is found by its question, and a sentence by its topic, though
+    ranked by the cube of its own score, plus `FOLLOWING` of that of the episode before it and `PRECEDING` of that of
+    the one after it: cubed, so that only what fits well lifts others. An answer is found by its question, and a sentence by its topic, though
     they share no word.
     """
 
@@ -109,7 +107,7 @@ class EpisodeIndex:
         if not best > 0:
             return []
         scores = scores / best
-        scores **= SHARPNESS
+        scores *= scores * scores
         padded = np.append(scores, np.float32(0))  # number -1, no episode, scores 0
         total = padded[_view(self._before)]
         total *= np.float32(FOLLOWING)

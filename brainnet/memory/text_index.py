@@ -56,6 +56,7 @@ class TextIndex:
         self._postings: dict[str, array[int]] = {}
         self._lengths = array("I")
         self._total = 0
+        self._discounts = np.zeros(0, np.float32)
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -66,14 +67,14 @@ class TextIndex:
         for term, count in Counter(found).items():
             posting = self._postings.get(term)
             if posting is None:
-                posting = self._postings[term] = array("Q")
+                posting = self._postings[term] = array("I")
             posting.append(number << _COUNT_BITS | min(count, _MOST))
         self._lengths.append(len(found))
         self._total += len(found)
 
     def holders(self, word: str) -> NDArray[np.int64]:
         """The numbers of the texts that hold a word, or every one of several, rising."""
-        found = [self._posting(term) >> _COUNT_BITS for term in set(terms(word))]
+        found = [(self._posting(term) >> _COUNT_BITS).astype(np.int64) for term in set(terms(word))]
         return reduce(np.intersect1d, found) if found else np.zeros(0, np.int64)
 
     def scores(self, text: str) -> NDArray[np.float32]:
@@ -81,18 +82,18 @@ class TextIndex:
         scores = np.zeros(len(self), np.float32)
         if not len(self):
             return scores
-        lengths = np.array(self._lengths, np.float32)
-        least = np.float32(SATURATION) * (
-            1 - np.float32(LENGTH_SHARE) + np.float32(LENGTH_SHARE) * lengths / max(1.0, self._total / len(self))
-        )
+        if len(self._discounts) != len(self):
+            share = np.array(self._lengths, np.float32) * (LENGTH_SHARE / max(1.0, self._total / len(self)))
+            self._discounts = np.float32(SATURATION) * (share + np.float32(1 - LENGTH_SHARE))
         for term in islice(dict.fromkeys(terms(text)), QUERY_TERMS):
             posting = self._posting(term)
             if not len(posting):
                 continue
             at, count = posting >> _COUNT_BITS, (posting & _MOST).astype(np.float32)
             idf = math.log(1 + (len(self) - len(at) + 0.5) / (len(at) + 0.5))
-            scores[at] += np.float32(idf * (SATURATION + 1)) * count / (count + least[at])
+            scores[at] += np.float32(idf * (SATURATION + 1)) * count / (count + self._discounts[at])
         return scores
 
-    def _posting(self, term: str) -> NDArray[np.int64]:
-        return np.array(self._postings.get(term, ()), np.int64)
+    def _posting(self, term: str) -> NDArray[np.uint32]:
+        posting = self._postings.get(term)
+        return np.zeros(0, np.uint32) if posting is None else np.frombuffer(posting, np.uint32)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.memory import EpisodicStore, NewEpisode
-from brainnet.memory.index import FOLLOWING, PRECEDING, SHARPNESS
+from brainnet.memory.index import FOLLOWING, PRECEDING
 from brainnet.rows import Row, compare, percentile
 from brainnet.snn.text_embedder import SpikingTextEmbedder
 from brainnet.training import ndcg, recall
@@ -167,7 +167,7 @@ def _exact(embedder: SpikingTextEmbedder, said: list[tuple[str, str]], queries: 
     follows = np.array([False, *(a == b for (_, a), (_, b) in pairwise(said))])
     best = []
     for query in queries.astype(np.float32):
-        own = np.maximum(vectors @ (query / max(1e-9, np.linalg.norm(query))), 0) ** SHARPNESS
+        own = np.maximum(vectors @ (query / max(1e-9, np.linalg.norm(query))), 0) ** 3
         total = own.copy()
         total[1:] += FOLLOWING * own[:-1] * follows[1:]
         total[:-1] += PRECEDING * own[1:] * follows[1:]
