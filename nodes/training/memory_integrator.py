@@ -2,7 +2,7 @@
 3 minutes of one core.
 
 A prompt asks what is on or in a thing ("Which digit is on Anna's red door?") and brings a picture of it, blurred and
-with pixels lost, from hardly to beyond recognition. Memory has been told of every thing beforehand. What it was told is
+with pixels lost, from hardly to badly. Memory has been told of every thing beforehand. What it was told is
 right (case ``right``), out of date (``stale``), or two different statements, either of which may be the right one
 (``torn``). No region can know which case it is, so neither is right alone; case and damage are drawn independently.
 
@@ -49,8 +49,9 @@ REGIONS = {"vision": Vision, "hippocampus": Hippocampus}
 LEAST_FLOOR = 1e-6
 CASES = {"right": 0.40, "stale": 0.25, "torn": 0.35}
 """How often each case is drawn."""
-MOST_BLUR, MOST_LOST = 3.0, 0.7
-"""Standard deviation of the blur in pixels, and share of the pixels lost, at the worst."""
+MOST_BLUR, MOST_LOST = 1.5, 0.3
+"""Standard deviation of the blur in pixels, and share of the pixels lost, at the worst: so that vision alone is right
+about as often as memory alone on the training prompts."""
 
 Pixels = NDArray[np.uint8]
 
