@@ -28,8 +28,8 @@ class EpisodeIndex:
 
     Episodes of one kind and session are linked in their order. What fits a query lifts its neighbours: an episode is
     ranked by the cube of its own score, plus `FOLLOWING` of that of the episode before it and `PRECEDING` of that of
-    the one after it: cubed, so that only what fits well lifts others. An answer is found by its question, and a sentence by its topic, though
-    they share no word.
+    the one after it; cubed, so that only what fits well lifts others. An answer is found by its question, and a
+    sentence by its topic, though they share no word.
     """
 
     def __init__(self) -> None:
