@@ -173,10 +173,7 @@ class ArmBody(Node):
             if not idle:
                 self._step()
             self._publish(self.plant.sensed(), idle=idle)
-            if idle:
-                period = 1.0 / self.params.idle_hz
-            else:
-                period = self.plant.dt / self.params.speed
+            period = 1.0 / self.params.idle_hz if idle else self.plant.dt / self.params.speed
             # steps are due on a fixed grid, so that waking up late never adds up to drift
             due += period
             now = time.monotonic()

@@ -1,11 +1,11 @@
 """Cerebellum: predicts what a motor command does to the arm, learns from every wrong prediction, corrects the command.
 
-A forward model (spiking granule cells and readouts that learn by recursive least squares) takes the arm's state and a command
-and predicts the joint velocities one step later. What it was born with is the arm as it should be; what it learns is
-the arm as it is, in a readout of its own for each way that the arm has been. From the copies of the commands that the
-motor cortex sends along with its spikes it also finds out how late the feedback is. Its corrections are what that is
-worth: how far the arm has moved on since what the feedback shows (Miall et al. 1993, *Is the cerebellum a Smith
-predictor?*), and the extra torque with which the arm as it is does what the arm as it should be would have done.
+A forward model (spiking granule cells and readouts that learn by recursive least squares) takes the arm's state and a
+command and predicts the joint velocities one step later. What it was born with is the arm as it should be; what it
+learns is the arm as it is, in a readout of its own for each way that the arm has been. From the copies of the commands
+that the motor cortex sends along with its spikes it also finds out how late the feedback is. What it sends back is how
+far the arm has moved on since what the feedback shows (Miall et al. 1993, *Is the cerebellum a Smith predictor?*), and
+the extra torque with which the arm as it is does what the arm as it should be would have done.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def mossy_input(angles: NDArray[Any], velocities: NDArray[Any]) -> FloatArray:
 
 
 def model_features(mossy: FloatArray, command: NDArray[Any], spikes: FloatArray) -> FloatArray:
-    """What the readouts see, float32 [..., 15 + cells]: a constant, the command, the mossy input itself (its collaterals
-    reach the deep nuclei directly), and the granule cells' rates, scaled by their number.
+    """What the readouts see, float32 [..., 15 + cells]: a constant, the command, the mossy input itself (whose
+    collaterals reach the deep nuclei directly), and the granule cells' rates, scaled by their number.
 
     The command goes in as it is: what a torque adds to the acceleration of jointed bodies is linear in it.
     """
@@ -324,7 +324,8 @@ class Cerebellum(Region):
             text += f"The arm is not as it should be, and I corrected the torque by {correction:.1%} on average. "
         else:
             text += "The arm is as it should be, and I let the torque be. "
-        text += f"The feedback is {delay_ms:.0f} ms late. I know {known} other way{'s' * (known != 1)} that the arm has been."
+        text += f"The feedback is {delay_ms:.0f} ms late. "
+        text += f"I know {known} other {'way' if known == 1 else 'ways'} that the arm has been."
         content = {
             "prediction_error_rad_s": error,
             "innate_error_rad_s": innate,

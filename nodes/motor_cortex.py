@@ -1,8 +1,8 @@
 """Motor cortex: reaches for a point with a two-joint arm, driven by a spiking policy in closed loop over topics.
 
 Every feedback of the arm becomes the policy's features, the policy's firing rates become joint torques, and the torques
-go back to the arm: 50 times a second. The cerebellum, when there is one, corrects both ends: it says how far the arm has
-moved on since what the feedback shows, and what to add to the policy's command.
+go back to the arm: 50 times a second. The cerebellum, when there is one, corrects both ends: it says how far the arm
+has moved on since what the feedback shows, and what to add to the policy's command.
 """
 
 from __future__ import annotations

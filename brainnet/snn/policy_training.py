@@ -1,4 +1,4 @@
-"""The spiking policy of `brainnet.snn.policy` as a torch module, for training with surrogate gradients, and its twin."""
+"""The spiking policy of `brainnet.snn.policy` as a torch module for training, and its non-spiking twin."""
 
 from __future__ import annotations
 

@@ -162,8 +162,8 @@ def reach(
     """Drive the arm from where it is towards ``target`` for ``steps`` steps.
 
     The controller knows what the sensors show, the trace what is. The cerebellum's correction of one step is used in
-    the next, as it arrives over topics; for the first there is the one that it made while the arm was at rest. ``late`` says step by step whether the command misses its step, in which case
-    the arm applies the one before.
+    the next, as it arrives over topics; for the first there is the one that it made while the arm was at rest. ``late``
+    says step by step whether the command misses its step, in which case the arm applies the one before.
     """
     trace = Trace(target, [plant.state()])
     correction, applied = MotorCorrection.none(JOINTS), np.zeros(JOINTS)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Literal, get_args
 
 import numpy as np
 from pydantic import Field
@@ -27,8 +28,8 @@ from nodes.training.arm_loop import PID, Controller, FloatArray, Trace
 
 HELD_OUT = 1000
 """Added to the seed for the movements of the evaluation; training never draws from there."""
-CHANGES = ("mass_x2", "curl_field", "constant_force", "delay_40ms")
-"""The changes of `arm_loop.CHANGES` that are measured."""
+Change = Literal["mass_x2", "curl_field", "constant_force", "delay_40ms"]
+"""Those of `arm_loop.CHANGES` that are measured."""
 
 
 class Settings(TrainingSettings):
@@ -39,6 +40,7 @@ class Settings(TrainingSettings):
     reaches: int = Field(100, ge=20, description="reaches of the evaluation in which a change is learned")
     between: int = Field(50, ge=1, description="reaches with the arm as it should be before the change comes again")
     again: int = Field(20, ge=1, description="reaches after the change has come again")
+    changes: tuple[Change, ...] = Field(get_args(Change), description="changes of the arm to evaluate")
 
 
 def babble(
@@ -200,7 +202,7 @@ def evaluate(run: Run[Settings]) -> Iterator[Row]:
         rival_value=float(np.mean(movements.follow(range(options.reaches), Dynamics(), policy).end)),
         limit=("ratio", "<=", 1.1),
     )
-    for name in run.track(CHANGES, "changes", len(CHANGES)):
+    for name in run.track(options.changes, "changes", len(options.changes)):
         yield from _adapted(name, options, movements, of_pid, policy, pid, model)
     links = movements.follow(range(20), arm_loop.changed("link_mass_x2"), policy)
     yield compare("link_mass_x2_off_path_of_the_policy_alone", float(np.mean(links.path)), "cm")

@@ -11,7 +11,10 @@ program, told nothing else, trains the non-spiking twin that evaluation compares
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
+import math
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -186,8 +189,8 @@ def network_controller(net: nn.Module) -> Controller:
 def _one_cycle(progress: float) -> float:
     """Learning rate over training as a share of the largest: up for three tenths, down for the rest, along cosines."""
     if progress < 0.3:
-        return 0.04 + 0.96 * (1 - np.cos(np.pi * progress / 0.3)) / 2
-    return (1 + np.cos(np.pi * (progress - 0.3) / 0.7)) / 2
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / 0.3)) / 2
+    return (1 + math.cos(math.pi * (progress - 0.3) / 0.7)) / 2
 
 
 def imitate(
@@ -394,7 +397,8 @@ def episodes_over_topics(weights: Path, seed: int, count: int, show: Callable[[r
     steps after a prompt made the arm move, commands as the arm applied them; a target that the region refuses counts as
     50 steps of standing still.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    # the nodes' logs are not what was measured
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         return asyncio.run(_over_topics(Path(folder), weights, seed, count, show))
 
 

@@ -59,10 +59,14 @@ def test_the_twin_differs_in_its_units_alone() -> None:
     spiking = TrainableSpikingPolicy(6, [40, 30], 2, PolicyShape())
     assert [(n, x.shape) for n, x in twin.named_parameters()] == [(n, x.shape) for n, x in spiking.named_parameters()]
     features = torch.randn(10, 6)
-    first = torch.relu(features @ twin.hidden[0].weight.T + twin.hidden[0].bias)
-    second = torch.relu(first @ twin.hidden[1].weight.T + twin.hidden[1].bias)
-    expected = torch.cat([first, second], -1) @ twin.readout.weight.T + twin.readout.bias
-    torch.testing.assert_close(twin(features), expected)
+    weights = dict(twin.named_parameters())
+
+    def through(name: str, values: torch.Tensor) -> torch.Tensor:
+        return values @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    first = torch.relu(through("hidden.0", features))
+    second = torch.relu(through("hidden.1", first))
+    torch.testing.assert_close(twin(features), through("readout", torch.cat([first, second], -1)))
 
 
 def test_learns_by_surrogate_gradients() -> None:

@@ -1,0 +1,141 @@
+"""The training program of the motor cortex: it learns, can be interrupted, and measures itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from brainnet.errors import ModelError
+from brainnet.paths import share_dir
+from brainnet.snn.policy import SpikingPolicy
+from brainnet.training import Run, find_program
+from nodes.arm_body import Plant
+from nodes.motor_cortex import features
+from nodes.training import arm_loop, motor_cortex
+
+WEIGHTS = share_dir() / "nodes" / "weights" / "motor_cortex.safetensors"
+SMALL = {
+    "cloning_steps": 60,
+    "settling_steps": 20,
+    "rounds": 2,
+    "batch": 256,
+    "states": 2000,
+    "arms": 4,
+    "iterations": 2,
+    "warm_up": 1,
+    "minibatch": 50,
+    "epochs": 1,
+}
+
+
+def run_in(folder: Path, **changes: object) -> Run[motor_cortex.Settings]:
+    settings = find_program("motor_cortex").configure(None, {**SMALL, **changes})
+    assert isinstance(settings, motor_cortex.Settings)
+    return Run("motor_cortex", settings, folder / "motor_cortex.safetensors", resume=True)
+
+
+def error(controller: arm_loop.Controller) -> float:
+    states, targets = motor_cortex.random_states(np.random.default_rng(5), 500)
+    wanted = arm_loop.expert_command(states, targets)
+    rows = [
+        controller(type(states)(states.angles[i], states.velocities[i], states.tip[i], states.applied[i]), targets[i])
+        for i in range(500)
+    ]
+    return float(np.abs(np.array(rows) - wanted).mean())
+
+
+def test_training_writes_a_policy_that_has_learned_and_its_twin(tmp_path: Path) -> None:
+    run = run_in(tmp_path)
+    motor_cortex.train(run)
+    silent = error(lambda state, target: np.zeros(2))
+    assert error(arm_loop.policy_controller(SpikingPolicy.load(run.weights))) < 0.5 * silent
+    assert error(motor_cortex.twin_controller(tmp_path / motor_cortex.TWIN)) < 0.5 * silent
+    assert not list(tmp_path.glob("*.checkpoint"))
+
+
+def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    motor_cortex.train(run_in(whole))
+    save, left = Run.save_checkpoint, iter(range(3))
+
+    def interrupted(self: Run[motor_cortex.Settings], state: dict[str, object], part: str = "") -> None:
+        save(self, state, part)
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "save_checkpoint", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            motor_cortex.train(run_in(parts))
+    motor_cortex.train(run_in(parts))
+    for name in ("motor_cortex.safetensors", str(motor_cortex.TWIN)):
+        expected, found = load_file(whole / name), load_file(parts / name)
+        assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+def test_reward_is_that_of_reacher() -> None:
+    env = gymnasium.make("Reacher-v5")
+    env.reset(seed=3)
+    data = env.unwrapped.data  # type: ignore[attr-defined]
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        command = rng.uniform(-1, 1, 2)
+        _, expected, *_ = env.step(command)
+        ours = motor_cortex.reward(motor_cortex._state(data), data.body("target").xpos[:2], command)
+        assert float(ours) == pytest.approx(float(expected), abs=1e-9)
+    env.close()
+
+
+def test_the_arm_moves_in_an_episode_as_the_arm_of_the_node_does() -> None:
+    env = gymnasium.make("Reacher-v5")
+    env.reset(seed=4)
+    data, plant = env.unwrapped.data, Plant()  # type: ignore[attr-defined]
+    plant.place(data.qpos[:2], data.qvel[:2])
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        command = rng.uniform(-1, 1, 2)
+        env.step(command)
+        np.testing.assert_allclose(plant.step(command).tip, motor_cortex._state(data).tip, atol=1e-9)
+    env.close()
+
+
+def test_committed_weights_reach_the_bars_of_a_short_evaluation() -> None:
+    settings = motor_cortex.Settings(episodes=10, reaches=10, over_topics=False)
+    rows = {row.name: row for row in motor_cortex.evaluate(Run("motor_cortex", settings, WEIGHTS))}
+    assert rows["reacher_return"].rival == "expert"
+    assert rows["reacher_return_beside_twin"].rival == "non-spiking policy"
+    assert all(row.ok for row in rows.values() if row.bar)
+
+
+def test_an_episode_over_topics_ends_where_its_target_is() -> None:
+    episodes = motor_cortex.episodes_over_topics(WEIGHTS, 1000, 2, iter)
+    assert len(episodes.returns) == 2
+    assert all(-10.0 < value < -0.5 for value in episodes.returns)
+    assert max(episodes.distances) < 0.01
+
+
+def test_settling_turns_from_the_policy_to_the_expert() -> None:
+    torch.manual_seed(0)
+    net = motor_cortex.RectifiedPolicy(motor_cortex.FEATURES, [8], 2)
+    teacher = motor_cortex.settling(net)
+    far, far_targets = motor_cortex.random_states(np.random.default_rng(1), 50)
+    with torch.no_grad():
+        own = net(torch.from_numpy(features(far, far_targets))).clamp(-1, 1).numpy()
+    moving = np.abs(far.velocities).max(axis=1) > 3.0
+    np.testing.assert_allclose(teacher(far, far_targets)[moving], own[moving], atol=1e-6)
+    target = np.array([[0.1, 0.1]])
+    angles = arm_loop.inverse_kinematics(target) + 1e-3
+    near = type(far)(angles, np.zeros((1, 2)), motor_cortex.fingertip(angles), np.zeros((1, 2)))
+    np.testing.assert_allclose(teacher(near, target), arm_loop.expert_command(near, target), atol=1e-3)
+
+
+def test_a_file_without_a_twin_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="non-spiking"):
+        motor_cortex.twin_controller(tmp_path / "none.safetensors")
