@@ -39,13 +39,15 @@ def chrono_mask(steps: int, length: int, tau: float, causal_positions: bool) -> 
 
     Cached; callers must not write to it.
     """
-    step = torch.arange(steps, dtype=torch.float32)
-    lag = step[:, None] - step[None, :]
-    in_time = torch.where(lag >= 0, torch.exp(-lag.clamp(min=0) / tau), torch.zeros(()))
-    in_place = torch.ones(length, length)
-    if causal_positions:
-        in_place = in_place.tril()
-    return torch.kron(in_time, in_place)
+    # an inference tensor in the cache could never be trained with again
+    with torch.inference_mode(False):
+        step = torch.arange(steps, dtype=torch.float32)
+        lag = step[:, None] - step[None, :]
+        in_time = torch.where(lag >= 0, torch.exp(-lag.clamp(min=0) / tau), torch.zeros(()))
+        in_place = torch.ones(length, length)
+        if causal_positions:
+            in_place = in_place.tril()
+        return torch.kron(in_time, in_place)
 
 
 def chrono_attention(

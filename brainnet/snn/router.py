@@ -22,9 +22,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from brainnet.errors import ModelError
+from brainnet.snn import decision
 from brainnet.snn.attention import ChronoSpikeAttention
-from brainnet.snn.lif import LIFParams, LIFState, lif_sequence
-from brainnet.snn.quantum import EPSILON, MAX_TEMPERATURE, PLASTICITY, Modulation, choose, modulate
+from brainnet.snn.lif import LIFParams
+from brainnet.snn.quantum import EPSILON, MAX_TEMPERATURE, PLASTICITY
 from brainnet.snn.tas import TasEncoder, TasWindow
 from brainnet.snn.text_features import HashedVocabulary, clip_middle, route_tokens
 
@@ -125,17 +126,9 @@ class RouterNet(nn.Module):
         self, spikes: Tensor, mask: Tensor, membrane: Tensor | None, threshold: float | None = None
     ) -> tuple[Tensor, Tensor]:
         """Working memory alone: its spikes [B, T, L, D] and the membrane potential [B, D] that it keeps."""
-        config = self.config
-        present = mask.to(spikes.dtype)
-        currents = (self.input(spikes) * present[:, None, :, None]).transpose(0, 1)
-        start = None
-        if membrane is not None:
-            start = LIFState(membrane[:, None].expand(currents.shape[1:]).contiguous())
-        params = LIFParams(self.beta, config.base_threshold if threshold is None else threshold)
-        memory, after = lif_sequence(currents, start, params)
-        memory = memory.transpose(0, 1) * present[:, None, :, None]
-        kept = (after.membrane * present[..., None]).sum(1) / present.sum(1, keepdim=True).clamp(min=1)
-        return memory, kept
+        params = LIFParams(self.beta, self.config.base_threshold if threshold is None else threshold)
+        memory, kept = decision.remember(self.input(spikes).transpose(0, 1), mask, membrane, params)
+        return memory.transpose(0, 1), kept
 
 
 class Router:
@@ -157,7 +150,7 @@ class Router:
             config = RouterConfig(**{**meta, "routes": tuple(meta["routes"])})
             net = RouterNet(config, len(vocabulary))
             net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, ModelError) as error:
             raise ModelError(f"{path} holds no router weights ({error}); `brainnet train` makes them") from error
         return cls(net, vocabulary)
 
@@ -196,34 +189,24 @@ class Router:
         session's previous decision returned; None starts from rest at the base threshold. Raises ModelError when
         none of the available names is known.
         """
-        routes = self.config.routes
-        mask = [available is None or name in available for name in routes]
-        if not any(mask):
-            raise ModelError(f"none of {sorted(available or [])} is a route of this router; it knows {list(routes)}")
         with torch.no_grad():
             spikes = self._spikes(text, has_image, has_audio)
             present = torch.ones(1, spikes.shape[2], dtype=torch.bool)
             membrane = None if state is None else torch.from_numpy(state.membrane)[None]
             scores, after = self.net(spikes, present, membrane, state and state.threshold)
-        row = scores[0].double().numpy()[mask]
-        modulation: Modulation = modulate(
-            row,
-            base_threshold=self.config.base_threshold,
-            plasticity=plasticity,
-            epsilon=epsilon,
-            max_temperature=max_temperature,
-        )
-        names = tuple(name for name, allowed in zip(routes, mask, strict=True) if allowed)
+        params = decision.DecisionParams(mass, self.config.base_threshold, plasticity, epsilon, max_temperature)
+        made = decision.decide(scores[0].double().numpy(), self.config.routes, available, params)
+        modulation = made.modulation
         return RouteDecision(
-            names=names,
-            scores=row,
+            names=made.names,
+            scores=made.scores,
             probs=modulation.probs,
             entropy=modulation.entropy,
             alpha=modulation.alpha,
             temperature=modulation.temperature,
             threshold=modulation.threshold,
             route_probs=modulation.route_probs,
-            chosen=tuple(names[i] for i in choose(modulation.route_probs, mass)),
+            chosen=made.chosen,
             spikes=_on_the_wire(spikes),
             state=RouterState(after[0].numpy().copy(), modulation.threshold),
         )

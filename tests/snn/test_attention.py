@@ -230,3 +230,12 @@ def test_constants_that_do_not_fit_are_refused(value: float) -> None:
 def test_spikes_that_do_not_fit_are_refused(spikes: Tensor, said: str) -> None:
     with pytest.raises(ModelError, match=f"spikes must be {said}"):
         ChronoSpikeAttention(8, 2, 2.0)(spikes)
+
+
+def test_attention_learns_after_it_was_used_for_inference() -> None:
+    layer = ChronoSpikeAttention(8, 2)
+    spikes = (torch.rand(1, 7, 3, 8) < 0.5).float()
+    with torch.inference_mode():
+        layer(spikes)
+    layer(spikes).sum().backward()
+    assert all(weight.grad is not None for weight in layer.parameters())
