@@ -128,12 +128,12 @@ def off_path(
 @pytest.mark.parametrize("name", ["mass_x2", "curl_field", "constant_force", "delay_40ms"])
 def test_wins_back_accuracy_and_keeps_what_it_learned(controller: Controller, name: str) -> None:
     changed, model = arm_loop.changed(name), cerebellum()
-    off_path(controller, changed, model, range(5))
+    off_path(controller, changed, model, range(4))
     learned = off_path(controller, changed, model, range(5, 8))
     alone = off_path(controller, changed, None, range(5, 8))
     assert np.mean(learned) < 0.4 * np.mean(alone)
     # the change goes away, and returns
-    off_path(controller, Dynamics(), model, range(8, 10))
+    off_path(controller, Dynamics(), model, range(8, 9))
     assert np.mean(off_path(controller, changed, model, range(5, 8))) < 0.4 * np.mean(alone)
 
 

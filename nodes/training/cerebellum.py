@@ -37,7 +37,7 @@ class Settings(TrainingSettings):
     movements: int = Field(200, ge=1, description="movements to learn from")
     movement: int = Field(60, ge=1, description="steps of a movement")
     ridge: float = Field(1e-7, gt=0.0, description="weight of the ridge, beside the mean square of the features")
-    reaches: int = Field(100, ge=20, description="reaches of the evaluation in which a change is learned")
+    reaches: int = Field(100, ge=5, description="reaches of the evaluation in which a change is learned")
     between: int = Field(50, ge=1, description="reaches with the arm as it should be before the change comes again")
     again: int = Field(20, ge=1, description="reaches after the change has come again")
     changes: tuple[Change, ...] = Field(get_args(Change), description="changes of the arm to evaluate")
@@ -204,7 +204,7 @@ def evaluate(run: Run[Settings]) -> Iterator[Row]:
     )
     for name in run.track(options.changes, "changes", len(options.changes)):
         yield from _adapted(name, options, movements, of_pid, policy, pid, model)
-    links = movements.follow(range(20), arm_loop.changed("link_mass_x2"), policy)
+    links = movements.follow(range(min(20, options.reaches)), arm_loop.changed("link_mass_x2"), policy)
     yield compare("link_mass_x2_off_path_of_the_policy_alone", float(np.mean(links.path)), "cm")
 
 

@@ -31,8 +31,8 @@ def test_training_makes_a_model_that_predicts(tmp_path: Path) -> None:
     assert np.mean(model.errors) < 0.02 * np.mean(model.changes)
 
 
-def test_the_pid_reaches_what_it_was_tuned_for() -> None:
-    pid, arm, rng = cerebellum.tuned_pid(0), Plant(), np.random.default_rng(9)
+def test_the_rival_reaches_its_targets_on_the_unchanged_arm() -> None:
+    pid, arm, rng = arm_loop.PID((0.7, 0.5, 0.07)), Plant(), np.random.default_rng(9)
     final = []
     for target in arm_loop.random_targets(rng, 10):
         arm_loop.random_posture(rng, arm)
@@ -52,7 +52,7 @@ def test_accuracy_of_the_unchanged_arm_is_the_measure() -> None:
 
 def test_a_short_evaluation_finds_every_change_won_back_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cerebellum, "tuned_pid", lambda seed: arm_loop.PID((0.7, 0.5, 0.07)))
-    rows = list(cerebellum.evaluate(run_in(WEIGHTS, changes=["constant_force"], reaches=20, between=6, again=4)))
+    rows = list(cerebellum.evaluate(run_in(WEIGHTS, changes=["constant_force"], reaches=8, between=4, again=3)))
     named = {row.name: row for row in rows}
     assert {"constant_force_won_back", "constant_force_kept", "nominal_off_path"} <= set(named)
     assert named["constant_force_won_back"].rival == "PID"

@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 from brainnet.errors import ModelError
 from brainnet.paths import share_dir
 from brainnet.snn.policy import SpikingPolicy
+from brainnet.snn.policy_training import RectifiedPolicy
 from brainnet.training import Run, find_program
 from nodes.arm_body import Plant
-from nodes.motor_cortex import features
+from nodes.motor_cortex import FEATURES, features, fingertip
 from nodes.training import arm_loop, motor_cortex
 
 WEIGHTS = share_dir() / "nodes" / "weights" / "motor_cortex.safetensors"
@@ -83,7 +84,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path, monkey
 def test_reward_is_that_of_reacher() -> None:
     env = gymnasium.make("Reacher-v5")
     env.reset(seed=3)
-    data = env.unwrapped.data  # type: ignore[attr-defined]
+    data = env.unwrapped.data
     rng = np.random.default_rng(0)
     for _ in range(10):
         command = rng.uniform(-1, 1, 2)
@@ -96,7 +97,7 @@ def test_reward_is_that_of_reacher() -> None:
 def test_the_arm_moves_in_an_episode_as_the_arm_of_the_node_does() -> None:
     env = gymnasium.make("Reacher-v5")
     env.reset(seed=4)
-    data, plant = env.unwrapped.data, Plant()  # type: ignore[attr-defined]
+    data, plant = env.unwrapped.data, Plant()
     plant.place(data.qpos[:2], data.qvel[:2])
     rng = np.random.default_rng(0)
     for _ in range(20):
@@ -123,7 +124,7 @@ def test_an_episode_over_topics_ends_where_its_target_is() -> None:
 
 def test_settling_turns_from_the_policy_to_the_expert() -> None:
     torch.manual_seed(0)
-    net = motor_cortex.RectifiedPolicy(motor_cortex.FEATURES, [8], 2)
+    net = RectifiedPolicy(FEATURES, [8], 2)
     teacher = motor_cortex.settling(net)
     far, far_targets = motor_cortex.random_states(np.random.default_rng(1), 50)
     with torch.no_grad():
@@ -132,7 +133,7 @@ def test_settling_turns_from_the_policy_to_the_expert() -> None:
     np.testing.assert_allclose(teacher(far, far_targets)[moving], own[moving], atol=1e-6)
     target = np.array([[0.1, 0.1]])
     angles = arm_loop.inverse_kinematics(target) + 1e-3
-    near = type(far)(angles, np.zeros((1, 2)), motor_cortex.fingertip(angles), np.zeros((1, 2)))
+    near = type(far)(angles, np.zeros((1, 2)), fingertip(angles), np.zeros((1, 2)))
     np.testing.assert_allclose(teacher(near, target), arm_loop.expert_command(near, target), atol=1e-3)
 
 
