@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from brainnet.bench import workload
-from brainnet.rows import Row, compare, percentile
 from brainnet.bus import Bus, Endpoint, open_bus, open_session
 from brainnet.errors import BusError
 from brainnet.packet import SpikePacket, decode, encode
+from brainnet.rows import Row, compare, percentile
 
 _SILENCE_S = 10.0
 
