@@ -33,7 +33,7 @@ class NirRegion(Region):
     params: Parameters
 
     def load(self) -> None:
-        from brainnet.snn import nir_models
+        from brainnet.snn.nir import models as nir_models
 
         assert self.checkpoint is not None
         self.network = nir_models.load(self.checkpoint, dt=self.params.dt_s, reset=self.params.reset)
@@ -43,7 +43,7 @@ class NirRegion(Region):
         """Output spikes [outputs, steps] of input [inputs, steps]."""
         import torch
 
-        from brainnet.snn import nir_models
+        from brainnet.snn.nir import models as nir_models
 
         steps = torch.from_numpy(np.ascontiguousarray(data.T, np.float32))
         spikes, _ = nir_models.run(self.network, steps[:, None])

@@ -24,8 +24,8 @@ from brainnet import Candidate, NodeParameters, Partial, Query, Region, RegionEr
 from brainnet.errors import ModelError, PacketError
 from brainnet.joint_state import JointState
 from brainnet.motor_correction import MotorCorrection
-from brainnet.snn.contexts import Choice, Contexts
-from brainnet.snn.granule import AdaptiveReadout, FloatArray, GranuleLayer
+from brainnet.snn.models.contexts import Choice, Contexts
+from brainnet.snn.models.granule import AdaptiveReadout, FloatArray, GranuleLayer
 
 JOINTS = 2
 DT = 0.02

@@ -35,8 +35,8 @@ from brainnet import (
     subscribe,
 )
 from brainnet.memory import Episode, EpisodicStore, Hit
-from brainnet.snn.text_embedder import SpikingTextEmbedder
-from brainnet.snn.text_features import words
+from brainnet.snn.models.text_embedder import SpikingTextEmbedder
+from brainnet.snn.models.text_features import words
 
 STATEMENT = "statement"
 EXCHANGE = "exchange"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from brainnet.completions import Request
-    from brainnet.snn.language_generation import TextGenerator
+    from brainnet.snn.models.language_generation import TextGenerator
 
 RESERVE_S = 0.1
 """Time left before the deadline at which writing stops, so that the answer still arrives."""
@@ -154,7 +154,7 @@ class Language(Region):
 
     @cached_property
     def _generator(self) -> TextGenerator:
-        from brainnet.snn.language_generation import TextGenerator
+        from brainnet.snn.models.language_generation import TextGenerator
 
         assert self.checkpoint is not None
         return TextGenerator(self.checkpoint, self.checkpoint.with_suffix(".tokenizer.json"))

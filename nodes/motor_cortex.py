@@ -24,7 +24,7 @@ from brainnet import Candidate, NodeParameters, Partial, Query, Region, RegionEr
 from brainnet.errors import PacketError
 from brainnet.joint_state import JointState, command_data
 from brainnet.motor_correction import MotorCorrection
-from brainnet.snn.policy import SpikingPolicy
+from brainnet.snn.models.policy import SpikingPolicy
 
 JOINTS = 2
 UPPER_ARM, FOREARM = 0.1, 0.11

@@ -12,7 +12,7 @@ from pydantic import Field
 from brainnet import Answer, Decision, Node, NodeParameters, Prompt, SpikePacket, main, subscribe
 from brainnet.errors import BrainnetError
 from brainnet.messages import OpenPromptsQuery
-from brainnet.snn.router import RouteDecision, Router, RouterState
+from brainnet.snn.models.router import RouteDecision, Router, RouterState
 
 _SESSIONS = 256
 _REMEMBERED = 512

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from brainnet import Candidate, Partial, Query, Region, main
 from brainnet.errors import ModelError
-from brainnet.snn.picture_classifier import Classification, load_classifier
-from brainnet.snn.pictures import SIDE, read_picture
+from brainnet.snn.models.picture_classifier import Classification, load_classifier
+from brainnet.snn.models.pictures import SIDE, read_picture
 
 SHOWN = 5
 

@@ -29,11 +29,14 @@ WARM = ("torch", "numba", "snntorch", "hypothesis", "pytest", "zenoh", "brainnet
 
 # fmt: off
 FORMULAS = (
-    "snn.lif", "snn.lif_steps", "snn.surrogate", "snn.kernels", "snn.recurrence", "snn.norm", "snn.snntorch_bridge",
-    "snn.integer_lif", "snn.izhikevich", "snn.biological_lif", "snn.adaptive_lif",
-    "snn.tas", "snn.encoders", "snn.event_frames", "snn.spike_codes", "snn.quantization", "snn.synops",
-    "snn.attention", "snn.linear_attention", "snn.transformer_block", "snn.quantum", "snn.decision",
-    "snn.stdp", "snn.homeostasis", "snn.short_term_plasticity", "snn.granule", "snn.nir_models", "memory.fusion",
+    "snn.neurons.lif", "snn.neurons.lif_steps", "snn.neurons.surrogate", "snn.neurons.snntorch_bridge",
+    "snn.neurons.integer_lif", "snn.neurons.izhikevich", "snn.neurons.biological_lif", "snn.neurons.adaptive_lif",
+    "snn.kernels", "snn.layers.recurrence", "snn.layers.norm",
+    "snn.layers.attention", "snn.layers.linear_attention", "snn.layers.transformer_block",
+    "snn.codes.tas", "snn.codes.encoders", "snn.codes.event_frames", "snn.codes.spike_codes", "snn.codes.quantization",
+    "snn.models.quantum", "snn.models.decision", "snn.models.granule",
+    "snn.plasticity.stdp", "snn.plasticity.homeostasis", "snn.plasticity.short_term_plasticity",
+    "snn.nir.models", "snn.synops", "memory.fusion",
 )
 # fmt: on
 """The modules of brainnet that hold one each, or more."""
@@ -42,10 +45,10 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "snn.kernels": dict.fromkeys(
         ("_BLOCK = 512", "_WIDE_BLOCK = 4096", "_NARROW_BLOCK = 64", "_CACHED = 1 << 17"), _BLOCKS
     ),
-    "snn.snntorch_bridge": {
+    "snn.neurons.snntorch_bridge": {
         "_PROBES = (-5.0, -1.0, -0.3, -0.05, 0.05, 0.3, 1.0, 5.0)": "where two surrogates are compared"
     },
-    "snn.quantum": {"min(1.0, entropy": "the entropy exceeds ln N by rounding alone"},
+    "snn.models.quantum": {"min(1.0, entropy": "the entropy exceeds ln N by rounding alone"},
 }
 """By module: a piece of a line, and why changing a constant there changes no result."""
 
@@ -197,12 +200,14 @@ def imported_by(path: Path) -> set[str]:
 
 def tests_of(module: str, tree: Path) -> list[Path]:
     """The test files of a module: its own, or else those that import it, or else those of the modules that do."""
-    package, _, name = module.rpartition(".")
+    package, *_, name = module.split(".")
     files = sorted((tree / "tests" / package).glob("test_*.py"))
     own = [file for file in files if file.stem == f"test_{name}"]
     if tests := own or [file for file in files if module in imported_by(file)]:
         return tests
-    users = [f"{package}.{p.stem}" for p in source_of(module, tree).parent.glob("*.py") if module in imported_by(p)]
+    whole = tree / "brainnet"
+    importing = [path for path in (whole / package).rglob("*.py") if module in imported_by(path)]
+    users = [".".join(path.relative_to(whole).with_suffix("").parts) for path in importing]
     return sorted({file for user in users for file in tests_of(user, tree)})
 
 

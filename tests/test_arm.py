@@ -12,7 +12,7 @@ from brainnet.errors import ModelError, PacketError
 from brainnet.joint_state import JointState, command_data, read_command
 from brainnet.motor_correction import MotorCorrection
 from brainnet.paths import share_dir
-from brainnet.snn.policy import SpikingPolicy
+from brainnet.snn.models.policy import SpikingPolicy
 from nodes.arm_body import Dynamics, Plant
 from nodes.cerebellum import Adaptation, ForwardModel
 from nodes.motor_cortex import check_reachable, features, fingertip, foreseen, parse_target

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from brainnet.rows import Row, compare
-from brainnet.snn.lif import LIFParams, Reset, lif_sequence
+from brainnet.snn.neurons.lif import LIFParams, Reset, lif_sequence
 
 BETA = 0.875
 """A decay that floats hold exactly, so that beta v and v - v / tau round alike and every spike can be compared."""

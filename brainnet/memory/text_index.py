@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.memory.stemming import stem
-from brainnet.snn.text_features import words
+from brainnet.snn.models.text_features import words
 
 __all__ = ["TextIndex", "terms"]
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from brainnet.errors import ModelError
-from brainnet.snn.lif import LIF
+from brainnet.snn.neurons.lif import LIF
 
 
 class SynapticOperations(NamedTuple):
@@ -87,8 +87,9 @@ class Meter:
             model(pictures)
         meter.synaptic_operations.Effective_ACs
 
-    Sees every Linear and convolution, and the outputs of `brainnet.snn.lif.LIF`, of snnTorch's neurons, and of the
-    types in ``neurons``. A neuron that returns a tuple has its spikes first. Nothing else about the network changes.
+    Sees every Linear and convolution, and the outputs of `brainnet.snn.neurons.lif.LIF`, of snnTorch's neurons, and of
+    the types in ``neurons``. A neuron that returns a tuple has its spikes first. Nothing else about the network
+    changes.
     """
 
     def __init__(self, model: nn.Module, samples: int, *, neurons: tuple[type[nn.Module], ...] = ()) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from brainnet.joint_state import JointState
 from brainnet.motor_correction import MotorCorrection
-from brainnet.snn.policy import SpikingPolicy
+from brainnet.snn.models.policy import SpikingPolicy
 from nodes.arm_body import JOINTS, Dynamics, Plant
 from nodes.cerebellum import Adaptation
 from nodes.motor_cortex import (

@@ -17,9 +17,9 @@ from typing import Literal, get_args
 import numpy as np
 from pydantic import Field
 
-from brainnet.snn.granule import FloatArray as Array32
-from brainnet.snn.granule import GranuleLayer
-from brainnet.snn.policy import SpikingPolicy
+from brainnet.snn.models.granule import FloatArray as Array32
+from brainnet.snn.models.granule import GranuleLayer
+from brainnet.snn.models.policy import SpikingPolicy
 from brainnet.training import Row, Run, TrainingSettings, compare
 from nodes.arm_body import Dynamics, Plant
 from nodes.cerebellum import ELBOW_STOP, Adaptation, ForwardModel, model_features, mossy_input

@@ -23,8 +23,8 @@ from torch.nn import functional as F
 
 from brainnet.errors import TrainingError
 from brainnet.rows import Row
-from brainnet.snn.text_embedder import EmbedderConfig, SpikingTextEmbedder, count_thresholds
-from brainnet.snn.text_features import SubwordVocabulary
+from brainnet.snn.models.text_embedder import EmbedderConfig, SpikingTextEmbedder, count_thresholds
+from brainnet.snn.models.text_features import SubwordVocabulary
 from brainnet.training import Run, TrainingSettings
 from nodes.training.hippocampus_measures import retrieval_rows, store_rows
 from nodes.training.hippocampus_teacher import Teacher, find_teacher

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from brainnet.memory import EpisodicStore, NewEpisode
 from brainnet.memory.index import FOLLOWING, PRECEDING
 from brainnet.rows import Row, compare, percentile
-from brainnet.snn.text_embedder import SpikingTextEmbedder
+from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.training import ndcg, recall
 from nodes.training.hippocampus_teacher import Teacher
 from nodes.training.hippocampus_texts import Judged, Texts, cranfield, locomo, sentences, xquad

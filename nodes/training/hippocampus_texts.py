@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from brainnet.errors import TrainingError
-from brainnet.snn.text_features import words
+from brainnet.snn.models.text_features import words
 
 HELD_OUT_ARTICLES = 8
 """The last articles of XQuAD measure; as many before them are for choosing settings; the others train."""

@@ -23,8 +23,8 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from brainnet.snn.language_generation import EventDrivenModel, sample
-from brainnet.snn.language_model import (
+from brainnet.snn.models.language_generation import EventDrivenModel, sample
+from brainnet.snn.models.language_model import (
     LanguageConfig,
     SpikingLanguageModel,
     detached,

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from brainnet.snn.language_model import SpikingLanguageModel
-from brainnet.snn.norm import EPSILON
+from brainnet.snn.layers.norm import EPSILON
+from brainnet.snn.models.language_model import SpikingLanguageModel
 
 
 class EagerModel:

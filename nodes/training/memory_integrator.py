@@ -37,7 +37,7 @@ from brainnet.errors import TrainingError
 from brainnet.fusion import Fused, Trust, claim, fuse, load_trust
 from brainnet.node import logs
 from brainnet.paths import share_dir
-from brainnet.snn.router import Router
+from brainnet.snn.models.router import Router
 from brainnet.testing import MemoryBrain
 from brainnet.training import Row, Run, TrainingSettings, compare, save_weights
 from nodes.hippocampus import Hippocampus

@@ -3,9 +3,9 @@ then from reward. Needs no data; about 15 minutes on one core.
 
 Behaviour cloning of `arm_loop.expert_command`, with the states that the policy itself visits added round by round
 (DAgger, Ross et al. 2011), then proximal policy optimisation of Reacher-v5's own reward with gradients through the
-spikes (`brainnet.snn.ppo`). Half of the arms start as Reacher-v5 starts them, half anywhere; near the target the policy
-is held to the demonstrator, and at the end it learns once more to settle there as the demonstrator does. The same
-program, told nothing else, trains the non-spiking twin that evaluation compares with.
+spikes (`brainnet.snn.models.ppo`). Half of the arms start as Reacher-v5 starts them, half anywhere; near the target the
+policy is held to the demonstrator, and at the end it learns once more to settle there as the demonstrator does. The
+same program, told nothing else, trains the non-spiking twin that evaluation compares with.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from brainnet import Prompt, SpikePacket
 from brainnet.bus import Mailbox, Received
 from brainnet.errors import ModelError
 from brainnet.joint_state import JointState
-from brainnet.snn.policy import PolicyShape, SpikingPolicy
-from brainnet.snn.policy_training import RectifiedPolicy, TrainableSpikingPolicy
-from brainnet.snn.ppo import GaussianPolicy, PPOParams, Rollout, improve, log_density
+from brainnet.snn.models.policy import PolicyShape, SpikingPolicy
+from brainnet.snn.models.policy_training import RectifiedPolicy, TrainableSpikingPolicy
+from brainnet.snn.models.ppo import GaussianPolicy, PPOParams, Rollout, improve, log_density
 from brainnet.training import Row, Run, TrainingSettings, compare, save_weights
 from nodes.arm_body import JOINTS, Plant
 from nodes.motor_cortex import FEATURES, features, fingertip, tip_distance

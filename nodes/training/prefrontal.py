@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from brainnet.snn.quantum import choose, modulate, softmax
-from brainnet.snn.router import Router, RouterConfig, RouterNet, RouterState, prompt_tokens
-from brainnet.snn.text_features import HashedVocabulary
+from brainnet.snn.models.quantum import choose, modulate, softmax
+from brainnet.snn.models.router import Router, RouterConfig, RouterNet, RouterState, prompt_tokens
+from brainnet.snn.models.text_features import HashedVocabulary
 from brainnet.training import Row, Run, TrainingSettings, compare, expected_calibration_error
 from nodes.prefrontal import Prefrontal
 from nodes.training.prefrontal_rules import route_by_rules

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainnet.errors import TrainingError
-from brainnet.snn.picture_classifier import (
+from brainnet.snn.models.picture_classifier import (
     ClassifierConfig,
     SpikingClassifier,
     centred,

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainnet.errors import TrainingError
-from brainnet.snn.pictures import SIDE, arranged
+from brainnet.snn.models.pictures import SIDE, arranged
 from brainnet.training import Run
 
 KINDS = {

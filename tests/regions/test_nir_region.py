@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from brainnet import Prompt, SpikePacket
 from brainnet.errors import ModelError
 from brainnet.node import load_program
-from brainnet.snn.nir_snntorch import export_snntorch
+from brainnet.snn.nir.snntorch import export_snntorch
 from brainnet.testing import MemoryBrain
 from tests.conftest import Brain, wait_for, write_allocation
 

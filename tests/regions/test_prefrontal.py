@@ -14,8 +14,8 @@ from brainnet.bus import Mailbox, Received
 from brainnet.messages import OpenPrompts, OpenPromptsQuery
 from brainnet.node import load_program
 from brainnet.paths import share_dir
-from brainnet.snn.router import Router, RouterConfig, RouterNet
-from brainnet.snn.text_features import HashedVocabulary
+from brainnet.snn.models.router import Router, RouterConfig, RouterNet
+from brainnet.snn.models.text_features import HashedVocabulary
 from brainnet.testing import MemoryBrain, until
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.adaptive_lif import AdaptiveLIF, AdaptiveLIFParams, AdaptiveLIFState, adaptive_lif_sequence
-from brainnet.snn.lif import LIFParams, LIFState, Reset, lif_sequence
+from brainnet.snn.neurons.adaptive_lif import AdaptiveLIF, AdaptiveLIFParams, AdaptiveLIFState, adaptive_lif_sequence
+from brainnet.snn.neurons.lif import LIFParams, LIFState, Reset, lif_sequence
 
 Array = NDArray[np.float64]
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.attention import ChronoSpikeAttention, chrono_attention, chrono_mask, default_tau
-from brainnet.snn.lif import LIFParams, lif_sequence
-from brainnet.snn.linear_attention import linear_chrono_attention
+from brainnet.snn.layers.attention import ChronoSpikeAttention, chrono_attention, chrono_mask, default_tau
+from brainnet.snn.layers.linear_attention import linear_chrono_attention
+from brainnet.snn.neurons.lif import LIFParams, lif_sequence
 
 quick = settings(deadline=None, max_examples=25)
 SHAPES = st.tuples(st.integers(1, 2), st.integers(2, 6), st.integers(1, 5))

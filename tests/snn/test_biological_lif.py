@@ -16,7 +16,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.biological_lif import BiologicalLIF, BiologicalLIFParams, BiologicalLIFState, biological_lif_sequence
+from brainnet.snn.neurons.biological_lif import (
+    BiologicalLIF,
+    BiologicalLIFParams,
+    BiologicalLIFState,
+    biological_lif_sequence,
+)
 
 GOLDEN = [
     case

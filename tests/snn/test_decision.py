@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.decision import Decision, DecisionEngine, DecisionParams, decide, remember
-from brainnet.snn.lif import LIFParams, LIFState, lif_sequence_reference
-from brainnet.snn.quantum import choose, modulate
-from brainnet.snn.router import RouterConfig, RouterNet
+from brainnet.snn.models.decision import Decision, DecisionEngine, DecisionParams, decide, remember
+from brainnet.snn.models.quantum import choose, modulate
+from brainnet.snn.models.router import RouterConfig, RouterNet
+from brainnet.snn.neurons.lif import LIFParams, LIFState, lif_sequence_reference
 
 NAMES = ("vision", "language", "motor")
 

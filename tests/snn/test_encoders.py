@@ -13,7 +13,7 @@ from snntorch import spikegen
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.encoders import (
+from brainnet.snn.codes.encoders import (
     charging_decode,
     charging_encode,
     direct_decode,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainnet.errors import ModelError
-from brainnet.snn.event_frames import EventStream, event_frames, frame_events
+from brainnet.snn.codes.event_frames import EventStream, event_frames, frame_events
 
 quick = settings(deadline=None, max_examples=60)
 HEIGHT, WIDTH, STEPS = 3, 5, 4

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainnet.errors import ModelError
-from brainnet.snn.contexts import Choice, Contexts
-from brainnet.snn.granule import AdaptiveReadout, GranuleLayer
+from brainnet.snn.models.contexts import Choice, Contexts
+from brainnet.snn.models.granule import AdaptiveReadout, GranuleLayer
 
 
 def layer_and_samples(seed: int = 0, cells: int = 300) -> tuple[GranuleLayer, np.ndarray]:

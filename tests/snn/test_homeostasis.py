@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.homeostasis import HomeostasisParams, homeostatic_threshold
+from brainnet.snn.plasticity.homeostasis import HomeostasisParams, homeostatic_threshold
 
 quick = settings(deadline=None, max_examples=40)
 

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from brainnet.errors import ModelError
-from brainnet.snn.integer_lif import IntegerLIFParams, IntegerLIFState, integer_lif_sequence
+from brainnet.snn.neurons.integer_lif import IntegerLIFParams, IntegerLIFState, integer_lif_sequence
 
 Currents = NDArray[np.integer[Any]]
 

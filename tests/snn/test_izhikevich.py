@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.izhikevich import (
+from brainnet.snn.neurons.izhikevich import (
     PATTERNS,
     Izhikevich,
     IzhikevichParams,

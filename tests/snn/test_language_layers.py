@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.language_kernels import exponential
-from brainnet.snn.language_layers import gated_memory, next_token_loss, normalised_neurons
+from brainnet.snn.models.language_kernels import exponential
+from brainnet.snn.models.language_layers import gated_memory, next_token_loss, normalised_neurons
 
 sizes = st.tuples(st.integers(1, 12), st.integers(1, 3), st.integers(4, 40))
 seeds = st.integers(0, 10_000)

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from brainnet.errors import ModelError
-from brainnet.snn.language_generation import EventDrivenModel, TextGenerator, sample
-from brainnet.snn.language_model import (
+from brainnet.snn.models.language_generation import EventDrivenModel, TextGenerator, sample
+from brainnet.snn.models.language_model import (
     LanguageConfig,
     SpikingLanguageModel,
     load_language_model,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.lif import (
+from brainnet.snn.neurons.lif import (
     LIF,
     LIFParams,
     LIFState,
@@ -24,8 +24,8 @@ from brainnet.snn.lif import (
     lif_sequence_reference,
     recurrent_lif_sequence,
 )
-from brainnet.snn.lif_steps import lif_spikes
-from brainnet.snn.surrogate import arctan_spike
+from brainnet.snn.neurons.lif_steps import lif_spikes
+from brainnet.snn.neurons.surrogate import arctan_spike
 
 Sequence = Callable[[Tensor, LIFState | None, LIFParams], tuple[Tensor, LIFState]]
 RESETS: list[Reset] = ["subtract", "zero", "none"]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.attention import chrono_attention
-from brainnet.snn.linear_attention import LinearAttentionState, linear_chrono_attention, linear_chrono_step
+from brainnet.snn.layers.attention import chrono_attention
+from brainnet.snn.layers.linear_attention import LinearAttentionState, linear_chrono_attention, linear_chrono_step
 
 quick = settings(deadline=None, max_examples=25)
 SHAPES = st.tuples(st.integers(1, 2), st.integers(2, 6), st.integers(1, 5))

@@ -16,10 +16,10 @@ from brainnet import Prompt, SpikePacket
 from brainnet.errors import AllocationError, ConfigError, ModelError
 from brainnet.launcher import allocation
 from brainnet.node import load_program
-from brainnet.snn import nir_models
-from brainnet.snn.lif import LIFParams, Reset
-from brainnet.snn.nir_models import Dense, Layer, LIFNetwork, load, random_spikes, run, save
-from brainnet.snn.nir_snntorch import export_snntorch
+from brainnet.snn.neurons.lif import LIFParams, Reset
+from brainnet.snn.nir import models as nir_models
+from brainnet.snn.nir.models import Dense, Layer, LIFNetwork, load, random_spikes, run, save
+from brainnet.snn.nir.snntorch import export_snntorch
 from brainnet.testing import MemoryBrain
 from tests.snn.golden.nir_frameworks import written_network
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainnet.errors import ModelError
-from brainnet.snn.norm import EPSILON, RMSNorm
+from brainnet.snn.layers.norm import EPSILON, RMSNorm
 
 
 def layer(width: int, seed: int = 0) -> RMSNorm:

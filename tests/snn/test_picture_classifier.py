@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.picture_classifier import (
+from brainnet.snn.models.picture_classifier import (
     ClassifierConfig,
     SpikingClassifier,
     load_classifier,

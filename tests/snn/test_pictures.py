@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from brainnet.errors import ModelError
-from brainnet.snn.pictures import read_picture
+from brainnet.snn.models.pictures import read_picture
 
 
 def encoded(picture: Image.Image | NDArray[np.uint8], kind: str = "PNG") -> bytes:

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainnet.errors import ModelError
-from brainnet.snn.lif_steps import lif_spikes
-from brainnet.snn.policy import Layer, PolicyShape, SpikingPolicy
-from brainnet.snn.policy_training import RectifiedPolicy, TrainableSpikingPolicy
+from brainnet.snn.models.policy import Layer, PolicyShape, SpikingPolicy
+from brainnet.snn.models.policy_training import RectifiedPolicy, TrainableSpikingPolicy
+from brainnet.snn.neurons.lif_steps import lif_spikes
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from brainnet.errors import ModelError
-from brainnet.snn.policy import PolicyShape
-from brainnet.snn.policy_training import RectifiedPolicy, TrainableSpikingPolicy
-from brainnet.snn.ppo import (
+from brainnet.snn.models.policy import PolicyShape
+from brainnet.snn.models.policy_training import RectifiedPolicy, TrainableSpikingPolicy
+from brainnet.snn.models.ppo import (
     GaussianPolicy,
     PPOParams,
     Rollout,

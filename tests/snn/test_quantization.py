@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainnet.errors import ModelError
-from brainnet.snn.quantization import (
+from brainnet.snn.codes.quantization import (
     Bits,
     fake_quantize,
     pack_int4,
@@ -23,7 +23,7 @@ from brainnet.snn.quantization import (
     train_quantized,
     unpack_int4,
 )
-from brainnet.snn.spike_codes import SpikeCode
+from brainnet.snn.codes.spike_codes import SpikeCode
 
 BITS: list[Bits] = [8, 4]
 LIMIT = {8: 127, 4: 7}

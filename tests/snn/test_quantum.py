@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainnet.errors import ModelError
-from brainnet.snn.quantum import choose, modulate
+from brainnet.snn.models.quantum import choose, modulate
 
 
 def torch_softmax(scores: object) -> np.ndarray:

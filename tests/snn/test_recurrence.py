@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.recurrence import gated_scan, gated_scan_reference
+from brainnet.snn.layers.recurrence import gated_scan, gated_scan_reference
 
 quick = settings(deadline=None, max_examples=25)
 SCANS: list[Any] = [gated_scan, gated_scan_reference]

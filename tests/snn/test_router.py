@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from brainnet.errors import ModelError
 from brainnet.paths import share_dir
-from brainnet.snn.quantum import choose, modulate
-from brainnet.snn.router import RouteDecision, Router, RouterConfig, RouterNet, prompt_tokens
-from brainnet.snn.text_features import HashedVocabulary
+from brainnet.snn.models.quantum import choose, modulate
+from brainnet.snn.models.router import RouteDecision, Router, RouterConfig, RouterNet, prompt_tokens
+from brainnet.snn.models.text_features import HashedVocabulary
 
 WEIGHTS = share_dir() / "nodes" / "weights" / "prefrontal.safetensors"
 quick = settings(deadline=None, max_examples=25)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.short_term_plasticity import (
+from brainnet.snn.plasticity.short_term_plasticity import (
     DEPRESSING,
     FACILITATING,
     ShortTermParams,

@@ -13,8 +13,8 @@ from snntorch import surrogate
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.lif import LIFParams, LIFState, Reset, lif_sequence
-from brainnet.snn.snntorch_bridge import LeakySequence, leaky_of, params_of
+from brainnet.snn.neurons.lif import LIFParams, LIFState, Reset, lif_sequence
+from brainnet.snn.neurons.snntorch_bridge import LeakySequence, leaky_of, params_of
 
 RESETS: list[Reset] = ["subtract", "zero", "none"]
 
@@ -204,6 +204,6 @@ def test_input_that_does_not_fit_is_refused(currents: Tensor, state: LIFState | 
 
 def test_the_neurons_themselves_do_not_load_snntorch() -> None:
     modules = ("adaptive_lif", "biological_lif", "integer_lif", "izhikevich", "lif", "lif_steps")
-    code = f"import sys, {', '.join(f'brainnet.snn.{module}' for module in modules)}; print('snntorch' in sys.modules)"
+    code = f"import sys, {', '.join(f'brainnet.snn.neurons.{module}' for module in modules)}; print('snntorch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainnet.errors import ModelError
-from brainnet.snn.spike_codes import Kind, SpikeCode, decode, encode, spike_matmul
+from brainnet.snn.codes.spike_codes import Kind, SpikeCode, decode, encode, spike_matmul
 from brainnet.snn.synops import activation_sparsity
 
 quick = settings(deadline=None, max_examples=60)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.stdp import (
+from brainnet.snn.plasticity.stdp import (
     PairSTDPParams,
     PairSTDPState,
     TripletSTDPParams,

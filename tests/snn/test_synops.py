@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from brainnet.errors import ModelError
-from brainnet.snn.lif import LIF
+from brainnet.snn.neurons.lif import LIF
 from brainnet.snn.synops import (
     Meter,
     activation_sparsity,

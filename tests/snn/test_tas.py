@@ -13,8 +13,8 @@ from torch import Tensor
 
 from brainnet.errors import ModelError
 from brainnet.paths import share_dir
-from brainnet.snn.router import Router
-from brainnet.snn.tas import TasEncoder, TasWindow, tas_decode, tas_encode
+from brainnet.snn.codes.tas import TasEncoder, TasWindow, tas_decode, tas_encode
+from brainnet.snn.models.router import Router
 
 quick = settings(deadline=None, max_examples=30)
 

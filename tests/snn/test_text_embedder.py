@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from brainnet.errors import ModelError
 from brainnet.paths import share_dir
-from brainnet.snn.lif import LIFParams, lif_sequence
-from brainnet.snn.text_embedder import EmbedderConfig, SpikingTextEmbedder, count_thresholds, lif_response
-from brainnet.snn.text_features import SubwordVocabulary
+from brainnet.snn.models.text_embedder import EmbedderConfig, SpikingTextEmbedder, count_thresholds, lif_response
+from brainnet.snn.models.text_features import SubwordVocabulary
+from brainnet.snn.neurons.lif import LIFParams, lif_sequence
 
 WEIGHTS = share_dir() / "nodes" / "weights" / "hippocampus.safetensors"
 RELATED = [

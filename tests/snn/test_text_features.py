@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainnet.snn.text_features import HashedVocabulary, SubwordVocabulary, clip_middle, hash32, route_tokens, words
+from brainnet.snn.models.text_features import (
+    HashedVocabulary,
+    SubwordVocabulary,
+    clip_middle,
+    hash32,
+    route_tokens,
+    words,
+)
 
 
 def test_hashes_are_the_same_on_every_machine() -> None:

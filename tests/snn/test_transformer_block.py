@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainnet.errors import ModelError
-from brainnet.snn.lif import LIFParams, lif_sequence
-from brainnet.snn.norm import EPSILON
-from brainnet.snn.transformer_block import SpikingTransformerBlock
+from brainnet.snn.layers.norm import EPSILON
+from brainnet.snn.layers.transformer_block import SpikingTransformerBlock
+from brainnet.snn.neurons.lif import LIFParams, lif_sequence
 
 quick = settings(deadline=None, max_examples=25)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from brainnet.snn.lif import LIFParams, LIFState, lif_sequence
+from brainnet.snn.neurons.lif import LIFParams, LIFState, lif_sequence
 from brainnet.snn.workspace import empty, over_columns
 
 LARGE = (1 << 18, 3)

@@ -19,8 +19,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from brainnet.errors import TrainingError
-from brainnet.snn.text_embedder import SpikingTextEmbedder
-from brainnet.snn.text_features import SubwordVocabulary
+from brainnet.snn.models.text_embedder import SpikingTextEmbedder
+from brainnet.snn.models.text_features import SubwordVocabulary
 from brainnet.training import Run
 from nodes.training import hippocampus
 from nodes.training.hippocampus import Settings, evaluate, fit_ngrams, train

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from brainnet.errors import TrainingError
-from brainnet.snn.language_generation import EventDrivenModel, TextGenerator
-from brainnet.snn.language_model import LanguageConfig, SpikingLanguageModel, load_language_model
+from brainnet.snn.models.language_generation import EventDrivenModel, TextGenerator
+from brainnet.snn.models.language_model import LanguageConfig, SpikingLanguageModel, load_language_model
 from brainnet.training import Run
 from nodes.training import language
 from nodes.training.language import Settings, evaluate, nats, train

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from brainnet.errors import ModelError
 from brainnet.paths import share_dir
-from brainnet.snn.policy import SpikingPolicy
-from brainnet.snn.policy_training import RectifiedPolicy
+from brainnet.snn.models.policy import SpikingPolicy
+from brainnet.snn.models.policy_training import RectifiedPolicy
 from brainnet.training import Run, find_program
 from nodes.arm_body import Plant
 from nodes.motor_cortex import FEATURES, features, fingertip

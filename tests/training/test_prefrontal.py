@@ -13,8 +13,8 @@ from rich.console import Console
 
 from brainnet.errors import TrainingError
 from brainnet.paths import share_dir
-from brainnet.snn.quantum import softmax
-from brainnet.snn.router import Router
+from brainnet.snn.models.quantum import softmax
+from brainnet.snn.models.router import Router
 from brainnet.training import Row, Run, find_program
 
 find_program("prefrontal")  # makes the training programs importable

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from brainnet.errors import TrainingError
-from brainnet.snn.picture_classifier import load_classifier
+from brainnet.snn.models.picture_classifier import load_classifier
 from brainnet.training import Program, Row, Run, find_program
 
 SMALL = {

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from brainnet.snn import nir_models
-from brainnet.snn.lif import LIFParams
-from brainnet.snn.nir_models import Dense, Layer, LIFNetwork
+from brainnet.snn.neurons.lif import LIFParams
+from brainnet.snn.nir import models as nir_models
+from brainnet.snn.nir.models import Dense, Layer, LIFNetwork
 
 HERE = Path(__file__).parent
 SIZES = ((6, 9), (9, 4))

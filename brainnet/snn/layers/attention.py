@@ -8,8 +8,8 @@ step t' <= t (and, with the position mask, to every position i' <= i):
     M(t, t') = e^{-(t - t') / \tau} \text{ for } t' \le t, \text{ else } 0, \qquad C = A V
 
 There is no normalisation over keys: the mask bounds the sum over time. Without the sigmoid the mask factorises; that
-variant runs in constant memory, see `brainnet.snn.linear_attention`. The mask is the decay of retention (Sun et al.
-2023, *Retentive Network*), per step of time instead of per token.
+variant runs in constant memory, see `brainnet.snn.layers.linear_attention`. The mask is the decay of retention (Sun et
+al. 2023, *Retentive Network*), per step of time instead of per token.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from brainnet.errors import ModelError
 from brainnet.snn.checks import finite, positive, real
-from brainnet.snn.lif import LIF
-from brainnet.snn.linear_attention import linear_chrono_attention, require_parts
+from brainnet.snn.layers.linear_attention import linear_chrono_attention, require_parts
+from brainnet.snn.neurons.lif import LIF
 
 __all__ = ["ChronoSpikeAttention", "chrono_attention", "chrono_mask", "default_tau", "fire", "neurons"]
 

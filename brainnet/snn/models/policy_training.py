@@ -1,4 +1,4 @@
-"""The spiking policy of `brainnet.snn.policy` as a torch module for training, and its non-spiking twin."""
+"""The spiking policy of `brainnet.snn.models.policy` as a torch module for training, and its non-spiking twin."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from brainnet.snn.lif import LIFParams, lif_sequence
-from brainnet.snn.policy import Layer, PolicyShape, SpikingPolicy
+from brainnet.snn.models.policy import Layer, PolicyShape, SpikingPolicy
+from brainnet.snn.neurons.lif import LIFParams, lif_sequence
 
 
 class TrainableSpikingPolicy(nn.Module):

@@ -6,8 +6,8 @@
 A known word has a row of its own, any other the rows of its character n-grams. An ON neuron is driven by I, its OFF
 partner by -I, as in the retina: between them no sign is lost. The currents are scaled to a common strength by
 divisive normalisation (Carandini and Heeger 2012), so that a long text fires no more than a short one. The neurons are
-those of `brainnet.snn.lif` with reset by subtraction. Inference needs numpy alone: an addition of D numbers per word,
-and no multiplication of matrices.
+those of `brainnet.snn.neurons.lif` with reset by subtraction. Inference needs numpy alone: an addition of D numbers per
+word, and no multiplication of matrices.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from brainnet.errors import ModelError
-from brainnet.snn.text_features import SubwordVocabulary
+from brainnet.snn.models.text_features import SubwordVocabulary
 
 __all__ = ["EmbedderConfig", "SpikingTextEmbedder", "count_thresholds", "lif_response"]
 

@@ -1,13 +1,13 @@
 r"""Leaky integrate-and-fire neurons whose threshold rises with every spike and decays again.
 
 .. math::
-    u_t &= \beta u_{t-1} + x_t - \theta s_{t-1} \quad\text{(or another reset of }\mathtt{brainnet.snn.lif}\text{)} \\
+    u_t &= \beta u_{t-1} + x_t - \theta s_{t-1} \quad\text{(or another reset of }\mathtt{neurons.lif}\text{)} \\
     a_t &= \rho a_{t-1} + s_{t-1} \\
     s_t &= 1 \text{ if } u_t > \theta + \kappa a_t \text{ else } 0
 
 The ALIF neuron of Bellec et al. 2020, *A solution to the learning dilemma for recurrent networks of spiking neurons*,
-Nature Communications 11, 3625. With :math:`\kappa = 0` it is the neuron of :mod:`brainnet.snn.lif`. Dimensionless:
-u, x and :math:`\theta` share a unit, one step is one unit of time.
+Nature Communications 11, 3625. With :math:`\kappa = 0` it is the neuron of :mod:`brainnet.snn.neurons.lif`.
+Dimensionless: u, x and :math:`\theta` share a unit, one step is one unit of time.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from brainnet.errors import ModelError
 from brainnet.snn.checks import finite, number, parameter, positive, sequence, step_of
-from brainnet.snn.lif import Reset
-from brainnet.snn.surrogate import arctan_spike
+from brainnet.snn.neurons.lif import Reset
+from brainnet.snn.neurons.surrogate import arctan_spike
 
 
 class AdaptiveLIFParams(NamedTuple):

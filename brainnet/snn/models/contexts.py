@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import ModelError
-from brainnet.snn.granule import AdaptiveReadout, FloatArray
+from brainnet.snn.models.granule import AdaptiveReadout, FloatArray
 
 FAR = 4.0
 """Standard deviations beyond which an error is learned from as if it were just that far."""

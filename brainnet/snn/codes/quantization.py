@@ -19,7 +19,7 @@ from torch.nn.utils import parametrize
 
 from brainnet.errors import ModelError
 from brainnet.snn.checks import finite, real, whole
-from brainnet.snn.spike_codes import SpikeCode, spike_matmul
+from brainnet.snn.codes.spike_codes import SpikeCode, spike_matmul
 
 Bits = Literal[8, 4]
 

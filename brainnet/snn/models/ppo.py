@@ -12,7 +12,7 @@ With :math:`r_t = \pi(a_t | x_t) / \pi_{old}(a_t | x_t)`, the objective that an 
 
 (Schulman et al. 2016, *High-Dimensional Continuous Control Using Generalized Advantage Estimation*, equation 16). The
 policy is a Gaussian around what a network says, so that any differentiable network can be improved: in a spiking one
-the surrogate of `brainnet.snn.surrogate` stands for the derivative of the spikes.
+the surrogate of `brainnet.snn.neurons.surrogate` stands for the derivative of the spikes.
 """
 
 from __future__ import annotations

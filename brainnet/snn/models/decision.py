@@ -1,12 +1,13 @@
 r"""The decision engine of a prefrontal cortex: scores in, a choice and all that it follows from out.
 
 Three pure functions in a circle: `remember` runs a session's working memory over what a prompt brings, some model
-makes scores of its spikes, and `decide` makes of the scores a `Decision` by the equations of `brainnet.snn.quantum`.
-The next prompt of the session starts from what the memory held, with the threshold that the decision's uncertainty
-set. `DecisionEngine` turns the circle, for several sessions. Nothing here knows the runtime, or what the names mean.
+makes scores of its spikes, and `decide` makes of the scores a `Decision` by the equations of
+`brainnet.snn.models.quantum`. The next prompt of the session starts from what the memory held, with the threshold that
+the decision's uncertainty set. `DecisionEngine` turns the circle, for several sessions. Nothing here knows the runtime,
+or what the names mean.
 
-Working memory is a layer of LIF neurons (`brainnet.snn.lif`), one for each channel at each position of the prompt.
-With the mean over the L positions, it keeps of a prompt
+Working memory is a layer of LIF neurons (`brainnet.snn.neurons.lif`), one for each channel at each position of the
+prompt. With the mean over the L positions, it keeps of a prompt
 
 .. math:: \bar u = \frac1L \sum_l u_{T, l}, \qquad u_{0, l} = \bar u_{\text{last prompt}}, \qquad
     \vartheta = \vartheta_{base} (1 + 0.2 (1 - \alpha_{\text{last prompt}}))
@@ -25,8 +26,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.lif import LIFParams, LIFState, lif_sequence
-from brainnet.snn.quantum import EPSILON, MAX_TEMPERATURE, PLASTICITY, Modulation, choose, modulate
+from brainnet.snn.models.quantum import EPSILON, MAX_TEMPERATURE, PLASTICITY, Modulation, choose, modulate
+from brainnet.snn.neurons.lif import LIFParams, LIFState, lif_sequence
 
 __all__ = ["Decision", "DecisionEngine", "DecisionParams", "MemoryState", "decide", "remember"]
 

@@ -5,7 +5,7 @@ A NIR LIF node (Pedersen et al. 2024, *Neuromorphic intermediate representation*
 .. math:: \tau \dot v = (v_{leak} - v) + R I, \quad v > v_{threshold} \Rightarrow v \leftarrow v_{reset}
 
 and says nothing of the time step or of resets other than to a value. One Euler step of ``dt`` makes of it the neuron of
-`brainnet.snn.lif`:
+`brainnet.snn.neurons.lif`:
 
 .. math:: \beta = 1 - dt/\tau, \quad x_t = \frac{dt}{\tau} (R I_t + v_{leak})
 
@@ -31,8 +31,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainnet.errors import ModelError
-from brainnet.snn.lif import LIFParams, LIFState, Reset, lif_sequence, recurrent_lif_sequence
-from brainnet.snn.nir_graph import Link, chain, library
+from brainnet.snn.neurons.lif import LIFParams, LIFState, Reset, lif_sequence, recurrent_lif_sequence
+from brainnet.snn.nir.graph import Link, chain, library
 
 DT = 1e-4
 """The time step that snnTorch assumes when it writes NIR, in seconds."""

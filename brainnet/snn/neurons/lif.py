@@ -9,7 +9,7 @@ r"""Leaky integrate-and-fire neurons over a whole sequence, as one pure function
 
 This is ``snntorch.Leaky`` (Eshraghian et al. 2023, *Training Spiking Neural Networks Using Lessons From Deep
 Learning*): same spikes, same gradients. Backward replaces the derivative of the step by the arctangent surrogate of
-:mod:`brainnet.snn.surrogate` at :math:`u - \theta` and sends no gradient through the reset.
+:mod:`brainnet.snn.neurons.surrogate` at :math:`u - \theta` and sends no gradient through the reset.
 
 On CPU in float32 the sequence runs in compiled kernels inside one autograd node; on other devices and dtypes it runs
 :func:`lif_sequence_reference`, step by step in torch.
@@ -26,7 +26,7 @@ from torch.autograd.function import once_differentiable
 from brainnet.errors import ModelError
 from brainnet.snn import kernels
 from brainnet.snn.checks import number, positive
-from brainnet.snn.surrogate import arctan_spike
+from brainnet.snn.neurons.surrogate import arctan_spike
 from brainnet.snn.workspace import empty, over_columns
 
 Reset = Literal["subtract", "zero", "none"]

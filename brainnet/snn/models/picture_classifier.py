@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainnet.errors import ModelError
-from brainnet.snn.lif import LIF, LIFState
-from brainnet.snn.pictures import SIDE
+from brainnet.snn.models.pictures import SIDE
+from brainnet.snn.neurons.lif import LIF, LIFState
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
-"""A spiking transformer block. The recurrent one for language is `brainnet.snn.language_model.Block`."""
+"""A spiking transformer block. The recurrent one for language is `brainnet.snn.models.language_model.Block`."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 from brainnet.errors import ModelError
-from brainnet.snn.attention import ChronoSpikeAttention, fire, neurons, require_sequence
-from brainnet.snn.norm import RMSNorm
+from brainnet.snn.layers.attention import ChronoSpikeAttention, fire, neurons, require_sequence
+from brainnet.snn.layers.norm import RMSNorm
 
 
 class SpikingTransformerBlock(nn.Module):

@@ -2,8 +2,8 @@ r"""Rate, latency and direct codes: numbers in [0, 1] as spikes over time, and b
 
 Every encoder takes values [...] and gives [T, ...], time first; every decoder undoes it. Values are checked on CPU, as
 everywhere in this package; elsewhere the check would wait for the device. Codes for token sequences are
-in :mod:`brainnet.snn.tas`, for integers in :mod:`brainnet.snn.spike_codes`, for event cameras in
-:mod:`brainnet.snn.event_frames`.
+in :mod:`brainnet.snn.codes.tas`, for integers in :mod:`brainnet.snn.codes.spike_codes`, for event cameras in
+:mod:`brainnet.snn.codes.event_frames`.
 
 .. math::
     \text{rate:}\quad & s_t \sim \text{Bernoulli}(x), && \hat x = \tfrac1T \textstyle\sum_t s_t \\

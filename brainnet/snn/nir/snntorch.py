@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.lif import LIFParams
-from brainnet.snn.nir_graph import library
-from brainnet.snn.nir_models import DT, Dense, Layer, LIFNetwork, annotate, random_spikes, to_graph
+from brainnet.snn.neurons.lif import LIFParams
+from brainnet.snn.nir.graph import library
+from brainnet.snn.nir.models import DT, Dense, Layer, LIFNetwork, annotate, random_spikes, to_graph
 
 
 def export_snntorch(module: torch.nn.Sequential, path: Path | str, golden_input: Tensor | None = None) -> None:

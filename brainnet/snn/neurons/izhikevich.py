@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from brainnet.errors import ModelError
 from brainnet.snn.checks import finite, parameter, positive, sequence, step_of
-from brainnet.snn.surrogate import arctan_spike
+from brainnet.snn.neurons.surrogate import arctan_spike
 
 PEAK_MV = 30.0
 

@@ -22,12 +22,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from brainnet.errors import ModelError
-from brainnet.snn import decision
-from brainnet.snn.attention import ChronoSpikeAttention
-from brainnet.snn.lif import LIFParams
-from brainnet.snn.quantum import EPSILON, MAX_TEMPERATURE, PLASTICITY
-from brainnet.snn.tas import TasEncoder, TasWindow
-from brainnet.snn.text_features import HashedVocabulary, clip_middle, route_tokens
+from brainnet.snn.codes.tas import TasEncoder, TasWindow
+from brainnet.snn.layers.attention import ChronoSpikeAttention
+from brainnet.snn.models import decision
+from brainnet.snn.models.quantum import EPSILON, MAX_TEMPERATURE, PLASTICITY
+from brainnet.snn.models.text_features import HashedVocabulary, clip_middle, route_tokens
+from brainnet.snn.neurons.lif import LIFParams
 
 __all__ = ["RouteDecision", "Router", "RouterConfig", "RouterNet", "RouterState", "prompt_tokens"]
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from brainnet.errors import ModelError
 from brainnet.snn.checks import number, positive, real
-from brainnet.snn.lif import LIFParams, LIFState, lif_sequence
-from brainnet.snn.surrogate import arctan_spike
+from brainnet.snn.neurons.lif import LIFParams, LIFState, lif_sequence
+from brainnet.snn.neurons.surrogate import arctan_spike
 
 # where the surrogate of a Leaky is compared with ours, in units of the membrane potential above threshold
 _PROBES = (-5.0, -1.0, -0.3, -0.05, 0.05, 0.3, 1.0, 5.0)
@@ -25,7 +25,7 @@ class LeakySequence(nn.Module):
     """Runs a ``snntorch.Leaky`` over whole sequences: forward takes currents [T, ...] and the state, or None.
 
     The Leaky stays the owner of its parameters, so an optimiser that holds them keeps training it. Raises ModelError
-    as :func:`params_of` when it is made, and as :func:`brainnet.snn.lif.lif_sequence` when it runs.
+    as :func:`params_of` when it is made, and as :func:`brainnet.snn.neurons.lif.lif_sequence` when it runs.
     """
 
     def __init__(self, leaky: snntorch.Leaky) -> None:

@@ -18,11 +18,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from brainnet.errors import ModelError
-from brainnet.snn import language_kernels as kernels
 from brainnet.snn.kernels import FloatArray
-from brainnet.snn.lif import LIFParams, LIFState, lif_sequence_reference
-from brainnet.snn.norm import EPSILON
-from brainnet.snn.recurrence import gated_scan_reference
+from brainnet.snn.layers.norm import EPSILON
+from brainnet.snn.layers.recurrence import gated_scan_reference
+from brainnet.snn.models import language_kernels as kernels
+from brainnet.snn.neurons.lif import LIFParams, LIFState, lif_sequence_reference
 from brainnet.snn.workspace import empty
 
 _EPSILON = np.float32(EPSILON)

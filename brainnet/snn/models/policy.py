@@ -1,7 +1,7 @@
 r"""A feed-forward spiking policy: features in, bounded actions out, spikes in between. Runs on numpy alone.
 
 One call holds the features constant for T steps and lets layers of leaky integrate-and-fire neurons (as in
-`brainnet.snn.lif`, reset by subtraction, starting from rest) answer with spikes:
+`brainnet.snn.neurons.lif`, reset by subtraction, starting from rest) answer with spikes:
 
 .. math::
 
@@ -12,7 +12,7 @@ The action is read from the firing rates of every layer, and from nothing else:
 :math:`a = \mathrm{clip}(W^{o} [\bar s^{(1)}; \bar s^{(2)}; \dots] + b^{o}, -1, 1)`. The population decoding of rates
 follows Tang et al. 2020, *Deep Reinforcement Learning with Population-Coded Spiking Neural Network*.
 
-`brainnet.snn.policy_training` has the same network as a torch module for training.
+`brainnet.snn.models.policy_training` has the same network as a torch module for training.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import ModelError
-from brainnet.snn.lif_steps import lif_spikes
+from brainnet.snn.neurons.lif_steps import lif_spikes
 
 FloatArray = NDArray[np.float32]
 

@@ -1,6 +1,6 @@
 r"""Leaky integrate-and-fire neurons in plain numpy, for models that run outside torch.
 
-The same equations as `brainnet.snn.lif` with reset by subtraction, starting from rest:
+The same equations as `brainnet.snn.neurons.lif` with reset by subtraction, starting from rest:
 :math:`u_t = \beta u_{t-1} + x_t - \theta s_{t-1}`, :math:`s_t = 1` if :math:`u_t > \theta` else 0.
 """
 

@@ -21,9 +21,9 @@ from tokenizers.decoders import DecodeStream
 
 from brainnet.errors import ModelError
 from brainnet.snn.kernels import FloatArray, compiled
-from brainnet.snn.language_kernels import exponential, logistic
-from brainnet.snn.language_model import SpikingLanguageModel, load_language_model, rounded
-from brainnet.snn.norm import EPSILON
+from brainnet.snn.layers.norm import EPSILON
+from brainnet.snn.models.language_kernels import exponential, logistic
+from brainnet.snn.models.language_model import SpikingLanguageModel, load_language_model, rounded
 
 END_TOKEN = 0
 _ZERO, _ONE = np.float32(0), np.float32(1)

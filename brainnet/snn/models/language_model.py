@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainnet.errors import ModelError
-from brainnet.snn.language_layers import gated_memory, next_token_loss, normalised_neurons
-from brainnet.snn.lif import LIF
-from brainnet.snn.norm import RMSNorm
+from brainnet.snn.layers.norm import RMSNorm
+from brainnet.snn.models.language_layers import gated_memory, next_token_loss, normalised_neurons
+from brainnet.snn.neurons.lif import LIF
 
 _SCALE = ".scale"
 

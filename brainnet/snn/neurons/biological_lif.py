@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from brainnet.errors import ModelError
 from brainnet.snn.checks import finite, number, positive, sequence, step_of
-from brainnet.snn.surrogate import arctan_spike
+from brainnet.snn.neurons.surrogate import arctan_spike
 
 
 class BiologicalLIFParams(NamedTuple):

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import ModelError
-from brainnet.snn.lif_steps import lif_spikes
+from brainnet.snn.neurons.lif_steps import lif_spikes
 
 FloatArray = NDArray[np.float32]
 

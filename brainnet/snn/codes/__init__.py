@@ -1,0 +1,1 @@
+"""From numbers, tokens, events and integers to spikes, and back."""

@@ -1,0 +1,1 @@
+"""What stands between layers of neurons: attention, recurrences, normalisation."""

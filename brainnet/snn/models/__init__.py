@@ -1,0 +1,1 @@
+"""The networks that the regions run, and their parts."""

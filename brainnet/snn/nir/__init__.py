@@ -1,0 +1,1 @@
+"""Networks exchanged with other frameworks as NIR graphs."""

@@ -1,0 +1,1 @@
+"""Rules by which connections and thresholds change while a network runs."""
