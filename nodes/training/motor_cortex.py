@@ -10,45 +10,44 @@ same program, told nothing else, trains the non-spiking twin that evaluation com
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import copy
 import math
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from brainnet import Prompt, SpikePacket
-from brainnet.bus import Mailbox, Received
 from brainnet.errors import ModelError
 from brainnet.joint_state import JointState
 from brainnet.snn.models.policy import PolicyShape, SpikingPolicy
 from brainnet.snn.models.policy_training import RectifiedPolicy, TrainableSpikingPolicy
 from brainnet.snn.models.ppo import GaussianPolicy, PPOParams, Rollout, improve, log_density
 from brainnet.training import Row, Run, TrainingSettings, compare, save_weights
-from nodes.arm_body import JOINTS, Plant
-from nodes.motor_cortex import FEATURES, features, fingertip, tip_distance
+from nodes.arm_body import JOINTS
+from nodes.motor_cortex import FEATURES, features
 from nodes.training import arm_loop
 from nodes.training.arm_loop import Controller, FloatArray
+from nodes.training.motor_cortex_arms import (
+    EPISODE,
+    Arms,
+    Policy,
+    States,
+    near_states,
+    network_controller,
+    random_states,
+    reward,
+    visited_states,
+)
+from nodes.training.motor_cortex_measures import episodes_over_topics, final_distances, reacher_episodes
 
 HIDDEN = [192, 192]
 SHAPE = PolicyShape(beta=0.8, threshold=1.0, steps=8)
-EPISODE = 50
-"""Steps of an episode of Reacher-v5."""
 TWIN = Path("baselines") / "motor_cortex_nonspiking.safetensors"
 HELD_OUT = 1000
 """Added to the seed for targets and postures of the evaluation; training never draws from there."""
-
-Policy = TrainableSpikingPolicy | RectifiedPolicy
-States = tuple[JointState, FloatArray]
-"""States of many arms, and their targets."""
 
 
 class Settings(TrainingSettings):
@@ -72,83 +71,6 @@ class Settings(TrainingSettings):
     over_topics: bool = Field(True, description="evaluate the episodes over topics too, in real time")
 
 
-def random_states(rng: np.random.Generator, count: int) -> States:
-    """States and targets without a policy: one half anywhere, one half at all distances around their target."""
-    targets = arm_loop.random_targets(rng, count)
-    half = count // 2
-    angles = np.stack([rng.uniform(-np.pi, np.pi, count), rng.uniform(-3.0, 3.0, count)], axis=-1)
-    velocities = rng.normal(0.0, 3.0, (count, 2))
-    spread = 10.0 ** rng.uniform(-2.5, 0.0, (half, 1))
-    angles[:half] = arm_loop.inverse_kinematics(targets[:half]) + rng.normal(size=(half, 2)) * spread
-    velocities[:half] = rng.normal(size=(half, 2)) * spread * 8.0
-    angles[:, 1] = np.clip(angles[:, 1], -3.0, 3.0)
-    return JointState(angles, velocities, fingertip(angles), np.zeros_like(angles)), targets
-
-
-def near_states(rng: np.random.Generator, count: int) -> States:
-    """States within a few centimetres of their target, moving as slowly as an arm does that arrives there."""
-    targets = arm_loop.random_targets(rng, count)
-    spread = 10.0 ** rng.uniform(-3.0, -1.0, (count, 1))
-    angles = arm_loop.inverse_kinematics(targets) + rng.normal(size=(count, 2)) * spread
-    angles[:, 1] = np.clip(angles[:, 1], -3.0, 3.0)
-    return JointState(
-        angles, rng.normal(size=(count, 2)) * spread * 7.0, fingertip(angles), np.zeros_like(angles)
-    ), targets
-
-
-class Arms:
-    """Many arms that reach at the same time, every other one from where Reacher-v5 starts, the rest from anywhere."""
-
-    def __init__(self, count: int) -> None:
-        self.plants = [Plant() for _ in range(count)]
-
-    def start(self, rng: np.random.Generator, *, standard: bool = True) -> FloatArray:
-        """Begin anew; returns the targets [count, 2]. Without ``standard`` all arms start anywhere."""
-        targets = arm_loop.random_targets(rng, len(self.plants))
-        for index, plant in enumerate(self.plants):
-            if standard and index % 2 == 0:
-                plant.place(rng.uniform(-0.1, 0.1, JOINTS), rng.uniform(-0.005, 0.005, JOINTS))
-                # uniform over the disc of 20 cm, as Reacher-v5 has it
-                radius, angle = 0.2 * np.sqrt(rng.uniform()), rng.uniform(-np.pi, np.pi)
-                targets[index] = radius * np.cos(angle), radius * np.sin(angle)
-            else:
-                arm_loop.random_posture(rng, plant)
-        return targets
-
-    def states(self) -> JointState:
-        """The states of all arms, as arrays [count, ...]."""
-        return _joined([plant.state() for plant in self.plants], np.stack)
-
-    def step(self, commands: FloatArray) -> None:
-        for plant, command in zip(self.plants, commands, strict=True):
-            plant.step(command)
-
-
-def _joined(states: list[JointState], join: Callable[[list[FloatArray]], FloatArray]) -> JointState:
-    """One state of arrays from many: ``join`` is np.stack or np.concatenate."""
-    angles, velocities, tip, applied = (
-        join([getattr(state, name) for state in states]) for name in ("angles", "velocities", "tip", "applied")
-    )
-    return JointState(angles, velocities, tip, applied)
-
-
-@torch.no_grad()
-def visited_states(rng: np.random.Generator, arms: Arms, net: Policy, *, standard: bool, steps: int = 100) -> States:
-    """States that the policy itself visits on its way to random targets."""
-    targets = arms.start(rng, standard=standard)
-    states = [arms.states()]
-    for _ in range(steps):
-        arms.step(net(torch.from_numpy(features(states[-1], targets))).numpy().astype(np.float64))
-        states.append(arms.states())
-    return _joined(states, np.concatenate), np.tile(targets, (len(states), 1))
-
-
-def reward(state: JointState, targets: FloatArray, commands: FloatArray) -> FloatArray:
-    """Reacher-v5's reward [N] for the states [N] that ``commands`` [N, 2] led to: minus distance, minus effort."""
-    away = state.tip - targets
-    return -np.hypot(away[..., 0], away[..., 1]) - np.square(commands).sum(-1)
-
-
 def imitation_loss(net: nn.Module, inputs: Tensor, wanted: Tensor) -> Tensor:
     """Relative error, so that the small torques near the target are learned as well as the large ones."""
     return ((net(inputs) - wanted) ** 2 / (wanted.abs() + 0.03)).mean()
@@ -169,19 +91,6 @@ def settling(net: Policy) -> Controller:
         near = np.exp(-(np.square(error) + np.square(velocity / 7.0)).sum(-1, keepdims=True) / 0.1**2)
         blended: FloatArray = near * arm_loop.expert_command(state, target) + (1.0 - near) * frozen(state, target)
         return blended
-
-    return act
-
-
-def network_controller(net: nn.Module) -> Controller:
-    """A torch module as a controller of one arm or of many."""
-
-    @torch.no_grad()
-    def act(state: JointState, target: FloatArray) -> FloatArray:
-        commands: FloatArray = (
-            net(torch.from_numpy(features(state, target))).clamp(-1.0, 1.0).numpy().astype(np.float64)
-        )
-        return commands
 
     return act
 
@@ -346,121 +255,6 @@ def twin_controller(path: Path) -> Controller:
         raise ModelError(f"{path} holds no non-spiking policy: {error}") from None
 
     return network_controller(net)
-
-
-class Episodes:
-    """Returns and final distances (metres) of episodes."""
-
-    def __init__(self) -> None:
-        self.returns: list[float] = []
-        self.distances: list[float] = []
-
-    @property
-    def mean_return(self) -> float:
-        return float(np.mean(self.returns))
-
-    @property
-    def median_cm(self) -> float:
-        return float(np.median(self.distances)) * 100.0
-
-
-def reacher_episodes(controller: Controller, seed: int, count: int) -> Episodes:
-    """Episodes of Gymnasium's Reacher-v5, as it comes: episode n is reset with seed + n."""
-    import gymnasium
-
-    env: Any = gymnasium.make("Reacher-v5")
-    data, done = env.unwrapped.data, Episodes()
-    for number in range(count):
-        env.reset(seed=seed + number)
-        target = data.body("target").xpos[:JOINTS].copy()
-        total, over = 0.0, False
-        while not over:
-            _, gained, terminated, truncated, _ = env.step(controller(_state(data), target))
-            total, over = total + float(gained), terminated or truncated
-        done.returns.append(total)
-        done.distances.append(tip_distance(_state(data), target))
-    env.close()
-    return done
-
-
-def _state(data: Any) -> JointState:
-    """The arm of a Reacher-v5 as the arm's node would report it."""
-    angles = data.qpos[:JOINTS].copy()
-    angles[0] = (angles[0] + np.pi) % (2.0 * np.pi) - np.pi
-    return JointState(angles, data.qvel[:JOINTS].copy(), data.body("fingertip").xpos[:JOINTS].copy(), np.zeros(JOINTS))
-
-
-def episodes_over_topics(weights: Path, seed: int, count: int, show: Callable[[range], Iterator[int]]) -> Episodes:
-    """The same episodes with the nodes as they run: prompts ask for the targets, feedback tells what was reached.
-
-    Arm, motor cortex and cerebellum exchange their packets in real time, in one process. An episode is the first 50
-    steps after a prompt made the arm move, commands as the arm applied them; a target that the region refuses counts as
-    50 steps of standing still.
-    """
-    # the nodes' logs are not what was measured
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        return asyncio.run(_over_topics(Path(folder), weights, seed, count, show))
-
-
-async def _over_topics(
-    folder: Path, weights: Path, seed: int, count: int, show: Callable[[range], Iterator[int]]
-) -> Episodes:
-    import gymnasium
-
-    from brainnet.node import load_program
-    from brainnet.paths import share_dir
-    from brainnet.testing import MemoryBrain
-
-    env: Any = gymnasium.make("Reacher-v5")
-    done = Episodes()
-    async with MemoryBrain(folder) as brain:
-
-        async def started(name: str, checkpoint: Path | None = None, **parameters: float) -> Any:
-            program = load_program(str(share_dir() / "nodes" / f"{name}.py"))
-            return await brain.start(program, name, checkpoint=checkpoint, parameters=parameters)
-
-        # an episode is over after a second: no need to hold the target for longer
-        body = await started("arm_body", idle_after_s=0.3)
-        await started("cerebellum")
-        await started("motor_cortex", weights, hold_s=0.6)
-        feedback = brain.bus("region", "watcher").subscribe("motor/feedback/arm")
-        for number in show(range(count)):
-            env.reset(seed=seed + number)
-            data = env.unwrapped.data
-            target = data.body("target").xpos[:JOINTS].copy()
-            body.plant.place(data.qpos[:JOINTS], data.qvel[:JOINTS])
-            moving = asyncio.create_task(_movement(feedback, body.plant.tick))
-            prompt = Prompt(text=f"Move the arm to ({float(target[0])!r}, {float(target[1])!r})")
-            partial = await brain.query("motor_cortex", prompt)
-            states = await moving if partial.error is None else []
-            moving.cancel()
-            left = [body.plant.state()] * (EPISODE - len(states))
-            done.returns.append(sum(float(reward(state, target, state.applied)) for state in [*states, *left]))
-            done.distances.append(tip_distance([*states, *left][-1], target))
-    env.close()
-    return done
-
-
-async def _movement(feedback: Mailbox[Received], begin: int) -> list[JointState]:
-    """The first steps of a movement that begins after tick ``begin``, read until the arm idles again."""
-    states: list[JointState] = []
-    while True:
-        packet = (await feedback.get()).message
-        assert isinstance(packet, SpikePacket)
-        if packet.metadata["idle"] and states:
-            return states[:EPISODE]
-        if not packet.metadata["idle"] and packet.metadata["tick"] > begin:
-            states.append(JointState.from_packet(packet))
-
-
-def final_distances(controller: Controller, seed: int, count: int) -> FloatArray:
-    """Metres from random targets after 2 s, from random postures."""
-    arm, rng = Plant(), np.random.default_rng(seed)
-    final = []
-    for target in arm_loop.random_targets(rng, count):
-        arm_loop.random_posture(rng, arm)
-        final.append(arm_loop.reach(arm, controller, target).distances[-1])
-    return np.array(final)
 
 
 def evaluate(run: Run[Settings]) -> Iterator[Row]:

@@ -203,7 +203,8 @@ def test_input_that_does_not_fit_is_refused(currents: Tensor, state: LIFState | 
 
 
 def test_the_neurons_themselves_do_not_load_snntorch() -> None:
-    modules = ("adaptive_lif", "biological_lif", "integer_lif", "izhikevich", "lif", "lif_steps")
-    code = f"import sys, {', '.join(f'brainnet.snn.neurons.{module}' for module in modules)}; print('snntorch' in sys.modules)"
+    names = ("adaptive_lif", "biological_lif", "integer_lif", "izhikevich", "lif", "lif_steps")
+    modules = ", ".join(f"brainnet.snn.neurons.{name}" for name in names)
+    code = f"import sys, {modules}; print('snntorch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -17,7 +17,7 @@ from brainnet.snn.models.policy_training import RectifiedPolicy
 from brainnet.training import Run, find_program
 from nodes.arm_body import Plant
 from nodes.motor_cortex import FEATURES, features, fingertip
-from nodes.training import arm_loop, motor_cortex
+from nodes.training import arm_loop, motor_cortex, motor_cortex_arms, motor_cortex_measures
 
 WEIGHTS = share_dir() / "nodes" / "weights" / "motor_cortex.safetensors"
 SMALL = {
@@ -41,7 +41,7 @@ def run_in(folder: Path, **changes: object) -> Run[motor_cortex.Settings]:
 
 
 def error(controller: arm_loop.Controller) -> float:
-    states, targets = motor_cortex.random_states(np.random.default_rng(5), 500)
+    states, targets = motor_cortex_arms.random_states(np.random.default_rng(5), 500)
     wanted = arm_loop.expert_command(states, targets)
     rows = [
         controller(type(states)(states.angles[i], states.velocities[i], states.tip[i], states.applied[i]), targets[i])
@@ -89,7 +89,7 @@ def test_reward_is_that_of_reacher() -> None:
     for _ in range(10):
         command = rng.uniform(-1, 1, 2)
         _, expected, *_ = env.step(command)
-        ours = motor_cortex.reward(motor_cortex._state(data), data.body("target").xpos[:2], command)
+        ours = motor_cortex_arms.reward(motor_cortex_measures.state_of(data), data.body("target").xpos[:2], command)
         assert float(ours) == pytest.approx(float(expected), abs=1e-9)
     env.close()
 
@@ -103,7 +103,7 @@ def test_the_arm_moves_in_an_episode_as_the_arm_of_the_node_does() -> None:
     for _ in range(20):
         command = rng.uniform(-1, 1, 2)
         env.step(command)
-        np.testing.assert_allclose(plant.step(command).tip, motor_cortex._state(data).tip, atol=1e-9)
+        np.testing.assert_allclose(plant.step(command).tip, motor_cortex_measures.state_of(data).tip, atol=1e-9)
     env.close()
 
 
@@ -116,7 +116,7 @@ def test_committed_weights_reach_the_bars_of_a_short_evaluation() -> None:
 
 
 def test_an_episode_over_topics_ends_where_its_target_is() -> None:
-    episodes = motor_cortex.episodes_over_topics(WEIGHTS, 1000, 2, iter)
+    episodes = motor_cortex_measures.episodes_over_topics(WEIGHTS, 1000, 2, iter)
     assert len(episodes.returns) == 2
     assert all(-10.0 < value < -0.5 for value in episodes.returns)
     assert max(episodes.distances) < 0.01
@@ -126,7 +126,7 @@ def test_settling_turns_from_the_policy_to_the_expert() -> None:
     torch.manual_seed(0)
     net = RectifiedPolicy(FEATURES, [8], 2)
     teacher = motor_cortex.settling(net)
-    far, far_targets = motor_cortex.random_states(np.random.default_rng(1), 50)
+    far, far_targets = motor_cortex_arms.random_states(np.random.default_rng(1), 50)
     with torch.no_grad():
         own = net(torch.from_numpy(features(far, far_targets))).clamp(-1, 1).numpy()
     moving = np.abs(far.velocities).max(axis=1) > 3.0
