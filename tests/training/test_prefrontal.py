@@ -49,7 +49,7 @@ def test_every_template_can_be_filled_and_recognised() -> None:
             assert phrasing(template).fullmatch(plain(prompt)), (template, prompt)
 
 
-@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("split", ["validation", "test", "test_2"])
 def test_no_template_makes_a_prompt_that_was_kept_from_training(split: str) -> None:
     for example in written(split):
         allowed = {route for route in TEMPLATES if set(route.split("+")) & set(example.target)}
@@ -62,10 +62,15 @@ def test_no_template_makes_a_prompt_that_was_kept_from_training(split: str) -> N
         assert not [template for template in found if phrasing(template).fullmatch(said)], example.text
 
 
-def test_test_and_validation_share_no_prompt() -> None:
-    test, validation = ({plain(example.text) for example in written(split)} for split in ("test", "validation"))
+def test_tests_and_validation_share_no_prompt() -> None:
+    def said(split: str) -> set[str]:
+        return {plain(example.text) for example in written(split) if not example.follow_up}
+
+    test, test_2, validation = said("test"), said("test_2"), said("validation")
     assert not test & validation
+    assert not test_2 & (test | validation)
     assert len(test) > 350
+    assert len(test_2) > 320
 
 
 def test_examples_are_labelled_and_follow_ups_mean_what_was_before() -> None:
