@@ -2,8 +2,8 @@
 
 routing_prompts.yaml holds templates: a template is one way to put a request, ``[a|b]`` chooses one alternative (an
 empty one is allowed), ``{slot}`` is filled from a list. Every fifth template is kept from training, to choose by.
-routing_prompts_validation.yaml (to choose by) and routing_prompts_test.yaml (to report on) hold prompts written one by
-one.
+routing_prompts_validation.yaml (to choose by), routing_prompts_test.yaml and routing_prompts_test_2.yaml (to report on)
+hold prompts written one by one.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def target_of(route: str) -> dict[str, float]:
 
 
 def written(split: str) -> list[Example]:
-    """The prompts written one by one for ``validation`` or ``test``.
+    """The prompts written one by one for ``validation``, ``test`` or ``test_2``.
 
     Each follow-up comes once after a prompt of each route, in the order of the file.
     """
@@ -203,7 +203,7 @@ def examples(rng: random.Random, count: int, text: FreeText, *, kept: bool = Fal
             yield draw("vision+hippocampus")
             continue
         first = draw(rng.choices(ROUTES, often)[0])
-        if kind < 0.25:
+        if kind < 0.30:
             yield Example(fill(rng.choice(follow_ups), rng), first.target, first.has_image, first, follow_up=True)
         elif kind < 0.45:
             yield replace(first, follows=draw(rng.choice(ROUTES)))
@@ -219,7 +219,7 @@ def _beginning(text: str, rng: random.Random) -> str:
 
 def _example(route: str, template: str, rng: random.Random, free: FreeText) -> Example:
     opening = _beginning(rng.choice(free.openings), rng)
-    whole = route == "language" and rng.random() < 0.5
+    whole = route == "language" and rng.random() < 0.4
     text = opening if whole else fill(template, rng, opening=opening)
     if rng.random() < 0.25:
         text = text.rstrip("?.! ")

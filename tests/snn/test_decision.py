@@ -162,7 +162,7 @@ def test_the_router_remembers_as_the_engine_does() -> None:
         seen.append(memory)
         return read_out(memory)
 
-    engine = DecisionEngine(NAMES, score, beta=config.beta)
+    engine = DecisionEngine(NAMES, score, beta=net.beta.detach())
     membrane, threshold = None, None
     for tokens in ([3, 7, 9, 2], [5, 5, 1], [8]):
         present = torch.ones(1, len(tokens), dtype=torch.bool)

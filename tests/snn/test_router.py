@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from brainnet.errors import ModelError
 from brainnet.paths import share_dir
 from brainnet.snn.models.quantum import choose, modulate
-from brainnet.snn.models.router import RouteDecision, Router, RouterConfig, RouterNet, prompt_tokens
+from brainnet.snn.models.router import RouteDecision, Router, RouterConfig, RouterNet, ending, prompt_tokens, rows_of
 from brainnet.snn.models.text_features import HashedVocabulary
 
 WEIGHTS = share_dir() / "nodes" / "weights" / "prefrontal.safetensors"
@@ -143,6 +143,24 @@ def test_padding_does_not_change_a_score(router: Router) -> None:
         padded_scores, padded_kept = net(net.encoder(padded), padded != 0, None)
     assert torch.allclose(scores, padded_scores, atol=1e-4)
     assert torch.allclose(kept, padded_kept, atol=1e-5)
+
+
+def test_a_word_that_is_not_known_is_taken_by_its_ending() -> None:
+    vocabulary = HashedVocabulary.build(["singing", ending("walking")], unknown_rows=2)
+    rows = rows_of(["singing", "jumping", "dancing", "jump", "?"], vocabulary)
+    known, unknown = rows[0], rows[3:]
+    assert rows[1] == rows[2] == vocabulary.rows([ending("singing")])[0] != known
+    assert (unknown <= vocabulary.unknown_rows).all()
+    assert rows_of([], vocabulary).shape == (0,)
+
+
+def test_every_neuron_of_working_memory_has_its_decay() -> None:
+    net = RouterNet(RouterConfig(routes=("left", "right"), width=4, beta=0.8, slow_beta=0.95), vocabulary=9)
+    assert net.beta.tolist() == pytest.approx([0.8, 0.95, 0.8, 0.95])
+    blank = torch.zeros(1, 12, 1, 4)
+    net.input.bias.data.zero_()
+    _, kept = net.remember(blank, torch.ones(1, 1, dtype=torch.bool), torch.full((1, 4), 0.5))
+    assert kept[0].tolist() == pytest.approx([0.5 * beta**12 for beta in (0.8, 0.95, 0.8, 0.95)], rel=1e-4)
 
 
 def test_saved_weights_decide_the_same(tmp_path: Path) -> None:

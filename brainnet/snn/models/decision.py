@@ -121,8 +121,8 @@ class DecisionEngine:
     """Decides among `names`, with a working memory for each session.
 
     `score` is the model: it makes N scores of working memory's spikes [T, L, D]. `beta` is the decay of the memory's
-    neurons per step. The least recently used session is forgotten when there are more than `sessions`. Not
-    thread-safe.
+    neurons per step, one for all or a tensor [D]. The least recently used session is forgotten when there are more
+    than `sessions`. Not thread-safe.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class DecisionEngine:
         names: Sequence[str],
         score: Callable[[Tensor], ArrayLike],
         *,
-        beta: float = 0.9,
+        beta: float | Tensor = 0.9,
         params: DecisionParams | None = None,
         sessions: int = 256,
     ) -> None:
@@ -154,7 +154,7 @@ class DecisionEngine:
                 currents[:, None],
                 torch.ones(1, currents.shape[1], dtype=torch.bool),
                 None if before is None else before.membrane[None],
-                LIFParams(torch.tensor(self.beta), threshold),
+                LIFParams(torch.as_tensor(self.beta), threshold),
             )
             scores = np.asarray(self.score(spikes[:, 0]), np.float64)
         decision = decide(scores, self.names, available, self.params)

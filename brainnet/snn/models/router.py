@@ -29,12 +29,15 @@ from brainnet.snn.models.quantum import EPSILON, MAX_TEMPERATURE, PLASTICITY
 from brainnet.snn.models.text_features import HashedVocabulary, clip_middle, route_tokens
 from brainnet.snn.neurons.lif import LIFParams
 
-__all__ = ["RouteDecision", "Router", "RouterConfig", "RouterNet", "RouterState", "prompt_tokens"]
+__all__ = ["RouteDecision", "Router", "RouterConfig", "RouterNet", "RouterState", "ending", "prompt_tokens", "rows_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class RouterConfig:
     """The shape of a router: `routes` in the order of its scores, sizes, and the constants of its neurons.
+
+    Decays are learned; those of attention's neurons and of every second one of working memory start from `beta`, the
+    others from `slow_beta`, which still holds most of a prompt at the end of the next.
 
     `scale` multiplies the scores. Training fits it so that the modulated probabilities mean what they say
     (temperature scaling, Guo et al. 2017, applied before the modulation); it never changes which route is first.
@@ -46,6 +49,7 @@ class RouterConfig:
     width: int = 64
     heads: int = 2
     beta: float = 0.9
+    slow_beta: float = 0.98
     unknown_rows: int = 16
     base_threshold: float = 1.0
     scale: float = 1.0
@@ -91,10 +95,20 @@ def prompt_tokens(text: str, *, has_image: bool, has_audio: bool, limit: int) ->
     return marks + clip_middle(route_tokens(text), limit - len(marks))
 
 
+def ending(word: str) -> str:
+    """The token that stands for all words with this word's last three letters."""
+    return f"~{word[-3:]}"
+
+
+def rows_of(tokens: list[str], vocabulary: HashedVocabulary) -> NDArray[np.int64]:
+    """Rows of the embedding table, int64 [L]; a word that is not known has that of its `ending`, if that is known."""
+    rows = vocabulary.rows(tokens)
+    strange = rows <= vocabulary.unknown_rows
+    return np.where(strange, vocabulary.rows([ending(token) for token in tokens]), rows) if strange.any() else rows
+
+
 class RouterNet(nn.Module):
     """The trainable part: TAS spikes and a membrane potential in, route scores and a membrane potential out."""
-
-    beta: Tensor
 
     def __init__(self, config: RouterConfig, vocabulary: int) -> None:
         super().__init__()
@@ -103,7 +117,14 @@ class RouterNet(nn.Module):
         self.input = nn.Linear(config.width, config.width)
         self.attention = ChronoSpikeAttention(config.width, config.heads, tau=config.steps / 4, beta=config.beta)
         self.readout = nn.Linear(4 * config.width, len(config.routes))
-        self.register_buffer("beta", torch.tensor(config.beta), persistent=False)
+        decay = torch.full((config.width,), config.beta)
+        decay[1::2] = config.slow_beta
+        self.decay = nn.Parameter(torch.logit(decay))
+
+    @property
+    def beta(self) -> Tensor:
+        """The decay per step of working memory's neurons, [D], each in (0, 1)."""
+        return torch.sigmoid(self.decay)
 
     def forward(
         self, spikes: Tensor, mask: Tensor, membrane: Tensor | None, threshold: float | None = None
@@ -163,7 +184,7 @@ class Router:
     def token_rows(self, text: str, *, has_image: bool = False, has_audio: bool = False) -> NDArray[np.int64]:
         """The prompt's tokens as rows of the embedding table, int64 [L]."""
         tokens = prompt_tokens(text, has_image=has_image, has_audio=has_audio, limit=self.config.positions)
-        return self.vocabulary.rows(tokens)
+        return rows_of(tokens, self.vocabulary)
 
     def encode(self, text: str, *, has_image: bool = False, has_audio: bool = False) -> NDArray[np.uint8]:
         """The prompt's TAS code as it goes to the regions: uint8 [L * D, T], neuron = position * D + channel."""
