@@ -1,5 +1,5 @@
 """Digits (MNIST), clothing (Fashion-MNIST) and photos (CIFAR-10) for one spiking convolutional network that recognises
-which of them it sees: three kinds, thirty classes. About 40 minutes of one core.
+which of them it sees: three kinds, thirty classes. About 100 minutes of one core.
 
 The non-spiking twin, the same stages with ReLU, is trained first. The spiking network begins with the twin's weights,
 currents scaled so that a neuron at its limit of one spike a step stands for a strong ReLU response (conversion), and
@@ -44,8 +44,8 @@ class Settings(TrainingSettings):
     """Sizes and lengths; the defaults are those of the weights that ship."""
 
     channels: tuple[int, ...] = Field((48, 64, 128, 128, 256), description="channels of each stage")
-    twin_pictures: int = Field(320_000, description="pictures the twin sees while it learns")
-    pictures: int = Field(430_080, description="pictures the spiking network sees while it learns")
+    twin_pictures: int = Field(1_500_000, description="pictures the twin sees while it learns")
+    pictures: int = Field(1_500_000, description="pictures the spiking network sees while it learns")
     batch: int = Field(64, description="pictures per update")
     twin_rate: float = Field(3e-3, description="peak learning rate of the twin")
     twin_warm_up: float = Field(0.3, description="share of the twin's training in which its learning rate rises")

@@ -24,7 +24,7 @@ KINDS = {
     ),
     "photo": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 }  # fmt: skip
-SHARES = {"digit": 0.17, "clothing": 0.27, "photo": 0.56}
+SHARES = {"digit": 0.2, "clothing": 0.4, "photo": 0.4}
 
 
 @dataclass(frozen=True)
