@@ -26,16 +26,16 @@ from brainnet.snn.models.text_features import HashedVocabulary, route_tokens
 from brainnet.training import Row, Run, TrainingSettings
 from nodes.training.prefrontal_measures import fitted_scale, measures, modulated, targets
 from nodes.training.prefrontal_words import WordTable, vocabulary_of
-from nodes.training.routing_prompts import ROUTES, Example, FreeText, examples, written
+from nodes.training.routing_prompts import ROUTES, Example, FreeText, examples, written, written_to_learn
 
 BATCHES_DRAWN = 32
 """Batches that are drawn together, sorted by length and shuffled; checkpoints lie between them."""
 
 
 class Settings(TrainingSettings):
-    """The default takes about 2 minutes on one core."""
+    """The default takes about 2 to 4 minutes on one core."""
 
-    steps: int = Field(1100, ge=1, description="optimiser steps")
+    steps: int = Field(1500, ge=1, description="optimiser steps")
     batch: int = Field(64, ge=1, description="prompts a step")
     learning_rate: float = Field(4e-3, gt=0, description="peak of the one-cycle schedule")
     embedding_rate: float = Field(
@@ -45,7 +45,8 @@ class Settings(TrainingSettings):
     )
     projection_rate: float = Field(0.012, gt=0, description="peak for the projection of the word vectors")
     weight_decay: float = Field(0.02, ge=0, description="of AdamW")
-    word_dropout: float = Field(0.1, ge=0, lt=1, description="share of the words of which only the ending is left")
+    written_share: float = Field(0.4, ge=0, le=1, description="share of the prompts that were written one by one")
+    word_dropout: float = Field(0.15, ge=0, lt=1, description="share of the words of which only the ending is left")
     offset_dropout: float = Field(0.2, ge=0, lt=1, description="share of the words embedded by their word vector alone")
     label_smoothing: float = Field(0.02, ge=0, lt=1, description="of the cross-entropy")
     recall: float = Field(
@@ -167,8 +168,10 @@ def train(run: Run[Settings]) -> None:
     settings = run.settings
     config = RouterConfig(routes=ROUTES, width=settings.width)
     training, validation = parts(free_text(run))
+    share = settings.written_share
+    said = examples(random.Random(run.seed), settings.counted, training, written_share=share)
     vocabulary, vectors = vocabulary_of(
-        [tokens_of(example, config) for example in examples(random.Random(run.seed), settings.counted, training)],
+        [tokens_of(example, config) for example in said],
         [route_tokens(text) for text in (*paragraphs(run)[::2], *questions(run))],
         min_count=settings.min_count,
         words=settings.words,
@@ -207,6 +210,7 @@ def train(run: Run[Settings]) -> None:
     router = Router(model.folded(), vocabulary)
     chosen_by = [
         *written("validation"),
+        *kept_prompts(),
         *examples(random.Random(run.seed + 1), settings.calibrated, validation, kept=True),
     ]
     scale = fitted_scale(router, chosen_by, modulated)
@@ -220,10 +224,16 @@ def drawn(run: Run[Settings], text: FreeText, config: RouterConfig, done: int) -
     """The batches that follow ``done``. Prompts of like length together: attention costs (steps * tokens)^2."""
     rng = random.Random(f"{run.seed} {done}")
     size = run.settings.batch
-    found = sorted(examples(rng, BATCHES_DRAWN * size, text), key=lambda e: len(tokens_of(e, config)))
+    wanted = examples(rng, BATCHES_DRAWN * size, text, written_share=run.settings.written_share)
+    found = sorted(wanted, key=lambda e: len(tokens_of(e, config)))
     batches = [found[i : i + size] for i in range(0, len(found), size)]
     rng.shuffle(batches)
     return batches
+
+
+def kept_prompts() -> list[Example]:
+    """The prompts written to learn from that are kept from training; no follow-ups."""
+    return [example for prompts in written_to_learn(kept=True).values() for example in prompts if example.target]
 
 
 def evaluate(run: Run[Settings]) -> Iterator[Row]:

@@ -2,6 +2,7 @@
 
 routing_prompts.yaml holds templates: a template is one way to put a request, ``[a|b]`` chooses one alternative (an
 empty one is allowed), ``{slot}`` is filled from a list. Every fifth template is kept from training, to choose by.
+routing_prompts_written.yaml holds prompts written one by one to learn from; every tenth is kept from training.
 routing_prompts_validation.yaml (to choose by), routing_prompts_test.yaml and routing_prompts_test_2.yaml (to report on)
 hold prompts written one by one.
 """
@@ -148,6 +149,16 @@ def _is_kept(index: int) -> bool:
     return index % 5 == 4
 
 
+def bag(text: str) -> frozenset[str]:
+    """The words of a prompt, all numbers being one word."""
+    return frozenset(re.sub(r"\d+", "0", word) for word in plain(text).split())
+
+
+def near(mine: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether two prompts share all or more than four fifths of their words (Jaccard index), as `bag` gives them."""
+    return mine == other or len(mine & other) > 0.8 * len(mine | other)
+
+
 def target_of(route: str) -> dict[str, float]:
     """``a+b``: equal shares."""
     routes = route.split("+")
@@ -161,17 +172,29 @@ def written(split: str) -> list[Example]:
     """
     wording = _read(f"routing_prompts_{split}.yaml")
     follow_ups = wording.pop("follow_ups").splitlines()
-    found = [
-        Example(line.removeprefix(PICTURE), target_of(route), "vision" in route or line.startswith(PICTURE))
-        for route, lines in wording.items()
-        for line in lines.splitlines()
-    ]
+    found = [_marked(line, route) for route, lines in wording.items() for line in lines.splitlines()]
     for route in ROUTES:
         before = [example for example in found if example.target == {route: 1.0} and not example.follow_up]
         found += [
             Example(text, first.target, first.has_image, first, follow_up=True)
             for text, first in zip(follow_ups, before, strict=False)
         ]
+    return found
+
+
+def _marked(line: str, route: str) -> Example:
+    return Example(line.removeprefix(PICTURE), target_of(route), "vision" in route or line.startswith(PICTURE))
+
+
+def written_to_learn(*, kept: bool = False) -> dict[str, list[Example]]:
+    """The prompts of routing_prompts_written.yaml by route; those for training, or the tenth ``kept`` from it.
+
+    Under ``follow_ups`` stand texts that mean what was asked before; their target is empty.
+    """
+    found = {}
+    for route, lines in _read("routing_prompts_written.yaml").items():
+        chosen = [line for i, line in enumerate(lines.splitlines()) if (i % 10 == 9) == kept]
+        found[route] = [Example(line, {}) if route == "follow_ups" else _marked(line, route) for line in chosen]
     return found
 
 
@@ -184,15 +207,28 @@ class FreeText:
     questions: list[str]
 
 
-def examples(rng: random.Random, count: int, text: FreeText, *, kept: bool = False) -> Iterator[Example]:
-    """``count`` examples of the templates for training, or of those ``kept`` from it, routes as often as in `OFTEN`."""
+def examples(
+    rng: random.Random, count: int, text: FreeText, *, kept: bool = False, written_share: float = 0.0
+) -> Iterator[Example]:
+    """``count`` examples for training, or of what is ``kept`` from it, routes as often as in `OFTEN`.
+
+    Of each route ``written_share`` are prompts written one by one; the rest are made by templates.
+    """
     pools = {route: [t for i, t in enumerate(ts) if _is_kept(i) == kept] for route, ts in TEMPLATES.items()}
     follow_ups = [t for i, t in enumerate(FOLLOW_UPS) if _is_kept(i) == kept]
-
+    own = written_to_learn(kept=kept)
     often = [OFTEN.get(route, 1.0) for route in ROUTES]
 
     def draw(route: str) -> Example:
+        if written_share and rng.random() < written_share:
+            chosen = rng.choice(own[route])
+            return replace(chosen, text=_typed(chosen.text, rng))
         return _example(route, rng.choice(pools[route]), rng, text)
+
+    def again() -> str:
+        if written_share and rng.random() < written_share:
+            return rng.choice(own["follow_ups"]).text
+        return fill(rng.choice(follow_ups), rng)
 
     for _ in range(count):
         kind = rng.random()
@@ -204,11 +240,18 @@ def examples(rng: random.Random, count: int, text: FreeText, *, kept: bool = Fal
             continue
         first = draw(rng.choices(ROUTES, often)[0])
         if kind < 0.30:
-            yield Example(fill(rng.choice(follow_ups), rng), first.target, first.has_image, first, follow_up=True)
+            yield Example(again(), first.target, first.has_image, first, follow_up=True)
         elif kind < 0.45:
             yield replace(first, follows=draw(rng.choice(ROUTES)))
         else:
             yield first
+
+
+def _typed(text: str, rng: random.Random) -> str:
+    """``text`` as people type it: now and then without its last mark, or with a slip."""
+    if rng.random() < 0.25:
+        text = text.rstrip("?.! ")
+    return misspelt(text, rng) if rng.random() < 0.15 else text
 
 
 def _beginning(text: str, rng: random.Random) -> str:
@@ -220,11 +263,7 @@ def _beginning(text: str, rng: random.Random) -> str:
 def _example(route: str, template: str, rng: random.Random, free: FreeText) -> Example:
     opening = _beginning(rng.choice(free.openings), rng)
     whole = route == "language" and rng.random() < 0.4
-    text = opening if whole else fill(template, rng, opening=opening)
-    if rng.random() < 0.25:
-        text = text.rstrip("?.! ")
-    if rng.random() < 0.15:
-        text = misspelt(text, rng)
+    text = _typed(opening if whole else fill(template, rng, opening=opening), rng)
     if route == "vision":
         # A picture may come without a word, and a word about a picture without the picture.
         text = "" if rng.random() < 0.05 else text

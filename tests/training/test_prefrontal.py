@@ -25,12 +25,15 @@ from nodes.training.routing_prompts import (  # noqa: E402
     TEMPLATES,
     Example,
     FreeText,
+    bag,
     examples,
     fill,
     misspelt,
+    near,
     phrasing,
     plain,
     written,
+    written_to_learn,
 )
 
 WEIGHTS = share_dir() / "nodes" / "weights" / "prefrontal.safetensors"
@@ -76,6 +79,55 @@ def test_tests_and_validation_share_no_prompt() -> None:
     assert not test_2 & (test | validation)
     assert len(test) > 350
     assert len(test_2) > 320
+
+
+def test_no_prompt_written_to_learn_from_is_like_one_kept_from_training() -> None:
+    splits = [example for split in ("validation", "test", "test_2") for example in written(split)]
+    rivals = {again: [bag(e.text) for e in splits if e.follow_up == again] for again in (False, True)}
+    for kept in (False, True):
+        for route, prompts in written_to_learn(kept=kept).items():
+            bags = [(prompt.text, bag(prompt.text)) for prompt in prompts]
+            same = [text for text, mine in bags if any(near(mine, other) for other in rivals[route == "follow_ups"])]
+            assert not same, (route, same)
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "same"),
+    [
+        ("Go to (0.1, 0.25)!", "go to 7, 8", True),
+        ("one two three four five six", "one two three four five", True),
+        ("one two three four five", "one two three four", False),
+        ("Where is the hat?", "Where is the red hat?", False),
+    ],
+)
+def test_near_is_by_words_and_takes_all_numbers_for_one(mine: str, other: str, same: bool) -> None:
+    assert near(bag(mine), bag(other)) == same
+
+
+def test_every_tenth_prompt_written_to_learn_from_is_kept() -> None:
+    learnt, kept = written_to_learn(), written_to_learn(kept=True)
+    assert set(learnt) == {*ROUTES, "vision+hippocampus", "follow_ups"}
+    for route, prompts in learnt.items():
+        assert not {e.text for e in prompts if not e.has_image} & {e.text for e in kept[route] if not e.has_image}
+        assert len(kept[route]) == (len(prompts) + len(kept[route])) // 10
+        assert route == "vision+hippocampus" or len(prompts) > (20 if route == "follow_ups" else 280)
+    assert all(example.has_image for example in learnt["vision"])
+    for route in ("hippocampus", "motor_cortex", "cerebellum", "language"):
+        assert 0 < np.mean([example.has_image for example in learnt[route]]) < 0.1
+
+
+def test_prompts_written_one_by_one_are_drawn_beside_templates() -> None:
+    def share_of_written(wanted: float) -> float:
+        drawn = list(examples(random.Random(4), 1500, TEXT, written_share=wanted))
+        alone = [e for e in drawn if not e.follow_up and e.text not in TEXT.questions]
+        return float(np.mean([e.text.rstrip("?.! ") in texts for e in alone]))
+
+    learnt = [e for route, prompts in written_to_learn().items() if route != "follow_ups" for e in prompts]
+    texts = {e.text.rstrip("?.! ") for e in learnt}
+    # one in seven has a slip and is not found again
+    assert share_of_written(0.0) < 0.05
+    assert 0.35 < share_of_written(0.5) < 0.55
+    assert share_of_written(1.0) > 0.8
 
 
 def test_examples_are_labelled_and_follow_ups_mean_what_was_before() -> None:
