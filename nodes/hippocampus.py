@@ -7,8 +7,10 @@ over the bus, but never compete with statements at recall.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import takewhile
@@ -41,6 +43,8 @@ from brainnet.snn.models.text_features import words
 STATEMENT = "statement"
 EXCHANGE = "exchange"
 REEMBED_BATCH = 4096
+QUIET_S = 30.0
+"""After so long without a question, memory learns from what was stored what words mean here."""
 
 _POLITE = r"(?:(?:please|kindly|hey|ok|okay|now|also|and|so|well)\b[\s,]*)*"
 _REQUEST = rf"(?:(?:can|could|would|will) you\b[\s,]*|I(?:'d| would)? (?:want|like|need) you to\b\s*)?{_POLITE}"
@@ -143,6 +147,7 @@ class Hippocampus(Region):
         keep_exchanges: bool = Field(True, description="keep every answered prompt as an episode")
 
     params: Parameters
+    _asked = 0.0
 
     def load(self) -> None:
         assert self.checkpoint is not None
@@ -160,6 +165,18 @@ class Hippocampus(Region):
         stats = self.episodes.stats()
         self.log.info("memory open", path=str(path), episodes=stats.episodes, bytes=stats.file_bytes)
 
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(QUIET_S)
+            if time.monotonic() - self._asked >= QUIET_S:
+                await self.in_model_thread(self._consolidate)
+
+    def _consolidate(self) -> None:
+        for system, memory in self.memories.items():
+            if memory.consolidate():
+                self.count("consolidations")
+                self.log.info("consolidated", memory=system, episodes=memory.count())
+
     async def teardown(self) -> None:
         await self.in_model_thread(self._close)
 
@@ -168,6 +185,7 @@ class Hippocampus(Region):
             memory.close()
 
     def answer(self, query: Query) -> Partial:
+        self._asked = time.monotonic()
         text = query.prompt.text.strip()
         if not text:
             raise RegionError('memory needs words: say "Remember that ..." or ask about something')
@@ -265,6 +283,7 @@ class Hippocampus(Region):
         return MemoryStored(episode_id=episode.episode_id, created_ns=episode.created_ns)
 
     def _found(self, system: str, request: MemoryQuery) -> MemoryReply:
+        self._asked = time.monotonic()
         hits = self.memories[system].search(request.text, self._vector(request.text), request.k, request.kinds)
         return MemoryReply(hits=[_memory_hit(hit) for hit in hits])
 

@@ -1,10 +1,11 @@
-"""Durable memory: episodes in SQLite, found again by full text and by vector, in context, fused by reciprocal rank.
+"""Durable memory: episodes in SQLite, found again by full text and by vector, in context.
 
 Knows nothing of the bus or of any model: whoever stores brings the vector.
 """
 
-from brainnet.memory.fusion import reciprocal_rank_fusion
+from brainnet.memory.fusion import convex_combination
 from brainnet.memory.index import EpisodeIndex
+from brainnet.memory.meanings import Meanings
 from brainnet.memory.store import Episode, EpisodicStore, Hit, NewEpisode, StoreStats
 from brainnet.memory.text_index import TextIndex
 from brainnet.memory.vectors import VectorIndex
@@ -14,9 +15,10 @@ __all__ = [
     "EpisodeIndex",
     "EpisodicStore",
     "Hit",
+    "Meanings",
     "NewEpisode",
     "StoreStats",
     "TextIndex",
     "VectorIndex",
-    "reciprocal_rank_fusion",
+    "convex_combination",
 ]

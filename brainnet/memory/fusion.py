@@ -1,24 +1,23 @@
-"""Reciprocal rank fusion of several rankings (Cormack, Clarke and Buettcher 2009)."""
+"""Fusion of two searches by their scores."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from typing import TypeVar
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["RANK_CONSTANT", "reciprocal_rank_fusion"]
-
-RANK_CONSTANT = 60
-
-_K = TypeVar("_K", bound=Hashable)
+__all__ = ["convex_combination"]
 
 
-def reciprocal_rank_fusion(rankings: Iterable[Sequence[_K]], constant: int = RANK_CONSTANT) -> dict[_K, float]:
-    """Score of every item, the sum over rankings of 1 / (constant + rank), rank counted from 1.
+def convex_combination(one: NDArray[np.float32], other: NDArray[np.float32], share: float = 0.5) -> NDArray[np.float32]:
+    """``share`` of the one score plus the rest of the other, each divided by its best, so that a score is in [0, 1].
 
-    Items come in order of falling score; equal scores stay in the order in which they were first met.
+    Scores are not below 0; a side without any score above 0 says nothing. Scores keep what ranks lose: how sure a
+    side is of its first against its second. Bruch, Gai and Ingber 2023, *An analysis of fusion functions for hybrid
+    retrieval*, find this better than reciprocal rank fusion wherever they tried.
     """
-    scores: dict[_K, float] = {}
-    for ranking in rankings:
-        for rank, item in enumerate(ranking, start=1):
-            scores[item] = scores.get(item, 0.0) + 1.0 / (constant + rank)
-    return dict(sorted(scores.items(), key=lambda entry: -entry[1]))
+    fused = np.zeros_like(one)
+    for scores, weight in ((one, share), (other, 1 - share)):
+        best = scores.max(initial=0)
+        if best > 0 and weight > 0:
+            fused += scores * np.float32(weight / best)
+    return fused

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from brainnet.errors import ModelError
 
-__all__ = ["VectorIndex", "whole"]
+__all__ = ["VectorIndex", "whole", "whole_rows"]
 
 LEVELS = 127
 COMPILED_FROM = 4096
@@ -44,6 +44,16 @@ class VectorIndex:
         """Length of the vectors, None while there is none."""
         return self._rows.shape[1] if self._held else None
 
+    @property
+    def rows(self) -> NDArray[np.int8]:
+        """The vectors as they are kept, [numbers, D], zero where there is none; not to be written to."""
+        return self._rows[: self._size]
+
+    @property
+    def norms(self) -> NDArray[np.float32]:
+        """Their lengths; not to be written to."""
+        return self._norms[: self._size]
+
     def add(self, vector: NDArray[np.integer | np.floating] | None) -> None:
         """Adds the next vector [D], or that the next number has none.
 
@@ -58,6 +68,24 @@ class VectorIndex:
         self._size += 1
         if vector is not None:
             self.replace(self._size - 1, vector)
+
+    def extend(self, rows: NDArray[np.int8]) -> None:
+        """Adds the next vectors, [N, D], one a row.
+
+        Raises:
+            ModelError: they have another width.
+        """
+        if self._held and rows.shape[1] != self.width:
+            raise ModelError(f"the index holds vectors of {self.width} numbers, got rows of {rows.shape[1]}")
+        first, self._size = self._size, self._size + len(rows)
+        if self._size > len(self._norms):
+            self._grow(self._size - len(self._norms))
+        if not self._held:
+            self._rows = np.zeros((len(self._norms), rows.shape[1]), np.int8)
+        self._rows[first : self._size], self._present[first : self._size] = rows, True
+        wide = rows.astype(np.float32)
+        self._norms[first : self._size] = np.sqrt(np.einsum("nd,nd->n", wide, wide))
+        self._held += len(rows)
 
     def replace(self, number: int, vector: NDArray[np.integer | np.floating]) -> None:
         """Gives a number another vector, as :meth:`add` does."""
@@ -107,8 +135,8 @@ class VectorIndex:
         )
         return similar
 
-    def _grow(self) -> None:
-        more = max(256, self._size)
+    def _grow(self, least: int = 256) -> None:
+        more = max(least, self._size)
         self._rows = np.pad(self._rows, ((0, more), (0, 0)))
         self._norms, self._present = np.pad(self._norms, (0, more)), np.pad(self._present, (0, more))
 
@@ -122,3 +150,11 @@ def whole(vector: NDArray[np.integer | np.floating]) -> NDArray[np.int8]:
     if largest > LEVELS or not np.array_equal(wide, np.rint(wide)):
         wide = np.rint(wide * (LEVELS / largest))
     return wide.astype(np.int8)
+
+
+def whole_rows(rows: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Rows [N, D] in int8, each in 127ths of its largest entry."""
+    largest = np.abs(rows).max(1, initial=0.0)
+    scale = np.divide(np.float32(LEVELS), largest, out=np.zeros(len(rows), np.float32), where=largest > 0)
+    rounded: NDArray[np.int8] = np.rint(rows * scale[:, None]).astype(np.int8)
+    return rounded

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from brainnet.memory import EpisodicStore, NewEpisode
+from brainnet.memory import EpisodicStore, NewEpisode, TextIndex
 from brainnet.memory.index import FOLLOWING, PRECEDING
+from brainnet.memory.meanings import SAMPLE, decorrelating
 from brainnet.rows import Row, compare, percentile
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.training import ndcg, recall
@@ -53,12 +54,18 @@ def _collection_rows(
     graded = name == "cranfield"
     metric, unit = ("ndcg_10", "nDCG") if graded else ("recall_10", "recall")
 
-    def score(embed: Embed | None, *, text: bool = True, context: bool = False) -> float:
+    def mean(found: Callable[[Judged], Found]) -> float:
         values: list[float] = []
         for judged in parts:
-            for found, gains in zip(rankings(judged, embed, text=text, context=context), judged.gains, strict=True):
-                values.append(ndcg(found, gains, AT) if graded else recall(found, set(gains), AT))
+            for best, gains in zip(found(judged), judged.gains, strict=True):
+                values.append(ndcg(best, gains, AT) if graded else recall(best, set(gains), AT))
         return round(float(np.mean(values)), 4)
+
+    def score(embed: Embed | None, *, words: float = 0.5, context: bool = False) -> float:
+        return mean(lambda judged: rankings(judged, embed, words=words, context=context))
+
+    def own(embed: Embed) -> float:
+        return mean(lambda judged: by_own_vector(judged, embed))
 
     def row(suffix: str, value: float, rival: str, rival_value: float, bar: float | None = None) -> Row:
         label = f"{name}_{metric}{suffix}"
@@ -66,31 +73,35 @@ def _collection_rows(
             return compare(label, value, unit, rival=rival, rival_value=rival_value)
         return compare(label, value, unit, rival=rival, rival_value=rival_value, limit=("value", ">=", bar))
 
-    bm25, fused, alone = score(None), score(embedder.counts), score(embedder.counts, text=False)
+    bm25, fused, alone = score(None), score(embedder.counts), own(embedder.counts)
     together = fused if graded else score(embedder.counts, context=True)
     yield row("", together, "BM25", bm25, bar)
     if not graded:
         yield row("_without_context", fused, "BM25", bm25)
         yield row("_bm25_in_context", score(None, context=True), "BM25", bm25)
     yield row("_embedder", alone, "BM25", bm25)
-    yield row("_spikes", alone, "its currents, without spikes", score(embedder.currents, text=False))
+    yield row("_embedder_and_meanings", score(embedder.counts, words=0), "embedder", alone)
+    yield row("_spikes", alone, "its currents, without spikes", own(embedder.currents))
     if teacher is not None:
 
         def taught(texts: Sequence[str]) -> Vectors:
             vectors: NDArray[np.float32] = teacher.embed(texts).numpy()
             return vectors
 
-        rival, minilm, minilm_fused = "all-MiniLM-L6-v2", score(taught, text=False), score(taught)
+        rival, minilm, minilm_fused = "all-MiniLM-L6-v2", own(taught), score(taught, context=not graded)
+        with_teacher = f"the same with {rival}"
     elif name in PUBLISHED:
         rival, (minilm, minilm_fused) = "all-MiniLM-L6-v2 (published)", PUBLISHED[name]
+        with_teacher = f"BM25 and {rival}"
     else:
         return
     yield row("_embedder_to_teacher", alone, rival, minilm)
-    yield row("_to_teacher", together, f"BM25 and {rival}", minilm_fused)
+    yield row("_to_teacher", together, with_teacher, minilm_fused)
 
 
-def rankings(judged: Judged, embed: Embed | None, *, text: bool = True, context: bool = False) -> Found:
-    """The ten best texts for every query, through the store itself: by words, by vector, or by both."""
+def rankings(judged: Judged, embed: Embed | None, *, words: float = 0.5, context: bool = False) -> Found:
+    """The ten best texts for every query, through the store itself: by BM25 and vector, of which ``words`` is the share
+    of the first."""
     sessions = [str(number) for number, (first, end) in enumerate(judged.groups) for _ in range(first, end)]
     vectors = [None] * len(judged.texts) if embed is None else list(embed(judged.texts))
     asked = [None] * len(judged.queries) if embed is None else list(embed(judged.queries))
@@ -103,9 +114,22 @@ def rankings(judged: Judged, embed: Embed | None, *, text: bool = True, context:
         )
         number = {episode.episode_id: i for i, episode in enumerate(stored)}
         return [
-            [number[hit.episode.episode_id] for hit in store.search(query if text else "", vector, AT)]
+            [number[hit.episode.episode_id] for hit in store.search(query, vector, AT, words=words)]
             for query, vector in zip(judged.queries, asked, strict=True)
         ]
+
+
+def by_own_vector(judged: Judged, embed: Embed) -> Found:
+    """The ten texts whose vectors are the most similar to that of the query, of equal ones the last first."""
+    found = unit(embed(judged.queries)) @ unit(embed(judged.texts)).T
+    return [np.lexsort((-np.arange(len(row)), -row))[:AT].tolist() for row in found]
+
+
+def unit(vectors: Vectors) -> NDArray[np.float32]:
+    """The rows at unit length; those of zeros stay so."""
+    wide = np.asarray(vectors, np.float32)
+    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+    return np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
 
 
 def store_rows(texts: Texts, embedder: SpikingTextEmbedder, episodes: int, questions: int) -> Iterator[Row]:
@@ -135,6 +159,11 @@ def store_rows(texts: Texts, embedder: SpikingTextEmbedder, episodes: int, quest
         begun = time.perf_counter()
         with EpisodicStore(path, vector_model=embedder.fingerprint) as store:
             yield compare("open", round(time.perf_counter() - begun, 2), "s")
+            store.consolidate()  # compiles
+            store.store(said[0][0], vector=embedder.counts([said[0][0]])[0])
+            begun = time.perf_counter()
+            store.consolidate()
+            yield compare("consolidate", round(time.perf_counter() - begun, 2), "s")
             store.search(asked[0], embedder.counts(asked[:1])[0], AT)
             times = [_timed(store, embedder, question) for question in asked]
             walls, busy = [wall for wall, _ in times], [cpu for _, cpu in times]
@@ -142,8 +171,11 @@ def store_rows(texts: Texts, embedder: SpikingTextEmbedder, episodes: int, quest
             yield compare("query_p95", round(1e3 * percentile(walls, 95), 2), "ms", limit=("value", "<=", 10))
             yield compare("query_p95_processor_time", round(1e3 * percentile(busy, 95), 2), "ms")
             vectors = embedder.counts(asked)
-            found = [[hit.episode.episode_id for hit in store.search("", vector, AT)] for vector in vectors]
-        exact = _exact(embedder, said, vectors)
+            found = [
+                [hit.episode.episode_id for hit in store.search(question, vector, AT, words=0)]
+                for question, vector in zip(asked, vectors, strict=True)
+            ]
+        exact = _exact(embedder, [*said, (said[0][0], "")], asked)
         shares = [recall(ids, set(best), AT) for ids, best in zip(found, exact, strict=True)]
         yield compare(
             "recall_10_of_exact", round(float(np.mean(shares)), 4), "recall",
@@ -161,13 +193,26 @@ def _timed(store: EpisodicStore, embedder: SpikingTextEmbedder, question: str) -
     return time.perf_counter() - begun, time.process_time() - busy
 
 
-def _exact(embedder: SpikingTextEmbedder, said: list[tuple[str, str]], queries: NDArray[np.int8]) -> Found:
-    """The ids of the ten best by the similarity of every single vector, in its context, in float32."""
+def _exact(embedder: SpikingTextEmbedder, said: list[tuple[str, str]], asked: list[str]) -> Found:
+    """The ids of the ten best by the similarity of every single vector, seen and in context, nothing rounded."""
+    texts = TextIndex()
+    for part, _ in said:
+        texts.add(part)
     vectors = embedder.embed([part for part, _ in said])
+    starts, items, weights = texts.by_term()
+    there = np.abs(vectors).max(1) > 0
+    mean = vectors.sum(0) / np.count_nonzero(there)
+    away = np.where(there[:, None], vectors - mean, 0)
+    meant = np.array([weights[a:b] @ away[items[a:b]] for a, b in pairwise(starts.tolist())], np.float32)
+    meant = unit(meant @ decorrelating(vectors[:: max(1, len(said) // SAMPLE)], mean)) * texts.idf()[:, None]
+    starts, items, weights = texts.by_text(0, len(said))
+    sums = np.array([weights[a:b] @ meant[items[a:b]] for a, b in pairwise(starts.tolist())], np.float32)
+    vectors = unit(np.where(there[:, None], vectors + unit(sums), 0))
     follows = np.array([False, *(a == b for (_, a), (_, b) in pairwise(said))])
     best = []
-    for query in queries.astype(np.float32):
-        own = np.maximum(vectors @ (query / max(1e-9, np.linalg.norm(query))), 0) ** 3
+    for question, query in zip(asked, embedder.embed(asked), strict=True):
+        words = meant[list(texts.asked(question))].sum(0)
+        own = np.maximum(vectors @ unit((query + unit(words[None])[0])[None])[0], 0) ** 3
         total = own.copy()
         total[1:] += FOLLOWING * own[:-1] * follows[1:]
         total[:-1] += PRECEDING * own[1:] * follows[1:]

@@ -1,25 +1,36 @@
-"""Reciprocal rank fusion against its definition."""
+"""The fusion of two searches against its definition."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainnet.memory import reciprocal_rank_fusion
+from brainnet.memory import convex_combination
 
-RANKINGS = st.lists(st.lists(st.integers(0, 20), unique=True, max_size=15), max_size=4)
-
-
-@given(rankings=RANKINGS)
-def test_is_the_sum_of_reciprocal_ranks_in_falling_order(rankings: list[list[int]]) -> None:
-    fused = reciprocal_rank_fusion(rankings)
-    assert set(fused) == {item for ranking in rankings for item in ranking}
-    for item, score in fused.items():
-        ranks = [ranking.index(item) + 1 for ranking in rankings if item in ranking]
-        assert score == pytest.approx(sum(1 / (60 + rank) for rank in ranks))
-    assert list(fused.values()) == sorted(fused.values(), reverse=True)
+PAIRS = st.lists(st.tuples(st.floats(0, 50, width=32), st.floats(0, 1, width=32)), min_size=1, max_size=30)
 
 
-def test_agreement_beats_one_first_place() -> None:
-    assert next(iter(reciprocal_rank_fusion([["a", "b"], ["c", "b"]]))) == "b"
+@given(pairs=PAIRS, share=st.floats(0, 1))
+def test_is_the_weighed_sum_of_shares_of_the_best(pairs: list[tuple[float, float]], share: float) -> None:
+    one, other = (np.array(side, np.float32) for side in zip(*pairs, strict=True))
+    fused = convex_combination(one, other, share)
+    expected = [
+        share * a / max(float(one.max()), 1e-45) + (1 - share) * b / max(float(other.max()), 1e-45) for a, b in pairs
+    ]
+    assert fused == pytest.approx(expected, abs=1e-5)
+    assert fused.max() <= 1 + 1e-6
+
+
+def test_a_clear_first_of_one_side_beats_two_middling_ranks() -> None:
+    words, vectors = np.array([9, 4, 4.1], np.float32), np.array([0.1, 0.5, 0.49], np.float32)
+    assert convex_combination(words, vectors, 0.6).argmax() == 0
+    assert convex_combination(words, vectors, 0.2).argmax() == 1
+
+
+def test_a_silent_side_changes_no_order() -> None:
+    scores, silent = np.array([3, 1, 2], np.float32), np.zeros(3, np.float32)
+    for fused in (convex_combination(scores, silent), convex_combination(silent, scores)):
+        assert fused.argsort().tolist() == scores.argsort().tolist()
+    assert convex_combination(silent[:0], silent[:0]).shape == (0,)

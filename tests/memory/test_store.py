@@ -39,7 +39,7 @@ def test_finds_a_statement_by_its_words(store: EpisodicStore) -> None:
     assert hits[0].episode.metadata == {"said_by": "Anna"}
     assert hits[0].bm25_rank == 1
     assert hits[0].vector_rank is None
-    assert hits[0].score == pytest.approx(1 / 61)
+    assert hits[0].score == pytest.approx(1)
 
 
 def test_full_text_is_stemmed_and_ignores_accents(store: EpisodicStore) -> None:
@@ -48,18 +48,38 @@ def test_full_text_is_stemmed_and_ignores_accents(store: EpisodicStore) -> None:
         assert len(store.search(query)) == 1, query
 
 
-def test_fuses_both_rankings_by_reciprocal_rank(store: EpisodicStore) -> None:
+def test_fuses_both_scores(store: EpisodicStore) -> None:
     both = store.store("green kettle", vector=vector(1, 0))
     text_only = store.store("kettle kettle kettle")
     vector_only = store.store("something else", vector=vector(0.9, 0.1))
     hits = {hit.episode.episode_id: hit for hit in store.search("kettle", vector(1, 0), k=3)}
-    assert set(hits) == {both.episode_id, text_only.episode_id, vector_only.episode_id}
-    for hit in hits.values():
-        expected = sum(1 / (60 + rank) for rank in (hit.bm25_rank, hit.vector_rank) if rank is not None)
-        assert hit.score == pytest.approx(expected)
-    assert hits[both.episode_id].vector_rank == 1
+    assert list(hits) == [both.episode_id, text_only.episode_id, vector_only.episode_id]
+    ranks = {item: (hit.bm25_rank, hit.vector_rank) for item, hit in hits.items()}
+    assert ranks == {both.episode_id: (2, 1), text_only.episode_id: (1, None), vector_only.episode_id: (None, 2)}
+    assert [hit.score for hit in hits.values()] == sorted((hit.score for hit in hits.values()), reverse=True)
     assert hits[both.episode_id].similarity == pytest.approx(1.0)
-    assert next(iter(hits)) == both.episode_id
+    assert hits[text_only.episode_id].similarity is None
+
+    def found(words: float) -> list[int]:
+        return [hit.episode.episode_id for hit in store.search("kettle", vector(0.9, 0.1), words=words)]
+
+    assert found(1) == [text_only.episode_id, both.episode_id]
+    assert found(0) == [vector_only.episode_id, both.episode_id]
+    with pytest.raises(ValueError, match="share of the words"):
+        found(1.1)
+
+
+def test_once_it_is_large_a_search_looks_twice(store: EpisodicStore) -> None:
+    """A sauce is found by a question for a soup, for the soups speak of what is in it, too; without that, it is not."""
+    soups = [f"soup number {n} with leek and carrot" for n in range(4)]
+    sauce, others = "sauce of leek and carrot", [f"the engine {n} of a car" for n in range(60)]
+    small = store.store_many([NewEpisode(text, vector=vector(1, 0)) for text in [*soups, sauce, *others]])
+    assert sauce not in {hit.episode.text for hit in store.search("soup", vector(0, 1), k=9)}
+    store.store_many([NewEpisode(text, vector=vector(1, 0.1)) for text in others])
+    hits = store.search("soup", vector(1, 0.1), k=9)
+    found = next(hit for hit in hits if hit.episode.episode_id == small[4].episode_id)
+    assert found.bm25_rank == 5
+    assert [hit.bm25_rank for hit in store.search("soup", k=9)] == [1, 1, 1, 1]
 
 
 def test_search_keeps_to_the_kinds_asked_for(store: EpisodicStore) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from brainnet.errors import ModelError
 from brainnet.memory import VectorIndex
-from brainnet.memory.vectors import COMPILED_FROM
+from brainnet.memory.vectors import COMPILED_FROM, whole_rows
 
 
 def cosines(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
@@ -72,6 +72,25 @@ def test_a_replaced_vector_is_found_where_it_is_now() -> None:
     index.replace(0, np.array([0, 1]))
     assert index.held == 2
     assert index.similarities(np.array([0, 1])).tolist() == [1, 0]
+
+
+def test_many_at_once_are_those_one_by_one() -> None:
+    rows = np.random.default_rng(0).integers(-127, 128, (700, 5), np.int8)
+    one_by_one, at_once = VectorIndex(), VectorIndex()
+    for row in rows:
+        one_by_one.add(row)
+    at_once.extend(rows[:300])
+    at_once.extend(rows[300:])
+    assert len(at_once) == at_once.held == 700
+    assert np.array_equal(at_once.rows, rows)
+    assert np.array_equal(at_once.similarities(rows[2]), one_by_one.similarities(rows[2]))
+    with pytest.raises(ModelError, match="vectors of 5"):
+        at_once.extend(rows[:, :4])
+
+
+def test_rows_are_rounded_to_127ths_of_their_largest_entry() -> None:
+    rows = np.array([[0.5, -0.25, 0], [0, 0, 0], [-3, 1, 2]], np.float32)
+    assert whole_rows(rows).tolist() == [[127, -64, 0], [0, 0, 0], [-127, 42, 85]]
 
 
 def test_refuses_another_width() -> None:

@@ -67,6 +67,18 @@ async def test_recalls_after_a_restart(tmp_path: Path) -> None:
         assert said(await ask(brain, "What is Anna allergic to?")) == "Anna is allergic to peanuts."
 
 
+async def test_learns_from_its_episodes_in_quiet_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "QUIET_S", 0.01)
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(PROGRAM, "memory")
+        status = await brain.bus().call("node/memory/status", StatusQuery())
+        assert "consolidations" not in status.counters
+        for number in range(100):
+            await brain.bus().call("memory/episodic/store", MemoryStore(text=f"the kettle number {number} is hot"))
+        while "consolidations" not in status.counters:
+            status = await brain.bus().call("node/memory/status", StatusQuery())
+
+
 async def test_a_memory_kept_with_other_vectors_is_searched_by_its_own(tmp_path: Path) -> None:
     async with MemoryBrain(tmp_path) as brain:
         await brain.start(PROGRAM, "memory")
