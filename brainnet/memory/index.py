@@ -22,7 +22,9 @@ PRECEDING = 0.1
 """How much of it the one before is given. Recall goes forward more readily than back: Kahana 1996, *Associative
 retrieval processes in free recall*."""
 FEEDBACK = 10
-"""How many of the best episodes the second look of a search takes terms from."""
+"""How many of the best episodes the second look of a search learns from."""
+SECOND = 1000
+"""How many it looks at anew by their vectors."""
 SHARPNESS = 6
 """To which power of its score each of them counts: where one stands out, little but its own terms is added."""
 GROWN = 1.5
@@ -91,18 +93,22 @@ class EpisodeIndex:
         """The best ``limit``, best first, of equal ones the newest first; none that neither fits the query by itself
         nor adjoins one that does. ``words`` is the share of BM25 in the fused score.
 
-        Once words have been learned, a search looks twice: the second time for the terms, too, that the best
-        `FEEDBACK` of the first look have in common.
+        Once words have been learned, a search looks twice: the second time for what the best `FEEDBACK` of the first
+        look have in common, too, in terms and in vectors.
         """
         allowed = self._allowed(kinds)
         asked = self.texts.asked(text)
         by_text = self._only(self.texts.scores(asked), allowed)
         by_vector = self._only(self._similarities(asked, vector), allowed)
         fused = convex_combination(by_text, by_vector, words)
-        if asked and words > 0 and by_vector.any() and self.meanings.learned:
-            best = np.argpartition(fused, -FEEDBACK)[-FEEDBACK:]
-            query = self.texts.recalled(asked, {n: float(fused[n]) ** SHARPNESS for n in best.tolist()})
-            by_text = self._only(self.texts.scores(query), allowed)
+        if vector is not None and self.meanings.learned and fused.any():
+            likely = np.argpartition(fused, -SECOND)[-SECOND:] if len(fused) > SECOND else np.arange(len(fused))
+            best = likely[np.argpartition(fused[likely], -FEEDBACK)[-FEEDBACK:]]
+            counts = fused[best] ** SHARPNESS
+            by_vector = self._only(self.meanings.recalled(by_vector, likely, best, counts), allowed)
+            if asked:
+                query = self.texts.recalled(asked, dict(zip(best.tolist(), counts.tolist(), strict=True)))
+                by_text = self._only(self.texts.scores(query), allowed)
             fused = convex_combination(by_text, by_vector, words)
         total = self._in_context(fused, allowed)
         return [

@@ -21,6 +21,8 @@ POWER = 0.5
 """How far that is undone: 0 not at all, 1 altogether (whitening)."""
 SHRINKAGE = 0.1
 """What is added to every variance before, in units of their mean."""
+RECALLED = 0.3
+"""What the mean of the texts that a query recalled counts in its second look, beside the query."""
 
 Floats = NDArray[np.float32]
 
@@ -94,6 +96,22 @@ class Meanings:
         items, weights = self._known(np.array(asked, np.int64), np.ones(len(asked), np.float32))
         meant = weights @ self._rows[items].astype(np.float32)
         return self._texts.similarities(_unit(own[None])[0] + _unit(meant[None])[0])
+
+    def recalled(
+        self, similarities: Floats, likely: NDArray[np.int64], texts: NDArray[np.int64], counts: Floats
+    ) -> Floats:
+        """The similarities to a query that recalled these texts, each counting so much, and took on their mean.
+
+        Only those to the ``likely`` are found anew, exactly; to any other text the mean is taken to have none, so that
+        it is given less than it has. Negative ones come out as 0. The query's own part is 1, the mean's `RECALLED`
+        (Rocchio 1971); both are unit vectors.
+        """
+        rows = self._texts.rows[texts].astype(np.float32) * _inverse(self._texts.norms[texts])[:, None]
+        mean = _unit((counts @ rows)[None])[0]
+        among = self._texts.rows[likely].astype(np.float32) @ mean * _inverse(self._texts.norms[likely])
+        found = similarities.copy()
+        found[likely] += np.float32(RECALLED) * among
+        return np.maximum(found, 0, out=found)
 
     def _known(self, items: NDArray[np.int64], weights: Floats) -> tuple[NDArray[np.int64], Floats]:
         """The terms with their weights times what belongs to the term; those never learned with a weight of 0."""

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.memory import EpisodicStore, NewEpisode, TextIndex
-from brainnet.memory.index import FOLLOWING, PRECEDING
-from brainnet.memory.meanings import SAMPLE, decorrelating
+from brainnet.memory.index import FEEDBACK, FOLLOWING, PRECEDING, SHARPNESS
+from brainnet.memory.meanings import RECALLED, SAMPLE, decorrelating
 from brainnet.rows import Row, compare, percentile
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.training import ndcg, recall
@@ -194,7 +194,8 @@ def _timed(store: EpisodicStore, embedder: SpikingTextEmbedder, question: str) -
 
 
 def _exact(embedder: SpikingTextEmbedder, said: list[tuple[str, str]], asked: list[str]) -> Found:
-    """The ids of the ten best by the similarity of every single vector, seen and in context, nothing rounded."""
+    """The ids of the ten best by the similarity of every single vector, in the light of what words mean, at the second
+    look, in context, and with nothing rounded."""
     texts = TextIndex()
     for part, _ in said:
         texts.add(part)
@@ -212,7 +213,10 @@ def _exact(embedder: SpikingTextEmbedder, said: list[tuple[str, str]], asked: li
     best = []
     for question, query in zip(asked, embedder.embed(asked), strict=True):
         words = meant[list(texts.asked(question))].sum(0)
-        own = np.maximum(vectors @ unit((query + unit(words[None])[0])[None])[0], 0) ** 3
+        own = np.maximum(vectors @ unit((query + unit(words[None])[0])[None])[0], 0)
+        first = np.argsort(-own)[:FEEDBACK]
+        own += RECALLED * vectors @ unit(((own[first] / own.max()) ** SHARPNESS @ vectors[first])[None])[0]
+        own = np.maximum(own / own.max(), 0) ** 3
         total = own.copy()
         total[1:] += FOLLOWING * own[:-1] * follows[1:]
         total[:-1] += PRECEDING * own[1:] * follows[1:]

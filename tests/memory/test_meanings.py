@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from brainnet.memory import EpisodicStore, Meanings, NewEpisode, TextIndex, VectorIndex
-from brainnet.memory.meanings import POWER, SHRINKAGE
+from brainnet.memory.meanings import POWER, RECALLED, SHRINKAGE
 from brainnet.memory.vectors import COMPILED_FROM
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in ("rl", "mp", "nk", "lt")]
@@ -81,6 +81,24 @@ def test_later_texts_are_seen_with_what_was_learned() -> None:
     assert np.array_equal(after[:-1], before)
     assert after[-1] == pytest.approx(before[1], abs=0.02)
     assert meanings.learned == 200
+
+
+def test_a_query_takes_on_what_it_recalled() -> None:
+    _, vectors, texts, index = filled(300)
+    meanings = Meanings()
+    meanings.learn(texts, index)
+    first = np.maximum(meanings.similarities([3, 5], vectors[1]), 0)
+    recalled, counts = np.array([8, 20]), np.array([3, 1], np.float32)
+    likely = np.arange(0, 300, 2)
+    found = meanings.recalled(first, likely, recalled, counts)
+    ones, every = np.ones(300, np.float32), np.arange(300)
+    to_eight, to_twenty = (meanings.recalled(ones, every, at, counts[:1]) - 1 for at in recalled[:, None])
+    assert (to_eight[8], to_twenty[20]) == pytest.approx((RECALLED, RECALLED), abs=1e-3)
+    length = np.sqrt(9 + 1 + 2 * 3 * to_eight[20] / RECALLED)
+    wanted = np.maximum(first + (3 * to_eight + to_twenty) / length, 0)
+    assert found[likely] == pytest.approx(wanted[likely], abs=1e-3)
+    assert found[1::2] == pytest.approx(first[1::2])
+    assert (wanted > 0).any()
 
 
 def test_few_vectors_teach_nothing() -> None:

@@ -80,6 +80,9 @@ def test_once_it_is_large_a_search_looks_twice(store: EpisodicStore) -> None:
     found = next(hit for hit in hits if hit.episode.episode_id == small[4].episode_id)
     assert found.bm25_rank == 5
     assert [hit.bm25_rank for hit in store.search("soup", k=9)] == [1, 1, 1, 1]
+    assert store.search("soup", vector(1, 0.1), kinds=["exchange"]) == []
+    other = store.store("soup", kind="exchange", vector=vector(1, 0)).episode_id
+    assert [hit.episode.episode_id for hit in store.search("soup", vector(1, 0.1), kinds=["exchange"])] == [other]
 
 
 def test_search_keeps_to_the_kinds_asked_for(store: EpisodicStore) -> None:
