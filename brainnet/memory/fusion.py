@@ -19,5 +19,5 @@ def convex_combination(one: NDArray[np.float32], other: NDArray[np.float32], sha
     for scores, weight in ((one, share), (other, 1 - share)):
         best = scores.max(initial=0)
         if best > 0 and weight > 0:
-            fused += scores * np.float32(weight / best)
+            fused += np.float32(weight) * (scores / best)
     return fused

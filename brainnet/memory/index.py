@@ -23,7 +23,7 @@ PRECEDING = 0.1
 retrieval processes in free recall*."""
 FEEDBACK = 10
 """How many of the best episodes the second look of a search learns from."""
-SECOND = 1000
+SECOND = 5000
 """How many it looks at anew by their vectors."""
 SHARPNESS = 6
 """To which power of its score each of them counts: where one stands out, little but its own terms is added."""
@@ -102,8 +102,8 @@ class EpisodeIndex:
         by_vector = self._only(self._similarities(asked, vector), allowed)
         fused = convex_combination(by_text, by_vector, words)
         if vector is not None and self.meanings.learned and fused.any():
-            likely = np.argpartition(fused, -SECOND)[-SECOND:] if len(fused) > SECOND else np.arange(len(fused))
-            best = likely[np.argpartition(fused[likely], -FEEDBACK)[-FEEDBACK:]]
+            likely = _at_least(fused, SECOND)
+            best = np.array(_best(fused, FEEDBACK, likely))
             counts = fused[best] ** SHARPNESS
             by_vector = self._only(self.meanings.recalled(by_vector, likely, best, counts), allowed)
             if asked:
@@ -184,11 +184,16 @@ class EpisodeIndex:
         return self._only(total, allowed)
 
 
-def _best(scores: Scores, limit: int) -> list[int]:
+def _at_least(scores: Scores, count: int) -> NDArray[np.int64]:
+    """The numbers of the ``count`` highest scores, rising, none of them 0; of more, where they tie with the last."""
+    # By value: numpy finds places (argpartition) several times as slowly.
+    last = np.partition(scores, len(scores) - count)[len(scores) - count] if len(scores) > count else np.float32(0)
+    return np.flatnonzero(scores >= last if last > 0 else scores > 0)
+
+
+def _best(scores: Scores, limit: int, among: NDArray[np.int64] | None = None) -> list[int]:
     """The numbers of the highest scores, none of them 0, of equal ones the last first."""
-    # Keep every tie with the last one kept, so that the order below is what decides.
-    last = np.partition(scores, len(scores) - limit)[len(scores) - limit] if len(scores) > limit else np.float32(0)
-    at = np.flatnonzero(scores >= last if last > 0 else scores > 0)
+    at = _at_least(scores, limit) if among is None else among
     best: list[int] = at[np.lexsort((-at, -scores[at]))][:limit].tolist()
     return best
 
