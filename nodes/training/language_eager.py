@@ -27,13 +27,12 @@ class EagerModel:
         """Take in one token; the logits [vocabulary] of the next."""
         x = self._embedding[token : token + 1]
         for p, state in zip(self._blocks, self._states, strict=True):
-            spikes, state[0] = _fire(_normal(x, p["mixer_norm.weight"]), p["mixer_lif.decay"], state[0])
+            spikes, state[0] = _fire(x, p, "mixer", state[0])
             forget, value, gate = F.linear(spikes, p["project.weight"]).chunk(3, -1)
             state[1] = torch.lerp(value, state[1], torch.sigmoid(forget + p["forget_bias"]))
             x = x + F.linear(_normal(state[1], p["hidden_norm.weight"]) * F.silu(gate), p["out.weight"])
-            spikes, state[2] = _fire(_normal(x, p["channel_norm.weight"]), p["channel_lif.decay"], state[2])
-            currents = _normal(F.linear(spikes, p["expand.weight"]), p["expanded_norm.weight"])
-            spikes, state[3] = _fire(currents, p["expanded_lif.decay"], state[3])
+            spikes, state[2] = _fire(x, p, "channel", state[2])
+            spikes, state[3] = _fire(F.linear(spikes, p["expand.weight"]), p, "expanded", state[3])
             x = x + F.linear(spikes, p["contract.weight"])
         return F.linear(_normal(x, self._norm), self._embedding)[0]
 
@@ -42,6 +41,10 @@ def _normal(x: Tensor, gain: Tensor) -> Tensor:
     return F.rms_norm(x, gain.shape, gain, EPSILON)
 
 
-def _fire(currents: Tensor, beta: Tensor, membrane: Tensor) -> tuple[Tensor, Tensor]:
-    membrane = beta * membrane + currents - (membrane > 1).float()
+def _fire(x: Tensor, p: dict[str, Tensor], name: str, membrane: Tensor) -> tuple[Tensor, Tensor]:
+    normal = F.rms_norm(x, x.shape[-1:], None, EPSILON)
+    each = len(p[f"{name}.gain"]) // x.shape[-1]
+    normal = normal if each == 1 else normal.repeat(1, each)
+    currents = torch.addcmul(p[f"{name}.bias"], normal, p[f"{name}.gain"])
+    membrane = p[f"{name}.decay"] * membrane + currents - (membrane > 1).float()
     return (membrane > 1).float(), membrane

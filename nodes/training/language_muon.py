@@ -1,9 +1,9 @@
 r"""Muon (Jordan et al. 2024): momentum whose matrices are made orthogonal before every step.
 
-The orthogonal factor is approximated by a few Newton-Schulz steps, here in float32 and with the coefficients of Polar
-Express (Amsel et al. 2025), which need fewer of them: on CPUs float32 products are faster than bfloat16 ones, and at
-small batches this work is a good part of a training step. Updates are scaled to the size that AdamW's have (Liu et al.
-2025, *Muon is Scalable for LLM Training*), so that both share one learning rate.
+The orthogonal factor is approximated by a few Newton-Schulz steps, with the coefficients of Polar
+Express (Amsel et al. 2025), which need fewer of them: at small batches this work is a good part of a training step.
+Updates are scaled to the size that AdamW's have (Liu et al. 2025, *Muon is Scalable for LLM Training*), so that both
+share one learning rate.
 """
 
 from __future__ import annotations
@@ -23,23 +23,33 @@ _STEPS = (
 _MARGIN = 1.02
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """Nearly U V^T, where ``matrix`` = U S V^T: singular values above about 1/200 of the largest end near 1."""
+def orthogonal(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Nearly U V^T, where ``matrix`` = U S V^T: singular values above about 1/200 of the largest end near 1.
+
+    Computed in ``dtype``; the result is of the matrix's.
+    """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.t()
-    x = wide / (wide.norm() * _MARGIN + 1e-7)
+    x = (wide / (wide.norm() * _MARGIN + 1e-7)).to(dtype)
     for a, b, c in _STEPS:
         gram = x @ x.t()
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x if matrix.shape[0] <= matrix.shape[1] else x.t()
+    return (x if matrix.shape[0] <= matrix.shape[1] else x.t()).to(matrix)
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices; Nesterov momentum, decoupled weight decay."""
+    """For matrices; Nesterov momentum, decoupled weight decay. Those of several maps one above the other are given as
+    groups with their number, ``maps``: each map's part is made orthogonal by itself."""
 
     def __init__(
-        self, matrices: Iterable[Tensor], lr: float, weight_decay: float = 0.1, momentum: float = 0.95
+        self,
+        matrices: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "maps": 1})
+        self._dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -51,6 +61,7 @@ class Muon(torch.optim.Optimizer):
                     state["momentum_buffer"] = torch.zeros_like(matrix)
                 mean: Tensor = state["momentum_buffer"]
                 mean.lerp_(matrix.grad, 1 - momentum)
-                update = orthogonal(matrix.grad.lerp(mean, momentum))
+                parts = matrix.grad.lerp(mean, momentum).chunk(group["maps"])
+                update = torch.cat([orthogonal(part, self._dtype) for part in parts])
                 matrix.mul_(1 - rate * group["weight_decay"])
-                matrix.add_(update, alpha=-0.2 * rate * max(matrix.shape) ** 0.5)
+                matrix.add_(update, alpha=-0.2 * rate * max(parts[0].shape) ** 0.5)

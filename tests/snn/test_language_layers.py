@@ -11,7 +11,7 @@ from torch import Tensor
 
 from brainnet.errors import ModelError
 from brainnet.snn.models.language_kernels import exponential
-from brainnet.snn.models.language_layers import gated_memory, next_token_loss, normalised_neurons
+from brainnet.snn.models.language_layers import gated_memory, next_token_loss, normalised_neurons, product
 
 sizes = st.tuples(st.integers(1, 12), st.integers(1, 3), st.integers(4, 40))
 seeds = st.integers(0, 10_000)
@@ -40,13 +40,16 @@ def random(generator: torch.Generator, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=generator)
 
 
-@given(size=sizes, seed=seeds)
-@settings(max_examples=15, deadline=None)
-def test_neurons(size: tuple[int, int, int], seed: int) -> None:
+@given(size=sizes, each=st.integers(1, 3), seed=seeds)
+@settings(max_examples=20, deadline=None)
+def test_neurons(size: tuple[int, int, int], each: int, seed: int) -> None:
+    """``each`` neurons a channel, with gains of both signs."""
     g = torch.Generator().manual_seed(seed)
     steps, streams, width = size
-    beta = torch.rand(width, generator=g)
-    inputs = [random(g, steps, streams, width), 1 + random(g, width) / 4, beta, random(g, streams, width)]
+    count = each * width
+    beta = torch.rand(count, generator=g)
+    constants = [2 * random(g, count), random(g, count) / 4, beta]
+    inputs = [random(g, steps, streams, width), *constants, random(g, streams, count)]
     with torch.no_grad():
         doubled = [x.double() for x in inputs]
         # one step apart from a threshold in float32 decides a spike, and with it all that follows
@@ -64,6 +67,36 @@ def test_memory(size: tuple[int, int, int], seed: int) -> None:
     assert_equal_to_reference(
         gated_memory, [projected, random(g, width), 1 + random(g, width) / 4, random(g, streams, width)]
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_price_is_as_a_term_of_the_loss(dtype: torch.dtype) -> None:
+    g = torch.Generator().manual_seed(0)
+    gain, bias, beta = (random(g, 8).to(dtype).requires_grad_() for _ in range(3))
+    x, membrane = random(g, 6, 2, 4).to(dtype).requires_grad_(), torch.zeros(2, 8, dtype=dtype)
+    weights = random(g, 6, 2, 8).to(dtype)
+
+    def gradients(price: float, term: float) -> tuple[Tensor, ...]:
+        spikes, _ = normalised_neurons(x, gain, bias, torch.sigmoid(beta), membrane, price)
+        return torch.autograd.grad((spikes * weights).sum() + term * spikes.sum(), (x, gain, bias, beta))
+
+    for found, expected, free in zip(gradients(0.3, 0), gradients(0, 0.3), gradients(0, 0), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(found, free, rtol=1e-2)
+
+
+def test_products_of_spikes_in_half_precision_round_only_the_weights() -> None:
+    g = torch.Generator().manual_seed(0)
+    spikes = (random(g, 5, 3, 40) > 1).float().requires_grad_()
+    weight = random(g, 24, 40).requires_grad_()
+    results_ = [product(spikes, weight, half) for half in (False, True)]
+    assert results_[1].dtype == torch.float32
+    torch.testing.assert_close(results_[1], results_[0], rtol=1e-2, atol=3e-2)
+    outer = random(g, 5, 3, 24)
+    exact, short = (torch.autograd.grad(result, (spikes, weight), outer) for result in results_)
+    for found, expected in zip(short, exact, strict=True):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, rtol=1e-2, atol=0.1)
 
 
 @given(rows=st.integers(1, 1100), classes=st.integers(1, 70), seed=seeds)
@@ -91,4 +124,4 @@ def test_values_that_are_not_finite_are_refused() -> None:
     x = torch.zeros(3, 1, 4)
     x[1, 0, 2] = torch.nan
     with pytest.raises(ModelError, match="finite"):
-        normalised_neurons(x, torch.ones(4), torch.full((4,), 0.5), torch.zeros(1, 4))
+        normalised_neurons(x, torch.ones(4), torch.zeros(4), torch.full((4,), 0.5), torch.zeros(1, 4))

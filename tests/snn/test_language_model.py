@@ -17,6 +17,7 @@ from brainnet.snn.models.language_model import (
     SpikingLanguageModel,
     load_language_model,
     rounded,
+    share_fired,
     stored,
     weights_metadata,
 )
@@ -95,6 +96,33 @@ def test_every_parameter_learns(model: SpikingLanguageModel) -> None:
     silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     model.zero_grad()
     assert silent == []
+
+
+def test_fewer_neurons_fire_when_spikes_have_a_price() -> None:
+    torch.manual_seed(0)
+    model = SpikingLanguageModel(CONFIG)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    tokens = random_tokens(3, 33)
+    shares = []
+    model.set_price(1.0)
+    for _ in range(12):
+        loss, state = model.loss(tokens[:-1], tokens[1:])
+        shares.append(share_fired(state))
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    assert 0.1 < shares[0] < 0.3
+    assert shares[-1] < shares[0] / 2
+
+
+def test_share_fired_is_what_event_driven_steps_report(model: SpikingLanguageModel) -> None:
+    tokens = random_tokens(4, 9)[:, :1]
+    with torch.no_grad():
+        _, state = model(tokens)
+    stepper = EventDrivenModel(model)
+    for token in tokens[:, 0].tolist():
+        _, fired = stepper.advance(token)
+    assert share_fired(state) == pytest.approx(fired.mean(), abs=0.005)
 
 
 def test_event_driven_logits_equal_torch(model: SpikingLanguageModel) -> None:
@@ -220,9 +248,9 @@ def test_more_neurons_may_fire_than_sixteen_bits_add_up() -> None:
     model = SpikingLanguageModel(LanguageConfig(vocabulary=4, width=8, layers=1, expansion=75)).eval()
     with torch.no_grad():
         model.get_parameter("blocks.0.expand.weight").fill_(1.0)
-        model.get_parameter("blocks.0.expanded_norm.weight").fill_(5.0)
+        model.get_parameter("blocks.0.expanded.gain").fill_(5.0)
         model.get_parameter("blocks.0.contract.weight").fill_(0.01)
-        model.get_parameter("blocks.0.channel_norm.weight").fill_(5.0)
+        model.get_parameter("blocks.0.channel.gain").fill_(5.0)
         tokens = torch.tensor([[1], [2], [3]])
         expected, _ = model(tokens)
     stepper = EventDrivenModel(model)

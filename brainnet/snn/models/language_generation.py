@@ -39,7 +39,8 @@ class Weights(NamedTuple):
     embedding: ByteArray
     embedding_scale: FloatArray
     norm: FloatArray
-    mixer_norm: FloatArray
+    mixer_gain: FloatArray
+    mixer_bias: FloatArray
     mixer_beta: FloatArray
     project: ByteArray
     project_scale: FloatArray
@@ -47,11 +48,13 @@ class Weights(NamedTuple):
     hidden_norm: FloatArray
     out: ByteArray
     out_scale: FloatArray
-    channel_norm: FloatArray
+    channel_gain: FloatArray
+    channel_bias: FloatArray
     channel_beta: FloatArray
     expand: ByteArray
     expand_scale: FloatArray
-    expanded_norm: FloatArray
+    expanded_gain: FloatArray
+    expanded_bias: FloatArray
     expanded_beta: FloatArray
     contract: ByteArray
     contract_scale: FloatArray
@@ -67,24 +70,47 @@ class State(NamedTuple):
 
 
 @numba.njit(fastmath=True)
-def _normalised(x: FloatArray, gain: FloatArray, result: FloatArray) -> None:
+def _scale_of(x: FloatArray) -> np.float32:
     total = _ZERO
     for i in range(x.shape[0]):
         total += x[i] * x[i]
-    scale = _ONE / np.sqrt(total / np.float32(x.shape[0]) + _EPSILON)
+    return _ONE / np.sqrt(total / np.float32(x.shape[0]) + _EPSILON)
+
+
+@numba.njit(fastmath=True)
+def _normalised(x: FloatArray, gain: FloatArray, result: FloatArray) -> None:
+    scale = _scale_of(x)
     for i in range(x.shape[0]):
         result[i] = x[i] * scale * gain[i]
 
 
+@numba.njit(fastmath=True)
+def _integrate(
+    x: FloatArray, scale: np.float32, gain: FloatArray, bias: FloatArray, beta: FloatArray, membrane: FloatArray
+) -> None:
+    for i in range(x.shape[0]):
+        fired = _ONE if membrane[i] > _ONE else _ZERO
+        membrane[i] = beta[i] * membrane[i] + x[i] * scale * gain[i] + bias[i] - fired
+
+
 @numba.njit
 def _fire(
-    currents: FloatArray, beta: FloatArray, membrane: FloatArray, fired: NDArray[np.uint8], active: NDArray[np.int32]
+    x: FloatArray,
+    gain: FloatArray,
+    bias: FloatArray,
+    beta: FloatArray,
+    membrane: FloatArray,
+    fired: NDArray[np.uint8],
+    active: NDArray[np.int32],
 ) -> int:
-    """One LIF step (threshold 1, reset by subtraction); fills ``fired`` and lists who fired in ``active``."""
-    for i in range(currents.shape[0]):
-        membrane[i] = beta[i] * membrane[i] + currents[i] - (_ONE if membrane[i] > _ONE else _ZERO)
+    """One LIF step (threshold 1, reset by subtraction) of neurons that see ``x`` normalised, the first of each channel
+    before the second; fills ``fired`` and lists who fired in ``active``."""
+    scale, channels = _scale_of(x), x.shape[0]
+    for start in range(0, membrane.shape[0], channels):
+        part = slice(start, start + channels)
+        _integrate(x, scale, gain[part], bias[part], beta[part], membrane[part])
     count = 0
-    for i in range(currents.shape[0]):
+    for i in range(membrane.shape[0]):
         # written always and kept only by a count that moves on: no branch to mispredict
         active[count] = i
         fired[i] = membrane[i] > _ONE
@@ -135,20 +161,20 @@ def _dot_rows(matrix: ByteArray, scale: FloatArray, x: FloatArray, result: Float
 @compiled
 def _advance(token: int, wanted: bool, w: Weights, s: State, fired: NDArray[np.uint8], logits: FloatArray) -> None:
     """Take in one token: updates ``s``, fills ``fired`` (all neurons, block by block) and, if wanted, ``logits``."""
-    width, wide = w.embedding.shape[1], w.expand.shape[2]
+    width, mixing, (seen, wide) = w.embedding.shape[1], w.project.shape[1], w.expand.shape[1:]
     x = np.empty(width, np.float32)
     for i in range(width):
         x[i] = w.embedding_scale[token] * np.float32(w.embedding[token, i])
     y = np.empty(width, np.float32)
     projected = np.empty(3 * width, np.float32)
     currents = np.empty(wide, np.float32)
-    active = np.empty(max(width, wide), np.int32)
+    active = np.empty(max(mixing, seen, wide), np.int32)
     total = np.empty(max(3 * width, wide), np.int16)
     at = 0
     for layer in range(w.project.shape[0]):
-        _normalised(x, w.mixer_norm[layer], y)
-        count = _fire(y, w.mixer_beta[layer], s.mixer[layer], fired[at : at + width], active)
-        at += width
+        gain, bias, beta = w.mixer_gain[layer], w.mixer_bias[layer], w.mixer_beta[layer]
+        count = _fire(x, gain, bias, beta, s.mixer[layer], fired[at : at + mixing], active)
+        at += mixing
         projected[:] = _ZERO
         _add_rows(w.project[layer], w.project_scale[layer], active, count, total, projected)
         hidden = s.hidden[layer]
@@ -160,13 +186,13 @@ def _advance(token: int, wanted: bool, w: Weights, s: State, fired: NDArray[np.u
             gate = projected[2 * width + i]
             y[i] *= gate * logistic(gate)
         _dot_rows(w.out[layer], w.out_scale[layer], y, x)
-        _normalised(x, w.channel_norm[layer], y)
-        count = _fire(y, w.channel_beta[layer], s.channel[layer], fired[at : at + width], active)
-        at += width
+        gain, bias, beta = w.channel_gain[layer], w.channel_bias[layer], w.channel_beta[layer]
+        count = _fire(x, gain, bias, beta, s.channel[layer], fired[at : at + seen], active)
+        at += seen
         currents[:] = _ZERO
         _add_rows(w.expand[layer], w.expand_scale[layer], active, count, total, currents)
-        _normalised(currents, w.expanded_norm[layer], currents)
-        count = _fire(currents, w.expanded_beta[layer], s.expanded[layer], fired[at : at + wide], active)
+        gain, bias, beta = w.expanded_gain[layer], w.expanded_bias[layer], w.expanded_beta[layer]
+        count = _fire(currents, gain, bias, beta, s.expanded[layer], fired[at : at + wide], active)
         at += wide
         _add_rows(w.contract[layer], w.contract_scale[layer], active, count, total, x)
     if wanted:
@@ -180,9 +206,11 @@ def arrays(model: SpikingLanguageModel) -> Weights:
 
     def stacked(name: str) -> FloatArray:
         parameters = [block.get_parameter(name).detach().float() for block in model.blocks]
-        if name.endswith("decay"):
-            parameters = [torch.sigmoid(p) for p in parameters]
         return np.stack([p.numpy() for p in parameters])
+
+    def neurons(name: str) -> tuple[FloatArray, FloatArray, FloatArray]:
+        decays = torch.from_numpy(stacked(f"{name}.decay"))
+        return stacked(f"{name}.gain"), stacked(f"{name}.bias"), torch.sigmoid(decays).numpy()
 
     def rows(name: str, by_input: bool = True) -> tuple[ByteArray, FloatArray]:
         parts = [rounded(block.get_parameter(name).detach()) for block in model.blocks]
@@ -194,17 +222,14 @@ def arrays(model: SpikingLanguageModel) -> Weights:
         embedding.numpy(),
         embedding_scale.numpy(),
         model.norm.weight.detach().float().numpy().copy(),
-        stacked("mixer_norm.weight"),
-        stacked("mixer_lif.decay"),
+        *neurons("mixer"),
         *rows("project.weight"),
         stacked("forget_bias"),
         stacked("hidden_norm.weight"),
         *rows("out.weight", by_input=False),
-        stacked("channel_norm.weight"),
-        stacked("channel_lif.decay"),
+        *neurons("channel"),
         *rows("expand.weight"),
-        stacked("expanded_norm.weight"),
-        stacked("expanded_lif.decay"),
+        *neurons("expanded"),
         *rows("contract.weight"),
     )
 
@@ -220,10 +245,11 @@ class EventDrivenModel:
         if not model.config.spiking:
             raise ModelError("model is a control without neurons: there are no events to be driven by")
         self._weights = arrays(model)
-        layers, width, wide = self._weights.expand.shape
-        self.neurons = layers * (2 * width + wide)
-        self.vocabulary = len(self._weights.embedding)
-        self._state = State(*(np.zeros((layers, n), np.float32) for n in (width, width, width, wide)))
+        layers, mixing, _ = self._weights.project.shape
+        _, seen, wide = self._weights.expand.shape
+        self.neurons = layers * (mixing + seen + wide)
+        self.vocabulary, width = self._weights.embedding.shape
+        self._state = State(*(np.zeros((layers, n), np.float32) for n in (mixing, width, seen, wide)))
 
     def reset(self) -> None:
         """Forget everything: all membranes and hidden states back to zero."""

@@ -58,36 +58,66 @@ def _scale_of(row: FloatArray, epsilon: np.float32) -> np.float32:
 
 @numba.njit(inline="always", fastmath=True, error_model="numpy")
 def _integrate(
-    previous: FloatArray, x: FloatArray, scale: np.float32, gain: FloatArray, beta: FloatArray, u: FloatArray
+    previous: FloatArray,
+    x: FloatArray,
+    scale: np.float32,
+    gain: FloatArray,
+    bias: FloatArray,
+    beta: FloatArray,
+    u: FloatArray,
 ) -> None:
+    channels = x.size
     for i in range(u.size):
-        u[i] = beta[i] * previous[i] + x[i] * scale * gain[i] - (_ONE if previous[i] > _ONE else _ZERO)
+        u[i] = beta[i] * previous[i] + bias[i] - (_ONE if previous[i] > _ONE else _ZERO)
+    # slices, because an index that is a sum keeps loops from vectorising: it might be negative
+    for p in range(0, u.size, channels):
+        part, gains = u[p : p + channels], gain[p : p + channels]
+        for i in range(channels):
+            part[i] += x[i] * scale * gains[i]
+
+
+@numba.njit(inline="always", fastmath=True, error_model="numpy")
+def _to_channels(
+    current: FloatArray, row: FloatArray, scale: np.float32, gain: FloatArray, grad_gain: FloatArray, normal: FloatArray
+) -> None:
+    """From gradients of currents to those of gains, which are added up, and of the normalised channels."""
+    channels = row.size
+    normal[:] = _ZERO
+    for p in range(0, gain.size, channels):
+        currents, gains, grad_gains = current[p : p + channels], gain[p : p + channels], grad_gain[p : p + channels]
+        for i in range(channels):
+            grad_gains[i] += currents[i] * row[i] * scale
+        for i in range(channels):
+            normal[i] += currents[i] * gains[i]
 
 
 @reassociated
 def neurons_forward(
     x: FloatArray,
     gain: FloatArray,
+    bias: FloatArray,
     beta: FloatArray,
     membrane: FloatArray,
     epsilon: np.float32,
     spikes: FloatArray,
     after: FloatArray,
 ) -> None:
-    """LIF (threshold 1, reset by subtraction) of the RMS-normalised rows of ``x`` [T, B, C], from ``membrane`` [B, C].
+    """LIF (threshold 1, reset by subtraction) of the RMS-normalised rows of ``x`` [T, B, C], from ``membrane`` [B, N].
 
-    Fills ``spikes`` [T, B, C] and ``after`` [B, C], the potentials after the last step.
+    N is a multiple of C: neuron i sees channel i modulo C. Fills ``spikes`` [T, B, N] and ``after`` [B, N], the
+    potentials after the last step.
     """
-    steps, streams, columns = x.shape
-    potentials = np.empty((2, columns), np.float32)
+    steps, streams, _ = x.shape
+    count = gain.size
+    potentials = np.empty((2, count), np.float32)
     for b in range(streams):
         u = membrane[b]
         for t in range(steps):
             row = x[t, b]
             previous, u = u, potentials[t % 2]
-            _integrate(previous, row, _scale_of(row, epsilon), gain, beta, u)
+            _integrate(previous, row, _scale_of(row, epsilon), gain, bias, beta, u)
             s = spikes[t, b]
-            for i in range(columns):
+            for i in range(count):
                 s[i] = _ONE if u[i] > _ONE else _ZERO
         after[b] = u
 
@@ -98,45 +128,55 @@ def neurons_backward(
     grad_after: FloatArray,
     x: FloatArray,
     gain: FloatArray,
+    bias: FloatArray,
     beta: FloatArray,
     membrane: FloatArray,
+    price: np.float32,
     epsilon: np.float32,
     grad_x: FloatArray,
     grad_gain: FloatArray,
+    grad_bias: FloatArray,
     grad_beta: FloatArray,
     grad_membrane: FloatArray,
 ) -> None:
-    """Gradients of :func:`neurons_forward`, arctangent surrogate, none through the reset; fills the last four."""
-    steps, streams, columns = x.shape
-    trace = np.empty((steps + 1, columns), np.float32)
+    """Gradients of :func:`neurons_forward`, arctangent surrogate, none through the reset; fills the last five.
+
+    ``price`` is added to the gradient of every spike.
+    """
+    steps, streams, channels = x.shape
+    count = gain.size
+    trace = np.empty((steps + 1, count), np.float32)
     scales = np.empty(steps, np.float32)
-    current = np.empty(columns, np.float32)
+    current = np.empty(count, np.float32)
+    normal = np.empty(channels, np.float32)
     for b in range(streams):
         trace[0] = membrane[b]
         for t in range(steps):
             scales[t] = _scale_of(x[t, b], epsilon)
-            _integrate(trace[t], x[t, b], scales[t], gain, beta, trace[t + 1])
-        carried, gg, gb = grad_membrane[b], grad_gain[b], grad_beta[b]
+            _integrate(trace[t], x[t, b], scales[t], gain, bias, beta, trace[t + 1])
+        carried, gg, gbias, gbeta = grad_membrane[b], grad_gain[b], grad_bias[b], grad_beta[b]
         carried[:] = grad_after[b]
         gg[:] = _ZERO
-        gb[:] = _ZERO
+        gbias[:] = _ZERO
+        gbeta[:] = _ZERO
         for t in range(steps - 1, -1, -1):
             u, previous, gs, row, gx = trace[t + 1], trace[t], grad_spikes[t, b], x[t, b], grad_x[t, b]
             scale, along = scales[t], _ZERO
-            for i in range(columns):
+            for i in range(count):
                 over = _SLOPE * (u[i] - _ONE)
-                current[i] = gs[i] / (_ONE + over * over) + carried[i]
-            for i in range(columns):
-                gb[i] += current[i] * previous[i]
-            for i in range(columns):
+                current[i] = (gs[i] + price) / (_ONE + over * over) + carried[i]
+            for i in range(count):
+                gbeta[i] += current[i] * previous[i]
+            for i in range(count):
                 carried[i] = beta[i] * current[i]
-            for i in range(columns):
-                gg[i] += current[i] * row[i] * scale
-            for i in range(columns):
-                along += current[i] * gain[i] * row[i]
-            along *= scale * scale / np.float32(columns)
-            for i in range(columns):
-                gx[i] = scale * (current[i] * gain[i] - row[i] * along)
+            for i in range(count):
+                gbias[i] += current[i]
+            _to_channels(current, row, scale, gain, gg, normal)
+            for i in range(channels):
+                along += normal[i] * row[i]
+            along *= scale * scale / np.float32(channels)
+            for i in range(channels):
+                gx[i] = scale * (normal[i] - row[i] * along)
 
 
 @numba.njit(inline="always", fastmath=True, error_model="numpy")
@@ -144,10 +184,24 @@ def _remember(
     projected: FloatArray, bias: FloatArray, previous: FloatArray, forget: FloatArray, hidden: FloatArray
 ) -> None:
     columns = hidden.size
+    value = projected[columns : 2 * columns]
     for i in range(columns):
         forget[i] = logistic(projected[i] + bias[i])
     for i in range(columns):
-        hidden[i] = forget[i] * previous[i] + (_ONE - forget[i]) * projected[columns + i]
+        hidden[i] = forget[i] * previous[i] + (_ONE - forget[i]) * value[i]
+
+
+@numba.njit(inline="always", fastmath=True, error_model="numpy")
+def _to_gate(
+    grad: FloatArray, gate: FloatArray, opened: FloatArray, grad_normal: FloatArray, grad_gate: FloatArray
+) -> None:
+    """From the gradient of normal * SiLU(gate) to that of normal, and that of the gate, yet without normal."""
+    for i in range(gate.size):
+        opened[i] = logistic(gate[i])
+    for i in range(gate.size):
+        grad_normal[i] = grad[i] * gate[i] * opened[i]
+    for i in range(gate.size):
+        grad_gate[i] = grad[i] * opened[i] * (_ONE + gate[i] * (_ONE - opened[i]))
 
 
 @reassociated
@@ -200,6 +254,7 @@ def memory_backward(
     forgets = np.empty((steps, columns), np.float32)
     normal = np.empty(columns, np.float32)
     total = np.empty(columns, np.float32)
+    opened = np.empty(columns, np.float32)
     for b in range(streams):
         trace[0] = hidden[b]
         for t in range(steps):
@@ -215,10 +270,9 @@ def memory_backward(
             gv = grad_projected[t, b, columns : 2 * columns]
             go = grad_projected[t, b, 2 * columns :]
             scale, along = _scale_of(h, epsilon), _ZERO
+            _to_gate(gy, gate, opened, normal, go)
             for i in range(columns):
-                open_ = logistic(gate[i])
-                normal[i] = gy[i] * gate[i] * open_
-                go[i] = gy[i] * h[i] * scale * gain[i] * open_ * (_ONE + gate[i] * (_ONE - open_))
+                go[i] *= h[i] * scale * gain[i]
             for i in range(columns):
                 gg[i] += normal[i] * h[i] * scale
             for i in range(columns):
@@ -227,7 +281,9 @@ def memory_backward(
             for i in range(columns):
                 total[i] = scale * (normal[i] * gain[i] - h[i] * along) + carried[i]
             for i in range(columns):
-                gf[i] = total[i] * (previous[i] - value[i]) * f[i] * (_ONE - f[i])
+                gf[i] = total[i] * f[i] * (_ONE - f[i])
+            for i in range(columns):
+                gf[i] *= previous[i] - value[i]
             for i in range(columns):
                 gb[i] += gf[i]
             for i in range(columns):

@@ -1,7 +1,7 @@
 r"""The language model's operations over whole sequences: each one autograd node on CPU, plain torch elsewhere.
 
 .. math::
-    \text{neurons:}\quad & s = \mathrm{LIF}(\mathrm{RMSNorm}(x)) \\
+    \text{neurons:}\quad & s = \mathrm{LIF}(g \odot \mathrm{RMSNorm}(x) + b) \\
     \text{memory:}\quad  & h_t = f_t h_{t-1} + (1 - f_t) v_t, \qquad y = \mathrm{RMSNorm}(h) \odot \mathrm{SiLU}(g) \\
     \text{loss:}\quad    & -\log \mathrm{softmax}(x E^\top)_{target}
 """
@@ -30,20 +30,31 @@ _ROWS = 512
 """Positions whose logits exist at the same time while a loss is computed."""
 
 
-def normalised_neurons(x: Tensor, gain: Tensor, beta: Tensor, membrane: Tensor) -> tuple[Tensor, Tensor]:
-    """Spikes [T, B, C] (0/1) of LIF neurons that see RMSNorm(``x`` [T, B, C]), and their membrane after step T [B, C].
+def normalised_neurons(
+    x: Tensor, gain: Tensor, bias: Tensor, beta: Tensor, membrane: Tensor, price: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Spikes [T, B, N] (0/1) of LIF neurons that see RMSNorm(``x`` [T, B, C]), and their membrane after step T [B, N].
 
-    ``gain`` [C] scales the normalised input, ``beta`` [C] is the decay; threshold 1, reset by subtraction, arctangent
-    surrogate with alpha 2. Differentiable in all four. Raises ModelError on CPU when values are not finite.
+    N is a multiple of C: neuron i sees channel i modulo C, times ``gain`` [N] and plus ``bias`` [N]; ``beta`` [N] is
+    the decay; threshold 1, reset by subtraction, arctangent surrogate with alpha 2. Differentiable in all five tensors,
+    as if the loss had also ``price`` for every spike. Raises ModelError on CPU when values are not finite.
     """
     if x.device.type != "cpu" or x.dtype != torch.float32:
-        normal = F.rms_norm(x, gain.shape, gain.to(x), EPSILON)
-        spikes, state = lif_sequence_reference(normal, LIFState(membrane), LIFParams(beta))
+        currents = populations(x, gain, bias)
+        spikes, state = lif_sequence_reference(currents, LIFState(membrane), LIFParams(beta))
+        if price and spikes.requires_grad:
+            spikes.register_hook(lambda grad: grad + price)
         return spikes, state.membrane
-    spikes, after = _Neurons.apply(x, gain, beta, membrane)
+    spikes, after = _Neurons.apply(x, gain, bias, beta, membrane, price)
     if not bool(torch.isfinite(after).all()):
-        raise ModelError("x, gain, beta or membrane hold NaN or infinity (or overflow); they must be finite")
+        raise ModelError("x, gain, bias, beta or membrane hold NaN or infinity (or overflow); they must be finite")
     return spikes, after
+
+
+def populations(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+    """``gain`` * RMSNorm(``x`` [T, B, C]) + ``bias``, [T, B, N]: currents of N / C neurons a channel."""
+    normal = F.rms_norm(x, x.shape[-1:], None, EPSILON)
+    return torch.addcmul(bias.to(x), normal.repeat(1, 1, len(gain) // x.shape[-1]), gain.to(x))
 
 
 def gated_memory(projected: Tensor, bias: Tensor, gain: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,6 +72,15 @@ def gated_memory(projected: Tensor, bias: Tensor, gain: Tensor, hidden: Tensor) 
     return result, after
 
 
+def product(x: Tensor, weight: Tensor, half: bool) -> Tensor:
+    """``x`` [..., C] times ``weight``^T [C, N]; ``half`` computes it and its gradients from bfloat16, in which 0 and 1
+    are exact, but takes and gives float32."""
+    if not half:
+        return F.linear(x, weight)
+    result: Tensor = _HalfProduct.apply(x, weight)
+    return result
+
+
 def next_token_loss(x: Tensor, embedding: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy in nats of ``targets`` [R] under logits ``x`` [R, C] ``embedding``^T [C, V].
 
@@ -72,31 +92,47 @@ def next_token_loss(x: Tensor, embedding: Tensor, targets: Tensor) -> Tensor:
     return loss
 
 
-def _run(kernel: Callable[..., None], inputs: Iterable[Tensor], results: Iterable[FloatArray]) -> None:
-    kernel(*(tensor.detach().contiguous().numpy() for tensor in inputs), _EPSILON, *results)
+def _run(
+    kernel: Callable[..., None], inputs: Iterable[Tensor], results: Iterable[FloatArray], *constants: np.float32
+) -> None:
+    kernel(*(tensor.detach().contiguous().numpy() for tensor in inputs), *constants, _EPSILON, *results)
 
 
 class _Neurons(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gain: Tensor, beta: Tensor, membrane: Tensor) -> tuple[Tensor, Tensor]:
-        spikes, after = empty(*x.shape), empty(*membrane.shape)
-        _run(kernels.neurons_forward, (x, gain, beta, membrane), (spikes, after))
-        ctx.save_for_backward(x, gain, beta, membrane)
+    def forward(
+        ctx: Any, x: Tensor, gain: Tensor, bias: Tensor, beta: Tensor, membrane: Tensor, price: float
+    ) -> tuple[Tensor, Tensor]:
+        spikes, after = empty(*x.shape[:2], len(gain)), empty(*membrane.shape)
+        _run(kernels.neurons_forward, (x, gain, bias, beta, membrane), (spikes, after))
+        ctx.save_for_backward(x, gain, bias, beta, membrane)
+        ctx.price = np.float32(price)
         return torch.from_numpy(spikes), torch.from_numpy(after)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
-        x, _, _, membrane = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, *_, membrane = ctx.saved_tensors
         grad_x = empty(*x.shape)
-        grad_gain, grad_beta, grad_membrane = (empty(*membrane.shape) for _ in range(3))
-        _run(kernels.neurons_backward, (*grads, *ctx.saved_tensors), (grad_x, grad_gain, grad_beta, grad_membrane))
-        return (
-            torch.from_numpy(grad_x),
-            torch.from_numpy(grad_gain.sum(0)),
-            torch.from_numpy(grad_beta.sum(0)),
-            torch.from_numpy(grad_membrane),
-        )
+        of_streams = [empty(*membrane.shape) for _ in range(4)]
+        _run(kernels.neurons_backward, (*grads, *ctx.saved_tensors), (grad_x, *of_streams), ctx.price)
+        *of_parameters, grad_membrane = (torch.from_numpy(part) for part in of_streams)
+        return torch.from_numpy(grad_x), *(part.sum(0) for part in of_parameters), grad_membrane, None
+
+
+class _HalfProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        rows, short = x.flatten(0, -2).bfloat16(), weight.bfloat16()
+        ctx.save_for_backward(rows, short)
+        return (rows @ short.t()).float().view(*x.shape[:-1], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        rows, short = ctx.saved_tensors
+        grad = grads[0].flatten(0, -2).bfloat16()
+        return (grad @ short).float().view(*grads[0].shape[:-1], -1), (grad.t() @ rows).float()
 
 
 class _Memory(torch.autograd.Function):

@@ -8,6 +8,8 @@ that of HGRN, Qin et al. 2023)::
     h_t     = f_t h_{t-1} + (1 - f_t) v_t     x = x + O (RMSNorm(h) * SiLU(g))
     z       = LIF(RMSNorm(x))                 x = x + W2 LIF(RMSNorm(W1 z))
 
+Each channel of the residual stream drives several neurons, which begin as ON and OFF cells of two sensitivities: a
+population that tells more of the channel than one bit. Neurons forget quickly at first; what should last is learned.
 Tensors are time first: tokens [T, B], activations [T, B, width]. The embedding is also the output projection. The same
 network with SiLU in place of every LIF layer, which then sends floats, is the control that spikes are measured against.
 """
@@ -20,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -27,20 +30,31 @@ from torch.nn import functional as F
 
 from brainnet.errors import ModelError
 from brainnet.snn.layers.norm import RMSNorm
-from brainnet.snn.models.language_layers import gated_memory, next_token_loss, normalised_neurons
-from brainnet.snn.neurons.lif import LIF
+from brainnet.snn.models.language_layers import (
+    gated_memory,
+    next_token_loss,
+    normalised_neurons,
+    populations,
+    product,
+)
 
 _SCALE = ".scale"
 
 
 @dataclass(frozen=True)
 class LanguageConfig:
-    """Sizes of the model; they travel in the metadata of its weights file."""
+    """Sizes of the model; they travel in the metadata of its weights file.
+
+    ``mixer_neurons`` and ``channel_neurons`` are how many each channel of the residual stream drives, before the
+    recurrence and before the feed-forward part, which has ``expansion`` hidden neurons a channel.
+    """
 
     vocabulary: int = 2048
     width: int = 192
     layers: int = 5
     expansion: int = 4
+    mixer_neurons: int = 4
+    channel_neurons: int = 2
     spiking: bool = True
 
 
@@ -56,65 +70,85 @@ class BlockState(NamedTuple):
     expanded: Tensor
 
 
-def neurons(count: int) -> LIF:
-    """Neurons whose decay starts spread out, from fast (beta 0.12) to slow (0.88)."""
-    return LIF(torch.linspace(-2, 2, count))
+class Neurons(nn.Module):
+    """``each`` neurons for every one of ``channels``, which they see normalised; in a control SiLU units."""
+
+    def __init__(self, channels: int, each: int, spiking: bool) -> None:
+        super().__init__()
+        gains = torch.tensor([1.0, -1.0, 2.0, -2.0])[torch.arange(each) % 4]
+        self.gain = nn.Parameter(gains.repeat_interleave(channels))
+        self.bias = nn.Parameter(torch.zeros(each * channels))
+        # beta from 0.002 to 0.05: at first, what was before is noise to a neuron that is to send what is now
+        self.decay = nn.Parameter(torch.linspace(-6, -3, channels).repeat(each)) if spiking else None
+        self.price = 0.0
+
+    def forward(self, x: Tensor, membrane: Tensor) -> tuple[Tensor, Tensor]:
+        """What ``x`` [T, B, channels] makes them send to the next projection, and their membrane after."""
+        if self.decay is None:
+            return F.silu(populations(x, self.gain, self.bias)), membrane
+        return normalised_neurons(x, self.gain, self.bias, torch.sigmoid(self.decay), membrane, self.price)
 
 
 class Block(nn.Module):
     """Token mixing by recurrence, then channel mixing; see the module's equations."""
 
-    def __init__(self, config: LanguageConfig, dropout: float) -> None:
+    def __init__(self, config: LanguageConfig, dropout: float, half: bool) -> None:
         super().__init__()
         width, wide = config.width, config.width * config.expansion
-        self.mixer_norm = RMSNorm(width)
-        self.project = nn.Linear(width, 3 * width, bias=False)
+        mixing, seen = config.width * config.mixer_neurons, config.width * config.channel_neurons
+        self.mixer = Neurons(width, config.mixer_neurons, config.spiking)
+        self.project = nn.Linear(mixing, 3 * width, bias=False)
         self.forget_bias = nn.Parameter(torch.linspace(0, 6, width))
         self.hidden_norm, self.out = RMSNorm(width), nn.Linear(width, width, bias=False)
-        self.channel_norm = RMSNorm(width)
-        self.expand = nn.Linear(width, wide, bias=False)
-        self.expanded_norm = RMSNorm(wide)
+        self.channel = Neurons(width, config.channel_neurons, config.spiking)
+        self.expand = nn.Linear(seen, wide, bias=False)
+        self.expanded = Neurons(wide, 1, config.spiking)
         self.contract = nn.Linear(wide, width, bias=False)
-        self.mixer_lif = neurons(width) if config.spiking else None
-        self.channel_lif = neurons(width) if config.spiking else None
-        self.expanded_lif = neurons(wide) if config.spiking else None
-        self.dropout = nn.Dropout(dropout)
+        self._dropout, self._half = dropout, half
         # unit-variance currents when about 30 % of the inputs fire; residual branches start small
         residual = 0.5 / math.sqrt(2 * config.layers)
-        nn.init.normal_(self.project.weight, 0, 1 / math.sqrt(0.3 * width))
-        nn.init.normal_(self.expand.weight, 0, 1 / math.sqrt(0.3 * width))
+        nn.init.normal_(self.project.weight, 0, 1 / math.sqrt(0.3 * mixing))
+        nn.init.normal_(self.expand.weight, 0, 1 / math.sqrt(0.3 * seen))
         nn.init.normal_(self.out.weight, 0, residual / math.sqrt(width))
         nn.init.normal_(self.contract.weight, 0, residual / math.sqrt(0.3 * wide))
 
     def forward(self, x: Tensor, state: BlockState) -> tuple[Tensor, BlockState]:
-        sent, mixer = _sent(x, self.mixer_norm, self.mixer_lif, state.mixer)
-        mixed, hidden = gated_memory(self.project(sent), self.forget_bias, self.hidden_norm.weight, state.hidden)
-        x = x + self.dropout(self.out(mixed))
-        sent, channel = _sent(x, self.channel_norm, self.channel_lif, state.channel)
-        sent, expanded = _sent(self.expand(sent), self.expanded_norm, self.expanded_lif, state.expanded)
-        return x + self.dropout(self.contract(sent)), BlockState(mixer, hidden, channel, expanded)
+        sent, mixer = self.mixer(x, state.mixer)
+        mixed, hidden = gated_memory(
+            self._times(sent, self.project), self.forget_bias, self.hidden_norm.weight, state.hidden
+        )
+        x = x + self._kept(self._times(mixed, self.out))
+        sent, channel = self.channel(x, state.channel)
+        sent, expanded = self.expanded(self._times(sent, self.expand), state.expanded)
+        return x + self._kept(self._times(sent, self.contract)), BlockState(mixer, hidden, channel, expanded)
 
+    def _times(self, x: Tensor, matrix: nn.Linear) -> Tensor:
+        return product(x, matrix.weight, self._half and self.training)
 
-def _sent(x: Tensor, norm: RMSNorm, lif: LIF | None, membrane: Tensor) -> tuple[Tensor, Tensor]:
-    """What a layer sends to the next projection, and its membrane after: spikes, or in a control floats."""
-    if lif is None:
-        return F.silu(norm(x)), membrane
-    return normalised_neurons(x, norm.weight, torch.sigmoid(lif.decay), membrane)
+    def _kept(self, x: Tensor) -> Tensor:
+        """Dropout, in steps of 1/256: a byte a number is drawn, in a tenth of the time that torch takes."""
+        dropped = round(256 * self._dropout)
+        if not dropped or not self.training:
+            return x
+        seed = int(torch.randint(2**31, ()))
+        drawn = np.frombuffer(np.random.default_rng(seed).bytes(x.numel()), np.uint8)
+        mask = (drawn >= dropped) * np.float32(256 / (256 - dropped))
+        return x * torch.from_numpy(mask).to(x.device).view(x.shape)
 
 
 class SpikingLanguageModel(nn.Module):
     """Next-token logits for token sequences, with the state carried explicitly.
 
-    ``dropout`` is that of the residual branches while training.
+    ``dropout`` is that of the residual branches while training; with ``half`` training multiplies in bfloat16.
     """
 
-    def __init__(self, config: LanguageConfig, dropout: float = 0.0) -> None:
+    def __init__(self, config: LanguageConfig, dropout: float = 0.0, half: bool = False) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocabulary, config.width)
         # small, so that a token does not begin by predicting itself through the shared matrix
         nn.init.normal_(self.embedding.weight, 0, 0.05)
-        self.blocks = nn.ModuleList(Block(config, dropout) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config, dropout, half) for _ in range(config.layers))
         self.norm = RMSNorm(config.width)
 
     def forward(self, tokens: Tensor, state: list[BlockState] | None = None) -> tuple[Tensor, list[BlockState]]:
@@ -138,11 +172,23 @@ class SpikingLanguageModel(nn.Module):
             after.append(block_state)
         return self.norm(x), after
 
+    def set_price(self, price: float) -> None:
+        """From now on gradients are those of the loss and ``price`` for every spike, in nats."""
+        for part in self.modules():
+            if isinstance(part, Neurons):
+                part.price = price
+
     def rest(self, streams: int) -> list[BlockState]:
         """The state before the first token of ``streams`` texts: all zero."""
-        width, wide = self.config.width, self.config.width * self.config.expansion
-        narrow, broad = (self.embedding.weight.new_zeros(streams, n) for n in (width, wide))
-        return [BlockState(narrow, narrow, narrow, broad) for _ in self.blocks]
+        each = (self.config.mixer_neurons, 1, self.config.channel_neurons, self.config.expansion)
+        rest = [self.embedding.weight.new_zeros(streams, self.config.width * count) for count in each]
+        return [BlockState(*rest) for _ in self.blocks]
+
+
+def share_fired(state: list[BlockState]) -> float:
+    """The share of all neurons that fired at the last token, over all streams; 0 for a control."""
+    membranes = [part for block in state for part in (block.mixer, block.channel, block.expanded)]
+    return sum(int((part > 1).sum()) for part in membranes) / sum(part.numel() for part in membranes)
 
 
 def detached(state: list[BlockState]) -> list[BlockState]:
