@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brainnet.errors import ModelError
+from brainnet.snn.models.language_control import normalised_units
 from brainnet.snn.models.language_kernels import exponential
 from brainnet.snn.models.language_layers import gated_memory, next_token_loss, normalised_neurons, product
 
@@ -51,11 +52,20 @@ def test_neurons(size: tuple[int, int, int], each: int, seed: int) -> None:
     constants = [2 * random(g, count), random(g, count) / 4, beta]
     inputs = [random(g, steps, streams, width), *constants, random(g, streams, count)]
     with torch.no_grad():
-        doubled = [x.double() for x in inputs]
+        x, gain, bias, beta, membrane = (part.double() for part in inputs)
         # one step apart from a threshold in float32 decides a spike, and with it all that follows
-        trace = [normalised_neurons(doubled[0][: t + 1], *doubled[1:])[1] for t in range(steps)]
+        trace = [normalised_neurons(x[: t + 1], gain, bias, beta, membrane)[1] for t in range(steps)]
     if all(float((u - 1).abs().min()) > 1e-4 for u in trace):
         assert_equal_to_reference(normalised_neurons, inputs)
+
+
+@given(size=sizes, each=st.integers(1, 3), seed=seeds)
+@settings(max_examples=20, deadline=None)
+def test_units_of_the_control(size: tuple[int, int, int], each: int, seed: int) -> None:
+    g = torch.Generator().manual_seed(seed)
+    count = each * size[-1]
+    inputs = [random(g, *size), 2 * random(g, count), random(g, count)]
+    assert_equal_to_reference(lambda x, gain, bias: (normalised_units(x, gain, bias),), inputs)
 
 
 @given(size=sizes, seed=seeds)

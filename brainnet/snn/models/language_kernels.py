@@ -49,7 +49,8 @@ def logistic(x: np.float32) -> np.float32:
 
 
 @numba.njit(inline="always", fastmath=True, error_model="numpy")
-def _scale_of(row: FloatArray, epsilon: np.float32) -> np.float32:
+def scale_of(row: FloatArray, epsilon: np.float32) -> np.float32:
+    """One over the root mean square."""
     total = _ZERO
     for i in range(row.size):
         total += row[i] * row[i]
@@ -77,7 +78,7 @@ def _integrate(
 
 
 @numba.njit(inline="always", fastmath=True, error_model="numpy")
-def _to_channels(
+def to_channels(
     current: FloatArray, row: FloatArray, scale: np.float32, gain: FloatArray, grad_gain: FloatArray, normal: FloatArray
 ) -> None:
     """From gradients of currents to those of gains, which are added up, and of the normalised channels."""
@@ -115,7 +116,7 @@ def neurons_forward(
         for t in range(steps):
             row = x[t, b]
             previous, u = u, potentials[t % 2]
-            _integrate(previous, row, _scale_of(row, epsilon), gain, bias, beta, u)
+            _integrate(previous, row, scale_of(row, epsilon), gain, bias, beta, u)
             s = spikes[t, b]
             for i in range(count):
                 s[i] = _ONE if u[i] > _ONE else _ZERO
@@ -152,7 +153,7 @@ def neurons_backward(
     for b in range(streams):
         trace[0] = membrane[b]
         for t in range(steps):
-            scales[t] = _scale_of(x[t, b], epsilon)
+            scales[t] = scale_of(x[t, b], epsilon)
             _integrate(trace[t], x[t, b], scales[t], gain, bias, beta, trace[t + 1])
         carried, gg, gbias, gbeta = grad_membrane[b], grad_gain[b], grad_bias[b], grad_beta[b]
         carried[:] = grad_after[b]
@@ -171,7 +172,7 @@ def neurons_backward(
                 carried[i] = beta[i] * current[i]
             for i in range(count):
                 gbias[i] += current[i]
-            _to_channels(current, row, scale, gain, gg, normal)
+            to_channels(current, row, scale, gain, gg, normal)
             for i in range(channels):
                 along += normal[i] * row[i]
             along *= scale * scale / np.float32(channels)
@@ -227,7 +228,7 @@ def memory_forward(
             row = projected[t, b]
             previous, h = h, states[t % 2]
             _remember(row, bias, previous, forget, h)
-            scale = _scale_of(h, epsilon)
+            scale = scale_of(h, epsilon)
             gate, y = row[2 * columns :], result[t, b]
             for i in range(columns):
                 y[i] = h[i] * scale * gain[i] * gate[i] * logistic(gate[i])
@@ -269,7 +270,7 @@ def memory_backward(
             gf = grad_projected[t, b, :columns]
             gv = grad_projected[t, b, columns : 2 * columns]
             go = grad_projected[t, b, 2 * columns :]
-            scale, along = _scale_of(h, epsilon), _ZERO
+            scale, along = scale_of(h, epsilon), _ZERO
             _to_gate(gy, gate, opened, normal, go)
             for i in range(columns):
                 go[i] *= h[i] * scale * gain[i]

@@ -1,4 +1,4 @@
-"""A spiking language model without attention: constant memory per token, projections that see only 0/1 input.
+"""A spiking language model without attention: constant memory per token, projections (all but O) that see only 0/1.
 
 Each block mixes along time with a gated linear recurrence and along channels with a two-layer spiking network, both
 around a float residual stream; the time axis of the neurons is the token axis (Zhu et al. 2023, *SpikeGPT*; the gate is
@@ -30,11 +30,11 @@ from torch.nn import functional as F
 
 from brainnet.errors import ModelError
 from brainnet.snn.layers.norm import RMSNorm
+from brainnet.snn.models.language_control import normalised_units
 from brainnet.snn.models.language_layers import (
     gated_memory,
     next_token_loss,
     normalised_neurons,
-    populations,
     product,
 )
 
@@ -85,7 +85,7 @@ class Neurons(nn.Module):
     def forward(self, x: Tensor, membrane: Tensor) -> tuple[Tensor, Tensor]:
         """What ``x`` [T, B, channels] makes them send to the next projection, and their membrane after."""
         if self.decay is None:
-            return F.silu(populations(x, self.gain, self.bias)), membrane
+            return normalised_units(x, self.gain, self.bias), membrane
         return normalised_neurons(x, self.gain, self.bias, torch.sigmoid(self.decay), membrane, self.price)
 
 
