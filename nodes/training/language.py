@@ -175,11 +175,11 @@ def learn(run: Run[Settings], model: SpikingLanguageModel, lesson: Lesson) -> No
         task = bar.add_task(path.stem, total=settings.steps, completed=step)
         while step < settings.steps:
             window, fresh = reader.window(step)
+            model.set_price(price / (settings.streams * settings.window * neurons))
             loss, state = model.loss(window[:-1], window[1:], None if fresh else state)
             state = detached(state)
             # dual ascent: what a spike costs rises while more fire than should, and falls while fewer do
             price = max(0.0, price + PRICE_RATE * (share_fired(state) - settings.firing))
-            model.set_price(price / (settings.streams * settings.window * neurons))
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimiser in optimisers:
