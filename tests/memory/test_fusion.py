@@ -31,6 +31,6 @@ def test_a_clear_first_of_one_side_beats_two_middling_ranks() -> None:
 
 def test_a_silent_side_changes_no_order() -> None:
     scores, silent = np.array([3, 1, 2], np.float32), np.zeros(3, np.float32)
-    for fused in (convex_combination(scores, silent), convex_combination(silent, scores)):
+    for fused in (convex_combination(scores, silent, 0.5), convex_combination(silent, scores, 0.5)):
         assert fused.argsort().tolist() == scores.argsort().tolist()
-    assert convex_combination(silent[:0], silent[:0]).shape == (0,)
+    assert convex_combination(silent[:0], silent[:0], 0.5).shape == (0,)
