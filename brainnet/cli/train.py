@@ -10,6 +10,8 @@ import typer
 from brainnet.cli import common, training
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from brainnet.training import Program
 
 app = common.verb()
@@ -59,7 +61,7 @@ def train(
     if list_settings:
         _list_settings(program, run.settings.model_dump(mode="json"), as_json)
         return
-    begun = time.monotonic()
+    begun, before = time.monotonic(), _saved(run.weights)
     try:
         program.train(run)
     except KeyboardInterrupt:
@@ -67,13 +69,22 @@ def train(
             common.note("interrupted; the same command with --resume goes on from the last checkpoint")
         raise
     run.forget_checkpoints()
-    seconds, size = time.monotonic() - begun, run.weights.stat().st_size
+    seconds = time.monotonic() - begun
+    written = [file for file, when in _saved(run.weights).items() if when != before.get(file)]
     if as_json:
-        common.print_json({"weights": str(run.weights), "bytes": size, "seconds": round(seconds, 1)})
+        files = [{"weights": str(file), "bytes": file.stat().st_size} for file in written]
+        common.print_json({"written": files, "seconds": round(seconds, 1)})
     else:
-        typer.echo(
-            f"wrote {run.weights} ({size / 1e6:.2f} MB) after {seconds:.0f} s; `brainnet eval {region}` measures it"
-        )
+        for file in written:
+            typer.echo(f"wrote {file} ({file.stat().st_size / 1e6:.2f} MB)")
+        typer.echo(f"trained {region} in {seconds:.0f} s; `brainnet eval {region}` measures it")
+
+
+def _saved(weights: Path) -> dict[Path, int]:
+    """The weights beside ``weights``, baselines included, and when each was written: a program may make several, or
+    none by that name."""
+    folders = (weights.parent, weights.parent / "baselines")
+    return {file: file.stat().st_mtime_ns for folder in folders for file in sorted(folder.glob("*.safetensors"))}
 
 
 def _list_programs(as_json: bool) -> None:

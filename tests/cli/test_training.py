@@ -29,13 +29,22 @@ def brainnet(folder: Path, *arguments: object) -> subprocess.CompletedProcess[st
 def test_train_then_eval(tmp_path: Path, program: Path) -> None:
     trained = brainnet(tmp_path, "train", program, "--json")
     assert trained.returncode == 0, trained.stderr
-    assert json.loads(trained.stdout)["weights"] == "line.safetensors"
+    assert [file["weights"] for file in json.loads(trained.stdout)["written"]] == ["line.safetensors"]
     measured = brainnet(tmp_path, "eval", program, "--json")
     assert measured.returncode == 0, measured.stderr
     row = json.loads(measured.stdout)
     assert (row["name"], row["rival"], row["ok"]) == ("largest_error", "zeros", True)
     table = brainnet(tmp_path, "eval", program)
     assert "holds" in table.stdout
+
+
+def test_a_program_that_writes_a_baseline_alone(tmp_path: Path, program: Path) -> None:
+    source = program.read_text()
+    saved = 'run.weights.parent / "baselines" / "control.safetensors"'
+    program.write_text(source.replace("save_weights(run.weights,", f"save_weights({saved},"))
+    trained = brainnet(tmp_path, "train", program)
+    assert trained.returncode == 0, trained.stderr
+    assert "wrote baselines/control.safetensors" in trained.stdout
 
 
 def test_a_missed_bar_shows_in_the_exit_status(tmp_path: Path, program: Path) -> None:
