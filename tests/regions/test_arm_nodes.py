@@ -30,12 +30,13 @@ async def next_state(feedback: Mailbox[Received]) -> JointState:
 
 async def test_reaches_over_topics_and_reports_what_it_measured(tmp_path: Path) -> None:
     async with MemoryBrain(tmp_path) as brain:
-        await brain.start(program("arm_body"), "arm_body")
         cerebellum = await brain.start(program("cerebellum"), "cerebellum")
-        cortex = await brain.start(program("motor_cortex"), "motor_cortex")
+        # before there is an arm, which may settle a little as it starts
         too_early = await brain.query("cerebellum", Prompt(text="How well do you predict?"))
         assert too_early.error is not None
         assert "no movement" in too_early.error
+        await brain.start(program("arm_body"), "arm_body")
+        cortex = await brain.start(program("motor_cortex"), "motor_cortex")
 
         watcher = brain.bus("region", "watcher")
         spikes = watcher.subscribe("spikes/motor_cortex/cerebellum")
