@@ -110,7 +110,6 @@ class Scored:
 
     text: str
     score: float = 0.0
-    regions: list[str] = field(default_factory=list)
     content: dict[str, Any] = field(default_factory=dict)
     support: dict[str, dict[str, float]] = field(default_factory=dict)
     _strongest: float = -1.0
@@ -118,7 +117,6 @@ class Scored:
     def add(self, region: str, candidate: Candidate, partial: Partial, weight: float) -> None:
         """One more candidate that claims this; several of one region count as one, of at most probability 1."""
         if region not in self.support:
-            self.regions.append(region)
             self.content[region] = partial.content | candidate.content
             self.support[region] = {"probability": 0.0, "confidence": partial.confidence, "weight": weight}
         given = self.support[region]
@@ -126,6 +124,12 @@ class Scored:
         if weight * candidate.probability > self._strongest:  # the wording of whoever is surest
             self._strongest, self.text = weight * candidate.probability, candidate.text
             self.content[region] = partial.content | candidate.content
+
+    @property
+    def regions(self) -> list[str]:
+        """Who claims it, whoever gives the most first, then by name: never by the order of arrival."""
+        given = {region: values["weight"] * values["probability"] for region, values in self.support.items()}
+        return sorted(given, key=lambda region: (-given[region], region))
 
     @property
     def weighed_probability(self) -> float:

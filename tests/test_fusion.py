@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -117,14 +118,12 @@ def test_what_does_not(one_text: str, other: str, question: str) -> None:
 
 
 def test_the_same_claim_of_different_regions_pools_in_the_words_of_the_surest() -> None:
-    fused = fuse(
-        {"a": one("Rose", 0.6), "b": one("a rose.", 0.7), "c": one("tulip", 1.0)},
-        {"a": 0.3, "b": 0.3, "c": 0.34},
-        ["a", "b", "c"],
-        {},
-    )
-    assert fused.ranked[0].text == "a rose."
-    assert fused.ranked[0].regions == ["a", "b"]
+    partials = {"a": one("Rose", 0.6), "b": one("a rose.", 0.7), "c": one("tulip", 1.0)}
+    for order in permutations(partials):
+        arrived = {region: partials[region] for region in order}
+        fused = fuse(arrived, {"a": 0.3, "b": 0.3, "c": 0.34}, ["a", "b", "c"], {})
+        assert fused.ranked[0].text == "a rose."
+        assert fused.ranked[0].regions == ["b", "a"]
     assert fused.ranked[0].score == pytest.approx(0.39)
     assert fused.ranked[0].support["b"] == pytest.approx({"probability": 0.7, "confidence": 1.0, "weight": 0.3})
 
