@@ -23,7 +23,7 @@ def drawn(digit: str, size: int = 200, ground: int = 255, ink: int = 0) -> Image
     picture = Image.new("L", (size, size), ground)
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(size * 0.6)
-    draw.text((size / 2, size / 2), digit, fill=ink, font=font, anchor="mm", stroke_width=size // 100, stroke_fill=ink)
+    draw.text((size / 2, size / 2), digit, fill=ink, font=font, anchor="mm", stroke_width=size // 60, stroke_fill=ink)
     return picture
 
 

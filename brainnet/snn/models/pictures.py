@@ -56,32 +56,42 @@ def arranged(pixels: Pixels) -> FloatPicture:
         )
     if np.mean(np.abs(_border(pixels) - ground).max(1) < GROUND) >= 0.8:
         strokes = normalised(grey)
-        if _two_colours(pixels, ground) and _thin(strokes):
+        if _drawn(pixels, ground, strokes):
             return _framed(strokes)
         if colourless and grey.shape != (SIDE, SIDE):
             return _framed(_garment(grey))
     return _photo(pixels)
 
 
-def _two_colours(pixels: Pixels, ground: NDArray[np.float64]) -> bool:
-    """Whether ``pixels`` are mixtures of ``ground`` and one ink, as where one pen drew.
+def _drawn(pixels: Pixels, ground: NDArray[np.float64], strokes: FloatPicture) -> bool:
+    """Whether a pen drew this: thin strokes, or broader ones of one flat ink, as a marker's.
 
-    The colours of mixtures lie on a line, and most lie at its ends: splitting them in two classes explains nearly all
-    of the variance along it (Otsu 1979, the criterion eta).
+    The limits are set on training pictures of MNIST and Fashion-MNIST, enlarged four times: they take 96 % of the
+    digits and 13 % of the garments for drawings.
+    """
+    ink, broad = _one_ink(pixels, ground), _broad(strokes)
+    return (ink > 0.85 and broad < 0.05) or (ink > 0.95 and broad < 0.2)
+
+
+def _one_ink(pixels: Pixels, ground: NDArray[np.float64]) -> float:
+    """How far ``pixels`` are either ``ground`` or one ink, in 0..1; 0 where they are not even mixtures of the two.
+
+    The colours of mixtures lie on a line, and most lie at its ends: how much of the variance along it splitting them in
+    two classes explains (Otsu 1979, the criterion eta).
     """
     distance = pixels.reshape(-1, 3).astype(np.float32) - ground.astype(np.float32)
     far = np.abs(distance).max(1)
     ink = distance[far > 0.5 * far.max()].mean(0)
     along = distance @ ink / float(ink @ ink)
     beside = float(np.square(distance - along[:, None] * ink).sum()) / float(np.square(distance).sum())
-    return beside < 0.05 and _otsu(along) > 0.8
+    return _otsu(along) if beside < 0.05 else 0.0
 
 
-def _thin(strokes: FloatPicture) -> bool:
-    """Whether hardly any part of :func:`normalised` ``strokes`` is 5 pixels wide both ways."""
+def _broad(strokes: FloatPicture) -> float:
+    """The share of the ink of :func:`normalised` ``strokes`` around which all is ink, 5 pixels wide both ways."""
     ink = strokes > 0.4
     within = np.lib.stride_tricks.sliding_window_view(np.pad(ink, 2), (5, 5)).all(axis=(2, 3))
-    return int(within.sum()) < 0.05 * int(ink.sum())
+    return float(within.sum()) / max(1, int(ink.sum()))
 
 
 def _otsu(values: FloatPicture) -> float:
