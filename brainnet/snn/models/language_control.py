@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 
 from brainnet.snn.kernels import FloatArray, reassociated
 from brainnet.snn.layers.norm import EPSILON
-from brainnet.snn.models.language_kernels import logistic, scale_of, to_channels
+from brainnet.snn.models.language_kernels import logistic, scale_of, to_channels, to_row
 from brainnet.snn.models.language_layers import populations
 from brainnet.snn.workspace import empty
 
@@ -32,18 +33,23 @@ def normalised_units(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
     return result
 
 
+@numba.njit(inline="always", fastmath=True, error_model="numpy")
+def _currents(row: FloatArray, scale: np.float32, gain: FloatArray, bias: FloatArray, currents: FloatArray) -> None:
+    channels = row.size
+    for p in range(0, gain.size, channels):
+        gains, biases, part = gain[p : p + channels], bias[p : p + channels], currents[p : p + channels]
+        for i in range(channels):
+            part[i] = row[i] * scale * gains[i] + biases[i]
+
+
 @reassociated
 def units_forward(x: FloatArray, gain: FloatArray, bias: FloatArray, epsilon: np.float32, result: FloatArray) -> None:
     """Fills ``result`` [T, B, N]."""
-    steps, streams, channels = x.shape
+    steps, streams, _ = x.shape
     for t in range(steps):
         for b in range(streams):
             row, y = x[t, b], result[t, b]
-            scale = scale_of(row, epsilon)
-            for p in range(0, gain.size, channels):
-                gains, biases, part = gain[p : p + channels], bias[p : p + channels], y[p : p + channels]
-                for i in range(channels):
-                    part[i] = row[i] * scale * gains[i] + biases[i]
+            _currents(row, scale_of(row, epsilon), gain, bias, y)
             for i in range(gain.size):
                 y[i] *= logistic(y[i])
 
@@ -68,11 +74,8 @@ def units_backward(
     for t in range(steps):
         for b in range(streams):
             row, gy, gx = x[t, b], grad[t, b], grad_x[t, b]
-            scale, along = scale_of(row, epsilon), _ZERO
-            for p in range(0, gain.size, channels):
-                gains, biases, part = gain[p : p + channels], bias[p : p + channels], current[p : p + channels]
-                for i in range(channels):
-                    part[i] = row[i] * scale * gains[i] + biases[i]
+            scale = scale_of(row, epsilon)
+            _currents(row, scale, gain, bias, current)
             for i in range(gain.size):
                 opened[i] = logistic(current[i])
             for i in range(gain.size):
@@ -80,11 +83,7 @@ def units_backward(
             for i in range(gain.size):
                 grad_bias[i] += current[i]
             to_channels(current, row, scale, gain, grad_gain, normal)
-            for i in range(channels):
-                along += normal[i] * row[i]
-            along *= scale * scale / np.float32(channels)
-            for i in range(channels):
-                gx[i] = scale * (normal[i] - row[i] * along)
+            to_row(normal, row, scale, gx)
 
 
 class _Units(torch.autograd.Function):

@@ -22,7 +22,7 @@ from tokenizers.decoders import DecodeStream
 from brainnet.errors import ModelError
 from brainnet.snn.kernels import FloatArray, compiled
 from brainnet.snn.layers.norm import EPSILON
-from brainnet.snn.models.language_kernels import exponential, logistic
+from brainnet.snn.models.language_kernels import exponential, logistic, scale_of
 from brainnet.snn.models.language_model import SpikingLanguageModel, load_language_model, rounded
 
 END_TOKEN = 0
@@ -70,16 +70,8 @@ class State(NamedTuple):
 
 
 @numba.njit(fastmath=True)
-def _scale_of(x: FloatArray) -> np.float32:
-    total = _ZERO
-    for i in range(x.shape[0]):
-        total += x[i] * x[i]
-    return _ONE / np.sqrt(total / np.float32(x.shape[0]) + _EPSILON)
-
-
-@numba.njit(fastmath=True)
 def _normalised(x: FloatArray, gain: FloatArray, result: FloatArray) -> None:
-    scale = _scale_of(x)
+    scale = scale_of(x, _EPSILON)
     for i in range(x.shape[0]):
         result[i] = x[i] * scale * gain[i]
 
@@ -105,7 +97,7 @@ def _fire(
 ) -> int:
     """One LIF step (threshold 1, reset by subtraction) of neurons that see ``x`` normalised, the first of each channel
     before the second; fills ``fired`` and lists who fired in ``active``."""
-    scale, channels = _scale_of(x), x.shape[0]
+    scale, channels = scale_of(x, _EPSILON), x.shape[0]
     for start in range(0, membrane.shape[0], channels):
         part = slice(start, start + channels)
         _integrate(x, scale, gain[part], bias[part], beta[part], membrane[part])

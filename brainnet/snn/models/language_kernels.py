@@ -92,6 +92,17 @@ def to_channels(
             normal[i] += currents[i] * gains[i]
 
 
+@numba.njit(inline="always", fastmath=True, error_model="numpy")
+def to_row(normal: FloatArray, row: FloatArray, scale: np.float32, grad: FloatArray) -> None:
+    """From the gradient of a row that was normalised by ``scale`` to that of the row, which fills ``grad``."""
+    along = _ZERO
+    for i in range(row.size):
+        along += normal[i] * row[i]
+    along *= scale * scale / np.float32(row.size)
+    for i in range(row.size):
+        grad[i] = scale * (normal[i] - row[i] * along)
+
+
 @reassociated
 def neurons_forward(
     x: FloatArray,
@@ -162,7 +173,7 @@ def neurons_backward(
         gbeta[:] = _ZERO
         for t in range(steps - 1, -1, -1):
             u, previous, gs, row, gx = trace[t + 1], trace[t], grad_spikes[t, b], x[t, b], grad_x[t, b]
-            scale, along = scales[t], _ZERO
+            scale = scales[t]
             for i in range(count):
                 over = _SLOPE * (u[i] - _ONE)
                 current[i] = (gs[i] + price) / (_ONE + over * over) + carried[i]
@@ -173,11 +184,7 @@ def neurons_backward(
             for i in range(count):
                 gbias[i] += current[i]
             to_channels(current, row, scale, gain, gg, normal)
-            for i in range(channels):
-                along += normal[i] * row[i]
-            along *= scale * scale / np.float32(channels)
-            for i in range(channels):
-                gx[i] = scale * (normal[i] - row[i] * along)
+            to_row(normal, row, scale, gx)
 
 
 @numba.njit(inline="always", fastmath=True, error_model="numpy")
@@ -270,17 +277,17 @@ def memory_backward(
             gf = grad_projected[t, b, :columns]
             gv = grad_projected[t, b, columns : 2 * columns]
             go = grad_projected[t, b, 2 * columns :]
-            scale, along = scale_of(h, epsilon), _ZERO
+            scale = scale_of(h, epsilon)
             _to_gate(gy, gate, opened, normal, go)
             for i in range(columns):
                 go[i] *= h[i] * scale * gain[i]
             for i in range(columns):
                 gg[i] += normal[i] * h[i] * scale
             for i in range(columns):
-                along += normal[i] * gain[i] * h[i]
-            along *= scale * scale / np.float32(columns)
+                normal[i] *= gain[i]
+            to_row(normal, h, scale, total)
             for i in range(columns):
-                total[i] = scale * (normal[i] * gain[i] - h[i] * along) + carried[i]
+                total[i] += carried[i]
             for i in range(columns):
                 gf[i] = total[i] * f[i] * (_ONE - f[i])
             for i in range(columns):
