@@ -1,4 +1,5 @@
-"""English words that say nothing of what a text is about."""
+"""English words that say nothing of what a text is about: those that the Snowball project lists (Porter and Boulton,
+snowballstem.org/algorithms/english/stop.txt)."""
 
 from __future__ import annotations
 

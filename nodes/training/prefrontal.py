@@ -60,15 +60,15 @@ class Settings(TrainingSettings):
     width: int = Field(64, ge=2, description="channels and neurons a token")
 
 
-def free_text(run: Run[Settings]) -> FreeText:
+def free_text(paragraphs: Sequence[str], questions: Sequence[str]) -> FreeText:
     """Beginnings of paragraphs of prose (no questions), and general questions."""
     openings = []
-    for paragraph in paragraphs(run)[::3]:
+    for paragraph in paragraphs[::3]:
         words = " ".join(paragraph.split()).split(" ")[:28]
         begins = words[0].lstrip("\"'“‘")[:1].isalpha()
         if len(words) >= 3 and begins and "?" not in paragraph and "##" not in paragraph:
             openings.append(" ".join(words))
-    return FreeText(openings, [line for line in questions(run) if line.endswith("?") and len(line) < 120][::5])
+    return FreeText(openings, [line for line in questions if line.endswith("?") and len(line) < 120][::5])
 
 
 def paragraphs(run: Run[Settings]) -> list[str]:
@@ -167,12 +167,13 @@ class Trained(nn.Module):
 def train(run: Run[Settings]) -> None:
     settings = run.settings
     config = RouterConfig(routes=ROUTES, width=settings.width)
-    training, validation = parts(free_text(run))
+    prose, general = paragraphs(run), questions(run)
+    training, validation = parts(free_text(prose, general))
     share = settings.written_share
     said = examples(random.Random(run.seed), settings.counted, training, written_share=share)
     vocabulary, vectors = vocabulary_of(
         [tokens_of(example, config) for example in said],
-        [route_tokens(text) for text in (*paragraphs(run)[::2], *questions(run))],
+        [route_tokens(text) for text in (*prose[::2], *general)],
         min_count=settings.min_count,
         words=settings.words,
         width=settings.vector_width,

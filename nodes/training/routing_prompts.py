@@ -13,6 +13,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -186,6 +187,7 @@ def _marked(line: str, route: str) -> Example:
     return Example(line.removeprefix(PICTURE), target_of(route), "vision" in route or line.startswith(PICTURE))
 
 
+@cache
 def written_to_learn(*, kept: bool = False) -> dict[str, list[Example]]:
     """The prompts of routing_prompts_written.yaml by route; those for training, or the tenth ``kept`` from it.
 
