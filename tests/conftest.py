@@ -32,7 +32,7 @@ def wait_for(what: str, condition: Callable[[], Any], timeout: float = PATIENCE_
     while time.monotonic() < deadline:
         if found := condition():
             return found
-        time.sleep(0.02)
+        time.sleep(0.02)  # the condition is another process's, which can wake nobody here
     raise AssertionError(f"waited {timeout:g} s in vain for: {what}")
 
 

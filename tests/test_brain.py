@@ -9,8 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from typing import Any
 import psutil
 import pytest
 import zenoh
+
+from tests.conftest import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = sorted((ROOT / "scripts" / "samples").glob("digit_*.png"))
@@ -31,14 +32,6 @@ EIGHT = {
     "memory_integrator",
     "arm_body",
 }
-
-
-def eventually(condition: Callable[[], bool], timeout: float = 20.0) -> None:
-    """Wait for a condition of another process."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.02)
 
 
 @dataclass
@@ -109,7 +102,7 @@ def brain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brain]:
     running.command("launch", "--detach")
     yield running
     running.command("stop", check=False)
-    eventually(lambda: running.processes() == [])
+    wait_for("no process left", lambda: running.processes() == [])
 
 
 def test_the_eight_nodes_are_ready_and_small(brain: Brain) -> None:
@@ -153,18 +146,18 @@ def test_any_zenoh_program_is_a_client(brain: Brain) -> None:
     with brain.session() as session:
         subscriber = session.declare_subscriber("evospikenet/api/result", answers.append)
         publisher = session.declare_publisher("evospikenet/api/prompt")
-        eventually(lambda: listened_to(publisher))
+        wait_for("a listener", lambda: listened_to(publisher))
         publisher.put("Move the arm to (0.05, 0.12)")
         picture = base64.b64encode(SAMPLES[0].read_bytes()).decode()
-        eventually(lambda: len(answers) == 1)
+        wait_for("1 answers", lambda: len(answers) == 1)
         publisher.put(json.dumps({"text": "which digit?", "image": picture}), encoding="application/json")
-        eventually(lambda: len(answers) == 2)
+        wait_for("2 answers", lambda: len(answers) == 2)
         publisher.put(b"\xff\xfe\xfd")
-        eventually(lambda: len(answers) == 3)
+        wait_for("3 answers", lambda: len(answers) == 3)
         # without BLOCK the client's own Zenoh drops what its queues cannot hold, before any of it is sent
         block = zenoh.CongestionControl.BLOCK
         session.put("evospikenet/api/prompt", bytes(50 << 20), congestion_control=block)
-        eventually(lambda: len(answers) == 4)
+        wait_for("4 answers", lambda: len(answers) == 4)
         replies = list(session.get("evospikenet/api/prompt", payload="Where is nothing at all?", timeout=20))
         subscriber.undeclare()  # type: ignore[no-untyped-call]
     texts = [json.loads(a.payload.to_bytes()) for a in answers]
@@ -182,7 +175,7 @@ def test_malformed_packets_harm_nobody(brain: Brain) -> None:
     with brain.session() as session:
         for key in ("brain/query/vision", "brain/result/vision", "motor/feedback/arm", "pfc/prefrontal/decisions"):
             publisher = session.declare_publisher(f"evospikenet/{key}")
-            eventually(lambda publisher=publisher: listened_to(publisher))  # type: ignore[misc]
+            wait_for("a listener", lambda publisher=publisher: listened_to(publisher))  # type: ignore[misc]
             for payload in (b"", b"\x93\x01", bytes(1000), os.urandom(1000)):
                 publisher.put(payload)
     test_vision_names_a_handwritten_digit(brain, SAMPLES[0])
@@ -239,7 +232,7 @@ def test_a_killed_node_is_back_and_the_next_prompt_is_answered(brain: Brain, vic
     os.kill(before["pid"], signal.SIGKILL)
     answer = brain.prompt("which digit is this?", "--image", str(SAMPLES[0]))
     assert answer["text"] == SAMPLES[0].stem.removeprefix("digit_")
-    eventually(lambda: brain.status()[victim]["state"] == "ready")
+    wait_for("the node that died to be ready", lambda: brain.status()[victim]["state"] == "ready")
     after = brain.status()[victim]
     assert after["pid"] != before["pid"]
     assert after["restarts"] == before["restarts"] + 1
@@ -257,10 +250,10 @@ def test_a_node_that_dies_in_the_middle_of_a_prompt_costs_no_answer(brain: Brain
         text = f"Move the arm to ({'-' if victim == 'prefrontal' else ''}0.12, 0.08)"
         command = [sys.executable, "-m", "brainnet", "prompt", text, "--json"]
         with subprocess.Popen(command, env=brain.environment, stdout=subprocess.PIPE, text=True) as asking:
-            eventually(lambda: len(spikes) > 0)
+            wait_for("spikes", lambda: len(spikes) > 0)
             os.kill(pid, signal.SIGKILL)
             output, _ = asking.communicate(timeout=30)
-        eventually(lambda: brain.status()[victim]["state"] == "ready")
+        wait_for("the node that died to be ready", lambda: brain.status()[victim]["state"] == "ready")
         results.undeclare()  # type: ignore[no-untyped-call]
         moving.undeclare()  # type: ignore[no-untyped-call]
     answer = json.loads(output)
@@ -276,7 +269,7 @@ def test_what_was_remembered_outlives_the_brain(brain: Brain) -> None:
         assert answer["contributing"] == ["hippocampus"]
         assert "under the workbench" in answer["text"]
         brain.command("stop")
-        eventually(lambda: brain.processes() == [])
+        wait_for("no process left", lambda: brain.processes() == [])
         brain.command("launch", "--detach")
 
 
@@ -286,7 +279,7 @@ def test_a_killed_launcher_leaves_nothing_behind(brain: Brain) -> None:
         launcher = psutil.Process(launcher.ppid())
     left_before = set(Path("/dev/shm").iterdir())
     launcher.kill()
-    eventually(lambda: brain.processes() == [], timeout=10)
+    wait_for("no process left", lambda: brain.processes() == [], timeout=10)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that just ended do not count
         probe.bind(("127.0.0.1", brain.port))
@@ -317,4 +310,4 @@ def test_a_region_outside_the_tree_joins_by_path(tmp_path: Path) -> None:
         assert (answer["text"], answer["contributing"]) == ("snoruen", ["reverser"])
     finally:
         mine.command("stop")
-    eventually(lambda: mine.processes() == [])
+    wait_for("no process left", lambda: mine.processes() == [])
