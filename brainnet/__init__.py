@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from brainnet.errors import BrainnetError, RegionError
-    from brainnet.messages import (
+    from brainnet.node import Node, NodeParameters, Query, Region, main, serve, subscribe
+    from brainnet.wire.messages import (
         Answer,
         Candidate,
         Decision,
@@ -36,13 +37,12 @@ if TYPE_CHECKING:
         Partial,
         Prompt,
     )
-    from brainnet.node import Node, NodeParameters, Query, Region, main, serve, subscribe
-    from brainnet.packet import SpikePacket
+    from brainnet.wire.packet import SpikePacket
 
 _HOME = {
     "BrainnetError": "errors",
     "RegionError": "errors",
-    "SpikePacket": "packet",
+    "SpikePacket": "wire.packet",
     **dict.fromkeys(
         [
             "Answer",
@@ -57,7 +57,7 @@ _HOME = {
             "Partial",
             "Prompt",
         ],
-        "messages",
+        "wire.messages",
     ),
     **dict.fromkeys(["Node", "NodeParameters", "Query", "Region", "main", "serve", "subscribe"], "node"),
 }

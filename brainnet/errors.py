@@ -9,6 +9,7 @@
     │   └── TopicError          a key expression that the contract does not list, or not for this role
     ├── BusError            the bus itself
     │   ├── ConnectError        no hub at the endpoint
+    │   ├── AddressInUseError   another program listens at the hub's endpoint
     │   ├── CallError           the other side of a query refused it or failed
     │   └── CallTimeout         nobody answered a query in time
     ├── RegionError         a region cannot answer this query; the text is shown to whoever asked
@@ -17,70 +18,180 @@
     ├── TrainingError       a training or evaluation that cannot run: its data, settings or checkpoint
     └── LaunchError         a brain that cannot be started, found or stopped
 
-Each carries one sentence that says what is wrong, where, and what to do. The command line prints that sentence
-and exits with a non-zero status; ``--debug`` adds the traceback.
+Each carries one sentence that says what is wrong, where, and what to do, and a code from `ERROR_CODES` that programs
+can act on; the wording may change, the codes do not. The command line prints the sentence and exits with a non-zero
+status; ``--debug`` adds the traceback.
 """
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+ErrorCode = Literal[
+    "internal",
+    "config",
+    "allocation",
+    "bad_packet",
+    "bad_message",
+    "bad_topic",
+    "bus",
+    "no_hub",
+    "address_in_use",
+    "refused",
+    "timeout",
+    "stopping",
+    "busy",
+    "cannot_answer",
+    "no_region",
+    "no_decision",
+    "no_answer",
+    "deadline",
+    "store",
+    "model",
+    "training",
+    "launch",
+]
+"""What went wrong, for programs. ``docs/reference/errors.md`` gives the cause and the remedy of each."""
+
+ERROR_CODES: Final[tuple[ErrorCode, ...]] = get_args(ErrorCode)
+RETRYABLE: Final[frozenset[str]] = frozenset({"timeout", "stopping"})
+"""Codes of conditions that pass: nobody was there, or whoever was is leaving."""
 
 
 class BrainnetError(Exception):
-    """Base of the tree."""
+    """Base of the tree.
+
+    Args:
+        message: One sentence: what is wrong, where, and what to do.
+        code: What went wrong, for programs; by default the code of the class.
+
+    Attributes:
+        code: One of `ERROR_CODES`, or a code of a newer version that came over the wire.
+    """
+
+    code: str = "internal"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may succeed a moment later."""
+        return self.code in RETRYABLE
 
 
 class ConfigError(BrainnetError):
     """Settings, an allocation or parameters that cannot be used."""
 
+    code = "config"
+
 
 class AllocationError(ConfigError):
-    """A node_allocation file that cannot be used; names file, line, field and what is accepted."""
+    """A node_allocation file that cannot be used; names file, line, field and what is accepted.
+
+    Attributes:
+        path: The file.
+        line: The line, counted from 1; None where the mistake has no single line.
+        field: The field, as ``nodes[2].program``; empty where the mistake has no single field.
+    """
+
+    code = "allocation"
+
+    def __init__(self, message: str, *, path: Path | None = None, line: int | None = None, field: str = "") -> None:
+        super().__init__(message)
+        self.path, self.line, self.field = path, line, field
 
 
 class WireError(BrainnetError):
     """Data that does not follow the wire contract."""
 
+    code = "bad_message"
+
 
 class PacketError(WireError):
     """Bytes that are not a SpikePacket, or values that do not make one."""
+
+    code = "bad_packet"
 
 
 class MessageError(WireError):
     """A typed message that does not validate."""
 
+    code = "bad_message"
+
 
 class TopicError(WireError):
     """A key expression that the contract does not list, or not for this role."""
+
+    code = "bad_topic"
 
 
 class BusError(BrainnetError):
     """The bus failed."""
 
+    code = "bus"
+
 
 class ConnectError(BusError):
     """No hub answered at the endpoint."""
 
+    code = "no_hub"
+
+
+class AddressInUseError(BusError):
+    """Another program listens at the hub's endpoint.
+
+    Attributes:
+        endpoint: The endpoint that is taken.
+    """
+
+    code = "address_in_use"
+
+    def __init__(self, message: str, *, endpoint: str) -> None:
+        super().__init__(message)
+        self.endpoint = endpoint
+
 
 class CallError(BusError):
-    """The other side of a query refused it or failed."""
+    """The other side of a query refused it or failed; ``code`` is the server's."""
+
+    code = "refused"
 
 
 class CallTimeout(BusError):
     """Nobody answered a query in time."""
 
+    code = "timeout"
+
 
 class RegionError(BrainnetError):
     """A region cannot answer this query; the text reaches whoever asked."""
+
+    code = "cannot_answer"
 
 
 class StoreError(BrainnetError):
     """A durable store cannot be read or written."""
 
+    code = "store"
+
 
 class ModelError(BrainnetError):
     """Weights or model input that do not fit."""
+
+    code = "model"
 
 
 class TrainingError(BrainnetError):
     """A training or evaluation that cannot run: its data, settings or checkpoint."""
 
+    code = "training"
+
 
 class LaunchError(BrainnetError):
     """A brain that cannot be started, found or stopped."""
+
+    code = "launch"

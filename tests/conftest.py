@@ -19,7 +19,7 @@ import yaml
 
 from brainnet.bus import Endpoint, open_bus
 from brainnet.errors import ConnectError
-from brainnet.messages import HostStatus, NodeRecord, StatusQuery
+from brainnet.wire.messages import HostStatus, NodeRecord, StatusQuery
 
 PROGRAMS = Path(__file__).parent / "programs"
 PATIENCE_S = 30.0

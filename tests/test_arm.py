@@ -8,23 +8,24 @@ import numpy as np
 import pytest
 
 from brainnet import RegionError, SpikePacket
+from brainnet.effectors import reaching
+from brainnet.effectors.correction import MotorCorrection
+from brainnet.effectors.joint_state import JointState, command_data, read_command
+from brainnet.effectors.planar_arm import features, fingertip, foreseen, inverse_kinematics
+from brainnet.effectors.reaching import Controller, policy_controller
+from brainnet.effectors.simulation import Dynamics, Plant
 from brainnet.errors import ModelError, PacketError
-from brainnet.joint_state import JointState, command_data, read_command
-from brainnet.motor_correction import MotorCorrection
 from brainnet.paths import share_dir
 from brainnet.snn.models.policy import SpikingPolicy
-from nodes.arm_body import Dynamics, Plant
-from nodes.cerebellum import Adaptation, ForwardModel
-from nodes.motor_cortex import check_reachable, features, fingertip, foreseen, parse_target
-from nodes.training import arm_loop
-from nodes.training.arm_loop import Controller, policy_controller
+from cerebellum_model import Adaptation, ForwardModel
+from motor_cortex_targets import check_reachable, parse_target
 
-WEIGHTS = share_dir() / "nodes" / "weights"
+WEIGHTS = share_dir() / "nodes"
 
 
 @pytest.fixture(scope="module")
 def policy() -> SpikingPolicy:
-    return SpikingPolicy.load(WEIGHTS / "motor_cortex.safetensors")
+    return SpikingPolicy.load(WEIGHTS / "motor_cortex" / "motor_cortex.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +39,13 @@ def plant() -> Plant:
 
 
 def cerebellum() -> Adaptation:
-    return Adaptation(ForwardModel.load(WEIGHTS / "cerebellum.safetensors"))
+    return Adaptation(ForwardModel.load(WEIGHTS / "cerebellum" / "cerebellum.safetensors"))
 
 
 def test_kinematics_are_those_of_the_simulated_arm(plant: Plant) -> None:
     rng = np.random.default_rng(0)
-    for target in arm_loop.random_targets(rng, 20):
-        plant.place(arm_loop.inverse_kinematics(target), np.zeros(2))
+    for target in reaching.random_targets(rng, 20):
+        plant.place(inverse_kinematics(target), np.zeros(2))
         np.testing.assert_allclose(plant.state().tip, target, atol=1e-6)
         np.testing.assert_allclose(fingertip(plant.state().angles), target, atol=1e-6)
 
@@ -63,11 +64,11 @@ def test_late_sensors_show_what_was(plant: Plant) -> None:
 
 def test_reaches_and_settles_from_anywhere(controller: Controller, plant: Plant) -> None:
     rng = np.random.default_rng(1)
-    targets = np.concatenate([[[0.1, 0.1]], arm_loop.random_targets(rng, 30), arm_loop.grid_targets()[::8]])
+    targets = np.concatenate([[[0.1, 0.1]], reaching.random_targets(rng, 30), reaching.grid_targets()[::8]])
     final = []
     for target in targets:
-        arm_loop.random_posture(rng, plant)
-        trace = arm_loop.reach(plant, controller, target)
+        reaching.random_posture(rng, plant)
+        trace = reaching.reach(plant, controller, target)
         final.append(trace.distances[-1])
         assert trace.settling_time(plant.dt) < 1.8
         assert trace.final_speed < 0.5
@@ -77,14 +78,14 @@ def test_reaches_and_settles_from_anywhere(controller: Controller, plant: Plant)
 
 def test_reaches_although_commands_come_late(controller: Controller, plant: Plant) -> None:
     rng = np.random.default_rng(2)
-    for target in arm_loop.random_targets(rng, 10):
-        arm_loop.random_posture(rng, plant)
-        trace = arm_loop.reach(plant, controller, target, late=iter(rng.random(100) < 0.2))
+    for target in reaching.random_targets(rng, 10):
+        reaching.random_posture(rng, plant)
+        trace = reaching.reach(plant, controller, target, late=iter(rng.random(100) < 0.2))
         assert trace.distances[-1] < 0.01
 
 
 def test_holds_what_it_has_reached(controller: Controller, plant: Plant) -> None:
-    trace = arm_loop.reach(plant, controller, np.array([-0.05, 0.12]), steps=500)
+    trace = reaching.reach(plant, controller, np.array([-0.05, 0.12]), steps=500)
     assert trace.distances[100:].max() < 0.01
 
 
@@ -96,13 +97,13 @@ def test_a_policy_without_spikes_moves_nothing(policy: SpikingPolicy, plant: Pla
         policy.shape,
     )
     state = plant.state()
-    actions = {tuple(silent.act(features(state, t)).values) for t in arm_loop.grid_targets()}
+    actions = {tuple(silent.act(features(state, t)).values) for t in reaching.grid_targets()}
     assert len(actions) == 1
 
 
 def test_forward_model_predicts_the_nominal_arm(controller: Controller, plant: Plant) -> None:
     model = cerebellum()
-    arm_loop.reach(plant, controller, np.array([0.1, 0.1]), cerebellum=model)
+    reaching.reach(plant, controller, np.array([0.1, 0.1]), corrector=model)
     assert len(model.errors) == 100
     assert np.mean(model.errors) < 0.01 * np.mean(model.changes)
     assert model.unmatched == 0
@@ -115,19 +116,19 @@ def off_path(
     plant, nominal, rng = Plant(), Plant(), np.random.default_rng(seed)
     plant.change(dynamics)
     result = []
-    for number, target in enumerate(arm_loop.random_targets(rng, numbers.stop)):
-        arm_loop.random_posture(rng, plant)
+    for number, target in enumerate(reaching.random_targets(rng, numbers.stop)):
+        reaching.random_posture(rng, plant)
         if number in numbers:
             nominal.place(plant.state().angles, np.zeros(2))
-            expected = arm_loop.reach(nominal, controller, target).tips
-            got = arm_loop.reach(plant, controller, target, cerebellum=model).tips
+            expected = reaching.reach(nominal, controller, target).tips
+            got = reaching.reach(plant, controller, target, corrector=model).tips
             result.append(float(np.hypot(*(got - expected).T).mean()))
     return result
 
 
 @pytest.mark.parametrize("name", ["mass_x2", "curl_field", "constant_force", "delay_40ms"])
 def test_wins_back_accuracy_and_keeps_what_it_learned(controller: Controller, name: str) -> None:
-    changed, model = arm_loop.changed(name), cerebellum()
+    changed, model = reaching.changed(name), cerebellum()
     off_path(controller, changed, model, range(4))
     learned = off_path(controller, changed, model, range(5, 8))
     alone = off_path(controller, changed, None, range(5, 8))
@@ -146,12 +147,12 @@ def test_cerebellum_leaves_the_nominal_arm_alone(controller: Controller) -> None
 
 def test_cerebellum_knows_the_arm_again_when_it_is_itself(controller: Controller) -> None:
     model = cerebellum()
-    off_path(controller, arm_loop.changed("half_torque"), model, range(4))
+    off_path(controller, reaching.changed("half_torque"), model, range(4))
     assert model.contexts.active == 1
     off_path(controller, Dynamics(), model, range(4, 5))
     assert model.contexts.active == 0
     assert max(off_path(controller, Dynamics(), model, range(5, 8))) == 0.0
-    off_path(controller, arm_loop.changed("half_torque"), model, range(8, 9))
+    off_path(controller, reaching.changed("half_torque"), model, range(8, 9))
     assert model.contexts.active == 1
     assert len(model.contexts.readouts) == 2
 
@@ -166,9 +167,9 @@ def test_cerebellum_finds_out_how_late_the_feedback_is(controller: Controller) -
 
 def test_late_commands_are_not_mistaken_for_a_changed_arm(controller: Controller, plant: Plant) -> None:
     model, rng = cerebellum(), np.random.default_rng(6)
-    for target in arm_loop.random_targets(rng, 5):
-        arm_loop.random_posture(rng, plant)
-        arm_loop.reach(plant, controller, target, cerebellum=model, late=iter(rng.random(100) < 0.2))
+    for target in reaching.random_targets(rng, 5):
+        reaching.random_posture(rng, plant)
+        reaching.reach(plant, controller, target, corrector=model, late=iter(rng.random(100) < 0.2))
     assert model.unmatched > 10
     assert model.contexts.active == 0
     assert model.delay == 0
@@ -196,7 +197,7 @@ def test_corrections_travel_in_packets() -> None:
 
 def test_no_forward_model_in_other_files(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="forward model"):
-        ForwardModel.load(WEIGHTS / "motor_cortex.safetensors")
+        ForwardModel.load(WEIGHTS / "motor_cortex" / "motor_cortex.safetensors")
     with pytest.raises(ModelError, match="none"):
         ForwardModel.load(tmp_path / "none.safetensors")
 

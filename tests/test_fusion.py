@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from brainnet.errors import ModelError
-from brainnet.fusion import Trust, claim, fuse, load_trust
-from brainnet.messages import Candidate, Partial
+from brainnet.prompts.fusion import Trust, claim, fuse, load_trust
+from brainnet.wire.messages import Candidate, Partial
 
 unit = st.floats(0.0, 1.0)
 texts = st.sampled_from(

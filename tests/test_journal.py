@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from brainnet.errors import StoreError
-from brainnet.journal import Journal
-from brainnet.messages import Answer, Prompt
+from brainnet.prompts.journal import Journal
+from brainnet.wire.messages import Answer, Prompt
 
 
 def test_a_prompt_is_open_until_its_answer(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_what_was_accepted_survives_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite"
     code = (
         "import sys\nfrom pathlib import Path\n"
-        "from brainnet.journal import Journal\nfrom brainnet.messages import Prompt\n"
+        "from brainnet.prompts.journal import Journal\nfrom brainnet.wire.messages import Prompt\n"
         "journal = Journal(Path(sys.argv[1]))\n"
         "for i in range(100000):\n    journal.accept(Prompt(text=f'{i}'))\n    print(i, flush=True)\n"
     )

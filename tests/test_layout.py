@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from brainnet.wire.topics import contract
+
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAMS = sorted((ROOT / "nodes").glob("*.py"))
-RUNTIME = sorted(p for p in (ROOT / "brainnet").rglob("*.py"))
-REGIONS = {p.stem for p in PROGRAMS} - {"prefrontal", "memory_integrator"}  # these two are roles of the wire contract
+REGIONS = sorted(p.name for p in (ROOT / "nodes").iterdir() if (p / f"{p.name}.py").is_file())
+FILES = sorted((ROOT / "nodes").glob("*/*.py"))
+RUNTIME = sorted((ROOT / "brainnet").rglob("*.py"))
 
 
 def imported(path: Path) -> set[str]:
@@ -25,35 +29,55 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.stem)
-def test_a_region_imports_the_library_and_no_other_region(program: Path) -> None:
-    siblings = {p.stem for p in PROGRAMS} | {"nodes", "topics", "launch", "config", "scripts", "tests"}
-    roots = {name.partition(".")[0] for name in imported(program)}
-    assert "" not in roots, "relative imports reach into nodes/"
-    assert not roots & siblings
+@pytest.mark.parametrize("file", FILES, ids=lambda p: p.stem)
+def test_a_region_imports_the_library_and_its_own_files_and_no_other_region(file: Path) -> None:
+    names = imported(file)
+    assert not any(name.startswith(".") for name in names), "a program's files import each other by name"
+    roots = {name.partition(".")[0] for name in names}
+    others = {other.stem for other in FILES if other.parent != file.parent}
+    assert not roots & (others | {"nodes", "topics", "launch", "config", "scripts", "tests"})
+
+
+def test_every_region_is_a_folder_that_holds_all_of_it() -> None:
+    assert len({file.stem for file in FILES}) == len(FILES), "files of all regions share one name space"
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    folders = {f"nodes/{name}" for name in REGIONS}
+    assert set(settings["pytest"]["ini_options"]["pythonpath"]) == {".", *folders}
+    assert {path.partition("/")[2] for path in settings["mypy"]["mypy_path"].split(":")} == folders
 
 
 @pytest.mark.parametrize("module", RUNTIME, ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_runtime_does_not_know_the_regions(module: Path) -> None:
-    tree = ast.parse(module.read_text())
-    docstrings = {
-        id(item.body[0].value)
-        for item in ast.walk(tree)
-        if isinstance(item, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and item.body
-        and isinstance(item.body[0], ast.Expr)
-    }
+    names = "|".join(name.replace("_", "[_ ]") for name in REGIONS)
+    assert re.findall(rf"\b(?:{names})\b", module.read_text(), re.IGNORECASE) == []
+
+
+@pytest.mark.parametrize("file", [*RUNTIME, *FILES], ids=lambda p: str(p.relative_to(ROOT)))
+def test_keys_are_made_from_the_contract(file: Path) -> None:
+    """No string but a docstring begins like a key of the contract, up to its first variable chunk."""
+    tree = ast.parse(file.read_text())
+    docstrings = {id(item.value) for item in ast.walk(tree) if isinstance(item, ast.Expr)}
+    beginnings = tuple(topic.key.partition("{")[0] for topic in contract().topics)
     texts = [
         item.value
         for item in ast.walk(tree)
         if isinstance(item, ast.Constant) and isinstance(item.value, str) and id(item) not in docstrings
     ]
-    assert not REGIONS & set(texts)
-    names = {item.id for item in ast.walk(tree) if isinstance(item, ast.Name)}
-    assert not {"hippocampus", "cerebellum", "motor_cortex", "arm_body"} & names
+    assert [text for text in texts if text.startswith(beginnings) and " " not in text] == []
 
 
-@pytest.mark.parametrize("module", ["brainnet", "brainnet.cli", "brainnet.bus", "brainnet.node", "brainnet.launcher"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "brainnet",
+        "brainnet.cli",
+        "brainnet.client",
+        "brainnet.bus",
+        "brainnet.node",
+        "brainnet.observe",
+        "brainnet.launcher.run.supervisor",
+    ],
+)
 def test_the_runtime_loads_no_model_library(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({{'torch', 'numba', 'snntorch', 'mujoco'}} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainnet import messages
 from brainnet.errors import MessageError
-from brainnet.messages import Answer, Candidate, Decision, Health, Partial, Prompt
+from brainnet.wire import messages
+from brainnet.wire.messages import Answer, Candidate, Decision, Health, Partial, Prompt
 
 ENCODINGS = [
     "",

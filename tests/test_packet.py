@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from brainnet import packet
 from brainnet.errors import PacketError
-from brainnet.packet import SpikePacket
+from brainnet.wire import packet
+from brainnet.wire.packet import SpikePacket
 
 SHAPES = st.tuples(st.integers(0, 40), st.integers(0, 40))
 METADATA = st.dictionaries(
@@ -58,7 +58,6 @@ def packets(draw: st.DrawFn) -> SpikePacket:
         seq=draw(st.integers(0, 2**63)),
         timestamp_ns=draw(st.integers(1, 2**63)),
         metadata=draw(METADATA),
-        trace=draw(st.none() | st.text(max_size=20)),
     )
 
 

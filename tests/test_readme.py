@@ -11,7 +11,7 @@ import yaml
 from brainnet import Prompt, Region
 from brainnet.node import load_program
 from brainnet.testing import MemoryBrain
-from brainnet.topics import contract
+from brainnet.wire.topics import contract
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

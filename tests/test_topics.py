@@ -9,9 +9,9 @@ import zenoh
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainnet import messages
 from brainnet.errors import ConfigError, TopicError
-from brainnet.topics import PACKET, check_key, contract, load_contract
+from brainnet.wire import messages
+from brainnet.wire.topics import PACKET, check_key, contract, load_contract
 
 VALID = """
 version: 1
@@ -37,9 +37,9 @@ def test_no_key_belongs_to_two_topics() -> None:
 def test_names_are_unique_and_found() -> None:
     names = [topic.name for topic in contract().topics]
     assert len(set(names)) == len(names)
-    assert [contract()[name].name for name in names] == names
-    with pytest.raises(KeyError):
-        contract()["no such topic"]
+    assert [contract().topic(name).name for name in names] == names
+    with pytest.raises(TopicError):
+        contract().topic("no such topic")
 
 
 CHUNK = st.text("abz09_-.", min_size=1, max_size=4)
@@ -67,12 +67,12 @@ def test_a_key_outside_the_contract_is_refused() -> None:
 
 
 def test_node_stands_for_every_process_of_a_brain_but_not_for_clients() -> None:
-    heartbeat = contract()["heartbeat"]
+    heartbeat = contract().topic("heartbeat")
     assert heartbeat.permits("region", "out")
-    assert heartbeat.permits("prefrontal", "out")
+    assert heartbeat.permits("router", "out")
     assert not heartbeat.permits("client", "out")
     assert heartbeat.permits("client", "in")
-    assert not contract()["result"].permits("region", "out")
+    assert not contract().topic("result").permits("region", "out")
 
 
 @pytest.mark.parametrize("key", ["", "/", "a//b", "a/", "/a", "a/*", "a/**", "a/b$*", "a/b?x", "a#b", "a/{b}"])

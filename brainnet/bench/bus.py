@@ -24,8 +24,8 @@ from typing import Any
 from brainnet.bench import workload
 from brainnet.bus import Bus, Endpoint, open_bus, open_session
 from brainnet.errors import BusError
-from brainnet.packet import SpikePacket, decode, encode
 from brainnet.rows import Row, compare, percentile
+from brainnet.wire.packet import SpikePacket, decode, encode
 
 _SILENCE_S = 10.0
 

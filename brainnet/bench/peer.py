@@ -15,7 +15,7 @@ from typing import Any
 
 from brainnet.bench import workload
 from brainnet.bus import Bus, Endpoint, open_bus, open_hub, open_session
-from brainnet.packet import SpikePacket, decode, encode
+from brainnet.wire.packet import SpikePacket, decode, encode
 
 
 def _say(**fields: Any) -> None:

@@ -6,15 +6,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from brainnet.packet import SpikePacket
+from brainnet.wire.keys import key
+from brainnet.wire.packet import SpikePacket
 
 NAMESPACE: Final = "bench"
 NEURONS: Final = 1024
 STEPS: Final = 16
 DENSITY: Final = 0.05
-PING: Final = "motor/command/bench"
-PONG: Final = "motor/feedback/bench"
-STREAM: Final = "brain/result/bench"
+PING: Final = key("motor_command", effector="bench")
+PONG: Final = key("motor_feedback", effector="bench")
+STREAM: Final = key("partial", node_id="bench")
 RAW_PING: Final = "raw/ping"
 RAW_PONG: Final = "raw/pong"
 CODEC_PING: Final = "raw/codec/ping"

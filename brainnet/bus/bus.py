@@ -10,19 +10,19 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
-from brainnet import messages, packet
 from brainnet.bus.complaints import Complaints
 from brainnet.bus.counters import Count, Counters
 from brainnet.bus.incoming import OnMalformed, Received, reader
 from brainnet.bus.mailbox import Mailbox
 from brainnet.bus.outbox import Outbox
-from brainnet.bus.serving import Handler, Serving
+from brainnet.bus.serving import Handler, Serving, refusal
 from brainnet.bus.stamp import Stamp, write_stamp
 from brainnet.bus.transport import Handle, Outlet, QoS, RawReply, Request, Sample, Transport
 from brainnet.errors import BusError, CallError, CallTimeout, TopicError, WireError
-from brainnet.messages import Message
-from brainnet.packet import SpikePacket
-from brainnet.topics import PACKET, Overflow, Topic, check_key, contract
+from brainnet.wire import keys, messages, packet
+from brainnet.wire.messages import Message
+from brainnet.wire.packet import SpikePacket
+from brainnet.wire.topics import PACKET, Overflow, Topic, check_key, contract
 
 Payload = SpikePacket | Message
 _JSON: Final = "application/json"
@@ -57,6 +57,7 @@ class Bus:
         self._prefix = namespace + "/"
         self._outgoing: dict[str, _Outgoing] = {}
         self._mailboxes: list[Mailbox[Any]] = []
+        self._subscriptions: dict[Mailbox[Any], Handle] = {}
         self._handles: list[Handle] = []
         self._outbox = Outbox()
         self._serving = Serving(self.source, self._prefix, self.counters, self._outbox)
@@ -220,14 +221,23 @@ class Bus:
         mailbox = Mailbox(read, capacity=capacity or spec.capacity, overflow=overflow or spec.overflow, loop=self._loop)
         self.counters.watch(expression, mailbox)
         self._mailboxes.append(mailbox)
-        self._handles.append(self._transport.subscribe(self._prefix + expression, mailbox.offer))
+        self._subscriptions[mailbox] = self._transport.subscribe(self._prefix + expression, mailbox.offer)
         return mailbox
+
+    def unsubscribe(self, mailbox: Mailbox[Any]) -> None:
+        """Listen no more, and close the mailbox; what waits in it can still be read."""
+        handle = self._subscriptions.pop(mailbox, None)
+        if handle is not None:
+            self.counters.unwatch(mailbox)
+            self._mailboxes.remove(mailbox)
+            handle.close()
+        mailbox.close()
 
     def subscribe_raw(self, full_expression: str, *, capacity: int = 4096) -> Mailbox[Sample]:
         """Listen on any Zenoh key expression, namespace and contract or not; for inspection."""
         mailbox = Mailbox(self._transport.read, capacity=capacity, overflow="drop_newest", loop=self._loop)  # type: Mailbox[Sample]
         self._mailboxes.append(mailbox)
-        self._handles.append(self._transport.subscribe(full_expression, mailbox.offer))
+        self._subscriptions[mailbox] = self._transport.subscribe(full_expression, mailbox.offer)
         return mailbox
 
     def publish_raw(self, full_key: str, payload: bytes, encoding: str, *, reliable: bool = True) -> Outlet:
@@ -252,13 +262,13 @@ class Bus:
             CallTimeout: nobody answered in ``timeout`` seconds.
             CallError: it was refused; the text is the server's.
         """
-        refused = ""
+        refused: CallError | None = None
         for reply in await self.call_all(key, request, timeout=timeout, first=True):
             if not isinstance(reply.message, CallError):
                 return reply.message
-            refused = str(reply.message)
-        if refused:
-            raise CallError(refused)
+            refused = reply.message
+        if refused is not None:
+            raise refused
         raise CallTimeout(f"nobody answered on {key} within {timeout:g} s")
 
     async def call_all(
@@ -279,7 +289,7 @@ class Bus:
             try:
                 message = self._read_reply(topic, raw)
             except WireError as error:
-                message = CallError(f"the reply on {key} cannot be read: {error}")
+                message = CallError(f"the reply on {key} cannot be read: {error}", code=error.code)
             replies.append(Reply(key, message))
             if first and not isinstance(message, CallError):
                 done.set()
@@ -297,16 +307,16 @@ class Bus:
             ),
         )
         try:
-            async with asyncio.timeout(timeout + 0.5):
+            async with asyncio.timeout(timeout):
                 await done.wait()
         except TimeoutError:
             pass
-        return replies
+        return list(replies)  # a reply that comes later must not change what was returned
 
     @staticmethod
     def _read_reply(topic: Topic, raw: RawReply) -> Any:
-        if raw.refused is not None:
-            return CallError(raw.refused)
+        if raw.refused:
+            return _read_refusal(raw)
         assert topic.reply_message is not None
         return messages.decode(topic.reply_message, raw.payload, raw.encoding)
 
@@ -323,7 +333,7 @@ class Bus:
 
         def received(request: Request) -> None:
             if self._closed:
-                request.refuse(f"{self.source} is stopping")
+                request.refuse(*refusal("stopping", f"{self.source} is stopping"))
             else:
                 self._from_thread(self._serving.accept, topic, key, request, handler)
 
@@ -339,7 +349,7 @@ class Bus:
         self._handles.append(handle)
         return handle
 
-    def watch_alive(self, expression: str = "alive/*/*") -> Mailbox[Sample]:
+    def watch_alive(self, expression: str | None = None) -> Mailbox[Sample]:
         """Liveliness tokens as they appear and go, those already there first; keys are relative."""
 
         def read(sample: Sample) -> Sample:
@@ -348,10 +358,12 @@ class Bus:
 
         mailbox: Mailbox[Sample] = Mailbox(read, capacity=4096, loop=self._loop)
         self._mailboxes.append(mailbox)
-        self._handles.append(self._transport.watch_alive(self._prefix + expression, mailbox.offer))
+        self._handles.append(
+            self._transport.watch_alive(self._prefix + (expression or keys.key("alive")), mailbox.offer)
+        )
         return mailbox
 
-    async def alive(self, expression: str = "alive/*/*", *, timeout: float = 2.0) -> list[str]:
+    async def alive(self, expression: str | None = None, *, timeout: float = 2.0) -> list[str]:
         """The liveliness tokens there are now, as keys relative to the namespace."""
         found: asyncio.Future[list[str]] = self._loop.create_future()
 
@@ -359,10 +371,12 @@ class Bus:
             if not found.done():
                 found.set_result(keys)
 
-        self._transport.list_alive(self._prefix + expression, timeout, lambda keys: self._from_thread(resolve, keys))
+        self._transport.list_alive(
+            self._prefix + (expression or keys.key("alive")), timeout, lambda keys: self._from_thread(resolve, keys)
+        )
         try:
             async with asyncio.timeout(timeout + 0.5):
-                return sorted(key[len(self._prefix) :] for key in await found)
+                return sorted(full[len(self._prefix) :] for full in await found)
         except TimeoutError:
             return []
 
@@ -396,9 +410,17 @@ class Bus:
 
     def _shut(self) -> None:
         self._outbox.close()
-        for handle in reversed(self._handles):
+        for handle in [*self._subscriptions.values(), *reversed(self._handles)]:
             handle.close()
         self._transport.close()
+
+
+def _read_refusal(raw: RawReply) -> CallError:
+    try:
+        refused = messages.decode(messages.Refusal, raw.payload, raw.encoding)
+    except WireError:  # of a foreign server, which says it in its own way
+        return CallError(raw.payload.decode(errors="replace"))
+    return CallError(refused.error, code=refused.code)
 
 
 @dataclass(slots=True)

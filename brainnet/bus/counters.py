@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from brainnet.bus.mailbox import Mailbox
-from brainnet.messages import TopicCount
+from brainnet.wire.messages import TopicCount
 
 _RATE_WINDOW_S = 5.0
 _MAX_KEYS = 4096
@@ -44,6 +44,13 @@ class Counters:
     def watch(self, expression: str, mailbox: Mailbox[Any]) -> None:
         """Report a subscription, and its mailbox's drops, under its expression."""
         self._mailboxes.append((expression, mailbox))
+
+    def unwatch(self, mailbox: Mailbox[Any]) -> None:
+        """Report a subscription no longer; what its mailbox dropped stays counted under its expression."""
+        for expression, watched in self._mailboxes:
+            if watched is mailbox:
+                self.of(expression, "in").dropped += mailbox.statistics().dropped
+        self._mailboxes = [(e, watched) for e, watched in self._mailboxes if watched is not mailbox]
 
     @property
     def queued(self) -> int:

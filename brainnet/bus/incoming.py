@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from brainnet import messages, packet
 from brainnet.bus.complaints import Complaints
 from brainnet.bus.counters import Count, Counters
 from brainnet.bus.stamp import Gaps, Stamp, read_stamp
 from brainnet.bus.transport import Sample, Transport
 from brainnet.errors import PacketError, WireError
-from brainnet.messages import Message
-from brainnet.packet import SpikePacket
-from brainnet.topics import PACKET, Topic, contract
+from brainnet.wire import messages, packet
+from brainnet.wire.messages import Message
+from brainnet.wire.packet import SpikePacket
+from brainnet.wire.topics import PACKET, Topic, contract
 
 OnMalformed = Callable[[Sample, WireError], None]
 _MAX_ROUTES: Final = 4096

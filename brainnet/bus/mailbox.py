@@ -10,7 +10,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
-from brainnet.topics import Overflow
+from brainnet.wire.topics import Overflow
 
 T = TypeVar("T")
 _YIELD_EVERY = 64

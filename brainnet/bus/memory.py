@@ -217,5 +217,5 @@ class _MemoryRequest:
     def reply(self, key: str, payload: bytes, encoding: str) -> None:
         self._pending.finish(RawReply(key, payload, encoding))
 
-    def refuse(self, reason: str) -> None:
-        self._pending.finish(RawReply(self.key, b"", "", refused=reason))
+    def refuse(self, payload: bytes, encoding: str) -> None:
+        self._pending.finish(RawReply(self.key, payload, encoding, refused=True))

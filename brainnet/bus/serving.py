@@ -6,19 +6,25 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from brainnet import messages
 from brainnet.bus.complaints import logger
 from brainnet.bus.counters import Counters
 from brainnet.bus.incoming import decode_message
 from brainnet.bus.outbox import Outbox
 from brainnet.bus.transport import Request
 from brainnet.errors import BrainnetError, WireError
-from brainnet.messages import Message
-from brainnet.topics import Topic
+from brainnet.wire import messages
+from brainnet.wire.messages import Message, Refusal
+from brainnet.wire.topics import Topic
 
 Handler = Callable[[Any, str], Awaitable[Message]]
+_JSON: Final = "application/json"
 MAX_OPEN: Final = 1024
 """Queries that one bus works on at the same time; one more is refused."""
+
+
+def refusal(code: str, reason: str) -> tuple[bytes, str]:
+    """Payload and encoding of a refusal."""
+    return messages.encode(Refusal(code=code, error=reason), as_json=True), _JSON
 
 
 class Serving:
@@ -41,13 +47,13 @@ class Serving:
         count.bytes += len(request.payload)
         if len(self._tasks) >= MAX_OPEN:
             count.dropped += 1
-            self._refuse(request, f"{self._source} is working on {MAX_OPEN} queries already; ask again later")
+            self._refuse(request, "busy", f"{self._source} is working on {MAX_OPEN} queries already; ask again later")
             return
         try:
             message = decode_message(topic, request.payload, request.encoding)
         except WireError as error:
             count.malformed += 1
-            self._refuse(request, str(error))
+            self._refuse(request, error.code, str(error))
             return
         task = asyncio.get_running_loop().create_task(self._answer(request, message, served, handler))
         self._tasks.add(task)
@@ -59,23 +65,26 @@ class Serving:
             as_json = getattr(message, "reply_as", "msgpack") == "json" or "json" in request.encoding
             payload = messages.encode(reply, as_json=as_json)
         except BrainnetError as error:
-            self._refuse(request, str(error))
+            self._refuse(request, error.code, str(error))
         except asyncio.CancelledError:
-            self._refuse(request, f"{self._source} is stopping")
+            self._refuse(request, "stopping", f"{self._source} is stopping")
             raise
         except Exception as error:
             logger().exception("query handler failed", key=served)
-            self._refuse(request, f"internal error in {self._source}: {type(error).__name__}: {error}")
+            reason = f"internal error in {self._source}: {type(error).__name__}: {error}"
+            self._refuse(request, "internal", reason)
         else:
-            encoding = "application/json" if as_json else reply.wire_encoding()
+            encoding = _JSON if as_json else reply.wire_encoding()
             replied = request.key if "*" in served else self._prefix + served  # says who, when everybody was asked
             if not self._outbox.put(len(payload), request.reply, replied, payload, encoding):
                 self._counters.of(served, "in").dropped += 1
-                request.refuse(f"{self._source} has too many messages waiting to be sent; ask again later")
+                reason = f"{self._source} has too many messages waiting to be sent; ask again later"
+                request.refuse(*refusal("busy", reason))
 
-    def _refuse(self, request: Request, reason: str) -> None:
-        if not self._outbox.put(len(reason), request.refuse, reason):
-            request.refuse(reason)
+    def _refuse(self, request: Request, code: str, reason: str) -> None:
+        payload, encoding = refusal(code, reason)
+        if not self._outbox.put(len(payload), request.refuse, payload, encoding):
+            request.refuse(payload, encoding)
 
     async def close(self) -> None:
         """Cancel what is still open; each is refused."""

@@ -8,12 +8,14 @@ control session, the command line and foreign clients are clients of the hub.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import socket
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from brainnet.bus.bus import Bus
-from brainnet.errors import BusError, ConnectError
+from brainnet.errors import AddressInUseError, BusError, ConnectError
 
 LEASE_MS = 2000
 """A frozen process is dropped by its peers after this long."""
@@ -66,9 +68,33 @@ def open_hub(listen: list[str], connect: list[str]) -> Any:
     """Open the hub of this host: a router that listens on ``listen`` and keeps trying to reach the hubs in ``connect``.
 
     Raises:
-        BusError: an endpoint cannot be listened on.
+        AddressInUseError: another program listens at one of the endpoints.
+        BusError: an endpoint cannot be listened on for another reason.
     """
-    return _open(_config("router", listen=listen, connect=connect, connect_timeout=None))
+    try:
+        return _open(_config("router", listen=listen, connect=connect, connect_timeout=None))
+    except BusError as error:
+        # Zenoh says why in words only; the operating system says it in a number.
+        taken = next((endpoint for endpoint in listen if _is_taken(endpoint)), None)
+        if taken is not None:
+            raise AddressInUseError(f"{taken} is in use by another program", endpoint=taken) from None
+        raise BusError(f"cannot listen on {', '.join(listen)}: {error}") from None
+
+
+def _is_taken(endpoint: str) -> bool:
+    """Whether another program listens at a TCP endpoint."""
+    kind, _, address = endpoint.partition("/")
+    host, _, port = address.partition("?")[0].partition("#")[0].rpartition(":")
+    if kind not in ("tcp", "tls") or not port.isdigit():
+        return False
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger do not take the port
+        try:
+            probe.bind((host.strip("[]"), int(port)))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def _config(mode: str, *, listen: list[str], connect: list[str], connect_timeout: float | None) -> Any:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import msgpack
 
-from brainnet.topics import PACKET, Topic
+from brainnet.wire.topics import PACKET, Topic
 
 _MAX_SOURCES: Final = 256
 _MAX_GAP: Final = 1 << 32  # a forged sequence number must not overflow the counters

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from brainnet.topics import Priority
+from brainnet.wire.topics import Priority
 
 
 @dataclass(slots=True)
@@ -65,17 +65,17 @@ class Request(Protocol):
 
     def reply(self, key: str, payload: bytes, encoding: str) -> None: ...
 
-    def refuse(self, reason: str) -> None: ...
+    def refuse(self, payload: bytes, encoding: str) -> None: ...
 
 
 @dataclass(slots=True)
 class RawReply:
-    """One answer to a query: a payload, or the reason of a refusal."""
+    """One answer to a query: a reply, or a refusal whose payload says why."""
 
     key: str
     payload: bytes
     encoding: str
-    refused: str | None = None
+    refused: bool = False
 
 
 class Transport(ABC):

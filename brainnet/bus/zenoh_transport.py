@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import zenoh
 
@@ -19,6 +19,9 @@ _PRIORITY = {
     "data_low": zenoh.Priority.DATA_LOW,
     "background": zenoh.Priority.BACKGROUND,
 }
+
+
+_ZENOH_GRACE_S: Final = 1.0
 
 
 class ZenohTransport(Transport):
@@ -74,16 +77,18 @@ class ZenohTransport(Transport):
         def received(reply: zenoh.Reply) -> None:
             if reply.ok is not None:
                 on_reply(RawReply(str(reply.ok.key_expr), reply.ok.payload.to_bytes(), str(reply.ok.encoding)))
-            elif reply.err is not None and not _is_timeout(reply.err):
-                reason = reply.err.payload.to_bytes().decode(errors="replace")
-                on_reply(RawReply(expression, b"", "", refused=reason))
+            elif reply.err is not None:
+                error = reply.err
+                on_reply(RawReply(expression, error.payload.to_bytes(), str(error.encoding), refused=True))
 
         self._session.get(
             expression,
             zenoh.handlers.Callback(received, on_done),
             payload=payload,
             encoding=encoding,
-            timeout=timeout,
+            # Zenoh reports its own timeout as an error reply that only its text tells from a server's. It is asked to
+            # wait longer than anybody here does, so that those replies are never seen.
+            timeout=timeout + _ZENOH_GRACE_S,
             target=zenoh.QueryTarget.ALL,
             consolidation=zenoh.ConsolidationMode.NONE,
             congestion_control=zenoh.CongestionControl.BLOCK,
@@ -152,11 +157,6 @@ def _is_matching(status: Any) -> bool:
     return bool(status.matching)  # the status object itself is always true
 
 
-def _is_timeout(error: zenoh.ReplyError) -> bool:
-    """Whether this only says that nobody answered in time. A Zenoh session on the way does, in place of the server."""
-    return error.payload.to_bytes() == b"Timeout"
-
-
 class _ZenohRequest:
     def __init__(self, query: zenoh.Query) -> None:
         self._query = query
@@ -169,7 +169,7 @@ class _ZenohRequest:
             self._query.reply(key, payload, encoding=encoding)  # travels with the quality of service of the query
         self._query.drop()
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, payload: bytes, encoding: str) -> None:
         with contextlib.suppress(zenoh.ZError):
-            self._query.reply_err(reason.encode(), encoding="text/plain")
+            self._query.reply_err(payload, encoding=encoding)
         self._query.drop()

@@ -17,8 +17,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from brainnet.bus import Bus
-    from brainnet.messages import HostStatus
+    from brainnet.bus import Bus, Endpoint
     from brainnet.settings import Loaded, Settings
 
 T = TypeVar("T")
@@ -50,53 +49,17 @@ def load(namespace: str | None = None, port: int | None = None, hub: str | None 
 
 
 async def connect(settings: Settings, *, timeout: float = 3.0) -> Bus:
-    """Join the brain as a client: ``async with await connect(settings) as bus``.
+    """Join the brain that the settings name, as a client; see `brainnet.client.connect`."""
+    from brainnet import client
 
-    Raises:
-        ConnectError: no brain answers at the hub's endpoint.
-    """
-    from brainnet.bus import Endpoint, open_bus
-
-    _look_for_hub(settings.endpoint)
-    return await open_bus(Endpoint(settings.namespace, settings.endpoint), timeout=timeout)
+    return await client.connect(endpoint_of(settings), timeout=timeout)
 
 
-def _look_for_hub(endpoint: str) -> None:
-    """Say at once that nobody listens; Zenoh would keep trying until its time is up."""
-    import contextlib
-    import socket
+def endpoint_of(settings: Settings) -> Endpoint:
+    """The brain that the settings name."""
+    from brainnet.bus import Endpoint
 
-    from brainnet.errors import ConnectError
-
-    kind, _, address = endpoint.partition("/")
-    host, _, port = address.partition("?")[0].partition("#")[0].rpartition(":")
-    if kind != "tcp" or not port.isdigit():
-        return
-    with contextlib.suppress(TimeoutError, socket.gaierror):
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), 1.0).close()
-        except ConnectionRefusedError:
-            raise ConnectError(
-                f"no brain runs at {endpoint}; start one with `brainnet launch`, or name its port with --port"
-            ) from None
-
-
-async def host_statuses(bus: Bus, *, needed: bool = True) -> list[HostStatus]:
-    """What every host's supervisor says, by name.
-
-    Raises:
-        LaunchError: ``needed``, and nobody answers: there is a hub, but it is not of this brain.
-    """
-    from brainnet.errors import LaunchError
-    from brainnet.messages import HostStatus, StatusQuery
-
-    replies = await bus.call_all("host/*/status", StatusQuery())
-    hosts = [reply.message for reply in replies if isinstance(reply.message, HostStatus)]
-    if needed and not hosts:
-        raise LaunchError(
-            f"no launcher of a brain {bus.namespace!r} answers; see `brainnet config show` and --namespace"
-        )
-    return sorted(hosts, key=lambda status: status.host)
+    return Endpoint(settings.namespace, settings.endpoint)
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:

@@ -28,7 +28,7 @@ def evaluate(
 
     Needs no running brain. Exits with status 1 when a bar is missed.
 
-    Example: brainnet eval vision --data ~/data --json
+    Example: brainnet eval my_region.py --data ~/data --json
     """
     from brainnet.errors import TrainingError
 

@@ -14,8 +14,8 @@ import typer
 from brainnet.cli import common
 
 if TYPE_CHECKING:
-    from brainnet.launcher.supervisor import Supervisor
-    from brainnet.messages import NodeRecord
+    from brainnet.launcher.run.supervisor import Supervisor
+    from brainnet.wire.messages import NodeRecord
 
 app = common.verb()
 _REFRESH_S = 0.5
@@ -41,7 +41,7 @@ def launch(
 
     Example: brainnet launch my_allocation.yaml --detach
     """
-    from brainnet.launcher.launch import LaunchOptions, run_detached, run_foreground
+    from brainnet.launcher.run.launch import LaunchOptions, run_detached, run_foreground
 
     ids = [name for given in only or [] for name in given.split(",") if name]
     options = LaunchOptions(allocation, host, ids, namespace, port)

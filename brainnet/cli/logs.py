@@ -102,8 +102,10 @@ def _parse(node: str, lines: list[str]) -> Iterator[Line]:
 
 
 async def _follow_topic(settings: Settings, id: str | None, show: Any) -> None:
+    from brainnet.wire.keys import key
+
     async with await common.connect(settings) as bus:
-        async for received in bus.subscribe(f"log/{id or '*'}"):
+        async for received in bus.subscribe(key("log", **({"node_id": id} if id else {}))):
             r = received.message
             show(
                 Line(

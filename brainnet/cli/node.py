@@ -12,8 +12,8 @@ from brainnet.cli import common
 
 if TYPE_CHECKING:
     from brainnet.bus import Bus
-    from brainnet.messages import Health, NodeRecord, ParamInfo
     from brainnet.settings import Settings
+    from brainnet.wire.messages import Health, NodeRecord, ParamInfo
 
 app = common.verb("List, inspect, restart and stop nodes; read and set their parameters.", no_args_is_help=True)
 param = common.verb("Read and set the parameters of a node while it runs.", no_args_is_help=True)
@@ -37,10 +37,11 @@ def list_nodes(
     """
 
     async def ask(settings: Settings) -> list[Health]:
-        from brainnet.messages import Health, StatusQuery
+        from brainnet.wire.keys import key
+        from brainnet.wire.messages import Health, StatusQuery
 
         async with await common.connect(settings) as bus:
-            replies = await bus.call_all("node/*/status", StatusQuery())
+            replies = await bus.call_all(key("node_status"), StatusQuery())
         return sorted((r.message for r in replies if isinstance(r.message, Health)), key=lambda h: h.node_id)
 
     found = common.run_async(ask(common.load(namespace, port, hub).settings))
@@ -70,7 +71,7 @@ def info(
     """
 
     async def ask(settings: Settings) -> tuple[Health, list[ParamInfo]]:
-        from brainnet.messages import ParamsQuery, StatusQuery
+        from brainnet.wire.messages import ParamsQuery, StatusQuery
 
         async with await common.connect(settings) as bus:
             health = await _call(bus, id, "status", StatusQuery())
@@ -210,17 +211,17 @@ def set_param(
 
 async def _call(bus: Bus, id: str, what: str, request: Any) -> Any:
     from brainnet.errors import CallTimeout, LaunchError
-    from brainnet.topics import check_key
+    from brainnet.wire.keys import chunk, key
 
     try:
-        return await bus.call(check_key(f"node/{id}/{what}"), request)
+        return await bus.call(key(f"node_{what}", node_id=id), request)
     except CallTimeout:
-        known = ", ".join(key.rpartition("/")[2] for key in await bus.alive()) or "none"
+        known = ", ".join(chunk("alive", token, "node_id") for token in await bus.alive()) or "none"
         raise LaunchError(f"no node {id!r} answers; nodes of the brain {bus.namespace!r}: {known}") from None
 
 
 async def _params(settings: Settings, id: str, query: dict[str, Any]) -> list[ParamInfo]:
-    from brainnet.messages import ParamsQuery
+    from brainnet.wire.messages import ParamsQuery
 
     async with await common.connect(settings) as bus:
         found: list[ParamInfo] = (await _call(bus, id, "params", ParamsQuery(**query))).params
@@ -230,11 +231,12 @@ async def _params(settings: Settings, id: str, query: dict[str, Any]) -> list[Pa
 async def _control(settings: Settings, id: str, action: Any) -> NodeRecord:
     """Tell the node's supervisor, and wait until it is done."""
     from brainnet.errors import LaunchError
-    from brainnet.messages import ControlQuery
+    from brainnet.wire.keys import key
+    from brainnet.wire.messages import ControlQuery
 
     async with await common.connect(settings) as bus:
         before = await _record(bus, id)
-        await bus.call(f"host/{before.host}/control", ControlQuery(action=action, node=id))
+        await bus.call(key("host_control", host=before.host), ControlQuery(action=action, node=id))
         deadline = time.monotonic() + settings.ready_timeout_s
         while time.monotonic() < deadline:
             now = await _record(bus, id)
@@ -249,9 +251,10 @@ async def _control(settings: Settings, id: str, action: Any) -> NodeRecord:
 
 
 async def _record(bus: Bus, id: str) -> NodeRecord:
+    from brainnet.client import host_statuses
     from brainnet.errors import LaunchError
 
-    records = {record.id: record for host in await common.host_statuses(bus) for record in host.nodes}
+    records = {record.id: record for host in await host_statuses(bus) for record in host.nodes}
     if id not in records:
         raise LaunchError(f"no launcher has a node {id!r}; there are {', '.join(records)}")
     return records[id]

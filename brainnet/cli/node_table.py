@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from brainnet.messages import NodeRecord
+    from brainnet.wire.messages import NodeRecord
 
 _STYLE = {
     "ready": "green",

@@ -10,7 +10,8 @@ import typer
 from brainnet.cli import common
 
 if TYPE_CHECKING:
-    from brainnet.messages import Answer
+    from brainnet.client import Event
+    from brainnet.wire.messages import Answer
 
 app = common.verb("Ask the brain.")
 
@@ -37,18 +38,20 @@ def prompt(
 
     Example: brainnet prompt "which digit is this?" --image seven.png
     """
-    from brainnet.cli import asking
+    from brainnet import client
 
     settings = common.load(namespace, port, hub).settings
-    question = asking.question(
-        text=_stdin() if text == "-" else text,
+    question = client.make_prompt(
+        _stdin() if text == "-" else text,
         image=image,
         regions=region,
-        session=session,
+        session_id=session,
         deadline_ms=settings.deadline_ms if timeout is None else max(1, round(timeout * 1000)),
     )
     show = _Shown(as_json) if watch else None
-    answer = common.run_async(asking.ask(settings, question, show))
+    answer = common.run_async(
+        client.ask(common.endpoint_of(settings), question, on_event=show, on_retry=_say_that_it_asks_again)
+    )
     if show is not None:
         show.finish()
     if as_json:
@@ -58,6 +61,10 @@ def prompt(
     if answer.error is not None:
         common.note(f"brainnet: {answer.error}")
         raise typer.Exit(1)
+
+
+def _say_that_it_asks_again() -> None:
+    common.note("whoever answers prompts is not there; asking again until the deadline")
 
 
 def _stdin() -> str:
@@ -87,7 +94,8 @@ class _Shown:
         self._as_json = as_json
         self._streaming = ""
 
-    def __call__(self, kind: str, fields: dict[str, Any]) -> None:
+    def __call__(self, event: Event) -> None:
+        kind, fields = type(event).__name__.lower(), event.model_dump(mode="json")
         if self._as_json:
             common.print_json({"type": kind} | fields)
             return

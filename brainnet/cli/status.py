@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from brainnet.cli import common
 
 if TYPE_CHECKING:
-    from brainnet.messages import HostStatus
     from brainnet.settings import Settings
+    from brainnet.wire.messages import HostStatus
 
 app = common.verb()
 
@@ -47,5 +47,7 @@ def status(
 
 
 async def _ask(settings: Settings) -> list[HostStatus]:
+    from brainnet.client import host_statuses
+
     async with await common.connect(settings) as bus:
-        return await common.host_statuses(bus)
+        return await host_statuses(bus)

@@ -26,12 +26,12 @@ def stop(
 
     Example: brainnet stop --port 7500
     """
-    from brainnet.launcher import lock
+    from brainnet.launcher.run import lock
 
     settings = common.load(namespace, port, hub).settings
     running = None if settings.hub else lock.running(settings.state)
     if running is not None and host in (None, running.host):
-        from brainnet.launcher.stopping import stop_here
+        from brainnet.launcher.run.stopping import stop_here
 
         stop_here(running, settings.state, settings.stop_grace_s * 3 + _SLACK_S)
         common.note(f"stopped {running.namespace} on {running.host}")
@@ -43,20 +43,22 @@ async def _stop_over_bus(settings: Settings, host: str | None) -> str:
     import asyncio
     import time
 
+    from brainnet.client import host_statuses
     from brainnet.errors import LaunchError
-    from brainnet.messages import ControlQuery
+    from brainnet.wire.keys import key
+    from brainnet.wire.messages import ControlQuery
 
     async with await common.connect(settings) as bus:
-        hosts = {status.host for status in await common.host_statuses(bus)}
+        hosts = {status.host for status in await host_statuses(bus)}
         if host is None and len(hosts) == 1:
             (host,) = hosts
         if host not in hosts:
             listed = ", ".join(sorted(hosts))
             raise LaunchError(f"say which host to stop with --host; the brain runs on {listed}")
-        await bus.call(f"host/{host}/control", ControlQuery(action="stop"))
+        await bus.call(key("host_control", host=host), ControlQuery(action="stop"))
         deadline = time.monotonic() + settings.stop_grace_s * 3 + _SLACK_S
         while time.monotonic() < deadline:
-            if host not in {s.host for s in await common.host_statuses(bus, needed=False)}:
+            if host not in {s.host for s in await host_statuses(bus, needed=False)}:
                 return f"{settings.namespace} on {host}"
             await asyncio.sleep(0.1)
     raise LaunchError(f"host {host} was told to stop and still answers")

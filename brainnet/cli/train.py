@@ -41,7 +41,7 @@ def train(
 
     Without a region it lists the training programs. An interrupted training goes on with --resume.
 
-    Example: brainnet train vision --data ~/data --set epochs=10
+    Example: brainnet train my_region.py --data ~/data --set epochs=10
     """
     if region is None:
         _list_programs(as_json)

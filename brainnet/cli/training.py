@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="Folder with the public data; nodes/training/README.md lists it."),
+    typer.Option("--data", metavar="DIR", help="Folder with the public data; nodes/README.md lists it."),
 ]
 WeightsOption = Annotated[
     Path | None,
-    typer.Option("--weights", metavar="FILE", help="The weights; by default those in nodes/weights of this checkout."),
+    typer.Option("--weights", metavar="FILE", help="The weights; by default those beside the region in this checkout."),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random draw.")]
@@ -73,7 +73,7 @@ def default_weights(program: Program) -> Path:
 
     name = f"{program.name}.safetensors"
     if program.name in programs() and (share_dir() / "pyproject.toml").exists():
-        return share_dir() / "nodes" / "weights" / name
+        return share_dir() / "nodes" / program.name / name
     return Path(name)
 
 

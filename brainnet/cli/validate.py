@@ -27,15 +27,15 @@ def validate(
     Example: brainnet validate my_allocation.yaml
     """
     from brainnet import settings
-    from brainnet.launcher.allocation import load
-    from brainnet.launcher.programs import check_programs
+    from brainnet.launcher.describe.allocation import load
+    from brainnet.launcher.describe.programs import check_programs
 
     path = common.load(allocation=allocation).settings.allocation or settings.config_dir() / "node_allocation.yaml"
     loaded = load(path)
     checked = check_programs(loaded)
     if as_json:
         for node, found in zip(loaded.nodes, checked, strict=True):
-            common.print_json({**asdict(node), **asdict(found), "restart": node.restart})
+            common.print_json({**node.model_dump(mode="json"), "line": loaded.lines[node.id], **asdict(found)})
         return
     from rich.table import Table
 

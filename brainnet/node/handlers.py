@@ -7,41 +7,67 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from brainnet.wire.keys import key
+
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__brainnet_handlers__"
 
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """One decorated method. ``{id}`` in the key stands for the node's id."""
+    """One decorated method.
+
+    Attributes:
+        kind: What it does.
+        topic: A topic of the contract by name, or a key expression.
+        chunks: Values of the topic's chunks; ``{id}`` stands for the node's id.
+        method: Name of the method.
+        wants_key: Whether the method takes the key after the message.
+    """
 
     kind: Literal["subscribe", "serve"]
-    key: str
+    topic: str
+    chunks: tuple[tuple[str, str], ...]
     method: str
     wants_key: bool
 
+    def expression(self, node_id: str) -> str:
+        """The key expression for a node of this id."""
+        if "/" in self.topic:
+            return self.topic.replace("{id}", node_id)
+        return key(self.topic, **{name: value.replace("{id}", node_id) for name, value in self.chunks})
 
-def subscribe(key: str) -> Callable[[F], F]:
-    """Call the method for every message on a key expression of the contract, one at a time, in order.
+
+def subscribe(topic: str, **chunks: str) -> Callable[[F], F]:
+    """Call the method for every message on a topic, one at a time, in order.
 
     ``async def`` runs on the event loop and must not block; ``def`` runs in the model thread. A method with a second
     parameter also gets the key.
+
+    Args:
+        topic: A topic of the contract by name (``"result"``), or a key expression of it.
+        **chunks: Values of the topic's chunks (``modality="camera"``), ``"{id}"`` for this node's id; a chunk that is
+            left out matches anything.
     """
-    return _mark("subscribe", key)
+    return _mark("subscribe", topic, chunks)
 
 
-def serve(key: str) -> Callable[[F], F]:
-    """Answer queries on a key (or key expression) of the contract with what the method returns.
+def serve(topic: str, **chunks: str) -> Callable[[F], F]:
+    """Answer queries on a topic with what the method returns.
 
-    What the method raises is refused to the asker with its text.
+    What the method raises is refused to the asker with its text and code.
+
+    Args:
+        topic: A topic of the contract by name (``"memory_query"``), or a key (expression) of it.
+        **chunks: Values of the topic's chunks, as for `subscribe`.
     """
-    return _mark("serve", key)
+    return _mark("serve", topic, chunks)
 
 
-def _mark(kind: Literal["subscribe", "serve"], key: str) -> Callable[[F], F]:
+def _mark(kind: Literal["subscribe", "serve"], topic: str, chunks: dict[str, str]) -> Callable[[F], F]:
     def decorate(method: F) -> F:
         marks = list(getattr(method, _MARK, ()))
-        marks.append(Handler(kind, key, method.__name__, wants_key(method)))
+        marks.append(Handler(kind, topic, tuple(chunks.items()), method.__name__, wants_key(method)))
         setattr(method, _MARK, marks)
         return method
 
@@ -56,9 +82,9 @@ def wants_key(method: Callable[..., Any]) -> bool:
 
 def handlers_of(node: object) -> list[Handler]:
     """Every decorated method of a node, inherited ones included."""
-    found: dict[tuple[str, str, str], Handler] = {}
+    found: dict[tuple[str, str, tuple[tuple[str, str], ...], str], Handler] = {}
     for kind in reversed(type(node).__mro__):
         for attribute in vars(kind).values():
             for handler in getattr(attribute, _MARK, ()):
-                found[handler.kind, handler.key, handler.method] = handler
+                found[handler.kind, handler.topic, handler.chunks, handler.method] = handler
     return list(found.values())

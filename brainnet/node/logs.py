@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from brainnet.messages import LogRecord
+from brainnet.wire.messages import LogRecord
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 

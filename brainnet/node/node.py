@@ -11,15 +11,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from brainnet.bus import Bus, Received
-from brainnet.errors import BrainnetError, ConfigError, LaunchError, RegionError
-from brainnet.messages import (
+from brainnet.errors import BrainnetError, ConfigError, LaunchError
+from brainnet.node.handlers import Handler, handlers_of, wants_key
+from brainnet.node.health import Vitals
+from brainnet.node.params import NodeParameters, assign, build, describe
+from brainnet.node.spec import NodeSpec
+from brainnet.wire import keys
+from brainnet.wire.messages import (
     ControlQuery,
     ControlReply,
+    Header,
     Health,
     Message,
     NodeState,
@@ -27,12 +32,7 @@ from brainnet.messages import (
     ParamsReply,
     StatusQuery,
 )
-from brainnet.node.handlers import Handler, handlers_of, wants_key
-from brainnet.node.health import Vitals
-from brainnet.node.params import NodeParameters, assign, build, describe
-from brainnet.node.spec import NodeSpec
-from brainnet.packet import SpikePacket
-from brainnet.topics import contract
+from brainnet.wire.packet import SpikePacket
 
 T = TypeVar("T")
 
@@ -77,6 +77,7 @@ class Node:
         self.state: NodeState = "starting"
         self.last_error: str | None = None
         self.vitals = Vitals()
+        self.__heartbeat_key = keys.key("heartbeat", node_id=spec.id)
         self.__counts: Counter[str] = Counter()
         self.__stop = asyncio.Event()
         self.__on_state: Callable[[NodeState, str], None] = lambda state, reason: None
@@ -133,10 +134,25 @@ class Node:
         return await self.bus.call(key, request, timeout=timeout)
 
     def packet(
-        self, data: NDArray[Any], *, modality: str = "", dt_us: int = 1000, metadata: dict[str, Any] | None = None
+        self,
+        data: NDArray[Any],
+        *,
+        modality: str = "",
+        dt_us: int = 1000,
+        header: Header | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> SpikePacket:
-        """A packet of this node; source, number and time are stamped when it is sent."""
-        return SpikePacket(data, modality or self.id, dt_us, self.id, metadata=metadata or {})
+        """Build a packet of this node; source, number and time are stamped when it is sent.
+
+        Args:
+            data: [neurons, steps], see `SpikePacket`.
+            modality: What the values are about; the node's id by default.
+            dt_us: Duration of one step in microseconds.
+            header: The typed metadata, on a topic that has some.
+            metadata: Free metadata, on one that has none.
+        """
+        fields = header.to_metadata() if header is not None else metadata or {}
+        return SpikePacket(data, modality or self.id, dt_us, self.id, metadata=fields)
 
     async def in_model_thread(self, function: Callable[..., T], *args: Any) -> T:
         """Run a blocking function in the model thread, after what is already waiting there."""
@@ -164,7 +180,7 @@ class Node:
 
     async def add_subscription(self, key: str, handler: Callable[..., Any]) -> None:
         """Like `subscribe`, for keys that are only known at run time; call it in `setup`."""
-        self.__listen(Handler("subscribe", key, handler.__name__, wants_key(handler)), handler)
+        self.__listen(Handler("subscribe", key, (), handler.__name__, wants_key(handler)), handler)
 
     # -- lifecycle ---------------------------------------------------------------------------------------------------
 
@@ -179,7 +195,7 @@ class Node:
             self.__serve_control()
             self.spawn(self.vitals.watch())
             self.spawn(self.__heartbeat())
-            await self.__be_the_only_one()
+            await self.__check_id_is_free()
             started = await self.__unless_stopped(self._start_node())
             if started:
                 work = self.spawn(self.run())
@@ -204,9 +220,9 @@ class Node:
         await self.setup()
         for handler in handlers_of(self):
             if handler.kind == "subscribe":
-                await self._reachable(handler.key.replace("{id}", self.id))
+                await self._reachable(handler.expression(self.id))
         await self._open_for_work()
-        self.control.declare_alive(f"alive/{self.host}/{self.id}")
+        self.control.declare_alive(keys.key("alive", host=self.host, node_id=self.id))
 
     async def _open_for_work(self) -> None:
         """Start to take work; the last step before ready."""
@@ -229,10 +245,10 @@ class Node:
             for waiting in (task, stopped):
                 waiting.cancel()
 
-    async def __be_the_only_one(self) -> None:
-        """Refuse to be a second node of the same id; the token of a predecessor that was killed goes within moments."""
+    async def __check_id_is_free(self) -> None:
+        """Raise LaunchError when a node of this id is alive; the token of one that was killed goes within moments."""
         for _ in range(30):
-            others = await self.control.alive(f"alive/*/{self.id}")
+            others = await self.control.alive(keys.key("alive", node_id=self.id))
             if not others:
                 return
             await asyncio.sleep(0.1)
@@ -256,7 +272,7 @@ class Node:
         self.log.info("state", state=state, **({"reason": reason} if reason else {}))
         self.__on_state(state, reason)
         with contextlib.suppress(BrainnetError):
-            self.control.publish(f"heartbeat/{self.id}", self.health())
+            self.control.publish(self.__heartbeat_key, self.health())
 
     def degrade(self, reason: str) -> None:
         """Say that the node works, but worse than it should; `recover` takes it back."""
@@ -299,7 +315,7 @@ class Node:
 
     async def __heartbeat(self) -> None:
         while True:
-            self.control.publish(f"heartbeat/{self.id}", self.health())
+            self.control.publish(self.__heartbeat_key, self.health())
             await asyncio.sleep(1.0)
 
     def __serve_control(self) -> None:
@@ -321,14 +337,14 @@ class Node:
             asyncio.get_running_loop().call_later(0.02, self.stop)  # after the reply is out
             return ControlReply(done=f"{self.id} stops")
 
-        self.control.serve(f"node/{self.id}/status", status)
-        self.control.serve(f"node/{self.id}/params", parameters)
-        self.control.serve(f"node/{self.id}/control", control)
+        self.control.serve(keys.key("node_status", node_id=self.id), status)
+        self.control.serve(keys.key("node_params", node_id=self.id), parameters)
+        self.control.serve(keys.key("node_control", node_id=self.id), control)
 
     # -- handlers ----------------------------------------------------------------------------------------------------
 
     def __listen(self, handler: Handler, method: Callable[..., Any]) -> None:
-        mailbox = self.bus.subscribe(handler.key.replace("{id}", self.id))
+        mailbox = self.bus.subscribe(handler.expression(self.id))
 
         async def pump() -> None:
             async for received in mailbox:
@@ -348,7 +364,7 @@ class Node:
             reply: Message = await self.__run(method, *((request, key) if handler.wants_key else (request,)))
             return reply
 
-        self.bus.serve(handler.key.replace("{id}", self.id), answer)
+        self.bus.serve(handler.expression(self.id), answer)
 
     async def __run(self, method: Callable[..., Any], *args: Any) -> Any:
         if inspect.iscoroutinefunction(method):
@@ -360,19 +376,3 @@ class Node:
         self.__tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fail(task.get_coro().__qualname__ if task.get_coro() else "task", error)  # type: ignore[union-attr]
-
-
-def region_keys(node_id: str) -> tuple[str, str]:
-    """The keys on which a region is asked and answers."""
-    known = contract()
-    return known["query"].key.replace("{region}", node_id), known["partial"].key.replace("{node_id}", node_id)
-
-
-def no_answer(error: BaseException, node_id: str) -> str:
-    """What the asker is told when a region could not answer."""
-    if isinstance(error, RegionError):
-        return str(error)
-    return f"internal error in {node_id}: {type(error).__name__}: {error}"
-
-
-EMPTY_SPIKES: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)

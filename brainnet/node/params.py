@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from brainnet.errors import ConfigError
-from brainnet.messages import ParamInfo, explain
+from brainnet.wire.messages import ParamInfo, explain
 
 
 class NodeParameters(BaseModel):

@@ -18,39 +18,40 @@ import yaml
 from brainnet import settings as settings_module
 from brainnet.bus import Bus, Endpoint, open_bus
 from brainnet.errors import BrainnetError
-from brainnet.messages import LogRecord, NodeState
 from brainnet.node import logs
 from brainnet.node.node import Node
 from brainnet.node.program import load_program
 from brainnet.node.spec import NodeSpec
+from brainnet.wire.keys import key
+from brainnet.wire.messages import LogRecord, NodeState
 
 log = structlog.get_logger("brainnet.process")
 
 
-def run_node(spec: NodeSpec, program: type[Node] | None = None) -> int:
+def run_node(spec: NodeSpec, program: type[Node] | None = None, notify_fd: int | None = None) -> int:
     """Be one node until it is told to stop (SIGINT, SIGTERM, its control topic); returns the exit code.
 
-    Every change of state is written to ``spec.notify_fd`` as a JSON line. 0 is an orderly stop, 1 a node that could not
+    Every change of state is written to ``notify_fd`` as a JSON line. 0 is an orderly stop, 1 a node that could not
     start or failed, with the reason in its last state.
     """
     logs.configure(spec.id, spec.log_level)
     try:
-        asyncio.run(_live(spec, program))
+        asyncio.run(_live(spec, program, notify_fd))
     except BrainnetError as error:
         log.error("cannot run", error=str(error))
-        _notify(spec, "failed", str(error))
+        _notify(notify_fd, "failed", str(error))
         return 1
     except KeyboardInterrupt:
         return 0
     except Exception as error:
         log.exception("failed")
-        _notify(spec, "failed", f"{type(error).__name__}: {error}")
+        _notify(notify_fd, "failed", f"{type(error).__name__}: {error}")
         return 1
-    _notify(spec, "stopped", "")
+    _notify(notify_fd, "stopped", "")
     return 0
 
 
-async def _live(spec: NodeSpec, program: type[Node] | None) -> None:
+async def _live(spec: NodeSpec, program: type[Node] | None, notify_fd: int | None) -> None:
     loop = asyncio.get_running_loop()
     endpoint = Endpoint(spec.namespace, spec.hub)
     kind = program or load_program(spec.program)
@@ -63,28 +64,30 @@ async def _live(spec: NodeSpec, program: type[Node] | None) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, node.stop)
         try:
-            await node.live(lambda state, reason: _notify(spec, state, reason))
+            await node.live(lambda state, reason: _notify(notify_fd, state, reason))
         finally:
             logs.configure(spec.id, spec.log_level)
 
 
 def _log_publisher(loop: asyncio.AbstractEventLoop, control: Bus, node_id: str) -> Any:
+    log_key = key("log", node_id=node_id)
+
     def publish(record: LogRecord) -> None:
         with contextlib.suppress(RuntimeError):  # the loop ended while a thread still logs
             loop.call_soon_threadsafe(send, record)
 
     def send(record: LogRecord) -> None:
         with contextlib.suppress(Exception):  # a log that cannot travel is still in the file
-            control.publish(f"log/{node_id}", record)
+            control.publish(log_key, record)
 
     return publish
 
 
-def _notify(spec: NodeSpec, state: NodeState, reason: str) -> None:
-    if spec.notify_fd is not None:
+def _notify(notify_fd: int | None, state: NodeState, reason: str) -> None:
+    if notify_fd is not None:
         line = json.dumps({"state": state, "reason": reason}) + "\n"
         with contextlib.suppress(OSError):  # nobody supervises any more
-            os.write(spec.notify_fd, line.encode())
+            os.write(notify_fd, line.encode())
 
 
 def main(program: type[Node]) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 from brainnet.errors import ConfigError
+from brainnet.imports import import_file
 from brainnet.node.node import Node
 
 ENTRY_POINT_GROUP = "brainnet.nodes"
@@ -23,7 +22,8 @@ def load_program(program: str) -> type[Node]:
     ``scheme:FILE`` is a program made of a file that is none itself, such as a model in an exchange format, by the entry
     point of ``brainnet.programs`` of that name.
 
-    Without ``:Class`` the file must define exactly one Node class.
+    Without ``:Class`` the file must define exactly one Node class. The folder of a file is on ``sys.path`` from then
+    on, as when Python runs the file, so that a program can import the files that stand beside it.
 
     Raises:
         ConfigError: not found, fails to import, or holds no (or several) Node classes.
@@ -51,18 +51,10 @@ def load_program(program: str) -> type[Node]:
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ConfigError(f"program {path} does not exist")
-    name = f"brainnet_program_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        return import_file(path, f"brainnet_program_{path.stem}")
     except Exception as error:
-        del sys.modules[name]
         raise ConfigError(f"program {path} fails to import: {type(error).__name__}: {error}") from error
-    return module
 
 
 def _pick(module: ModuleType, class_name: str, program: str) -> type[Node]:

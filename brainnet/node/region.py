@@ -10,12 +10,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from brainnet.bus import Bus, Mailbox, Received
 from brainnet.errors import MessageError, RegionError
-from brainnet.messages import Partial, Prompt, validate
-from brainnet.node.node import EMPTY_SPIKES, Node, no_answer, region_keys
-from brainnet.packet import SpikePacket
+from brainnet.node.node import Node
+from brainnet.node.spec import NodeSpec
+from brainnet.wire import keys
+from brainnet.wire.messages import Partial, PartialHeader, Prompt, QueryHeader
+from brainnet.wire.packet import SpikePacket
 
 _REMEMBERED = 512
+"""Answers kept in case a query comes again."""
+_NO_SPIKES: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
 
 
 @dataclass(slots=True)
@@ -24,7 +32,7 @@ class Query:
 
     Attributes:
         prompt: what was asked.
-        spikes: the encoded prompt that the prefrontal cortex sent, [neurons, steps].
+        spikes: the encoded prompt that the router sent, [neurons, steps].
         route_prob: the probability with which this region was chosen.
         deadline: ``time.monotonic()`` seconds after which nobody waits any more.
     """
@@ -53,7 +61,7 @@ class Query:
 
 
 class Region(Node):
-    """A node that answers the prompts it is asked on ``brain/query/{id}`` with partials on ``brain/result/{id}``.
+    """A node that answers the prompts it is asked on topic ``query`` with partials on topic ``partial``.
 
     Override `answer`: as ``def`` it runs in the model thread, as ``async def`` on the event loop, several at a time.
     Or override `answer_batch`: it gets all queries that wait together (up to `max_batch`) and returns one partial each.
@@ -78,24 +86,26 @@ class Region(Node):
         """True: prompts may be routed here."""
         return True
 
-    async def _start_node(self) -> None:
-        _, self.__result_key = region_keys(self.id)
+    def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
+        super().__init__(spec, bus, control)
+        self.__query_key = keys.key("query", region=spec.id)
+        self.__result_key = keys.key("partial", node_id=spec.id)
         self.__done: OrderedDict[str, SpikePacket] = OrderedDict()
         self.__working: set[str] = set()
         self.__loop = asyncio.get_running_loop()
+
+    async def _start_node(self) -> None:
         self.bus.declare(self.__result_key)
         await super()._start_node()
 
     async def _open_for_work(self) -> None:
-        query_key, _ = region_keys(self.id)
-        self.__queries = self.bus.subscribe(query_key)
-        self.spawn(self.__serve_queries())
-        await self._reachable(query_key)
+        self.spawn(self.__serve_queries(self.bus.subscribe(self.__query_key)))
+        await self._reachable(self.__query_key)
 
-    async def __serve_queries(self) -> None:
+    async def __serve_queries(self, queries_in: Mailbox[Received]) -> None:
         concurrent = inspect.iscoroutinefunction(self.answer)
         while True:
-            batch = await self.__queries.get_batch(self.max_batch)
+            batch = await queries_in.get_batch(self.max_batch)
             queries = [q for q in (self.__read_query(r.message) for r in batch) if q is not None]
             if not queries:
                 continue
@@ -107,13 +117,13 @@ class Region(Node):
 
     def __read_query(self, packet: SpikePacket) -> Query | None:
         try:
-            prompt = validate(Prompt, packet.metadata.get("prompt"))
-            route_prob = float(packet.metadata.get("route_prob", 1.0))
-            left_ms = float(packet.metadata.get("left_ms", prompt.deadline_ms))
-        except (MessageError, TypeError, ValueError) as error:
+            header = QueryHeader.of(packet)
+        except MessageError as error:
             self.count("malformed_queries")
             self.fail("query", error)
             return None
+        prompt = header.prompt
+        left_ms = prompt.deadline_ms if header.left_ms is None else header.left_ms
         if prompt.prompt_id in self.__working:
             return None
         if (done := self.__done.get(prompt.prompt_id)) is not None:
@@ -121,7 +131,7 @@ class Region(Node):
             return None
         self.__working.add(prompt.prompt_id)
         self.count("queries")
-        return Query(prompt, packet, route_prob, time.monotonic() + left_ms / 1000, _emit=self.__emit)
+        return Query(prompt, packet, header.route_prob, time.monotonic() + left_ms / 1000, _emit=self.__emit)
 
     async def __answer_one(self, query: Query) -> None:
         try:
@@ -134,7 +144,8 @@ class Region(Node):
         waiting = [q for q in queries if not q.expired]
         for query in queries:
             if query.expired:
-                await self.__finish(query, Partial(error=f"{self.id} was busy until after the deadline"))
+                late = Partial(error=f"{self.id} was busy until after the deadline", code="deadline")
+                await self.__finish(query, late)
         if not waiting:
             return
         try:
@@ -154,9 +165,10 @@ class Region(Node):
         return partial
 
     def __failed(self, query: Query, error: Exception) -> Partial:
-        if not isinstance(error, RegionError):
-            self.fail("answer", error)
-        return Partial(error=no_answer(error, self.id))
+        if isinstance(error, RegionError):
+            return Partial(error=str(error), code=error.code)
+        self.fail("answer", error)
+        return Partial(error=f"internal error in {self.id}: {type(error).__name__}: {error}", code="internal")
 
     async def __finish(self, query: Query, partial: Partial) -> None:
         prompt_id = query.prompt.prompt_id
@@ -171,9 +183,6 @@ class Region(Node):
             self.__done.popitem(last=False)
         self.count("answers" if partial.error is None else "refusals")
         await self.__send_packet(packet)
-        asker = query.spikes.source
-        if partial.spikes is not None and asker:
-            self.publish(f"spikes/{self.id}/{asker}", self.packet(partial.spikes, modality=self.modality or self.id))
 
     async def __send_packet(self, packet: SpikePacket) -> None:
         try:
@@ -186,9 +195,11 @@ class Region(Node):
         partial.prompt_id = query.prompt.prompt_id
         partial.region = self.id
         partial.latency_ms = (time.monotonic() - query.arrived) * 1000
-        spikes = EMPTY_SPIKES if partial.spikes is None else partial.spikes
-        metadata = {"partial": partial.model_dump(), "prompt_id": partial.prompt_id}
-        return self.packet(spikes, modality=self.modality or self.id, metadata=metadata)
+        if partial.error is not None and partial.code is None:
+            partial.code = RegionError.code
+        spikes = _NO_SPIKES if partial.spikes is None else partial.spikes
+        header = PartialHeader(partial=partial, prompt_id=partial.prompt_id)
+        return self.packet(spikes, modality=self.modality or self.id, header=header)
 
     def __emit(self, query: Query, partial: Partial) -> None:
         packet = self.__partial_packet(query, partial)

@@ -1,37 +1,76 @@
-"""What a process needs to know to be one node; made by the launcher from an allocation, or by `main` from options."""
+"""One node to run: the same description from the allocation file to the child process."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+NAME_PATTERN = r"^[A-Za-z0-9_.-]+$"
+DEVICE_PATTERN = r"^(cpu|cuda(:\d+)?)$"
 
 
-@dataclass(frozen=True, slots=True)
-class NodeSpec:
-    """One node to run.
+class Restart(BaseModel):
+    """What happens when a node ends unasked. The first restart is immediate, later ones back off."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    policy: Literal["always", "on-failure", "never"] = "always"
+    backoff_s: float = Field(0.5, ge=0, description="before the second restart; doubles with each further one")
+    max_backoff_s: float = Field(30.0, ge=0)
+    max_restarts: int = Field(5, ge=0, description="within window_s; one more and the node is failed")
+    window_s: float = Field(60.0, gt=0)
+
+
+class NodeEntry(BaseModel):
+    """What an allocation says of a node.
 
     Attributes:
-        id: its name on the bus; the region name that prompts are routed to.
-        program: a path (``nodes/vision.py``), a module (``my_lab.nodes:Olfactory``) or an entry point of
-            ``brainnet.nodes``.
-        hub: Zenoh endpoint of this host's hub.
-        data_dir: durable state of the whole brain on this host.
-        checkpoint: weights; None means the program's own default.
-        parameters: initial values of the program's parameters.
-        notify_fd: file descriptor that gets one JSON line per change of state, for a supervisor.
+        id: Its name on the bus; the region name that prompts are routed to.
+        program: A path (``nodes/olfactory.py``), a module (``my_lab.nodes:Olfactory``), an entry point of
+            ``brainnet.nodes``, or ``scheme:FILE``.
+        host: Where it runs; None for the host that launches it.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: Compute threads of numerical libraries.
+        cpu_affinity: CPU numbers it may run on; None for all.
+        checkpoint: Weights; None for the program's own.
+        parameters: Initial values of the program's parameters.
+        restart: What happens when it ends unasked.
+        environment: Variables of its process.
     """
 
-    id: str
-    program: str
-    host: str
-    namespace: str
-    hub: str
-    data_dir: Path
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    id: str = Field(pattern=NAME_PATTERN)
+    program: str = Field(min_length=1)
+    host: str | None = None
+    device: str = Field("cpu", pattern=DEVICE_PATTERN)
+    threads: int = Field(1, ge=1, description="compute threads of numerical libraries")
+    cpu_affinity: tuple[int, ...] | None = Field(None, min_length=1)
     checkpoint: Path | None = None
-    device: str = "cpu"
-    parameters: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    restart: Restart = Restart()
+    environment: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_nulls(cls, values: Any) -> Any:
+        """``threads:`` without a value in a YAML file means that nothing was said."""
+        return {k: v for k, v in values.items() if v is not None} if isinstance(values, dict) else values
+
+
+class NodeSpec(NodeEntry):
+    """A node with everything that its process needs to know; the launcher completes an entry to it.
+
+    Attributes:
+        host: Name of this host.
+        namespace: Of the brain.
+        hub: Zenoh endpoint of this host's hub.
+        data_dir: Durable state of the whole brain on this host.
+        log_level: Least level of what is logged: debug, info, warning or error.
+    """
+
+    host: str = "localhost"
+    namespace: str = "evospikenet"
+    hub: str = "tcp/127.0.0.1:7447"
+    data_dir: Path = Path()
     log_level: str = "info"
-    notify_fd: int | None = None
-    parent_pid: int = field(default_factory=os.getppid)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import ast
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from brainnet.errors import TrainingError
-from brainnet.messages import explain
+from brainnet.imports import import_file
 from brainnet.paths import share_dir
 from brainnet.rows import Row
 from brainnet.training.run import Run, TrainingSettings
+from brainnet.wire.messages import explain
 
 
 @dataclass(frozen=True)
@@ -59,9 +56,9 @@ class Program:
 
 
 def programs() -> dict[str, Path]:
-    """The training programs that come with brainnet, by name: the files of nodes/training that define ``Settings``."""
-    found = sorted((share_dir() / "nodes" / "training").glob("*.py"))
-    return {path.stem: path for path in found if "\nclass Settings(" in path.read_text("utf-8")}
+    """The training programs that come with brainnet, by region: ``nodes/REGION/REGION_training.py``."""
+    found = sorted((share_dir() / "nodes").glob("*/*_training.py"))
+    return {path.parent.name: path for path in found if path.stem == f"{path.parent.name}_training"}
 
 
 def summaries() -> dict[str, str]:
@@ -80,23 +77,25 @@ def profiles() -> dict[str, dict[str, dict[str, Any] | None]]:
 def find_program(name: str) -> Program:
     """Import a program: a name among :func:`programs`, or the path of a Python file.
 
-    Programs of ours may import ``nodes.*``: what they train, and each other.
+    A program may import the files that stand beside it.
 
     Raises:
         TrainingError: it is not there, fails to import, or lacks ``Settings``, ``train`` or ``evaluate``.
     """
-    path = Path(name)
+    if name.endswith(".py"):
+        path = Path(name)
+        if not path.is_file():
+            raise TrainingError(f"training program {path} does not exist")
+        name = path.stem
+    else:
+        known = programs()
+        if name not in known:
+            raise TrainingError(
+                f"there is no training program {name!r}; there are: {', '.join(known)}, or name a .py file"
+            )
+        path = known[name]
     try:
-        if path.suffix == ".py":
-            name, module = path.stem, _import_file(path)
-        else:
-            if name not in programs():
-                raise TrainingError(
-                    f"there is no training program {name!r}; there are: {', '.join(programs())}, or name a .py file"
-                )
-            if str(share_dir()) not in sys.path:
-                sys.path.insert(0, str(share_dir()))
-            module = importlib.import_module(f"nodes.training.{name}")
+        module = import_file(path, path.stem if name in programs() else f"brainnet_training_{path.stem}")
     except TrainingError:
         raise
     except Exception as error:  # a program may fail in any way
@@ -109,18 +108,6 @@ def find_program(name: str) -> Program:
 
 def _summary(docstring: str | None) -> str:
     return " ".join((docstring or "").strip().partition("\n\n")[0].split())
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise TrainingError(f"training program {path} does not exist")
-    spec = importlib.util.spec_from_file_location(f"brainnet_training_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _config_file() -> Path:

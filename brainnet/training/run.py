@@ -76,7 +76,7 @@ class Run(Generic[S_co]):
         """
         path = self.data / name
         if not path.is_file():
-            raise TrainingError(f"{self.name} needs {name} in {self.data}; nodes/training/README.md says what it holds")
+            raise TrainingError(f"{self.name} needs {name} in {self.data}; nodes/README.md says what it holds")
         return path
 
     def beside(self, name: str) -> Path:

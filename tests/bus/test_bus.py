@@ -12,8 +12,8 @@ import pytest
 
 from brainnet.bus import Bus, Endpoint, Received, open_bus, open_hub
 from brainnet.errors import BusError, ConnectError, MessageError, PacketError, TopicError, WireError
-from brainnet.messages import Answer, Decision, Prompt, TopicCount
-from brainnet.packet import SpikePacket
+from brainnet.wire.messages import Answer, Decision, Prompt, TopicCount
+from brainnet.wire.packet import SpikePacket
 from tests.bus.conftest import Network, eventually
 
 PATIENCE_S = 10.0
@@ -53,7 +53,7 @@ async def test_packets_arrive_in_order_with_source_number_and_time(network: Netw
 
 @pytest.mark.parametrize("as_json", [False, True])
 async def test_typed_messages_arrive_with_a_stamp(network: Network, as_json: bool) -> None:
-    sender, listener = await network("memory_integrator", "fuser"), await network("client")
+    sender, listener = await network("integrator", "fuser"), await network("client")
     mailbox = listener.subscribe("api/result")
     await _matched(sender, "api/result")
     sent = Answer(prompt_id="p", text="seven", confidence=0.5)
@@ -66,8 +66,8 @@ async def test_typed_messages_arrive_with_a_stamp(network: Network, as_json: boo
 
 
 async def test_everybody_who_listens_gets_every_message(network: Network) -> None:
-    sender = await network("prefrontal", "pfc")
-    listeners = [await network("memory_integrator"), await network("client"), await network("client")]
+    sender = await network("router", "pfc")
+    listeners = [await network("integrator"), await network("client"), await network("client")]
     mailboxes = [listener.subscribe("pfc/*/decisions") for listener in listeners]
     await _matched(sender, "pfc/pfc/decisions")
 
@@ -141,7 +141,7 @@ async def test_what_is_no_message_is_counted_and_never_reaches_the_consumer(netw
 
 
 async def test_a_typed_topic_survives_garbage_and_attachments_that_are_no_stamp(network: Network) -> None:
-    stranger, listener = await network("client"), await network("prefrontal")
+    stranger, listener = await network("client"), await network("router")
     mailbox = listener.subscribe("api/prompt")
     outlet = stranger.publish_raw("test/api/prompt", b"", "text/plain")
     assert await stranger.wait_outlet(outlet, PATIENCE_S)
@@ -190,7 +190,7 @@ async def test_a_message_that_cannot_be_written_takes_no_number(network: Network
     await _matched(sender, "spikes/eye/ear")
     with pytest.raises(PacketError):
         sender.publish("spikes/eye/ear", SpikePacket(np.zeros((2, 2))))
-    fuser = await network("memory_integrator")
+    fuser = await network("integrator")
     with pytest.raises(MessageError):
         fuser.publish("api/result", Answer(prompt_id="p", content={"x": object()}))
     sender.publish("spikes/eye/ear", _packet())

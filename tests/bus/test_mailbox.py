@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainnet.bus import Mailbox
-from brainnet.topics import Overflow
+from brainnet.wire.topics import Overflow
 from tests.bus.conftest import eventually
 
 

@@ -11,7 +11,7 @@ import pytest
 from brainnet.bus import Bus, Sample
 from brainnet.bus.transport import RawReply
 from brainnet.errors import CallError, CallTimeout, RegionError, TopicError
-from brainnet.messages import (
+from brainnet.wire.messages import (
     Answer,
     Health,
     MemoryQuery,
@@ -141,7 +141,7 @@ async def test_everybody_who_serves_answers_under_its_own_key(network: Network) 
 
 
 async def test_a_prompt_in_json_or_text_is_answered_in_json(network: Network) -> None:
-    server, asker = await network("memory_integrator"), await network("client")
+    server, asker = await network("integrator"), await network("client")
 
     async def answer(prompt: Prompt, key: str) -> Answer:
         return Answer(prompt_id=prompt.prompt_id, text=prompt.text.upper())
@@ -185,7 +185,9 @@ async def test_a_request_that_is_none_is_refused_with_the_field(network: Network
         lambda: None,
     )
     async with asyncio.timeout(PATIENCE_S):
-        assert "name" in ((await replies.get()).refused or "")
+        reply = await replies.get()
+        assert reply.refused
+        assert b"name" in reply.payload
     row = next(row for row in server.counters.snapshot() if row.key == "node/ear/params")
     assert row.malformed == 1
 

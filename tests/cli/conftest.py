@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pytest
 
 from brainnet.bus import Bus, Endpoint, open_bus, open_hub
-from brainnet.messages import Health, StatusQuery
+from brainnet.wire.messages import Health, StatusQuery
 
 NAMESPACE = "test"
 PATIENCE_S = 20.0

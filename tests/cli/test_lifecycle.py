@@ -189,7 +189,7 @@ class TestRunningBrain:
             "node param set one gian 1": ["'gian'", "prefix, gain"],
             "node param get three gain": ["'three'", "one, two"],
             "node info three": ["'three'", "one, two"],
-            "node info o*": ["'node/o*/status'"],
+            "node info o*": ["'o*'"],
             "node restart three": ["'three'", "one, two"],
             "status --namespace elsewhere": ["'elsewhere'"],
             "logs three": ["'three'", "launcher, one, two"],

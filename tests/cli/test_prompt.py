@@ -11,8 +11,8 @@ import pytest
 
 from brainnet.bus import Bus
 from brainnet.errors import RegionError
-from brainnet.messages import MAX_PROMPT_BYTES, Answer, Candidate, Decision, Partial, Prompt
-from brainnet.packet import SpikePacket
+from brainnet.wire.messages import MAX_PROMPT_BYTES, Answer, Candidate, Decision, Partial, Prompt
+from brainnet.wire.packet import SpikePacket
 from tests.cli.conftest import PATIENCE_S, SmallBrain
 
 Answering = Callable[[Prompt], Awaitable[Answer]]
@@ -45,7 +45,7 @@ async def _seven(prompt: Prompt) -> Answer:
 
 
 async def test_the_answer_and_a_line_that_says_who_gave_it(small_brain: SmallBrain) -> None:
-    _serve(await small_brain.join("memory_integrator"), _seven)
+    _serve(await small_brain.join("integrator"), _seven)
     done = await small_brain.run("prompt", "which digit is this?")
     assert done.code == 0
     assert done.out.splitlines() == ["seven", "eye, late: ear, confidence 0.97, 12 ms"]
@@ -53,7 +53,7 @@ async def test_the_answer_and_a_line_that_says_who_gave_it(small_brain: SmallBra
 
 
 async def test_json_has_what_a_program_needs(small_brain: SmallBrain) -> None:
-    asked = _serve(await small_brain.join("memory_integrator"), _seven)
+    asked = _serve(await small_brain.join("integrator"), _seven)
     (row,) = (await small_brain.run("prompt", "which digit is this?", "--json")).rows
     assert row["prompt_id"] == asked[0].prompt_id
     assert (row["text"], row["confidence"], row["stopped_by"]) == ("seven", 0.97, "settled")
@@ -62,7 +62,7 @@ async def test_json_has_what_a_program_needs(small_brain: SmallBrain) -> None:
 
 
 async def test_picture_regions_session_and_deadline_travel_inline(small_brain: SmallBrain, tmp_path: Path) -> None:
-    asked = _serve(await small_brain.join("memory_integrator"), _seven)
+    asked = _serve(await small_brain.join("integrator"), _seven)
     picture = tmp_path / "seven.png"
     picture.write_bytes(b"\x89PNG\x00\xff")
     options = ["--image", str(picture), "--region", "eye", "--region", "ear", "--session", "s1", "--timeout", "5"]
@@ -77,7 +77,7 @@ async def test_an_answer_that_is_an_error_fails_the_command(small_brain: SmallBr
     async def fail(prompt: Prompt) -> Answer:
         return Answer(prompt_id=prompt.prompt_id, stopped_by="error", error="no region can read a melody")
 
-    _serve(await small_brain.join("memory_integrator"), fail)
+    _serve(await small_brain.join("integrator"), fail)
     done = await small_brain.run("prompt", "hum this")
     assert (done.code, done.out, done.err) == (1, "", "brainnet: no region can read a melody\n")
     as_json = await small_brain.run("prompt", "hum this", "--json")
@@ -89,7 +89,7 @@ async def test_a_refusal_is_shown_as_it_is_and_not_repeated(small_brain: SmallBr
     async def refuse(prompt: Prompt) -> Answer:
         raise RegionError("the brain is busy: 1000 prompts are open")
 
-    asked = _serve(await small_brain.join("memory_integrator"), refuse)
+    asked = _serve(await small_brain.join("integrator"), refuse)
     done = await small_brain.run("prompt", "hello")
     assert (done.code, done.err) == (1, "brainnet: the brain is busy: 1000 prompts are open\n")
     assert len(asked) == 1
@@ -122,7 +122,7 @@ async def test_a_brain_where_nobody_answers_prompts_is_said_at_the_deadline(smal
 async def test_what_cannot_be_asked_is_one_clear_error(
     small_brain: SmallBrain, arguments: list[str], stdin: bytes, says: str
 ) -> None:
-    _serve(await small_brain.join("memory_integrator"), _seven)
+    _serve(await small_brain.join("integrator"), _seven)
     done = await small_brain.run("prompt", *arguments, stdin=stdin)
     assert done.code == 1
     assert says in done.err
@@ -146,13 +146,13 @@ async def test_an_integrator_that_goes_is_asked_again_with_the_same_id(small_bra
         await asyncio.Event().wait()
         raise AssertionError
 
-    first = await small_brain.join("memory_integrator", "first")
+    first = await small_brain.join("integrator", "first")
     asked_first = _serve(first, never)
     command = await small_brain.start("prompt", "still there?", "--timeout", "15", "--json")
     async with asyncio.timeout(PATIENCE_S):
         await reached.wait()
     await first.close()
-    asked_second = _serve(await small_brain.join("memory_integrator", "second"), _seven)
+    asked_second = _serve(await small_brain.join("integrator", "second"), _seven)
     done = await command.ended()
     assert done.code == 0, done.err
     assert done.rows[0]["text"] == "seven"
@@ -162,7 +162,7 @@ async def test_an_integrator_that_goes_is_asked_again_with_the_same_id(small_bra
 
 async def _watched(small_brain: SmallBrain) -> None:
     """An integrator that lets prefrontal and a region speak before it answers."""
-    pfc, eye = await small_brain.join("prefrontal", "pfc"), await small_brain.join("region", "eye")
+    pfc, eye = await small_brain.join("router", "pfc"), await small_brain.join("region", "eye")
 
     def say(prompt_id: str, partial: Partial) -> None:
         partial.prompt_id, partial.region = prompt_id, "eye"
@@ -183,7 +183,7 @@ async def _watched(small_brain: SmallBrain) -> None:
         await asyncio.gather(pfc.flush(), eye.flush())
         return answer
 
-    _serve(await small_brain.join("memory_integrator"), speak)
+    _serve(await small_brain.join("integrator"), speak)
 
 
 async def test_watching_shows_decision_partials_and_answer(small_brain: SmallBrain) -> None:

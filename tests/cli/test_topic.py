@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from brainnet.bus import Bus, Outlet
-from brainnet.messages import Decision
-from brainnet.packet import SpikePacket
-from brainnet.topics import contract
+from brainnet.wire.messages import Decision
+from brainnet.wire.packet import SpikePacket
+from brainnet.wire.topics import contract
 from tests.bus.conftest import eventually
 from tests.cli.conftest import PATIENCE_S, SmallBrain, run_command
 
@@ -37,7 +37,7 @@ class TestList:
 
     async def test_every_key_has_its_publishers_subscribers_and_rate(self, small_brain: SmallBrain) -> None:
         eye, ear = await small_brain.node("region", "eye"), await small_brain.node("region", "ear")
-        pfc = await small_brain.node("prefrontal", "pfc")
+        pfc = await small_brain.node("router", "pfc")
         ear.subscribe("spikes/eye/ear")
         pfc.subscribe("spikes/**")
         assert await eye.wait_matching("spikes/eye/ear", PATIENCE_S)
@@ -101,7 +101,7 @@ class TestInfo:
 
 class TestEcho:
     async def test_each_kind_of_message_as_json(self, small_brain: SmallBrain) -> None:
-        pfc = await small_brain.join("prefrontal", "pfc")
+        pfc = await small_brain.join("router", "pfc")
         echo = await small_brain.start("topic", "echo", "**", "--count", "5", "--json")
         assert await pfc.wait_matching("pfc/pfc/decisions", PATIENCE_S)
         pfc.publish("pfc/pfc/decisions", Decision(prompt_id="p1", chosen=["eye"]))

@@ -1,4 +1,4 @@
-"""``brainnet train`` and ``brainnet eval`` as a person runs them, with the program of nodes/training/README.md."""
+"""``brainnet train`` and ``brainnet eval`` as a person runs them, with the program of nodes/README.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "nodes/training/README.md").read_text(), re.S)
+    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "nodes/README.md").read_text(), re.S)
     path = tmp_path / "line.py"
     path.write_text(source)
     return path

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainnet.errors import AllocationError
-from brainnet.launcher.allocation import Allocation, load
-from brainnet.launcher.programs import check_programs
+from brainnet.launcher.describe.allocation import Allocation, load
+from brainnet.launcher.describe.programs import check_programs
 from tests.conftest import PROGRAMS, node, write_allocation
 
 ECHO = PROGRAMS / "echo.py"

@@ -25,8 +25,8 @@ from brainnet import (
     subscribe,
 )
 from brainnet.errors import CallError, ConfigError, LaunchError
-from brainnet.messages import ControlQuery, ParamsQuery, StatusQuery
 from brainnet.testing import MemoryBrain, until
+from brainnet.wire.messages import ControlQuery, ParamsQuery, StatusQuery
 
 
 def said(text: str) -> Partial:

@@ -10,15 +10,15 @@ import pytest
 
 from brainnet import Node, Partial, Prompt, SpikePacket
 from brainnet.bus import Mailbox, Received
-from brainnet.joint_state import JointState, command_data
-from brainnet.messages import ParamsQuery
+from brainnet.effectors.joint_state import JointState, command_data
 from brainnet.node import load_program
 from brainnet.paths import share_dir
 from brainnet.testing import MemoryBrain, until
+from brainnet.wire.messages import CommandHeader, CorrectionHeader, ParamsQuery
 
 
 def program(name: str) -> type[Node]:
-    return load_program(str(share_dir() / "nodes" / f"{name}.py"))
+    return load_program(str(share_dir() / "nodes" / name / f"{name}.py"))
 
 
 async def next_state(feedback: Mailbox[Received]) -> JointState:
@@ -40,6 +40,7 @@ async def test_reaches_over_topics_and_reports_what_it_measured(tmp_path: Path) 
 
         watcher = brain.bus("region", "watcher")
         spikes = watcher.subscribe("spikes/motor_cortex/cerebellum")
+        efference, corrections = (watcher.subscribe(f"motor/{what}/arm") for what in ("efference", "correction"))
         interim: list[Partial] = []
         prompt = Prompt(text="Move the arm to (0.10, 0.10)")
         partial = await brain.query("motor_cortex", prompt, interim=interim.append)
@@ -57,7 +58,12 @@ async def test_reaches_over_topics_and_reports_what_it_measured(tmp_path: Path) 
         assert isinstance(stream, SpikePacket)
         assert stream.is_spikes
         assert 0 < stream.density < 0.5
-        assert set(stream.metadata) == {"tick", "policy", "command"}
+        assert stream.metadata == {}  # what travels with the spikes, travels on topics of its own
+        copy = CommandHeader.of((await efference.get()).message)
+        assert copy.tick > 0
+        assert copy.target == [0.1, 0.1]
+        corrected = CorrectionHeader.of((await corrections.get()).message)
+        assert corrected.tick > 0
 
         report = await brain.query("cerebellum", Prompt(text="How well do you predict the arm?"))
         assert report.best is not None
@@ -170,17 +176,17 @@ async def test_cerebellum_corrects_an_arm_that_is_changed_while_it_runs(tmp_path
         assert corrected[-1] < 0.5 * without
 
 
-async def test_damaged_spikes_and_feedback_are_counted(tmp_path: Path) -> None:
+async def test_damaged_efference_copies_and_feedback_are_counted(tmp_path: Path) -> None:
     async with MemoryBrain(tmp_path) as brain:
         cerebellum = await brain.start(program("cerebellum"), "cerebellum")
         body, region = brain.bus("body", "body"), brain.bus("region", "region")
         body.publish("motor/feedback/arm", SpikePacket(np.zeros((2, 1), np.float32)))
-        spikes = np.zeros((4, 8), np.uint8)
-        for metadata in (
-            {},
-            {"tick": 1, "command": [0.0]},
-            {"tick": "x", "command": [0.0, 0.0]},
+        command = command_data(np.zeros(2))
+        for data, metadata in (
+            (command[:1], {"tick": 1}),
+            (np.zeros((2, 1), np.uint8), {"tick": 1}),
+            (command, {"tick": "x"}),
         ):
-            region.publish("spikes/motor_cortex/cerebellum", SpikePacket(spikes, metadata=metadata))
+            region.publish("motor/efference/arm", SpikePacket(data, metadata=metadata))
         await until(lambda: cerebellum.health().counters.get("bad_efference_copies") == 3)
         await until(lambda: cerebellum.health().counters.get("bad_feedback") == 1)

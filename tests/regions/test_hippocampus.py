@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from brainnet import Answer, MemoryQuery, MemoryReply, MemoryStore, MemoryStored, Partial, Prompt
-from brainnet.messages import StatusQuery
 from brainnet.node import load_program
 from brainnet.paths import share_dir
 from brainnet.testing import MemoryBrain
+from brainnet.wire.messages import StatusQuery
 
-PROGRAM = load_program(str(share_dir() / "nodes" / "hippocampus.py"))
+PROGRAM = load_program(str(share_dir() / "nodes" / "hippocampus" / "hippocampus.py"))
 MODULE = sys.modules[PROGRAM.__module__]
 
 
@@ -147,7 +147,7 @@ async def test_a_question_about_nothing_in_particular_gets_the_newest(brain: Mem
 
 async def test_keeps_exchanges_and_does_not_recall_them(brain: MemoryBrain) -> None:
     await ask(brain, "Remember that the blue toolbox is under the workbench.")
-    bus = brain.bus("memory_integrator", "integrator")
+    bus = brain.bus("integrator", "integrator")
     for number, text in enumerate(["The blue toolbox? No idea, really.", "Ships sail."]):
         answer = Answer(prompt_id=f"p{number}", prompt="Where is the blue toolbox?", text=text, confidence=0.4)
         bus.publish("api/result", answer)

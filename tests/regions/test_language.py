@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from brainnet import Partial, Prompt
-from brainnet.messages import ParamsQuery
 from brainnet.node import load_program
 from brainnet.paths import share_dir
 from brainnet.testing import MemoryBrain
+from brainnet.wire.messages import ParamsQuery
 
-PROGRAM = load_program(str(share_dir() / "nodes" / "language.py"))
+PROGRAM = load_program(str(share_dir() / "nodes" / "language" / "language.py"))
 MODULE = sys.modules[PROGRAM.__module__]
 OPENING = "It was a dark night, and"
 

@@ -14,15 +14,15 @@ from safetensors.numpy import save_file
 from brainnet import Answer, Candidate, Decision, Node, Partial, Prompt, SpikePacket
 from brainnet.bus import Bus, Mailbox, Received
 from brainnet.errors import CallError
-from brainnet.messages import OpenPromptsQuery
 from brainnet.node import load_program
 from brainnet.paths import share_dir
 from brainnet.testing import MemoryBrain, until
+from brainnet.wire.messages import OpenPromptsQuery
 
 
 @pytest.fixture(scope="module")
 def program() -> type[Node]:
-    return load_program(str(share_dir() / "nodes" / "memory_integrator.py"))
+    return load_program(str(share_dir() / "nodes" / "memory_integrator" / "memory_integrator.py"))
 
 
 class Brain(MemoryBrain):
@@ -32,7 +32,7 @@ class Brain(MemoryBrain):
         await self.start(program, "memory_integrator")
         self.client = self.bus()
         self.answers: Mailbox[Received] = self.client.subscribe("api/result")
-        self.pfc = self.bus("prefrontal", "pfc")
+        self.pfc = self.bus("router", "pfc")
         self.regions: dict[str, Bus] = {}
 
     def decide(self, prompt: Prompt, probs: dict[str, float], **fields: Any) -> None:
@@ -102,7 +102,7 @@ async def test_trust_decides_between_regions_that_disagree(tmp_path: Path, progr
         await brain.start(program, "memory_integrator", checkpoint=weights)
         brain.client = brain.bus()
         brain.answers = brain.client.subscribe("api/result")
-        brain.pfc, brain.regions = brain.bus("prefrontal", "pfc"), {}
+        brain.pfc, brain.regions = brain.bus("router", "pfc"), {}
         prompt = Prompt(text="which digit?")
         brain.client.publish("api/prompt", prompt)
         brain.decide(prompt, {"eye": 0.4, "memory": 0.6})

@@ -11,12 +11,12 @@ import torch
 
 from brainnet import Answer, Candidate, Decision, Node, Partial, Prompt, Query, Region
 from brainnet.bus import Mailbox, Received
-from brainnet.messages import OpenPrompts, OpenPromptsQuery
 from brainnet.node import load_program
 from brainnet.paths import share_dir
 from brainnet.snn.models.router import Router, RouterConfig, RouterNet
 from brainnet.snn.models.text_features import HashedVocabulary
 from brainnet.testing import MemoryBrain, until
+from brainnet.wire.messages import OpenPrompts, OpenPromptsQuery
 
 
 class Answering(Region):
@@ -41,7 +41,7 @@ class Silent(Answering):
 
 @pytest.fixture(scope="module")
 def program() -> type[Node]:
-    return load_program(str(share_dir() / "nodes" / "prefrontal.py"))
+    return load_program(str(share_dir() / "nodes" / "prefrontal" / "prefrontal.py"))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ class Brain(MemoryBrain):
 
     async def route(self, program: type[Node], weights: Path, **parameters: float) -> Node:
         self.client = self.bus()
-        self.fuser = self.bus("memory_integrator")
+        self.fuser = self.bus("integrator")
         self.decisions: Mailbox[Received] = self.fuser.subscribe("pfc/*/decisions")
         self.results = self.fuser.subscribe("brain/result/*")
         return await self.start(program, "prefrontal", checkpoint=weights, parameters=dict(parameters))
@@ -160,7 +160,7 @@ async def test_it_waits_for_a_region_that_is_being_restarted(
 async def test_a_restarted_router_reads_the_journal(tmp_path: Path, program: type[Node], weights: Path) -> None:
     async with Brain(tmp_path) as brain:
         prompt = Prompt(text="smell")
-        journal = brain.bus("memory_integrator", "journal")
+        journal = brain.bus("integrator", "journal")
 
         async def open_prompts(request: OpenPromptsQuery, key: str) -> OpenPrompts:
             return OpenPrompts(prompts=[prompt])

@@ -35,7 +35,7 @@ def encoded(picture: Image.Image) -> bytes:
 @pytest.fixture
 async def brain(tmp_path: Path) -> AsyncIterator[MemoryBrain]:
     async with MemoryBrain(tmp_path) as brain:
-        await brain.start(load_program(str(share_dir() / "nodes" / "vision.py")), "eye")
+        await brain.start(load_program(str(share_dir() / "nodes" / "vision" / "vision.py")), "eye")
         yield brain
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from brainnet import Prompt, SpikePacket
 from brainnet.errors import AllocationError, ConfigError, ModelError
-from brainnet.launcher import allocation
+from brainnet.launcher.describe import allocation
 from brainnet.node import load_program
 from brainnet.snn.neurons.lif import LIFParams, Reset
 from brainnet.snn.nir import models as nir_models

@@ -17,7 +17,7 @@ from brainnet.snn.models.quantum import choose, modulate
 from brainnet.snn.models.router import RouteDecision, Router, RouterConfig, RouterNet, ending, prompt_tokens, rows_of
 from brainnet.snn.models.text_features import HashedVocabulary
 
-WEIGHTS = share_dir() / "nodes" / "weights" / "prefrontal.safetensors"
+WEIGHTS = share_dir() / "nodes" / "prefrontal" / "prefrontal.safetensors"
 quick = settings(deadline=None, max_examples=25)
 
 
@@ -193,4 +193,4 @@ def test_weights_that_are_none(tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=rf"{name}.*brainnet train"):
             Router.load(tmp_path / name)
     with pytest.raises(ModelError, match="no router weights"):
-        Router.load(share_dir() / "nodes" / "weights" / "hippocampus.safetensors")
+        Router.load(share_dir() / "nodes" / "hippocampus" / "hippocampus.safetensors")

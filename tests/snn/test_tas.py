@@ -52,7 +52,7 @@ def test_decodes_32000_tokens_at_every_position_up_to_the_limit() -> None:
 
 
 def test_decodes_the_whole_vocabulary_of_the_trained_router() -> None:
-    router = Router.load(share_dir() / "nodes" / "weights" / "prefrontal.safetensors")
+    router = Router.load(share_dir() / "nodes" / "prefrontal" / "prefrontal.safetensors")
     decodes_every_token_at_every_position(router.net.encoder)
 
 

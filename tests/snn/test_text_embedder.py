@@ -16,7 +16,7 @@ from brainnet.snn.models.text_embedder import EmbedderConfig, SpikingTextEmbedde
 from brainnet.snn.models.text_features import SubwordVocabulary
 from brainnet.snn.neurons.lif import LIFParams, lif_sequence
 
-WEIGHTS = share_dir() / "nodes" / "weights" / "hippocampus.safetensors"
+WEIGHTS = share_dir() / "nodes" / "hippocampus" / "hippocampus.safetensors"
 RELATED = [
     ("Where is the blue toolbox?", "The blue toolbox is under the workbench."),
     ("Who is allergic to peanuts?", "Lisa has an allergy: she cannot eat peanuts."),

@@ -18,15 +18,15 @@ from tokenizers.pre_tokenizers import Whitespace
 from torch import nn
 from torch.nn import functional as F
 
+import hippocampus_training as hippocampus
 from brainnet.errors import TrainingError
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.snn.models.text_features import SubwordVocabulary
 from brainnet.training import Run
-from nodes.training import hippocampus
-from nodes.training.hippocampus import Settings, evaluate, fit_ngrams, train
-from nodes.training.hippocampus_measures import retrieval_rows
-from nodes.training.hippocampus_teacher import Teacher
-from nodes.training.hippocampus_texts import cranfield, locomo, sentences, xquad
+from hippocampus_measures import retrieval_rows
+from hippocampus_teacher import Teacher
+from hippocampus_texts import cranfield, locomo, sentences, xquad
+from hippocampus_training import Settings, evaluate, fit_ngrams, train
 
 WIDTH, HEADS, LAYERS, INNER = 16, 2, 2, 32
 WORDS = "the a big red old dog cat ship sea house runs sleeps sails burns near under over night day wind".split()  # noqa: SIM905

@@ -16,15 +16,15 @@ from rich.console import Console
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
+import language_training as language
 from brainnet.errors import TrainingError
-from brainnet.snn.models.language_generation import EventDrivenModel, TextGenerator
-from brainnet.snn.models.language_model import LanguageConfig, SpikingLanguageModel, load_language_model
+from brainnet.snn.models.text_generation import EventDrivenModel, TextGenerator
+from brainnet.snn.models.text_model import SpikingTextModel, TextModelConfig, load_text_model
 from brainnet.training import Run
-from nodes.training import language
-from nodes.training.language import Settings, evaluate, nats, train
-from nodes.training.language_eager import EagerModel
-from nodes.training.language_muon import Muon, orthogonal
-from nodes.training.language_texts import Text, encode, parallel, read_library, read_shakespeare, train_tokenizer
+from language_eager import EagerModel
+from language_muon import Muon, orthogonal
+from language_texts import Text, encode, parallel, read_library, read_shakespeare, train_tokenizer
+from language_training import Settings, evaluate, nats, train
 
 BOOK = "It was a dark night, and the wind cried “no”.\n\nThe rain fell on the roof of the old house by the sea.\n\n"
 TINY = {"vocabulary": 300, "width": 16, "layers": 2, "expansion": 2, "streams": 2, "window": 16, "warm_up": 2}
@@ -73,11 +73,11 @@ def test_training_writes_models_that_load_and_have_learned(data: Path, trained: 
         "language_shakespeare.safetensors",
         "baselines/language_control.safetensors",
     }
-    assert not load_language_model(beside / "baselines/language_control.safetensors").config.spiking
+    assert not load_text_model(beside / "baselines/language_control.safetensors").config.spiking
     held_out = read_shakespeare(run_of(trained, data).file)[2]
-    model = load_language_model(beside / "language_shakespeare.safetensors")
+    model = load_text_model(beside / "language_shakespeare.safetensors")
     torch.manual_seed(0)
-    untrained = SpikingLanguageModel(model.config)
+    untrained = SpikingTextModel(model.config)
     assert nats(model, held_out) < 0.9 * nats(untrained, held_out)
     written = TextGenerator(trained, trained.with_suffix(".tokenizer.json")).generate("The sea", 3)
     assert len(list(written)) <= 3
@@ -87,7 +87,7 @@ def test_evaluation_reports_every_figure_beside_its_rival(data: Path, trained: P
     rows = {row.name: row for row in evaluate(run_of(trained, data, timed=0.02, at_most=60))}
     assert {"books_bits_per_byte", "wikitext2_bits_per_byte"} <= set(rows)
     assert {"library_firing_rate", "shakespeare_nats_per_char", "shakespeare_firing_rate"} <= set(rows)
-    control = load_language_model(trained.parent / "baselines/language_control.safetensors")
+    control = load_text_model(trained.parent / "baselines/language_control.safetensors")
     tokenizer = Tokenizer.from_file(str(trained.with_suffix(".tokenizer.json")))
     text = encode(tokenizer, read_library(run_of(trained, data).file).held_out["books"]).first(60)
     expected = nats(control, text) / np.log(2) / text.bytes
@@ -138,8 +138,8 @@ def test_training_goes_on_from_weights_and_counts_their_tokens(data: Path, train
     train(run_of(again, data, start=trained, steps=1, every=1, rate=1e-9))
     before, after = language.metadata_of(trained), language.metadata_of(again)
     assert int(after["tokens"]) == int(before["tokens"]) + 2 * 16
-    for name, tensor in load_language_model(again).state_dict().items():
-        torch.testing.assert_close(tensor, load_language_model(trained).state_dict()[name], rtol=1e-4, atol=1e-5)
+    for name, tensor in load_text_model(again).state_dict().items():
+        torch.testing.assert_close(tensor, load_text_model(trained).state_dict()[name], rtol=1e-4, atol=1e-5)
 
 
 def test_missing_data_is_named(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_every_pass_predicts_nearly_every_token_once() -> None:
 
 def test_a_held_out_text_is_read_to_its_last_token() -> None:
     torch.manual_seed(0)
-    model = SpikingLanguageModel(LanguageConfig(vocabulary=30, width=16, layers=1, expansion=2))
+    model = SpikingTextModel(TextModelConfig(vocabulary=30, width=16, layers=1, expansion=2))
     tokens = torch.randint(30, (1500,))
     with torch.no_grad():
         logits, _ = model(tokens[:-1, None])
@@ -200,7 +200,7 @@ def test_a_held_out_text_is_read_to_its_last_token() -> None:
 
 def test_eager_steps_equal_the_model_and_the_events() -> None:
     torch.manual_seed(0)
-    model = SpikingLanguageModel(LanguageConfig(vocabulary=30, width=16, layers=2, expansion=2)).eval()
+    model = SpikingTextModel(TextModelConfig(vocabulary=30, width=16, layers=2, expansion=2)).eval()
     driven = EventDrivenModel(model)
     tokens = torch.randint(30, (20,))
     eager = EagerModel(model)

@@ -13,15 +13,13 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+import memory_integrator_training as program
 from brainnet import Candidate, Partial
 from brainnet.errors import TrainingError
-from brainnet.fusion import Trust, claim, load_trust
 from brainnet.paths import share_dir
-from brainnet.training import Run, find_program
-
-find_program("memory_integrator")  # makes the training programs importable
-from nodes.training import memory_integrator as program  # noqa: E402
-from nodes.training.memory_integrator import CASES, KINDS, Heard, Settings, Task, damaged, fitted  # noqa: E402
+from brainnet.prompts.fusion import Trust, claim, load_trust
+from brainnet.training import Run
+from memory_integrator_training import CASES, KINDS, Heard, Settings, Task, damaged, fitted
 
 SAMPLES = sorted((share_dir() / "scripts" / "samples").glob("digit_*.png"))
 

@@ -10,16 +10,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import motor_cortex_arms
+import motor_cortex_measures
+import motor_cortex_training as motor_cortex
+from brainnet.effectors import reaching
+from brainnet.effectors.planar_arm import FEATURES, features, fingertip, inverse_kinematics
+from brainnet.effectors.simulation import Plant
 from brainnet.errors import ModelError
 from brainnet.paths import share_dir
 from brainnet.snn.models.policy import SpikingPolicy
 from brainnet.snn.models.policy_training import RectifiedPolicy
 from brainnet.training import Run, find_program
-from nodes.arm_body import Plant
-from nodes.motor_cortex import FEATURES, features, fingertip
-from nodes.training import arm_loop, motor_cortex, motor_cortex_arms, motor_cortex_measures
 
-WEIGHTS = share_dir() / "nodes" / "weights" / "motor_cortex.safetensors"
+WEIGHTS = share_dir() / "nodes" / "motor_cortex" / "motor_cortex.safetensors"
 SMALL = {
     "cloning_steps": 60,
     "settling_steps": 20,
@@ -40,9 +43,9 @@ def run_in(folder: Path, **changes: object) -> Run[motor_cortex.Settings]:
     return Run("motor_cortex", settings, folder / "motor_cortex.safetensors", resume=True)
 
 
-def error(controller: arm_loop.Controller) -> float:
+def error(controller: reaching.Controller) -> float:
     states, targets = motor_cortex_arms.random_states(np.random.default_rng(5), 500)
-    wanted = arm_loop.expert_command(states, targets)
+    wanted = reaching.expert_command(states, targets)
     rows = [
         controller(type(states)(states.angles[i], states.velocities[i], states.tip[i], states.applied[i]), targets[i])
         for i in range(500)
@@ -54,7 +57,7 @@ def test_training_writes_a_policy_that_has_learned_and_its_twin(tmp_path: Path) 
     run = run_in(tmp_path)
     motor_cortex.train(run)
     silent = error(lambda state, target: np.zeros(2))
-    assert error(arm_loop.policy_controller(SpikingPolicy.load(run.weights))) < 0.5 * silent
+    assert error(reaching.policy_controller(SpikingPolicy.load(run.weights))) < 0.5 * silent
     assert error(motor_cortex.twin_controller(tmp_path / motor_cortex.TWIN)) < 0.5 * silent
     assert not list(tmp_path.glob("*.checkpoint"))
 
@@ -132,9 +135,9 @@ def test_settling_turns_from_the_policy_to_the_expert() -> None:
     moving = np.abs(far.velocities).max(axis=1) > 3.0
     np.testing.assert_allclose(teacher(far, far_targets)[moving], own[moving], atol=1e-6)
     target = np.array([[0.1, 0.1]])
-    angles = arm_loop.inverse_kinematics(target) + 1e-3
+    angles = inverse_kinematics(target) + 1e-3
     near = type(far)(angles, np.zeros((1, 2)), fingertip(angles), np.zeros((1, 2)))
-    np.testing.assert_allclose(teacher(near, target), arm_loop.expert_command(near, target), atol=1e-3)
+    np.testing.assert_allclose(teacher(near, target), reaching.expert_command(near, target), atol=1e-3)
 
 
 def test_a_file_without_a_twin_is_refused(tmp_path: Path) -> None:

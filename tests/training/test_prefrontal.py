@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+import prefrontal_measures
+import prefrontal_training as prefrontal
+import routing_prompts
 from brainnet.errors import TrainingError
 from brainnet.paths import share_dir
 from brainnet.snn.models.quantum import softmax
 from brainnet.snn.models.router import Router
-from brainnet.training import Row, Run, find_program
-
-find_program("prefrontal")  # makes the training programs importable
-from nodes.training import prefrontal, prefrontal_measures, routing_prompts  # noqa: E402
-from nodes.training.prefrontal_rules import route_by_rules  # noqa: E402
-from nodes.training.routing_prompts import (  # noqa: E402
+from brainnet.training import Row, Run
+from prefrontal_rules import route_by_rules
+from routing_prompts import (
     FOLLOW_UPS,
     ROUTES,
     TEMPLATES,
@@ -36,7 +36,7 @@ from nodes.training.routing_prompts import (  # noqa: E402
     written_to_learn,
 )
 
-WEIGHTS = share_dir() / "nodes" / "weights" / "prefrontal.safetensors"
+WEIGHTS = share_dir() / "nodes" / "prefrontal" / "prefrontal.safetensors"
 SMALL = {"steps": 40, "batch": 4, "counted": 400, "min_count": 4, "calibrated": 20, "width": 8}
 SMALL |= {"words": 300, "vector_width": 8}
 TEXT = FreeText(["The old man went down to the sea"], ["Who discovered radium?"])

@@ -13,7 +13,7 @@ from brainnet.snn.models.router import ending
 from brainnet.training import find_program
 
 find_program("prefrontal")  # makes the training programs importable
-from nodes.training.prefrontal_words import WordTable, vocabulary_of, word_vectors  # noqa: E402
+from prefrontal_words import WordTable, vocabulary_of, word_vectors  # noqa: E402
 
 WINDOW = TasWindow(steps=12, positions=8)
 RNG = random.Random(0)

@@ -10,9 +10,9 @@ from brainnet.cli import common
 from brainnet.cli.topic.options import KeyArgument
 
 if TYPE_CHECKING:
-    from brainnet.cli.topic.traffic import Flow
+    from brainnet.observe.traffic import Flow
     from brainnet.settings import Settings
-    from brainnet.topics import Topic
+    from brainnet.wire.topics import Topic
 
 
 def list_topics(
@@ -27,7 +27,7 @@ def list_topics(
 
     Example: brainnet topic list --json
     """
-    from brainnet import topics
+    from brainnet.wire import topics
 
     if contract:
         _show_contract(list(topics.contract().topics), as_json)
@@ -35,7 +35,7 @@ def list_topics(
     settings = common.load(namespace, port, hub).settings
     flows = common.run_async(_flows(settings))
     if show_all:
-        from brainnet.cli.topic.traffic import Flow
+        from brainnet.observe.traffic import Flow
 
         used = {flow.topic for flow in flows}
         flows += [Flow(topic.key, topic.name) for topic in topics.contract().topics if topic.name not in used]
@@ -61,8 +61,8 @@ def info(
     """
     import zenoh
 
-    from brainnet import topics
-    from brainnet.cli.topic import keys
+    from brainnet.observe import keys
+    from brainnet.wire import topics
 
     settings = common.load(namespace, port, hub).settings
     full = keys.resolve(key, settings.namespace)
@@ -90,7 +90,7 @@ def info(
 
 
 async def _flows(settings: Settings) -> list[Flow]:
-    from brainnet.cli.topic import traffic
+    from brainnet.observe import traffic
 
     async with await common.connect(settings) as bus:
         found = await traffic.collect(bus)

@@ -13,7 +13,7 @@ from brainnet.cli.topic.options import CountOption, DurationOption, KeyArgument
 
 if TYPE_CHECKING:
     from brainnet.bus import Sample
-    from brainnet.cli.topic.reading import Seen
+    from brainnet.observe.reading import Seen
 
 
 def echo(
@@ -57,12 +57,12 @@ class _Printer:
         self.namespace = namespace
 
     def take(self, sample: Sample) -> None:
-        from brainnet.cli.topic import reading
+        from brainnet.observe import reading
 
         self.show(reading.read(sample, self.namespace))
 
     def show(self, seen: Seen) -> None:
-        from brainnet.cli.topic import reading
+        from brainnet.observe import reading
 
         _say("\n".join(reading.as_lines(seen)))
 
@@ -75,7 +75,7 @@ class _Printer:
 
 class _JsonPrinter(_Printer):
     def show(self, seen: Seen) -> None:
-        from brainnet.cli.topic import reading
+        from brainnet.observe import reading
 
         common.print_json(reading.as_json(seen))
 
@@ -92,7 +92,7 @@ class _Rasters(_Printer):
         _say("\n".join(self.lines(seen)))
 
     def lines(self, seen: Seen) -> list[str]:
-        from brainnet.cli.topic import raster, reading
+        from brainnet.observe import raster, reading
 
         if seen.packet is None:
             return [f"{reading.headline(seen)}: no spikes to draw"]

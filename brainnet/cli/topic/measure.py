@@ -9,7 +9,7 @@ from brainnet.cli import common
 from brainnet.cli.topic.options import CountOption, DurationOption, KeyArgument
 
 if TYPE_CHECKING:
-    from brainnet.cli.topic.series import Series
+    from brainnet.observe.series import Series
 
 _REPORT_EVERY_S = 1.0
 
@@ -82,7 +82,7 @@ def _measure(
     import typer
 
     from brainnet.cli.topic import listening
-    from brainnet.cli.topic.series import Collection
+    from brainnet.observe.series import Collection
 
     settings = common.load(namespace, port, hub).settings
     collection = Collection(settings.namespace)
@@ -104,7 +104,7 @@ def _measure(
                 count=count,
                 duration=duration,
                 every=None if bounded else _REPORT_EVERY_S,
-                tick=report,
+                on_tick=report,
             )
         )
     finally:

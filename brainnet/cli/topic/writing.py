@@ -14,14 +14,14 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from brainnet import messages, packet
 from brainnet.bus import Outlet, QoS, Stamp
 from brainnet.bus.stamp import write_stamp
-from brainnet.cli.topic import keys
 from brainnet.errors import MessageError, PacketError, TopicError
-from brainnet.messages import Message
-from brainnet.packet import SpikePacket
-from brainnet.topics import PACKET, Topic, check_key, contract
+from brainnet.observe import keys
+from brainnet.wire import messages, packet
+from brainnet.wire.messages import Message
+from brainnet.wire.packet import SpikePacket
+from brainnet.wire.topics import PACKET, Topic, check_key, contract
 
 Make = Callable[[Stamp], tuple[bytes, bytes | None]]
 """Builds payload and attachment of one message."""

@@ -1,7 +1,7 @@
 """Address-event streams as frames: what an event camera sends, binned into the time steps of a spiking network.
 
 An event camera reports, pixel by pixel, when the brightness rises (polarity 1, ON) or falls (polarity 0, OFF)
-(Gallego et al. 2022, *Event-based Vision: A Survey*). Step k of the frames holds the events with
+(Gallego et al. 2022, IEEE TPAMI 44(1), 154-180). Step k of the frames holds the events with
 start + k dt <= time < start + (k + 1) dt, in microseconds.
 """
 

@@ -1,4 +1,4 @@
-"""A spiking transformer block. The recurrent one for language is `brainnet.snn.models.language_model.Block`."""
+"""A spiking transformer block. The recurrent one for text is `brainnet.snn.models.text_model.Block`."""
 
 from __future__ import annotations
 

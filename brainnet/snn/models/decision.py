@@ -1,4 +1,4 @@
-r"""The decision engine of a prefrontal cortex: scores in, a choice and all that it follows from out.
+r"""The decision of a router: scores in, a choice and all that it follows from out.
 
 Three pure functions in a circle: `remember` runs a session's working memory over what a prompt brings, some model
 makes scores of its spikes, and `decide` makes of the scores a `Decision` by the equations of

@@ -132,9 +132,7 @@ class SpikingTextEmbedder:
                 hashes = file.get_tensor("hashes").astype(np.int64)
                 return cls(config, hashes, file.get_tensor("rows"), file.get_tensor("scale"))
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"{path} holds no text embedder ({error}); make it with `brainnet train hippocampus`"
-            ) from error
+            raise ModelError(f"{path} holds no text embedder ({error}); make it with `brainnet train`") from error
 
     def save(self, path: Path | str) -> None:
         """Writes the weights, the configuration in the metadata."""

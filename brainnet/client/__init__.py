@@ -1,0 +1,9 @@
+"""Asking a running brain, as a library: connect, ask, ask again while time is left, follow the answer as it grows."""
+
+from __future__ import annotations
+
+from brainnet.bus import Endpoint
+from brainnet.client.asking import Client, Event, ask, make_prompt
+from brainnet.client.connection import connect, host_statuses
+
+__all__ = ["Client", "Endpoint", "Event", "ask", "connect", "host_statuses", "make_prompt"]

@@ -1,0 +1,59 @@
+"""Joining a brain as a client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+from brainnet.bus import Bus, Endpoint, open_bus
+from brainnet.errors import ConnectError, LaunchError
+from brainnet.wire.keys import key
+from brainnet.wire.messages import HostStatus, StatusQuery
+
+
+async def connect(endpoint: Endpoint, *, timeout: float = 3.0) -> Bus:
+    """Join the brain as a client: ``async with await connect(endpoint) as bus``.
+
+    Args:
+        endpoint: Where the hub is, and the namespace of the brain.
+        timeout: Seconds to wait for the hub.
+
+    Raises:
+        ConnectError: No brain answers at the hub's endpoint.
+    """
+    # Zenoh keeps trying until its time is up; a refused TCP connection says at once that nobody listens.
+    await asyncio.get_running_loop().run_in_executor(None, _check_listening, endpoint.hub)
+    return await open_bus(endpoint, timeout=timeout)
+
+
+def _check_listening(hub: str) -> None:
+    kind, _, address = hub.partition("/")
+    host, _, port = address.partition("?")[0].partition("#")[0].rpartition(":")
+    if kind != "tcp" or not port.isdigit():
+        return
+    with contextlib.suppress(TimeoutError, socket.gaierror):
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), 1.0).close()
+        except ConnectionRefusedError:
+            raise ConnectError(
+                f"no brain runs at {hub}; start one with `brainnet launch`, or name its port with --port"
+            ) from None
+
+
+async def host_statuses(bus: Bus, *, needed: bool = True) -> list[HostStatus]:
+    """Ask every host's supervisor for the state of its nodes.
+
+    Returns:
+        One status per host, sorted by host name.
+
+    Raises:
+        LaunchError: ``needed`` is set and nobody answers: there is a hub, but it is not one of this brain.
+    """
+    replies = await bus.call_all(key("host_status"), StatusQuery())
+    hosts = [reply.message for reply in replies if isinstance(reply.message, HostStatus)]
+    if needed and not hosts:
+        raise LaunchError(
+            f"no launcher of a brain {bus.namespace!r} answers; see `brainnet config show` and --namespace"
+        )
+    return sorted(hosts, key=lambda status: status.host)

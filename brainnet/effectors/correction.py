@@ -1,0 +1,63 @@
+r"""The layout of motor corrections: what a forward model tells the controller of an effector with n joints.
+
+A correction is float32 [3 n + n^2, 1], rows in this order:
+
+    n rows    ahead, angles: how far the joints will have turned since what the next feedback shows, rad
+    n rows    ahead, velocities: how much faster they will turn by then, rad/s
+    n rows    offset: command to be added, fractions of full torque
+    n^2 rows  gain: what is to be added for each unit of the controller's own command, row by row
+
+A controller that wants the command w, having been shown the state x, looks at :math:`x + ahead` instead and sends
+:math:`w + offset + gain \cdot w`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainnet.errors import PacketError
+from brainnet.wire.packet import SpikePacket
+
+
+@dataclass(frozen=True, eq=False)
+class MotorCorrection:
+    """One correction for n joints; see the module for units. Arrays are float64 [n], ``gain`` is [n, n]."""
+
+    angles: NDArray[np.float64]
+    velocities: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    gain: NDArray[np.float64]
+
+    @classmethod
+    def none(cls, joints: int) -> MotorCorrection:
+        """The correction that changes nothing."""
+        return cls(np.zeros(joints), np.zeros(joints), np.zeros(joints), np.zeros((joints, joints)))
+
+    def torque(self, wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What is to be added to the controller's own command ``wanted`` [n]."""
+        return self.offset + self.gain @ wanted
+
+    def to_data(self) -> NDArray[np.float32]:
+        """The rows of a correction packet."""
+        rows = np.concatenate([self.angles, self.velocities, self.offset, self.gain.ravel()])
+        return rows.astype(np.float32)[:, None]
+
+    @classmethod
+    def from_packet(cls, packet: SpikePacket, joints: int) -> MotorCorrection:
+        """Read a correction packet for ``joints`` joints.
+
+        Raises:
+            PacketError: its shape is not that of one, or it holds values that are not finite.
+        """
+        rows = 3 * joints + joints**2
+        if packet.shape != (rows, 1) or packet.data.dtype.kind != "f" or not np.isfinite(packet.data).all():
+            raise PacketError(
+                f"a motor correction for {joints} joints is finite float32 [{rows}, 1], got {packet.data.dtype} "
+                f"{list(packet.shape)} from {packet.source!r}"
+            )
+        values = packet.data[:, 0].astype(np.float64)
+        angles, velocities, offset, gain = np.split(values, [joints, 2 * joints, 3 * joints])
+        return cls(angles, velocities, offset, gain.reshape(joints, joints))

@@ -1,0 +1,73 @@
+"""The layout of motor packets: what an effector reports, and what it is told to do.
+
+Feedback (topic ``motor_feedback``) of a planar arm with n joints is float32 [3 n + 2, 1], rows in this order:
+
+    n rows   joint angles, rad
+    n rows   joint velocities, rad/s
+    2 rows   fingertip x, y in metres, the shoulder at the origin
+    n rows   command applied during the step that led here, as a fraction of full torque, in [-1, 1]
+
+with ``tick`` (counts physics steps) in the header. A command (topics ``motor_command`` and ``motor_efference``) is
+float32 [n, 1], a fraction of full torque per joint, in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainnet.errors import PacketError
+from brainnet.wire.packet import SpikePacket
+
+
+@dataclass(frozen=True, eq=False)
+class JointState:
+    """One feedback of an arm with n joints; see the module for units. Arrays are float64."""
+
+    angles: NDArray[np.float64]
+    velocities: NDArray[np.float64]
+    tip: NDArray[np.float64]
+    applied: NDArray[np.float64]
+    tick: int = 0
+
+    def to_data(self) -> NDArray[np.float32]:
+        """The rows of a feedback packet, float32 [3 n + 2, 1]."""
+        return np.concatenate([self.angles, self.velocities, self.tip, self.applied]).astype(np.float32)[:, None]
+
+    @classmethod
+    def from_packet(cls, packet: SpikePacket) -> JointState:
+        """Read a feedback packet. Raises PacketError when its shape or its tick is not that of one."""
+        rows, steps = packet.shape
+        joints = (rows - 2) // 3
+        tick = packet.metadata.get("tick")
+        if steps != 1 or joints < 1 or rows != 3 * joints + 2 or packet.data.dtype.kind != "f" or type(tick) is not int:
+            raise PacketError(
+                f"joint feedback is float32 [3 n + 2, 1] with an integer tick, got {packet.data.dtype} "
+                f"{list(packet.shape)} with tick {tick!r} from {packet.source!r}"
+            )
+        angles, velocities, tip, applied = np.split(
+            packet.data[:, 0].astype(np.float64), [joints, 2 * joints, 2 * joints + 2]
+        )
+        return cls(angles, velocities, tip, applied, tick)
+
+
+def read_command(packet: SpikePacket, joints: int) -> NDArray[np.float64]:
+    """The command in ``packet``, clipped to [-1, 1], float64 [joints].
+
+    Raises:
+        PacketError: when it is not float [joints, 1] or holds values that are not finite.
+    """
+    if packet.shape != (joints, 1) or packet.data.dtype.kind != "f" or not np.isfinite(packet.data).all():
+        raise PacketError(
+            f"a motor command is finite float32 [{joints}, 1], got {packet.data.dtype} {list(packet.shape)} "
+            f"from {packet.source!r}"
+        )
+    return np.clip(packet.data[:, 0].astype(np.float64), -1.0, 1.0)
+
+
+def command_data(command: NDArray[Any]) -> NDArray[np.float32]:
+    """The rows of a command packet for ``command`` [n]."""
+    return np.asarray(np.clip(command, -1.0, 1.0), np.float32)[:, None]

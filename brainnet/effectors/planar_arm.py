@@ -1,0 +1,92 @@
+"""Geometry of the planar two-joint arm, and what a controller that reaches with it looks at.
+
+Links are 0.10 m and 0.11 m, the shoulder is at the origin; angles are in rad, lengths in metres.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainnet.effectors.correction import MotorCorrection
+from brainnet.effectors.joint_state import JointState
+
+JOINTS = 2
+UPPER_ARM, FOREARM = 0.1, 0.11
+"""Lengths of the links in metres."""
+INNER_RADIUS, OUTER_RADIUS = 0.02, 0.205
+"""Metres from the shoulder between which every point can be reached: the links are 0.10 m and 0.11 m, and the elbow
+turns 3 rad at most."""
+MAX_ELBOW = 2.98
+"""Largest elbow angle that inverse kinematics asks for, rad; the joint's stop is at 3."""
+FEATURES = 14
+
+
+def features(state: JointState, target: NDArray[Any]) -> NDArray[np.float32]:
+    """The policy's inputs, float32 [14] (or [..., 14] for arrays of states), each of order one.
+
+    Directions are given in the frame of the upper arm, which makes the task the same whichever way the arm points:
+    target [2], cosine and sine of the elbow [2], joint velocities coarse and fine [4], distance still to go from the
+    fingertip coarse, fine and finest [6].
+    """
+    shoulder, elbow = state.angles[..., 0], state.angles[..., 1]
+    cos, sin = np.cos(shoulder), np.sin(shoulder)
+
+    def in_upper_arm_frame(vector: NDArray[Any]) -> NDArray[Any]:
+        x, y = vector[..., 0], vector[..., 1]
+        return np.stack([cos * x + sin * y, cos * y - sin * x], axis=-1)
+
+    error = in_upper_arm_frame(target - state.tip)
+    return np.concatenate(
+        [
+            in_upper_arm_frame(np.asarray(target)) / 0.2,
+            np.cos(elbow)[..., None],
+            np.sin(elbow)[..., None],
+            state.velocities / 5.0,
+            np.tanh(state.velocities / 0.5),
+            error / 0.2,
+            np.tanh(error / 0.03),
+            np.tanh(error / 0.008),
+        ],
+        axis=-1,
+    ).astype(np.float32)
+
+
+def fingertip(angles: NDArray[Any]) -> NDArray[np.float64]:
+    """Fingertip [..., 2] in metres for joint angles [..., 2]."""
+    shoulder, both = angles[..., 0], angles[..., 0] + angles[..., 1]
+    return np.stack(
+        [
+            UPPER_ARM * np.cos(shoulder) + FOREARM * np.cos(both),
+            UPPER_ARM * np.sin(shoulder) + FOREARM * np.sin(both),
+        ],
+        axis=-1,
+    )
+
+
+def inverse_kinematics(target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Joint angles [..., 2] that put the fingertip on ``target``, elbow to the left (angle >= 0), or nearest to it.
+
+    One elbow side for all targets makes the angles a continuous function of the target, which a policy can learn.
+    """
+    x, y = target[..., 0], target[..., 1]
+    cosine = (x * x + y * y - UPPER_ARM**2 - FOREARM**2) / (2 * UPPER_ARM * FOREARM)
+    elbow = np.arccos(np.clip(cosine, np.cos(MAX_ELBOW), 1.0))
+    shoulder = np.arctan2(y, x) - np.arctan2(FOREARM * np.sin(elbow), UPPER_ARM + FOREARM * np.cos(elbow))
+    return np.stack([shoulder, elbow], axis=-1)
+
+
+def foreseen(state: JointState, correction: MotorCorrection) -> JointState:
+    """The arm as it will be when a command sent now acts, rather than as ``state`` shows it."""
+    angles = state.angles + correction.angles
+    # the difference, so that without a correction the state is exactly the one that was felt
+    tip = state.tip + fingertip(angles) - fingertip(state.angles)
+    return replace(state, angles=angles, velocities=state.velocities + correction.velocities, tip=tip)
+
+
+def tip_distance(state: JointState, target: NDArray[Any]) -> float:
+    """Metres from the fingertip to ``target``."""
+    return float(np.hypot(*(target - state.tip)))

@@ -1,0 +1,264 @@
+"""The node_allocation file: which programs run as nodes, where, and how they are kept running.
+
+::
+
+    version: 1
+    preload: [torch]                 # imported once, shared by all nodes of a host
+    defaults: {threads: 1, device: cpu, restart: {policy: always}}
+    nodes:
+      - id: olfactory                # its name on the bus
+        program: nodes/olfactory.py  # or package.module:Class, an entry point of brainnet.nodes, or nir:FILE
+        parameters: {temperature: 0.5}
+
+Every mistake is one `AllocationError` that names file, line, field and what is accepted. Whether parameters fit their
+program is for the program to say: it is not imported here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from brainnet.errors import AllocationError
+from brainnet.launcher.describe.located_yaml import Document, Location, read
+from brainnet.node.spec import DEVICE_PATTERN, NAME_PATTERN, NodeEntry, Restart
+from brainnet.paths import share_dir
+
+_ENTRY_POINTS = "brainnet.nodes"
+_SCHEMES = "brainnet.programs"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Host(_Part):
+    """One host: where its hub listens (besides the loopback port) and which hubs it seeks."""
+
+    listen: tuple[str, ...] = Field((), description="Zenoh endpoints, such as tcp/192.168.1.20:7447")
+    connect: tuple[str, ...] = Field((), description="Zenoh endpoints of other hosts' hubs")
+
+
+class Defaults(_Part):
+    """For every node that does not say otherwise."""
+
+    threads: int = Field(1, ge=1)
+    device: str = Field("cpu", pattern=DEVICE_PATTERN)
+    restart: Restart = Restart()
+    environment: dict[str, str] = Field(default_factory=dict)
+
+
+class _File(_Part):
+    version: Literal[1]
+    namespace: str | None = Field(None, pattern=NAME_PATTERN)
+    port: int | None = Field(None, ge=1, le=65535)
+    hosts: dict[str, Host] = Field(default_factory=dict)
+    preload: tuple[str, ...] = ()
+    defaults: Defaults = Defaults()
+    nodes: tuple[NodeEntry, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """A whole file. ``hosts`` is empty when everything runs on the host that launches it."""
+
+    path: Path
+    namespace: str | None
+    port: int | None
+    hosts: dict[str, Host] = field(default_factory=dict)
+    preload: tuple[str, ...] = ()
+    nodes: tuple[NodeEntry, ...] = ()
+    lines: dict[str, int] = field(default_factory=dict)
+    """Where each node stands in the file, by id."""
+
+    def choose_host(self, named: str | None, this_host: str) -> str:
+        """The host whose part is to run: the one named, else the only one, else the one called like this machine.
+
+        Raises:
+            AllocationError: the file places nodes on several hosts, and none of them is this one.
+        """
+        if not self.hosts:
+            return named or this_host
+        known = ", ".join(self.hosts)
+        if named is not None:
+            if named not in self.hosts:
+                raise AllocationError(f"{self.path} has no host {named!r}; its hosts are {known}")
+            return named
+        if len(self.hosts) == 1:
+            return next(iter(self.hosts))
+        if this_host in self.hosts:
+            return this_host
+        raise AllocationError(f"{self.path} has the hosts {known}; say which one this is with --host")
+
+    def placed_on(self, host: str, only: list[str] | None = None) -> list[NodeEntry]:
+        """The nodes of one host, or those of them that ``only`` names.
+
+        Raises:
+            AllocationError: there are none, or ``only`` names one that is not there.
+        """
+        placed = [n for n in self.nodes if n.host is None or n.host == host]
+        known = {n.id for n in placed}
+        if not placed:
+            raise AllocationError(f"{self.path} places no node on {host}")
+        for name in only or ():
+            if name not in known:
+                raise AllocationError(
+                    f"{self.path} places no node {name!r} on {host}{_did_you_mean(name, known)}; "
+                    f"it has {', '.join(sorted(known))}"
+                )
+        return [n for n in placed if not only or n.id in only]
+
+
+def load(path: Path) -> Allocation:
+    """Read and check an allocation file.
+
+    Raises:
+        AllocationError: naming file, line, field and what is accepted.
+    """
+    path = path.absolute()
+    document = read(path)
+    if not isinstance(document.value, dict):
+        raise AllocationError(f"{path}: an allocation is a map with version and nodes, see config/node_allocation.yaml")
+    try:
+        parsed = _File.model_validate(document.value)
+    except ValidationError as error:
+        found = error.errors()
+        item = next((e for e in found if e["type"] == "extra_forbidden"), found[0])  # a typo also makes a field missing
+        raise document.error(item["loc"], _explain(item)) from None
+    _check_ids_and_hosts(document, parsed)
+    nodes = tuple(_complete(document, parsed, index) for index in range(len(parsed.nodes)))
+    lines = {
+        node.id: document.position(("nodes", index, "parameters" if node.parameters else "id")).line
+        for index, node in enumerate(nodes)
+    }
+    return Allocation(path, parsed.namespace, parsed.port, parsed.hosts, parsed.preload, nodes, lines)
+
+
+def _explain(item: Any) -> str:
+    """What pydantic found, with what is accepted instead."""
+    kind, location = item["type"], item["loc"]
+    if kind == "extra_forbidden":
+        known = list(_model_at(location[:-1]).model_fields)
+        return f"unknown field{_did_you_mean(str(location[-1]), known)}; fields here are {', '.join(known)}"
+    if kind == "missing":
+        return "is missing"
+    message = str(item["msg"])
+    accepted = {
+        DEVICE_PATTERN: "should be cpu, cuda or cuda:N",
+        NAME_PATTERN: "should be a name of letters, digits, '_', '-' and '.'",
+    }
+    if kind == "string_pattern_mismatch":
+        message = accepted.get(item["ctx"]["pattern"], message)
+    given = item["input"]
+    shown = "" if isinstance(given, dict | list) else f", got {given!r}"
+    return message[0].lower() + message[1:] + shown
+
+
+def _model_at(location: Location) -> type[BaseModel]:
+    match location:
+        case ("hosts", _):
+            return Host
+        case ("nodes", int()):
+            return NodeEntry
+        case ("defaults",):
+            return Defaults
+        case (*_, "restart"):
+            return Restart
+    return _File
+
+
+def _did_you_mean(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, [str(k) for k in known], n=1)
+    return f", did you mean {close[0]}?" if close else ""
+
+
+def _check_ids_and_hosts(document: Document, parsed: _File) -> None:
+    seen: dict[str, int] = {}
+    for index, entry in enumerate(parsed.nodes):
+        at: Location = ("nodes", index)
+        if entry.id in seen:
+            first = document.position(("nodes", seen[entry.id])).line
+            raise document.error((*at, "id"), f"{entry.id!r} is already the node on line {first}; ids must differ")
+        seen[entry.id] = index
+        known = ", ".join(parsed.hosts)
+        if entry.host is not None and entry.host not in parsed.hosts:
+            meant = _did_you_mean(entry.host, parsed.hosts)
+            listed = f"hosts are {known}" if known else "the file has no `hosts:`"
+            raise document.error((*at, "host"), f"unknown host {entry.host!r}{meant}; {listed}")
+        if entry.host is None and len(parsed.hosts) > 1:
+            raise document.error((*at, "host"), f"is missing for {entry.id!r}; hosts are {known}")
+
+
+def _complete(document: Document, parsed: _File, index: int) -> NodeEntry:
+    """The entry with the file's defaults, and with absolute paths for its program and checkpoint."""
+    entry, defaults, at = parsed.nodes[index], parsed.defaults, ("nodes", index)
+    changes: dict[str, Any] = {
+        "program": _find_program(document, entry.program, (*at, "program")),
+        "host": entry.host or next(iter(parsed.hosts), None),
+        "restart": defaults.restart.model_copy(update=entry.restart.model_dump(exclude_unset=True)),
+        "environment": {**defaults.environment, **entry.environment},
+    }
+    for name in ("device", "threads"):
+        if name not in entry.model_fields_set:
+            changes[name] = getattr(defaults, name)
+    if entry.checkpoint is not None:
+        found = _find(str(entry.checkpoint), document.path)
+        if found is None:
+            raise document.error((*at, "checkpoint"), _not_found(str(entry.checkpoint), document.path))
+        changes["checkpoint"] = found
+    return entry.model_copy(update=changes)
+
+
+def _find_program(document: Document, program: str, at: Location) -> str:
+    location, colon, class_name = program.partition(":")
+    if importlib.metadata.entry_points(group=_SCHEMES, name=location):
+        made_of = _find(class_name, document.path)
+        if made_of is None:
+            raise document.error(at, _not_found(class_name, document.path))
+        return f"{location}:{made_of}"
+    if location.endswith(".py") or "/" in location:
+        found = _find(location, document.path) or _find(_in_its_folder(location), document.path)
+        if found is None:
+            raise document.error(at, _not_found(location, document.path))
+        return str(found) + colon + class_name
+    if importlib.metadata.entry_points(group=_ENTRY_POINTS, name=program):
+        return program
+    try:
+        known = importlib.util.find_spec(location.partition(".")[0]) is not None
+    except (ImportError, ValueError):
+        known = False
+    if not known:
+        raise document.error(
+            at,
+            f"{program!r} is no file (those end in .py), no importable module and no entry point of {_ENTRY_POINTS}",
+        )
+    return program
+
+
+def _in_its_folder(location: str) -> str:
+    """``nodes/olfactory`` and ``nodes/olfactory.py`` both mean ``nodes/olfactory/olfactory.py`` when that is there."""
+    path = Path(location)
+    return str(path.with_suffix("") / f"{path.stem}.py")
+
+
+def _find(name: str, allocation: Path) -> Path | None:
+    """A file named in an allocation; see `_places` for where it may be."""
+    return next((p for folder in _places(allocation) if (p := folder / name).is_file()), None)
+
+
+def _not_found(name: str, allocation: Path) -> str:
+    return f"{name} does not exist; looked in {', '.join(str(p) for p in _places(allocation))}"
+
+
+def _places(allocation: Path) -> list[Path]:
+    """The allocation's folder and its parents up to the project's root, the current folder, the installed data."""
+    folder = allocation.parent
+    up = [folder, *folder.parents]
+    root = next((i for i, p in enumerate(up) if (p / ".git").exists() or (p / "pyproject.toml").is_file()), 0)
+    return list(dict.fromkeys([*up[: root + 1], Path.cwd(), share_dir()]))

@@ -1,0 +1,113 @@
+"""Listening to a key for a time or for a number of messages, and counting what was lost on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from brainnet.bus import Bus, Gaps, Mailbox, Sample
+from brainnet.observe import keys, reading
+
+CAPACITY: Final = 65_536
+"""Messages that wait at a listener before the next is refused and counted as dropped."""
+QUIET_S: Final = 3.0
+"""Seconds without a message after which a listener is told so."""
+
+
+@dataclass
+class Losses:
+    """What a listener saw and what it did not.
+
+    Attributes:
+        seen: Messages handed over.
+        missing: Gaps in the senders' sequence numbers.
+        dropped: Of those missing, the ones that this listener's full mailbox refused.
+    """
+
+    seen: int = 0
+    missing: int = 0
+    dropped: int = 0
+    _gaps: dict[str, Gaps] = field(default_factory=dict)
+
+    def count(self, sample: Sample, namespace: str) -> None:
+        """Count one message and what is missing before it."""
+        self.seen += 1
+        stamp = reading.stamp_of(sample, namespace)
+        if stamp is not None:
+            self.missing += self._gaps.setdefault(sample.key, Gaps()).missing(stamp.source, stamp.seq)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.seen} messages seen, {self.missing} missing in the senders' numbering "
+            f"({self.dropped} of all refused by this listener's full mailbox)"
+        )
+
+
+async def listen(
+    bus: Bus,
+    key: str,
+    handle: Callable[[Sample], None],
+    *,
+    losses: Losses | None = None,
+    count: int | None = None,
+    duration: float | None = None,
+    every: float | None = None,
+    on_tick: Callable[[], None] | None = None,
+    on_quiet: Callable[[], None] | None = None,
+) -> Losses:
+    """Hand every message on a key to ``handle`` until one of the limits is reached, or until cancelled.
+
+    Args:
+        bus: A connection to the brain.
+        key: A key expression; relative to the namespace where `keys.resolve` says so.
+        handle: Called with each message, on the event loop.
+        losses: Where to count; a new `Losses` by default. It is complete however the listening ends.
+        count: Messages after which to end.
+        duration: Seconds after which to end.
+        every: Seconds between calls of ``on_tick``.
+        on_tick: Called every ``every`` seconds.
+        on_quiet: Called once when nothing came within `QUIET_S` seconds.
+
+    Returns:
+        What was seen and what was lost.
+
+    Raises:
+        TopicError: ``key`` is not a key expression.
+    """
+    expression = keys.resolve(key, bus.namespace)
+    losses = Losses() if losses is None else losses
+    ends = None if duration is None else time.monotonic() + duration
+    mailbox = bus.subscribe_raw(expression, capacity=CAPACITY)
+    tasks = [asyncio.create_task(_report_quiet(mailbox, on_quiet))] if on_quiet else []
+    if every and on_tick:
+        tasks.append(asyncio.create_task(_tick(every, on_tick)))
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if ends is None else max(0.0, ends - time.monotonic())):
+                async for sample in mailbox:
+                    losses.count(sample, bus.namespace)
+                    handle(sample)
+                    if losses.seen == count:
+                        break
+    finally:
+        for task in tasks:
+            task.cancel()
+        losses.dropped = mailbox.statistics().dropped
+        bus.unsubscribe(mailbox)
+    return losses
+
+
+async def _tick(every: float, on_tick: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(every)
+        on_tick()
+
+
+async def _report_quiet(mailbox: Mailbox[Sample], on_quiet: Callable[[], None]) -> None:
+    await asyncio.sleep(QUIET_S)
+    if mailbox.statistics().received == 0:
+        on_quiet()

@@ -1,0 +1,89 @@
+"""What flows in a brain now, put together from the counters that every node keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from brainnet.bus import Bus
+from brainnet.errors import TopicError
+from brainnet.wire.keys import key
+from brainnet.wire.messages import Health, StatusQuery, TopicCount
+from brainnet.wire.topics import contract
+
+
+@dataclass
+class Flow:
+    """One key: counts and rates are the publishers', drops and gaps everybody's."""
+
+    key: str
+    topic: str = ""
+    payload: str = ""
+    publishers: set[str] = field(default_factory=set)
+    subscribers: set[str] = field(default_factory=set)
+    rate_hz: float = 0.0
+    bytes_per_s: float = 0.0
+    count: int = 0
+    dropped: int = 0
+    lost: int = 0
+    malformed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.payload:
+            try:
+                found = contract().topic(self.topic) if self.topic else contract().find(self.key)
+            except TopicError:
+                covering = contract().covering(self.key) if "*" in self.key else []
+                self.topic, self.payload = (covering[0].name, covering[0].payload) if covering else ("", "")
+            else:
+                self.topic, self.payload = found.name, found.payload
+
+    def add(self, node: str, row: TopicCount) -> None:
+        """Take one node's count of this key in."""
+        self.dropped += row.dropped
+        self.lost += row.lost
+        self.malformed += row.malformed
+        if row.direction == "out":
+            self.publishers.add(node)
+            self.count += row.count
+            self.rate_hz += row.rate_hz
+            self.bytes_per_s += row.bytes_per_s
+        else:
+            self.subscribers.add(node)
+
+
+@dataclass
+class Traffic:
+    """The flows of a brain, and the nodes that reported them."""
+
+    flows: list[Flow]
+    nodes: list[str]
+
+
+async def collect(bus: Bus, *, timeout: float = 0.5) -> Traffic:
+    """Ask every node for its counters; a node that does not answer within ``timeout`` seconds is left out."""
+    replies = await bus.call_all(key("node_status"), StatusQuery(), timeout=timeout)
+    reports = [reply.message for reply in replies if isinstance(reply.message, Health)]
+    flows: dict[str, Flow] = {}
+    for report in reports:
+        for row in report.topics:
+            flows.setdefault(row.key, Flow(row.key)).add(report.node_id, row)
+    _share_wildcards(flows)
+    return Traffic(sorted(flows.values(), key=lambda flow: flow.key), [report.node_id for report in reports])
+
+
+def _share_wildcards(flows: dict[str, Flow]) -> None:
+    """A subscription with wildcards counts for the keys that it covers, and is a row of its own only without any."""
+    import zenoh
+
+    concrete = [(zenoh.KeyExpr(flow.key), flow) for flow in flows.values() if _is_key(flow.key)]
+    for flow in [flow for flow in flows.values() if "*" in flow.key]:
+        expression = zenoh.KeyExpr(flow.key)
+        covered = [other for key, other in concrete if expression.includes(key)]
+        for other in covered:
+            other.subscribers |= flow.subscribers
+        if covered and not flow.dropped:
+            del flows[flow.key]
+
+
+def _is_key(text: str) -> bool:
+    return "*" not in text and not text.startswith("(")

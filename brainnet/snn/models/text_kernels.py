@@ -1,0 +1,324 @@
+"""Compiled CPU kernels (Numba) of the text model: normalisation fused with what follows it, stream by stream.
+
+All arrays are float32, C-contiguous, time first. A kernel takes one text after the other through time, so that what a
+text's neurons remember stays in the first-level cache, and normalisation costs no pass over memory of its own.
+Gradients of parameters come out per text [B, C], for the caller to add up.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from brainnet.snn.kernels import FloatArray, reassociated
+
+_ZERO = np.float32(0)
+_ONE = np.float32(1)
+_HALF = np.float32(0.5)
+_LOG2_E = np.float32(1.4426950408889634)
+# ln 2 in two parts, of which the first is exact in few bits, so that subtracting n of them loses nothing
+_LN2_HIGH = np.float32(0.693359375)
+_LN2_LOW = np.float32(-2.12194440e-4)
+_LOWEST, _HIGHEST = np.float32(-87), np.float32(87)
+_TAYLOR = tuple(np.float32(1 / f) for f in (5040, 720, 120, 24, 6, 2))
+_SLOPE = np.float32(np.pi)
+"""Of the arctangent surrogate with alpha 2: 1 / (1 + (pi over)^2)."""
+
+
+@numba.njit(inline="always", fastmath=True, error_model="numpy")
+def exponential(x: np.float32) -> np.float32:
+    """e^x to about one unit in the last place for |x| <= 87, clamped beyond; without branches, so that loops
+    vectorise: x = n ln 2 + r, a Taylor polynomial of r, and n added to the exponent bits."""
+    x = min(max(x, _LOWEST), _HIGHEST)
+    n = np.floor(x * _LOG2_E + _HALF)
+    r = (x - n * _LN2_HIGH) - n * _LN2_LOW
+    p = _TAYLOR[0]
+    p = p * r + _TAYLOR[1]
+    p = p * r + _TAYLOR[2]
+    p = p * r + _TAYLOR[3]
+    p = p * r + _TAYLOR[4]
+    p = p * r + _TAYLOR[5]
+    p = (p * r + _ONE) * r + _ONE
+    return p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+
+
+@numba.njit(inline="always", fastmath=True, error_model="numpy")
+def logistic(x: np.float32) -> np.float32:
+    """1 / (1 + e^-x)."""
+    return _ONE / (_ONE + exponential(-x))
+
+
+@numba.njit(inline="always", fastmath=True, error_model="numpy")
+def scale_of(row: FloatArray, epsilon: np.float32) -> np.float32:
+    """One over the root mean square."""
+    total = _ZERO
+    for i in range(row.size):
+        total += row[i] * row[i]
+    return _ONE / np.sqrt(total / np.float32(row.size) + epsilon)
+
+
+@numba.njit(inline="always", fastmath=True, error_model="numpy")
+def _integrate(
+    previous: FloatArray,
+    x: FloatArray,
+    scale: np.float32,
+    gain: FloatArray,
+    bias: FloatArray,
+    beta: FloatArray,
+    u: FloatArray,
+) -> None:
+    channels = x.size
+    for i in range(u.size):
+        u[i] = beta[i] * previous[i] + bias[i] - (_ONE if previous[i] > _ONE else _ZERO)
+    # slices, because an index that is a sum keeps loops from vectorising: it might be negative
+    for p in range(0, u.size, channels):
+        part, gains = u[p : p + channels], gain[p : p + channels]
+        for i in range(channels):
+            part[i] += x[i] * scale * gains[i]
+
+
+@numba.njit(inline="always", fastmath=True, error_model="numpy")
+def to_channels(
+    current: FloatArray, row: FloatArray, scale: np.float32, gain: FloatArray, grad_gain: FloatArray, normal: FloatArray
+) -> None:
+    """From gradients of currents to those of gains, which are added up, and of the normalised channels."""
+    channels = row.size
+    normal[:] = _ZERO
+    for p in range(0, gain.size, channels):
+        currents, gains, grad_gains = current[p : p + channels], gain[p : p + channels], grad_gain[p : p + channels]
+        for i in range(channels):
+            grad_gains[i] += currents[i] * row[i] * scale
+        for i in range(channels):
+            normal[i] += currents[i] * gains[i]
+
+
+@numba.njit(inline="always", fastmath=True, error_model="numpy")
+def to_row(normal: FloatArray, row: FloatArray, scale: np.float32, grad: FloatArray) -> None:
+    """From the gradient of a row that was normalised by ``scale`` to that of the row, which fills ``grad``."""
+    along = _ZERO
+    for i in range(row.size):
+        along += normal[i] * row[i]
+    along *= scale * scale / np.float32(row.size)
+    for i in range(row.size):
+        grad[i] = scale * (normal[i] - row[i] * along)
+
+
+@reassociated
+def neurons_forward(
+    x: FloatArray,
+    gain: FloatArray,
+    bias: FloatArray,
+    beta: FloatArray,
+    membrane: FloatArray,
+    epsilon: np.float32,
+    spikes: FloatArray,
+    after: FloatArray,
+) -> None:
+    """LIF (threshold 1, reset by subtraction) of the RMS-normalised rows of ``x`` [T, B, C], from ``membrane`` [B, N].
+
+    N is a multiple of C: neuron i sees channel i modulo C. Fills ``spikes`` [T, B, N] and ``after`` [B, N], the
+    potentials after the last step.
+    """
+    steps, streams, _ = x.shape
+    count = gain.size
+    potentials = np.empty((2, count), np.float32)
+    for b in range(streams):
+        u = membrane[b]
+        for t in range(steps):
+            row = x[t, b]
+            previous, u = u, potentials[t % 2]
+            _integrate(previous, row, scale_of(row, epsilon), gain, bias, beta, u)
+            s = spikes[t, b]
+            for i in range(count):
+                s[i] = _ONE if u[i] > _ONE else _ZERO
+        after[b] = u
+
+
+@reassociated
+def neurons_backward(
+    grad_spikes: FloatArray,
+    grad_after: FloatArray,
+    x: FloatArray,
+    gain: FloatArray,
+    bias: FloatArray,
+    beta: FloatArray,
+    membrane: FloatArray,
+    price: np.float32,
+    epsilon: np.float32,
+    grad_x: FloatArray,
+    grad_gain: FloatArray,
+    grad_bias: FloatArray,
+    grad_beta: FloatArray,
+    grad_membrane: FloatArray,
+) -> None:
+    """Gradients of :func:`neurons_forward`, arctangent surrogate, none through the reset; fills the last five.
+
+    ``price`` is added to the gradient of every spike.
+    """
+    steps, streams, channels = x.shape
+    count = gain.size
+    trace = np.empty((steps + 1, count), np.float32)
+    scales = np.empty(steps, np.float32)
+    current = np.empty(count, np.float32)
+    normal = np.empty(channels, np.float32)
+    for b in range(streams):
+        trace[0] = membrane[b]
+        for t in range(steps):
+            scales[t] = scale_of(x[t, b], epsilon)
+            _integrate(trace[t], x[t, b], scales[t], gain, bias, beta, trace[t + 1])
+        carried, gg, gbias, gbeta = grad_membrane[b], grad_gain[b], grad_bias[b], grad_beta[b]
+        carried[:] = grad_after[b]
+        gg[:] = _ZERO
+        gbias[:] = _ZERO
+        gbeta[:] = _ZERO
+        for t in range(steps - 1, -1, -1):
+            u, previous, gs, row, gx = trace[t + 1], trace[t], grad_spikes[t, b], x[t, b], grad_x[t, b]
+            scale = scales[t]
+            for i in range(count):
+                over = _SLOPE * (u[i] - _ONE)
+                current[i] = (gs[i] + price) / (_ONE + over * over) + carried[i]
+            for i in range(count):
+                gbeta[i] += current[i] * previous[i]
+            for i in range(count):
+                carried[i] = beta[i] * current[i]
+            for i in range(count):
+                gbias[i] += current[i]
+            to_channels(current, row, scale, gain, gg, normal)
+            to_row(normal, row, scale, gx)
+
+
+@numba.njit(inline="always", fastmath=True, error_model="numpy")
+def _remember(
+    projected: FloatArray, bias: FloatArray, previous: FloatArray, forget: FloatArray, hidden: FloatArray
+) -> None:
+    columns = hidden.size
+    value = projected[columns : 2 * columns]
+    for i in range(columns):
+        forget[i] = logistic(projected[i] + bias[i])
+    for i in range(columns):
+        hidden[i] = forget[i] * previous[i] + (_ONE - forget[i]) * value[i]
+
+
+@numba.njit(inline="always", fastmath=True, error_model="numpy")
+def _to_gate(
+    grad: FloatArray, gate: FloatArray, opened: FloatArray, grad_normal: FloatArray, grad_gate: FloatArray
+) -> None:
+    """From the gradient of normal * SiLU(gate) to that of normal, and that of the gate, yet without normal."""
+    for i in range(gate.size):
+        opened[i] = logistic(gate[i])
+    for i in range(gate.size):
+        grad_normal[i] = grad[i] * gate[i] * opened[i]
+    for i in range(gate.size):
+        grad_gate[i] = grad[i] * opened[i] * (_ONE + gate[i] * (_ONE - opened[i]))
+
+
+@reassociated
+def memory_forward(
+    projected: FloatArray,
+    bias: FloatArray,
+    gain: FloatArray,
+    hidden: FloatArray,
+    epsilon: np.float32,
+    result: FloatArray,
+    after: FloatArray,
+) -> None:
+    """Gated recurrence, normalised and gated again: ``projected`` [T, B, 3 C] holds forget gate, value, output gate.
+
+    Starts from ``hidden`` [B, C]; fills ``result`` [T, B, C] and ``after`` [B, C], the last hidden state.
+    """
+    steps, streams, columns = result.shape
+    states = np.empty((2, columns), np.float32)
+    forget = np.empty(columns, np.float32)
+    for b in range(streams):
+        h = hidden[b]
+        for t in range(steps):
+            row = projected[t, b]
+            previous, h = h, states[t % 2]
+            _remember(row, bias, previous, forget, h)
+            scale = scale_of(h, epsilon)
+            gate, y = row[2 * columns :], result[t, b]
+            for i in range(columns):
+                y[i] = h[i] * scale * gain[i] * gate[i] * logistic(gate[i])
+        after[b] = h
+
+
+@reassociated
+def memory_backward(
+    grad_result: FloatArray,
+    grad_after: FloatArray,
+    projected: FloatArray,
+    bias: FloatArray,
+    gain: FloatArray,
+    hidden: FloatArray,
+    epsilon: np.float32,
+    grad_projected: FloatArray,
+    grad_bias: FloatArray,
+    grad_gain: FloatArray,
+    grad_hidden: FloatArray,
+) -> None:
+    """Gradients of :func:`memory_forward`; fills the last four."""
+    steps, streams, columns = grad_result.shape
+    trace = np.empty((steps + 1, columns), np.float32)
+    forgets = np.empty((steps, columns), np.float32)
+    normal = np.empty(columns, np.float32)
+    total = np.empty(columns, np.float32)
+    opened = np.empty(columns, np.float32)
+    for b in range(streams):
+        trace[0] = hidden[b]
+        for t in range(steps):
+            _remember(projected[t, b], bias, trace[t], forgets[t], trace[t + 1])
+        carried, gg, gb = grad_hidden[b], grad_gain[b], grad_bias[b]
+        carried[:] = grad_after[b]
+        gg[:] = _ZERO
+        gb[:] = _ZERO
+        for t in range(steps - 1, -1, -1):
+            h, previous, f, gy = trace[t + 1], trace[t], forgets[t], grad_result[t, b]
+            value, gate = projected[t, b, columns : 2 * columns], projected[t, b, 2 * columns :]
+            gf = grad_projected[t, b, :columns]
+            gv = grad_projected[t, b, columns : 2 * columns]
+            go = grad_projected[t, b, 2 * columns :]
+            scale = scale_of(h, epsilon)
+            _to_gate(gy, gate, opened, normal, go)
+            for i in range(columns):
+                go[i] *= h[i] * scale * gain[i]
+            for i in range(columns):
+                gg[i] += normal[i] * h[i] * scale
+            for i in range(columns):
+                normal[i] *= gain[i]
+            to_row(normal, h, scale, total)
+            for i in range(columns):
+                total[i] += carried[i]
+            for i in range(columns):
+                gf[i] = total[i] * f[i] * (_ONE - f[i])
+            for i in range(columns):
+                gf[i] *= previous[i] - value[i]
+            for i in range(columns):
+                gb[i] += gf[i]
+            for i in range(columns):
+                gv[i] = total[i] * (_ONE - f[i])
+            for i in range(columns):
+                carried[i] = total[i] * f[i]
+
+
+@reassociated
+def cross_entropy(logits: FloatArray, targets: FloatArray, weight: np.float32) -> float:
+    """Sum over the rows of ``logits`` [R, V] of -log softmax at ``targets`` [R]; ``logits`` become ``weight`` times
+    their gradients."""
+    rows, classes = logits.shape
+    total = 0.0
+    for r in range(rows):
+        row = logits[r]
+        top = row[0]
+        for i in range(classes):
+            top = max(top, row[i])
+        at = row[targets[r]] - top
+        mass = _ZERO
+        for i in range(classes):
+            row[i] = exponential(row[i] - top)
+            mass += row[i]
+        share = weight / mass
+        for i in range(classes):
+            row[i] *= share
+        row[targets[r]] -= weight
+        total += np.log(np.float64(mass)) - np.float64(at)
+    return total

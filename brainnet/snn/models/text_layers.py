@@ -1,0 +1,183 @@
+r"""The text model's operations over whole sequences: each one autograd node on CPU, plain torch elsewhere.
+
+.. math::
+    \text{neurons:}\quad & s = \mathrm{LIF}(g \odot \mathrm{RMSNorm}(x) + b) \\
+    \text{memory:}\quad  & h_t = f_t h_{t-1} + (1 - f_t) v_t, \qquad y = \mathrm{RMSNorm}(h) \odot \mathrm{SiLU}(g) \\
+    \text{loss:}\quad    & -\log \mathrm{softmax}(x E^\top)_{target}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from brainnet.errors import ModelError
+from brainnet.snn.kernels import FloatArray
+from brainnet.snn.layers.norm import EPSILON
+from brainnet.snn.layers.recurrence import gated_scan_reference
+from brainnet.snn.models import text_kernels as kernels
+from brainnet.snn.neurons.lif import LIFParams, LIFState, lif_sequence_reference
+from brainnet.snn.workspace import empty
+
+_EPSILON = np.float32(EPSILON)
+_ROWS = 512
+"""Positions whose logits exist at the same time while a loss is computed."""
+
+
+def normalised_neurons(
+    x: Tensor, gain: Tensor, bias: Tensor, beta: Tensor, membrane: Tensor, price: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Spikes [T, B, N] (0/1) of LIF neurons that see RMSNorm(``x`` [T, B, C]), and their membrane after step T [B, N].
+
+    N is a multiple of C: neuron i sees channel i modulo C, times ``gain`` [N] and plus ``bias`` [N]; ``beta`` [N] is
+    the decay; threshold 1, reset by subtraction, arctangent surrogate with alpha 2. Differentiable in all five tensors,
+    as if the loss had also ``price`` for every spike. Raises ModelError on CPU when values are not finite.
+    """
+    if x.device.type != "cpu" or x.dtype != torch.float32:
+        currents = populations(x, gain, bias)
+        spikes, state = lif_sequence_reference(currents, LIFState(membrane), LIFParams(beta))
+        if price and spikes.requires_grad:
+            spikes.register_hook(lambda grad: grad + price)
+        return spikes, state.membrane
+    spikes, after = _Neurons.apply(x, gain, bias, beta, membrane, price)
+    if not bool(torch.isfinite(after).all()):
+        raise ModelError("x, gain, bias, beta or membrane hold NaN or infinity (or overflow); they must be finite")
+    return spikes, after
+
+
+def populations(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+    """``gain`` * RMSNorm(``x`` [T, B, C]) + ``bias``, [T, B, N]: currents of N / C neurons a channel."""
+    normal = F.rms_norm(x, x.shape[-1:], None, EPSILON)
+    return torch.addcmul(bias.to(x), normal.repeat(1, 1, len(gain) // x.shape[-1]), gain.to(x))
+
+
+def gated_memory(projected: Tensor, bias: Tensor, gain: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """The recurrence's gated output [T, B, C] and its last hidden state [B, C].
+
+    ``projected`` [T, B, 3 C] holds forget gate (before ``bias`` [C] and the logistic function), value and output gate;
+    ``gain`` [C] scales the normalised hidden state; ``hidden`` [B, C] is the state before step 1. Differentiable in
+    all four.
+    """
+    if projected.device.type != "cpu" or projected.dtype != torch.float32:
+        forget, value, gate = projected.chunk(3, -1)
+        trace, last = gated_scan_reference(torch.sigmoid(forget + bias), value, hidden)
+        return F.rms_norm(trace, gain.shape, gain.to(trace), EPSILON) * F.silu(gate), last
+    result, after = _Memory.apply(projected, bias, gain, hidden)
+    return result, after
+
+
+def product(x: Tensor, weight: Tensor, half: bool) -> Tensor:
+    """``x`` [..., C] times ``weight``^T [C, N]; ``half`` computes it and its gradients from bfloat16, in which 0 and 1
+    are exact, but takes and gives float32."""
+    if not half:
+        return F.linear(x, weight)
+    result: Tensor = _HalfProduct.apply(x, weight)
+    return result
+
+
+def next_token_loss(x: Tensor, embedding: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy in nats of ``targets`` [R] under logits ``x`` [R, C] ``embedding``^T [C, V].
+
+    On CPU the logits of no more than 512 positions exist at a time.
+    """
+    if x.device.type != "cpu" or x.dtype != torch.float32:
+        return F.cross_entropy(F.linear(x, embedding.to(x)).float(), targets)
+    loss: Tensor = _Loss.apply(x, embedding, targets)
+    return loss
+
+
+def _run(
+    kernel: Callable[..., None], inputs: Iterable[Tensor], results: Iterable[FloatArray], *constants: np.float32
+) -> None:
+    kernel(*(tensor.detach().contiguous().numpy() for tensor in inputs), *constants, _EPSILON, *results)
+
+
+class _Neurons(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, gain: Tensor, bias: Tensor, beta: Tensor, membrane: Tensor, price: float
+    ) -> tuple[Tensor, Tensor]:
+        spikes, after = empty(*x.shape[:2], len(gain)), empty(*membrane.shape)
+        _run(kernels.neurons_forward, (x, gain, bias, beta, membrane), (spikes, after))
+        ctx.save_for_backward(x, gain, bias, beta, membrane)
+        ctx.price = np.float32(price)
+        return torch.from_numpy(spikes), torch.from_numpy(after)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, *_, membrane = ctx.saved_tensors
+        grad_x = empty(*x.shape)
+        of_streams = [empty(*membrane.shape) for _ in range(4)]
+        _run(kernels.neurons_backward, (*grads, *ctx.saved_tensors), (grad_x, *of_streams), ctx.price)
+        *of_parameters, grad_membrane = (torch.from_numpy(part) for part in of_streams)
+        return torch.from_numpy(grad_x), *(part.sum(0) for part in of_parameters), grad_membrane, None
+
+
+class _HalfProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        rows, short = x.flatten(0, -2).bfloat16(), weight.bfloat16()
+        ctx.save_for_backward(rows, short)
+        return (rows @ short.t()).float().view(*x.shape[:-1], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        rows, short = ctx.saved_tensors
+        grad = grads[0].flatten(0, -2).bfloat16()
+        return (grad @ short).float().view(*grads[0].shape[:-1], -1), (grad.t() @ rows).float()
+
+
+class _Memory(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, projected: Tensor, bias: Tensor, gain: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        result, after = empty(*projected.shape[:2], len(gain)), empty(*hidden.shape)
+        _run(kernels.memory_forward, (projected, bias, gain, hidden), (result, after))
+        ctx.save_for_backward(projected, bias, gain, hidden)
+        return torch.from_numpy(result), torch.from_numpy(after)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        projected, _, _, hidden = ctx.saved_tensors
+        grad_projected = empty(*projected.shape)
+        grad_bias, grad_gain, grad_hidden = (empty(*hidden.shape) for _ in range(3))
+        _run(kernels.memory_backward, (*grads, *ctx.saved_tensors), (grad_projected, grad_bias, grad_gain, grad_hidden))
+        return (
+            torch.from_numpy(grad_projected),
+            torch.from_numpy(grad_bias.sum(0)),
+            torch.from_numpy(grad_gain.sum(0)),
+            torch.from_numpy(grad_hidden),
+        )
+
+
+class _Loss(torch.autograd.Function):
+    """Computes its gradients on the way forward, chunk by chunk, so that no chunk's logits need be kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, embedding: Tensor, targets: Tensor) -> Tensor:
+        grad_x, grad_embedding, total = torch.empty_like(x), torch.zeros_like(embedding), 0.0
+        for start in range(0, len(x), _ROWS):
+            part = x[start : start + _ROWS]
+            logits = part @ embedding.t()
+            chosen = targets[start : start + _ROWS].numpy()
+            total += kernels.cross_entropy(logits.numpy(), chosen, np.float32(1 / len(x)))
+            if not any(ctx.needs_input_grad):
+                continue
+            torch.mm(logits, embedding, out=grad_x[start : start + _ROWS])
+            grad_embedding.addmm_(logits.t(), part)
+        ctx.save_for_backward(grad_x, grad_embedding)
+        return x.new_tensor(total / len(x))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        grad_x, grad_embedding = ctx.saved_tensors
+        return grad_x * grads[0], grad_embedding * grads[0], None

@@ -1,0 +1,159 @@
+"""A brain in one process without sockets, for tests of regions::
+
+    async def test_echo(tmp_path):
+        async with MemoryBrain(tmp_path) as brain:
+            await brain.start(Echo, "echo")
+            partial = await brain.query("echo", Prompt(text="hello"))
+            assert partial.best.text == "hello"
+
+Nodes run exactly as they do under a launcher, each with its own buses, over an in-memory network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+
+from brainnet.bus import Bus, Mailbox, MemoryNetwork, Received
+from brainnet.node import Node, NodeSpec
+from brainnet.wire.keys import key
+from brainnet.wire.messages import NodeState, Partial, PartialHeader, Prompt, QueryHeader
+from brainnet.wire.packet import SpikePacket
+
+N = TypeVar("N", bound=Node)
+
+
+class MemoryBrain:
+    """An in-memory network and the nodes started on it. Everything ends with the context."""
+
+    def __init__(self, data_dir: Path, namespace: str = "test") -> None:
+        self.network = MemoryNetwork()
+        self.namespace = namespace
+        self._data_dir = data_dir
+        self._running: dict[str, tuple[Node, asyncio.Task[None], list[Bus]]] = {}
+        self._buses: list[Bus] = []
+
+    def bus(self, role: str = "client", source: str = "") -> Bus:
+        """A bus on the network; closed with the brain."""
+        bus = self._make_bus(role, source)
+        self._buses.append(bus)
+        return bus
+
+    def _make_bus(self, role: str, source: str) -> Bus:
+        return Bus(self.network.transport(), namespace=self.namespace, role=role, source=source)
+
+    async def start(
+        self,
+        program: type[N],
+        node_id: str,
+        *,
+        parameters: dict[str, Any] | None = None,
+        checkpoint: Path | None = None,
+        on_state: Callable[[NodeState, str], None] | None = None,
+        timeout: float = 30.0,
+    ) -> N:
+        """Start a node and wait until it is ready.
+
+        Raises:
+            BrainnetError: what kept it from starting.
+            TimeoutError: it was not ready in time.
+        """
+        spec = NodeSpec(
+            id=node_id,
+            program=program.__name__,
+            host="here",
+            namespace=self.namespace,
+            hub="memory",
+            data_dir=self._data_dir,
+            checkpoint=checkpoint,
+            parameters=parameters or {},
+        )
+        buses = [self._make_bus(program.role, node_id) for _ in range(2)]
+        node = program(spec, *buses)
+        ready = asyncio.Event()
+
+        def changed(state: NodeState, reason: str) -> None:
+            if state == "ready":
+                ready.set()
+            if on_state is not None:
+                on_state(state, reason)
+
+        life = asyncio.create_task(node.live(changed))
+        self._running[node_id] = (node, life, buses)
+        waiting = asyncio.create_task(ready.wait())
+        done, _ = await asyncio.wait({life, waiting}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if life in done:
+            await self.stop(node_id)
+        if not done:
+            raise TimeoutError(f"{node_id} was not ready within {timeout:g} s")
+        return node
+
+    async def stop(self, node_id: str) -> None:
+        """Stop a node in order; raises what it failed with."""
+        node, life, buses = self._running.pop(node_id)
+        node.stop()
+        try:
+            await life
+        finally:
+            for bus in buses:
+                await bus.close()
+
+    async def query(
+        self, region: str, prompt: Prompt, *, timeout: float = 30.0, interim: Callable[[Partial], None] | None = None
+    ) -> Partial:
+        """Ask one region directly, as the router would, and return its final partial.
+
+        ``interim`` is called with every partial that comes before it.
+
+        Raises:
+            TimeoutError: no final partial in time.
+        """
+        asker = self._make_bus("router", "test-asker")
+        listener = self._make_bus("integrator", "test-listener")
+        try:
+            results = listener.subscribe(key("partial", node_id=region))
+            header = QueryHeader(prompt=prompt, prompt_id=prompt.prompt_id, left_ms=prompt.deadline_ms)
+            spikes = np.zeros((0, 0), np.uint8)
+            packet = SpikePacket(spikes, "text", metadata=header.to_metadata())
+            asker.publish(key("query", region=region), packet)
+            async with asyncio.timeout(timeout):
+                return await _final(results, prompt.prompt_id, interim)
+        finally:
+            await asker.close()
+            await listener.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for node_id in list(self._running):
+            await self.stop(node_id)
+        for bus in self._buses:
+            await bus.close()
+
+
+async def until(condition: Callable[[], bool], *, timeout: float = 10.0) -> None:
+    """Wait for a condition that nothing announces; raises TimeoutError when it did not come about in time."""
+    async with asyncio.timeout(timeout):
+        while not condition():  # noqa: ASYNC110 (there is no event to wait for)
+            await asyncio.sleep(0.001)
+
+
+async def _final(results: Mailbox[Received], prompt_id: str, interim: Callable[[Partial], None] | None) -> Partial:
+    while True:
+        received = await results.get()
+        partial = PartialHeader.of(received.message).partial
+        if partial.prompt_id != prompt_id:
+            continue
+        if partial.final:
+            return partial
+        if interim is not None:
+            interim(partial)

@@ -1,0 +1,50 @@
+"""Storing in and asking a memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from brainnet.wire.messages.codec import MAX_TEXT, Message
+
+
+class MemoryStore(Message):
+    """Something to keep."""
+
+    text: str = Field(min_length=1, max_length=MAX_TEXT)
+    kind: str = "statement"
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    importance: float = Field(0.5, ge=0.0, le=1.0)
+
+
+class MemoryStored(Message):
+    """The acknowledgement: what is acknowledged survives a kill."""
+
+    episode_id: int
+    created_ns: int
+
+
+class MemoryQuery(Message):
+    """Something to find."""
+
+    text: str = Field(min_length=1, max_length=MAX_TEXT)
+    k: int = Field(5, ge=1, le=1000)
+    kinds: list[str] | None = None
+
+
+class MemoryHit(Message):
+    """One episode found."""
+
+    episode_id: int
+    text: str
+    kind: str
+    score: float
+    created_ns: int
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class MemoryReply(Message):
+    """What was found, best first."""
+
+    hits: list[MemoryHit] = Field(default_factory=list)

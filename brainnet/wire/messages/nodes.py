@@ -1,0 +1,127 @@
+"""How nodes and hosts are, and what they are told: health, logs, parameters, control."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal
+
+from pydantic import Field
+
+from brainnet.wire.messages.codec import Message
+
+NodeState = Literal["starting", "ready", "degraded", "stopping", "stopped", "failed", "backoff", "lost"]
+
+
+class TopicCount(Message):
+    """What one node sent or received on one key since it started."""
+
+    key: str
+    direction: Literal["out", "in"]
+    count: int = 0
+    bytes: int = 0
+    rate_hz: float = 0.0
+    bytes_per_s: float = 0.0
+    dropped: int = Field(0, description="refused by a full mailbox or outbox here")
+    lost: int = Field(0, description="gaps in the sender's sequence numbers")
+    malformed: int = 0
+
+
+class Health(Message):
+    """How one node is, once a second and on request."""
+
+    node_id: str
+    host: str
+    pid: int
+    state: NodeState
+    role: str
+    program: str = ""
+    about: str = ""
+    answers: bool = Field(False, description="whether it answers prompts as a region")
+    uptime_s: float = 0.0
+    memory_bytes: int = Field(0, description="proportional set size")
+    cpu_percent: float = 0.0
+    loop_lag_ms: float = 0.0
+    queued: int = 0
+    counters: dict[str, int] = Field(default_factory=dict)
+    topics: list[TopicCount] = Field(default_factory=list)
+    last_error: str | None = None
+    timestamp_ns: int = Field(default_factory=time.time_ns)
+
+
+class LogRecord(Message):
+    """One structured log line."""
+
+    node_id: str
+    level: str
+    event: str
+    timestamp_ns: int
+    fields: dict[str, Any] = Field(default_factory=dict)
+
+
+class StatusQuery(Message):
+    """Asks a node or a host how it is."""
+
+
+class ParamsQuery(Message):
+    """Reads (no ``name``), reads one, or sets one parameter of a node."""
+
+    name: str | None = None
+    value: Any = None
+    set: bool = False
+
+
+class ParamInfo(Message):
+    """One parameter of a node."""
+
+    name: str
+    value: Any
+    type: str
+    default: Any = None
+    description: str = ""
+
+
+class ParamsReply(Message):
+    """The parameters asked for."""
+
+    params: list[ParamInfo]
+
+
+class ControlQuery(Message):
+    """Tells a node or a supervisor to do something. ``node`` names the node for a supervisor."""
+
+    action: Literal["stop", "restart", "start"]
+    node: str | None = None
+
+
+class ControlReply(Message):
+    """What a control query did."""
+
+    done: str
+
+
+class NodeRecord(Message):
+    """One node as its supervisor sees it."""
+
+    id: str
+    program: str
+    host: str
+    state: NodeState
+    pid: int | None = None
+    restarts: int = 0
+    exit_code: int | None = None
+    memory_bytes: int = Field(0, description="proportional set size")
+    uptime_s: float = 0.0
+    ready_s: float | None = Field(None, description="from start to ready")
+    reason: str = ""
+
+
+class HostStatus(Message):
+    """One host's part of the brain, from its supervisor."""
+
+    host: str
+    namespace: str
+    pid: int
+    hub: list[str]
+    allocation: str
+    uptime_s: float = 0.0
+    nodes: list[NodeRecord] = Field(default_factory=list)

@@ -1,0 +1,216 @@
+"""A prompt and what becomes of it: the decision, each region's partial answer, and the one answer."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import Any, Final, Literal, Self
+
+import msgpack
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+
+from brainnet.errors import MessageError
+from brainnet.wire.messages.codec import MAX_TEXT, Header, Message, Probability, decode, explain, validate
+from brainnet.wire.packet import SpikePacket
+
+MAX_PROMPT_BYTES: Final = 8 << 20
+"""Bytes of one prompt on the wire, attachments included."""
+
+
+def new_id() -> str:
+    """A fresh prompt id."""
+    return str(uuid.uuid4())
+
+
+class Prompt(Message):
+    """What a client asks the brain. Pictures and sound travel inline: a path would mean nothing on another host."""
+
+    prompt_id: str = Field(default_factory=new_id, min_length=1, max_length=128)
+    text: str = Field("", max_length=MAX_TEXT)
+    image: bytes | None = Field(None, description="an encoded picture: PNG, JPEG, ...")
+    audio: bytes | None = Field(None, description="an encoded sound: WAV, ...")
+    arrays: dict[str, bytes] = Field(default_factory=dict, description="named SpikePackets, in wire form")
+    priority: int = Field(5, ge=0, le=9, description="0 background ... 9 urgent: who is refused first when busy")
+    session_id: str = Field("", max_length=128, description="prompts of one session share working memory")
+    deadline_ms: int = Field(10_000, ge=1, le=600_000, description="answer by then with what there is")
+    timestamp_ns: int = Field(default_factory=time.time_ns, ge=0)
+    regions: list[str] | None = Field(None, description="ask these regions instead of routing")
+    reply_as: Literal["msgpack", "json"] = "msgpack"
+
+    @property
+    def named(self) -> bool:
+        """Whether the sender gave it an id. One that came without is read with a different id by every reader."""
+        return "prompt_id" in self.model_fields_set
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Prompt:
+        if not self.text.strip() and self.image is None and self.audio is None and not self.arrays:
+            raise ValueError("the prompt is empty: give it a text, an image, audio or arrays")
+        if self.regions is not None and not self.regions:
+            raise ValueError("regions is empty: name at least one region, or leave it out to let the brain route")
+        return self
+
+
+class Candidate(Message):
+    """One possible answer of a region."""
+
+    text: str
+    probability: Probability = Field(description="among the candidates of this region")
+    content: dict[str, Any] = Field(default_factory=dict, description="what the answer rests on")
+
+
+class Partial(Message):
+    """A region's answer to one query; on the wire it is in the header of a SpikePacket.
+
+    ``spikes`` is the [neurons, steps] array that becomes the packet's data; it is not part of the header.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    candidates: list[Candidate] = Field(default_factory=list)
+    confidence: Probability = 0.0
+    content: dict[str, Any] = Field(default_factory=dict)
+    prompt_id: str = ""
+    region: str = ""
+    final: bool = True
+    error: str | None = None
+    code: str | None = Field(None, description="with an error: what went wrong, for programs (brainnet.errors)")
+    latency_ms: float = Field(0.0, ge=0.0, description="from the query's arrival to this partial")
+    spikes: Any = Field(None, exclude=True, repr=False)
+
+    @property
+    def best(self) -> Candidate | None:
+        """The candidate with the highest probability."""
+        return max(self.candidates, key=lambda c: c.probability, default=None)
+
+
+class Decision(Message):
+    """Where the router sends one prompt, with everything that the choice rests on."""
+
+    prompt_id: str
+    route_probs: dict[str, float] = Field(default_factory=dict)
+    scores: dict[str, float] = Field(default_factory=dict)
+    entropy: float = Field(0.0, ge=0.0, description="nats, of the unmodulated probabilities")
+    alpha: float = Field(1.0, ge=0.0, le=1.0)
+    temperature: float = Field(1.0, gt=0.0)
+    threshold: float = Field(1.0, gt=0.0)
+    chosen: list[str] = Field(default_factory=list)
+    routed_by: Literal["router", "client"] = "router"
+    error: str | None = Field(None, description="why no region could be asked")
+    code: str | None = Field(None, description="with an error: what went wrong, for programs (brainnet.errors)")
+    latency_ms: float = Field(0.0, ge=0.0)
+
+
+class QueryHeader(Header):
+    """What a region is asked: the metadata of a packet on ``query``, whose data are the prompt's spikes."""
+
+    prompt: Prompt
+    prompt_id: str = ""
+    route_prob: Probability = Field(1.0, description="the probability with which this region was chosen")
+    left_ms: float | None = Field(None, ge=0.0, description="until nobody waits any more; None: the prompt's deadline")
+
+
+class PartialHeader(Header):
+    """What a region answers: the metadata of a packet on ``partial``, whose data are the answer's spikes."""
+
+    partial: Partial
+    prompt_id: str = ""
+
+    @classmethod
+    def of(cls, packet: SpikePacket) -> Self:
+        """Read the header of a packet; the packet's data become ``partial.spikes``.
+
+        Raises:
+            MessageError: Naming the fields that are missing or wrong.
+        """
+        header = super().of(packet)
+        header.partial.spikes = packet.data
+        return header
+
+
+StoppedBy = Literal["all", "settled", "deadline", "error"]
+
+
+class Answer(Message):
+    """The one result of a prompt."""
+
+    prompt_id: str
+    text: str = ""
+    content: dict[str, Any] = Field(default_factory=dict)
+    confidence: Probability = 0.0
+    contributing: list[str] = Field(default_factory=list, description="regions whose partial was fused")
+    late: list[str] = Field(default_factory=list, description="regions asked that had not answered")
+    stopped_by: StoppedBy = "all"
+    latency_ms: float = Field(0.0, ge=0.0, description="from the prompt's arrival at the integrator to this answer")
+    latency: dict[str, float] = Field(default_factory=dict, description="ms, by part")
+    decision: Decision | None = None
+    prompt: str = Field("", description="the text that was asked")
+    session_id: str = ""
+    error: str | None = None
+    code: str | None = Field(None, description="with an error: what went wrong, for programs (brainnet.errors)")
+
+
+class OpenPromptsQuery(Message):
+    """Asks the integrator's journal for the prompts that have no answer yet."""
+
+
+class OpenPrompts(Message):
+    """Prompts without an answer, oldest first."""
+
+    prompts: list[Prompt] = Field(default_factory=list)
+
+
+def read_prompt(payload: bytes, encoding: str = "") -> Prompt:
+    """Read a prompt from anybody: msgpack, JSON or plain UTF-8 text, told apart by the Zenoh encoding.
+
+    A client that names no encoding (``zenoh/bytes``) is understood by looking: a msgpack map, else a JSON object, else
+    text. Prompts that came as text or JSON are answered in JSON.
+
+    Raises:
+        MessageError: too large, empty, or not a prompt.
+    """
+    if len(payload) > MAX_PROMPT_BYTES:
+        raise MessageError(
+            f"the prompt has {len(payload)} bytes, at most {MAX_PROMPT_BYTES} are accepted; "
+            "send less, or a smaller picture"
+        )
+    kind = encoding.split(";", maxsplit=1)[0]
+    if kind == "application/msgpack" or (kind in ("", "zenoh/bytes") and _is_msgpack_map(payload)):
+        return decode(Prompt, payload)
+    text = _utf8(payload)
+    stripped = text.strip()
+    if kind in ("application/json", "text/json") or (kind != "text/plain" and stripped.startswith("{")):
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise MessageError(f"Prompt: not JSON: {error}") from None
+        if isinstance(fields, str):
+            fields = {"text": fields}
+        try:
+            prompt = Prompt.model_validate_json(json.dumps(fields))
+        except ValidationError as error:
+            raise MessageError(f"Prompt: {explain(error)}") from None
+    else:
+        prompt = validate(Prompt, {"text": stripped})
+    prompt.reply_as = "json"
+    return prompt
+
+
+def _is_msgpack_map(payload: bytes) -> bool:
+    if payload[:1] < b"\x80":  # a map starts above ASCII; most text does not
+        return False
+    try:
+        return isinstance(msgpack.unpackb(payload, max_ext_len=0), dict)
+    except Exception:
+        return False
+
+
+def _utf8(payload: bytes) -> str:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        raise MessageError(
+            f"Prompt: {len(payload)} bytes are neither msgpack, JSON nor UTF-8 text; "
+            'set the Zenoh encoding, or send {"text": ..., "image": base64} as JSON'
+        ) from None

@@ -1,0 +1,334 @@
+"""SpikePacket, the unit that regions exchange, and its codec.
+
+On the wire a packet is one msgpack array, by position:
+
+    0 version      major * 1000 + minor
+    1 timestamp_ns ns since the epoch when the packet was made
+    2 source       node id of the sender
+    3 seq          counts up by one per source and topic, so that every gap is seen
+    4 modality     "image", "text", "motor", "lidar", ...
+    5 neurons      rows
+    6 steps        columns
+    7 dt_us        duration of one step in microseconds
+    8 encoding     one of ENCODINGS
+    9 data         bin
+    10 metadata    map
+
+Encodings of ``data``, over the row-major flattened [neurons, steps] array:
+
+    bits    1 bit per neuron-step, most significant bit first
+    aer8    address events: one byte per event, the distance from the previous event's address (the first from 0);
+            255 means "advance by 255, no event here"
+    aer32   address events: the same distances as little-endian u32
+    u8 f16 f32   graded values, little-endian
+
+The codec writes the smallest that fits. Reading trusts nothing: whatever is wrong is one `PacketError`.
+A packet of a newer minor version may carry more array elements and metadata; they are ignored.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from brainnet.errors import PacketError
+
+VERSION: Final = 1000
+WIRE_ENCODING: Final = "application/msgpack;brainnet.SpikePacket/1"
+MAX_ELEMENTS: Final = 1 << 24
+"""neurons x steps of one packet; beyond it a packet is refused before anything is allocated."""
+MAX_NAME: Final = 256
+ENCODINGS: Final = ("bits", "aer8", "aer32", "u8", "f16", "f32")
+
+_GRADED: Final[dict[str, np.dtype[Any]]] = {"u8": np.dtype("u1"), "f16": np.dtype("<f2"), "f32": np.dtype("<f4")}
+_GRADED_NAME: Final[dict[np.dtype[Any], str]] = {np.dtype("u1"): "u8", np.dtype("f2"): "f16", np.dtype("f4"): "f32"}
+_FIELDS: Final = 11
+_BOOL: Final = np.dtype(np.bool_)
+_U8: Final = np.dtype(np.uint8)
+_ONE: Final = np.uint8(1)
+_largest: Final = np.maximum.reduce  # the methods of these ufuncs cost half of ndarray.max() and ndarray.cumsum()
+_accumulate: Final = np.add.accumulate
+
+
+@dataclass(slots=True, eq=False)
+class SpikePacket:
+    """Spikes or graded values of one source over one window of time.
+
+    Attributes:
+        data: [neurons, steps]. bool or 0/1 uint8 are spikes; other uint8, float16 and float32 are graded values.
+        modality: what the values are about.
+        dt_us: duration of one step in microseconds, > 0.
+        source, seq: who sent it, and its number among that source's packets on the topic.
+        timestamp_ns: ns since the epoch.
+        metadata: anything msgpack can carry, keys are strings.
+    """
+
+    data: NDArray[Any]
+    modality: str = "spikes"
+    dt_us: int = 1000
+    source: str = ""
+    seq: int = 0
+    timestamp_ns: int = 0
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(neurons, steps)."""
+        neurons, steps = self.data.shape
+        return neurons, steps
+
+    @property
+    def is_spikes(self) -> bool:
+        """Whether every value is 0 or 1 of an integer or boolean type."""
+        return self.data.dtype == np.bool_ or (
+            self.data.dtype == np.uint8 and (self.data.size == 0 or int(self.data.max()) <= 1)
+        )
+
+    @property
+    def density(self) -> float:
+        """Fraction of neuron-steps that are not zero."""
+        return float(np.count_nonzero(self.data)) / self.data.size if self.data.size else 0.0
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SpikePacket):
+            return NotImplemented
+        return (
+            self.modality == other.modality
+            and self.dt_us == other.dt_us
+            and self.source == other.source
+            and self.seq == other.seq
+            and self.timestamp_ns == other.timestamp_ns
+            and self.metadata == other.metadata
+            and np.array_equal(self.data, other.data)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def encode(self) -> bytes:
+        """The wire form, with the smallest encoding that fits. See `encode`."""
+        return encode(self)
+
+    @staticmethod
+    def decode(payload: bytes) -> SpikePacket:
+        """Read the wire form. See `decode`."""
+        return decode(payload)
+
+
+def encode(packet: SpikePacket) -> bytes:
+    """Write a packet.
+
+    Raises:
+        PacketError: data that is not a 2-d array of bool, uint8, float16 or float32 (float64 and wider integers must be
+            converted by the caller, who knows what precision is meant), non-finite values, metadata that msgpack cannot
+            carry or whose keys are not strings, or a field that `decode` would refuse.
+    """
+    data = packet.data
+    if not isinstance(data, np.ndarray) or data.ndim != 2:
+        got = f"shape {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
+        raise PacketError(f"packet data must be a numpy array [neurons, steps], got {got}")
+    if data.size > MAX_ELEMENTS:
+        raise PacketError(f"packet data of shape {data.shape} exceeds {MAX_ELEMENTS} elements; send it in parts")
+    if type(packet.dt_us) is not int or packet.dt_us <= 0 or packet.seq < 0 or packet.timestamp_ns < 0:
+        raise PacketError(_out_of_range(packet.dt_us, packet.seq, packet.timestamp_ns))
+    if len(packet.source) > MAX_NAME or len(packet.modality) > MAX_NAME:
+        raise PacketError(f"source and modality may have {MAX_NAME} characters")
+    encoding, body = _encode_data(data)
+    try:
+        wire: bytes = msgpack.packb(
+            (
+                VERSION,
+                packet.timestamp_ns or time.time_ns(),
+                packet.source,
+                packet.seq,
+                packet.modality,
+                data.shape[0],
+                data.shape[1],
+                packet.dt_us,
+                encoding,
+                body,
+                packet.metadata,
+            )
+        )
+        if packet.metadata:
+            msgpack.unpackb(wire, max_ext_len=0)  # what could be written may still not be readable
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PacketError(f"packet metadata of source {packet.source!r} cannot be sent: {error}") from None
+    return wire
+
+
+def decode(payload: bytes) -> SpikePacket:
+    """Read a packet.
+
+    Spikes come back as uint8 0/1, graded values in their own type; the array is the caller's own to change.
+
+    Raises:
+        PacketError: for anything that is not exactly a packet of this major version.
+    """
+    try:
+        fields = msgpack.unpackb(payload, strict_map_key=True, max_ext_len=0)
+    except Exception as error:  # msgpack raises many kinds, ValueError and its own among them
+        raise PacketError(f"{len(payload)} bytes are not msgpack: {error}") from None
+    if not isinstance(fields, list) or len(fields) < _FIELDS:
+        raise PacketError(f"a SpikePacket is an array of {_FIELDS} fields, got {_describe(fields)}")
+    version, timestamp_ns, source, seq, modality, neurons, steps, dt_us, encoding, body, metadata = fields[:_FIELDS]
+    if type(version) is not int or version // 1000 != VERSION // 1000:
+        raise PacketError(f"SpikePacket version {version!r} is not readable; this side reads {VERSION // 1000}.x")
+    if (
+        type(timestamp_ns) is not int
+        or type(seq) is not int
+        or type(neurons) is not int
+        or type(steps) is not int
+        or type(dt_us) is not int
+        or type(source) is not str
+        or type(modality) is not str
+        or type(encoding) is not str
+        or type(body) is not bytes
+        or type(metadata) is not dict
+    ):
+        raise PacketError(_wrong_type(fields))
+    if len(source) > MAX_NAME or len(modality) > MAX_NAME:
+        raise PacketError(f"source and modality may have {MAX_NAME} characters")
+    if neurons < 0 or steps < 0:
+        raise PacketError(f"shape [{neurons}, {steps}] is negative")
+    if dt_us <= 0 or seq < 0 or timestamp_ns < 0:
+        raise PacketError(_out_of_range(dt_us, seq, timestamp_ns))
+    if neurons * steps > MAX_ELEMENTS:
+        raise PacketError(f"shape [{neurons}, {steps}] exceeds {MAX_ELEMENTS} elements")
+    data = _decode_data(encoding, body, neurons * steps).reshape(neurons, steps)
+    return SpikePacket(data, modality, dt_us, source, seq, timestamp_ns, metadata)
+
+
+def body_encoding(payload: bytes) -> str:
+    """Which of ENCODINGS the data of a packet in wire form has; the payload must be one that `decode` accepts."""
+    encoding: str = msgpack.unpackb(payload)[8]
+    return encoding
+
+
+def _encode_data(data: NDArray[Any]) -> tuple[str, bytes]:
+    flat = data.ravel()
+    kind = flat.dtype
+    if kind == _BOOL:
+        return _encode_spikes(flat)
+    if kind == _U8:
+        if flat.size and _largest(flat) > 1:
+            return "u8", flat.tobytes()
+        return _encode_spikes(flat.view(_BOOL))  # nonzero() of bool is ten times faster than of uint8
+    name = _GRADED_NAME.get(kind.newbyteorder("="))
+    if name is None:
+        raise PacketError(f"packet data of type {kind} cannot be sent; use bool, uint8, float16 or float32")
+    if not np.isfinite(flat).all():
+        raise PacketError("packet data holds NaN or infinity")
+    return name, flat.astype(_GRADED[name], copy=False).tobytes()
+
+
+def _encode_spikes(flat: NDArray[np.bool_]) -> tuple[str, bytes]:
+    dense_size = (flat.size + 7) >> 3
+    addresses = flat.nonzero()[0]
+    events = addresses.size
+    if events == 0:
+        return "aer8", b""
+    if events < dense_size:
+        first = int(addresses[0])
+        gaps = addresses[1:] - addresses[:-1]
+        if first < 255 and (events == 1 or _largest(gaps) < 255):
+            return "aer8", first.to_bytes(1, "little") + gaps.astype(_U8).tobytes()
+        gaps = np.concatenate((addresses[:1], gaps))
+        skips = gaps // 255
+        size8 = events + int(skips.sum())
+        if size8 < min(dense_size, 4 * events):
+            body = np.full(size8, 255, np.uint8)
+            body[np.cumsum(skips + 1) - 1] = gaps % 255
+            return "aer8", body.tobytes()
+        if 4 * events < dense_size:
+            return "aer32", gaps.astype("<u4").tobytes()
+    return "bits", np.packbits(flat).tobytes()
+
+
+def _decode_data(encoding: str, body: bytes, size: int) -> NDArray[Any]:
+    if encoding == "aer8":
+        return _scatter(_addresses8(body), size)
+    if encoding == "bits":
+        if len(body) != (size + 7) >> 3:
+            raise PacketError(f"{size} neuron-steps as bits are {(size + 7) >> 3} bytes, got {len(body)}")
+        return np.unpackbits(np.frombuffer(body, np.uint8), count=size)
+    if encoding == "aer32":
+        if len(body) & 3:
+            raise PacketError(f"aer32 data of {len(body)} bytes is not a whole number of events")
+        gaps = np.frombuffer(body, "<u4")
+        if gaps.size > size:
+            raise PacketError(f"{gaps.size} events do not fit {size} neuron-steps")
+        if not gaps[1:].all():
+            raise PacketError("aer32 data repeats an address")
+        return _scatter(np.cumsum(gaps, dtype=np.intp), size)
+    kind = _GRADED.get(encoding)
+    if kind is None:
+        raise PacketError(f"unknown encoding {encoding[:32]!r}; known are {', '.join(ENCODINGS)}")
+    if len(body) != size * kind.itemsize:
+        raise PacketError(f"{size} values as {encoding} are {size * kind.itemsize} bytes, got {len(body)}")
+    values: NDArray[Any] = np.frombuffer(body, kind).copy()
+    if encoding != "u8" and not np.isfinite(values).all():
+        raise PacketError("packet data holds NaN or infinity")
+    return values
+
+
+def _addresses8(body: bytes) -> NDArray[np.intp]:
+    """Event addresses of aer8 bytes; a repeated address is refused."""
+    positions = np.frombuffer(body, _U8).astype(np.intp)
+    _accumulate(positions, out=positions)
+    if b"\xff" not in body:
+        if body.find(0, 1) != -1:
+            raise PacketError("aer8 data repeats an address")
+        return positions
+    if body[-1] == 255:
+        raise PacketError("aer8 data ends in the middle of an event")
+    addresses: NDArray[np.intp] = positions[np.frombuffer(body, _U8) != 255]
+    if not (addresses[1:] > addresses[:-1]).all():
+        raise PacketError("aer8 data repeats an address")
+    return addresses
+
+
+def _scatter(addresses: NDArray[np.intp], size: int) -> NDArray[np.uint8]:
+    spikes = np.zeros(size, _U8)
+    if addresses.size:
+        if addresses[-1] >= size:
+            raise PacketError(f"event address {int(addresses[-1])} is outside {size} neuron-steps")
+        spikes[addresses] = _ONE
+    return spikes
+
+
+def _out_of_range(dt_us: int, seq: int, timestamp_ns: int) -> str:
+    got = f"got {dt_us}, {seq} and {timestamp_ns}"
+    return f"dt_us must be a whole number above 0, seq and timestamp_ns not negative; {got}"
+
+
+def _wrong_type(fields: list[Any]) -> str:
+    names = [
+        "version",
+        "timestamp_ns",
+        "source",
+        "seq",
+        "modality",
+        "neurons",
+        "steps",
+        "dt_us",
+        "encoding",
+        "data",
+        "metadata",
+    ]
+    kinds = (int, int, str, int, str, int, int, int, str, bytes, dict)
+    for name, kind, value in zip(names, kinds, fields, strict=False):
+        if type(value) is not kind:
+            return f"field {name} must be {kind.__name__}, got {_describe(value)}"
+    return "a field has the wrong type"
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, list | Mapping | str | bytes):
+        return f"{type(value).__name__} of length {len(value)}"
+    return f"{type(value).__name__} {value!r}"

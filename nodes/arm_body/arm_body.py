@@ -1,0 +1,120 @@
+"""The simulated arm: the two-link planar arm of Gymnasium's Reacher-v5 on MuJoCo, as a body of its own on the bus.
+
+Physics runs in real time, 50 steps a second: each step applies the newest command and publishes the state
+(layout: `brainnet.effectors.joint_state`). Links are 0.10 m and 0.11 m, the
+shoulder is at the origin, full torque accelerates a joint by about 200 rad/s^2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from brainnet import Node, SpikePacket, main
+from brainnet.effectors.joint_state import JointState, read_command
+from brainnet.effectors.planar_arm import JOINTS
+from brainnet.effectors.simulation import Dynamics, Plant
+from brainnet.errors import PacketError
+from brainnet.wire.keys import key
+from brainnet.wire.messages import FeedbackHeader
+
+BRAKE = 0.1
+"""Torque fraction per rad/s that brakes the joints when nobody commands them."""
+AT_REST = 1e-3
+"""rad/s below which an arm that nobody commands counts as resting."""
+
+
+class ArmBody(Node):
+    """Simulates a two-joint arm in real time: obeys motor commands, reports joint angles, velocities and fingertip."""
+
+    role = "body"
+
+    class Parameters(Dynamics):
+        effector: str = Field("arm", pattern=r"^[A-Za-z0-9_-]+$", description="name of the effector on the topics")
+        speed: float = Field(1.0, gt=0.0, le=20.0, description="arm time per wall-clock time")
+        watchdog_s: float = Field(0.2, gt=0.0, description="how long a command holds; then the joints are braked")
+        idle_after_s: float = Field(1.0, gt=0.0, description="without commands for this long a resting arm idles")
+        idle_hz: float = Field(5.0, gt=0.0, le=50.0, description="feedback rate of an idle arm")
+        seed: int = Field(0, ge=0, description="seed of the arm's first posture")
+
+    params: Parameters
+
+    def load(self) -> None:
+        self.plant = Plant(self.params.seed)
+        self._applied_dynamics: tuple[Any, ...] = ()
+
+    async def setup(self) -> None:
+        self._command: NDArray[np.float64] = np.zeros(JOINTS)
+        self._commanded_at = float("-inf")
+        self._wake = asyncio.Event()
+        self._feedback_key = key("motor_feedback", effector=self.params.effector)
+        self.bus.declare(self._feedback_key)
+        await self.add_subscription(key("motor_command", effector=self.params.effector), self.on_command)
+
+    async def on_command(self, packet: SpikePacket) -> None:
+        try:
+            self._command = read_command(packet, JOINTS)
+        except PacketError as error:
+            self.count("bad_commands")
+            self.log.warning("command refused", reason=str(error))
+            return
+        self._commanded_at = time.monotonic()
+        self._wake.set()
+
+    async def run(self) -> None:
+        due = time.monotonic()
+        while True:
+            idle = self._idle()
+            if not idle:
+                self._step()
+            self._publish(self.plant.sensed(), idle=idle)
+            period = 1.0 / self.params.idle_hz if idle else self.plant.dt / self.params.speed
+            # steps are due on a fixed grid, so that waking up late never adds up to drift
+            due += period
+            now = time.monotonic()
+            if due < now - 0.2:
+                self.count("late_steps", int((now - due) / period))
+                due = now
+            if idle:
+                due = await self._rest(due)
+            else:
+                await asyncio.sleep(due - now)
+
+    async def _rest(self, until: float) -> float:
+        """Wait until ``until`` or the next command, whichever comes first; returns when the next step is due."""
+        self._wake.clear()
+        try:
+            await asyncio.wait_for(self._wake.wait(), until - time.monotonic())
+        except TimeoutError:
+            return until
+        return time.monotonic()
+
+    def _idle(self) -> bool:
+        """Whether nobody commands the arm and nothing moves it."""
+        quiet = time.monotonic() - self._commanded_at > self.params.idle_after_s
+        pushed = any(self.params.force)
+        return quiet and not pushed and float(np.abs(self.plant.state().velocities).max()) < AT_REST
+
+    def _step(self) -> None:
+        dynamics = tuple(getattr(self.params, name) for name in Dynamics.model_fields)
+        if dynamics != self._applied_dynamics:
+            self._applied_dynamics = dynamics
+            self.plant.change(self.params)
+        if time.monotonic() - self._commanded_at <= self.params.watchdog_s:
+            self.plant.step(self._command)
+        else:
+            self.plant.step(-BRAKE * self.plant.state().velocities)
+
+    def _publish(self, state: JointState, *, idle: bool) -> None:
+        header = FeedbackHeader(tick=state.tick, idle=idle)
+        packet = self.packet(state.to_data(), modality="motor", dt_us=int(self.plant.dt * 1e6), header=header)
+        self.publish(self._feedback_key, packet)
+
+
+if __name__ == "__main__":
+    main(ArmBody)
