@@ -1,4 +1,4 @@
-"""``python -m brainnet`` is the ``brainnet`` command."""
+"""`python -m brainnet` is the `brainnet` command."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@
 
 Each carries one sentence that says what is wrong, where, and what to do, and a code from `ERROR_CODES` that programs
 can act on; the wording may change, the codes do not. The command line prints the sentence and exits with a non-zero
-status; ``--debug`` adds the traceback.
+status; `--debug` adds the traceback.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ ErrorCode = Literal[
     "training",
     "launch",
 ]
-"""What went wrong, for programs. ``docs/reference/errors.md`` gives the cause and the remedy of each."""
+"""What went wrong, for programs. `docs/reference/errors.md` gives the cause and the remedy of each."""
 
 ERROR_CODES: Final[tuple[ErrorCode, ...]] = get_args(ErrorCode)
 RETRYABLE: Final[frozenset[str]] = frozenset({"timeout", "stopping"})
@@ -95,7 +95,7 @@ class AllocationError(ConfigError):
     Attributes:
         path: The file.
         line: The line, counted from 1; None where the mistake has no single line.
-        field: The field, as ``nodes[2].program``; empty where the mistake has no single field.
+        field: The field, as `nodes[2].program`; empty where the mistake has no single field.
     """
 
     code = "allocation"
@@ -156,7 +156,7 @@ class AddressInUseError(BusError):
 
 
 class CallError(BusError):
-    """The other side of a query refused it or failed; ``code`` is the server's."""
+    """The other side of a query refused it or failed; `code` is the server's."""
 
     code = "refused"
 

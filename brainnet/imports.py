@@ -8,24 +8,23 @@ from pathlib import Path
 from types import ModuleType
 
 
+def add_to_path(folder: Path) -> None:
+    """Put a folder on `sys.path`, once."""
+    entry = str(folder.absolute())
+    if entry not in sys.path:
+        sys.path.insert(0, entry)
+
+
 def import_file(path: Path, name: str) -> ModuleType:
     """Import a file under a module name of its own.
 
-    The file's folder is on ``sys.path`` from then on, as when Python runs the file, so that it can import the files
+    The file's folder is on `sys.path` from then on, as when Python runs the file, so that it can import the files
     that stand beside it.
-
-    Returns:
-        The module; the same one when it was imported under this name before.
 
     Raises:
         Exception: Whatever the file raises while it is imported; the module is then not kept.
     """
-    known = sys.modules.get(name)
-    if known is not None and known.__file__ is not None and Path(known.__file__) == path:
-        return known
-    folder = str(path.parent.absolute())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    add_to_path(path.parent)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

@@ -13,9 +13,9 @@ from brainnet.errors import ConfigError
 
 @cache
 def share_dir() -> Path:
-    """The folder that holds ``topics/``, ``nodes/``, ``launch/`` and ``config/``.
+    """The folder that holds `topics/`, `nodes/`, `launch/` and `config/`.
 
-    In a checkout that is the checkout itself; for an installed wheel it is ``share/brainnet`` of the environment.
+    In a checkout that is the checkout itself; for an installed wheel it is `share/brainnet` of the environment.
 
     Raises:
         ConfigError: when neither place holds the wire contract.

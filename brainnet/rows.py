@@ -42,6 +42,6 @@ def compare(
 
 
 def percentile(values: list[float], percent: float) -> float:
-    """The smallest value that at least ``percent`` of the values do not exceed."""
+    """The smallest value that at least `percent` of the values do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]

@@ -1,7 +1,7 @@
 """Effective settings of this process, and where each comes from.
 
-Later sources win: the defaults here, ``config/settings.yaml``, ``config/settings.ENV.yaml`` (ENV from ``BRAINNET_ENV``,
-default ``development``), ``BRAINNET_*`` environment variables, command line options.
+Later sources win: the defaults here, `config/settings.yaml`, `config/settings.ENV.yaml` (ENV from `BRAINNET_ENV`,
+default `development`), `BRAINNET_*` environment variables, command line options.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ class Loaded:
 
 
 def config_dir() -> Path:
-    """``BRAINNET_CONFIG_DIR``, or the config folder of this installation."""
+    """`BRAINNET_CONFIG_DIR`, or the config folder of this installation."""
     named = os.environ.get(ENV_PREFIX + "CONFIG_DIR")
     return Path(named) if named else share_dir() / "config"
 
 
 def load(options: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Loaded:
-    """Merge all sources; ``options`` with value None count as not given.
+    """Merge all sources; `options` with value None count as not given.
 
     Raises:
         ConfigError: naming the source, the field and what it accepts.

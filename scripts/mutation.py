@@ -139,7 +139,7 @@ class Constants(ast.NodeVisitor):
 
 
 def _is_of_shape(node: ast.expr) -> bool:
-    """Whether an expression tells the shape of an array: ``x.ndim``, ``x.shape[0]``, ``len(x)``."""
+    """Whether an expression tells the shape of an array: `x.ndim`, `x.shape[0]`, `len(x)`."""
     return any(
         (isinstance(part, ast.Attribute) and part.attr in ("ndim", "shape", "numel"))
         or (isinstance(part, ast.Name) and part.id == "len")
@@ -188,7 +188,7 @@ def source_of(module: str, tree: Path) -> Path:
 
 
 def imported_by(path: Path) -> set[str]:
-    """The modules that a file imports, without ``brainnet.``."""
+    """The modules that a file imports, without `brainnet.`."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -221,7 +221,7 @@ class Verdict:
 
 
 class Watch:
-    """A pytest plugin: runs tests in ascending order of ``order``, and notes what they take and which one fails."""
+    """A pytest plugin: runs tests in ascending order of `order`, and notes what they take and which one fails."""
 
     def __init__(self, order: dict[str, float]) -> None:
         self.order = order

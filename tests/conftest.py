@@ -102,7 +102,7 @@ class Brain:
         return [*self.prefix, sys.executable, "-m", "brainnet", *arguments]
 
     def run(self, *arguments: str, check: bool = True, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
-        """Run a verb; with ``check`` it must succeed."""
+        """Run a verb; with `check` it must succeed."""
         done = subprocess.run(
             self.command(*arguments), capture_output=True, text=True, env=self.env, timeout=timeout, check=False
         )
@@ -145,7 +145,7 @@ class Brain:
         return found
 
     def wait_state(self, id: str, *states: str, but_pid: int | None = None) -> NodeRecord:
-        """Wait until a node is in one of these states, in another process than ``but_pid``."""
+        """Wait until a node is in one of these states, in another process than `but_pid`."""
 
         def reached() -> NodeRecord | None:
             record = self.nodes().get(id)

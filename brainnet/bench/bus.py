@@ -1,6 +1,6 @@
 """The bus between two processes, beside plain zenoh-python with the same bytes over links of the same kind.
 
-Round trip: ours is ``await`` to ``await`` from one event loop to the other and back, with encode and decode on both
+Round trip: ours is `await` to `await` from one event loop to the other and back, with encode and decode on both
 sides; the rival answers inside its callbacks and does nothing with the bytes. Stream: ours is one asyncio consumer that
 gets decoded packets; the rival's callback reads the bytes. Blocks of both alternate, and what is reported is the median
 over all trips, or over the blocks' rates.
@@ -56,7 +56,7 @@ class _Found:
 
 
 async def measure(plan: Plan, progress: Callable[[str], None] = lambda _: None) -> list[Row]:
-    """Run the benchmark; ``progress`` is told what is being done.
+    """Run the benchmark; `progress` is told what is being done.
 
     Raises:
         BusError: the two processes do not reach each other, or a trip never came back.

@@ -3,8 +3,8 @@
 All run on the same currents in the same process, one after the other in each round, with torch's number of threads. A
 turn lasts at least 20 ms, with as many runs as that takes; what is reported is the median over the turns. Whoever has
 used up its share of time sits out the later rounds.
-snnTorch is measured twice: the loop as its documentation writes it (``x[t]``, which makes backward quadratic in T), and
-over ``x.unbind(0)``. Norse and spikingjelly are measured where they are installed.
+snnTorch is measured twice: the loop as its documentation writes it (`x[t]`, which makes backward quadratic in T), and
+over `x.unbind(0)`. Norse and spikingjelly are measured where they are installed.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Plan:
 
 
 def measure(plan: Plan, progress: Callable[[str], None] = lambda _: None) -> list[Row]:
-    """Run the benchmark; ``progress`` is told what is being done. Changes nothing outside but takes a minute or so."""
+    """Run the benchmark; `progress` is told what is being done. Changes nothing outside but takes a minute or so."""
     rows = [compare("threads", torch.get_num_threads(), "threads")]
     rivals = _rivals()
     for shape in SHAPES:

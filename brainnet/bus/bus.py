@@ -43,7 +43,7 @@ class Bus:
     one source on one key arrive in order; a message that does not follow the contract is counted, reported once a
     minute per source, and never reaches a consumer; leaving the context ends everything that was declared.
 
-    Keys are relative to the namespace. ``role`` is checked against the contract for everything sent or listened to.
+    Keys are relative to the namespace. `role` is checked against the contract for everything sent or listened to.
     """
 
     def __init__(self, transport: Transport, *, namespace: str, role: str = "client", source: str = "") -> None:
@@ -259,7 +259,7 @@ class Bus:
         """Ask whoever serves the key, and return the first reply.
 
         Raises:
-            CallTimeout: nobody answered in ``timeout`` seconds.
+            CallTimeout: nobody answered in `timeout` seconds.
             CallError: it was refused; the text is the server's.
         """
         refused: CallError | None = None
@@ -321,7 +321,7 @@ class Bus:
         return messages.decode(topic.reply_message, raw.payload, raw.encoding)
 
     def serve(self, key: str, handler: Handler) -> None:
-        """Answer queries on a key (or expression) of the contract: ``await handler(request, key)``.
+        """Answer queries on a key (or expression) of the contract: `await handler(request, key)`.
 
         What the handler raises is refused to the asker with its text; the server goes on. A request that came as JSON
         or text is answered in JSON.

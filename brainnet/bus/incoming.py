@@ -63,7 +63,7 @@ def reader(
     complaints: Complaints,
     on_malformed: OnMalformed | None = None,
 ) -> Callable[[Any], Received | None]:
-    """The ``read`` of one subscription's mailbox: a message, or None for one that does not follow the contract.
+    """The `read` of one subscription's mailbox: a message, or None for one that does not follow the contract.
 
     Sequence numbers are followed per subscription, because two of them may be read at different times.
     """

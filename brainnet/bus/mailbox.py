@@ -31,14 +31,14 @@ class MailboxStatistics:
 class Mailbox(Generic[T]):
     """Hands messages from any thread to one asyncio consumer.
 
-    Guarantees: at most ``capacity`` messages wait; what does not fit is dropped by the ``overflow`` rule and counted,
+    Guarantees: at most `capacity` messages wait; what does not fit is dropped by the `overflow` rule and counted,
     never lost silently; the event loop is woken once for everything that arrives while it is busy; a consumer that
     always finds messages still yields to the loop; a cancelled `get` loses nothing.
 
-    ``overflow`` is ``drop_newest``, ``drop_oldest``, or ``block``, which holds up the delivering thread and so hands
+    `overflow` is `drop_newest`, `drop_oldest`, or `block`, which holds up the delivering thread and so hands
     the pressure back to the sender: only for a session whose subscriptions may all wait together.
 
-    ``read`` runs in the consumer and turns what was delivered into a message, or None for one that is malformed.
+    `read` runs in the consumer and turns what was delivered into a message, or None for one that is malformed.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Mailbox(Generic[T]):
         self._streak = 0
 
     def offer(self, raw: Any) -> None:
-        """Put one message in; from any thread, returns at once (except for ``block``)."""
+        """Put one message in; from any thread, returns at once (except for `block`)."""
         with self._lock:
             if self._closed:
                 return
@@ -139,7 +139,7 @@ class Mailbox(Generic[T]):
         return None
 
     async def get_batch(self, limit: int) -> list[T]:
-        """At least one message, and with it those that already wait, up to ``limit``."""
+        """At least one message, and with it those that already wait, up to `limit`."""
         batch = [await self.get()]
         while len(batch) < limit and (message := self.get_nowait()) is not None:
             batch.append(message)

@@ -24,7 +24,7 @@ class Outbox:
         self._closed = False
 
     def put(self, size: int, send: Callable[..., None], *args: Any) -> bool:
-        """Queue ``send(*args)``, which carries ``size`` bytes; False when the outbox is full or closed."""
+        """Queue `send(*args)`, which carries `size` bytes; False when the outbox is full or closed."""
         with self._changed:
             if self._closed or len(self._items) >= self._capacity or self._bytes + size > self._max_bytes:
                 return False
@@ -60,7 +60,7 @@ class Outbox:
         return len(self._items)
 
     def drain(self, timeout: float) -> bool:
-        """Wait until nothing waits; False after ``timeout`` seconds. Blocks: not for event loops."""
+        """Wait until nothing waits; False after `timeout` seconds. Blocks: not for event loops."""
         deadline = time.monotonic() + timeout
         with self._changed:
             if self._thread is None:

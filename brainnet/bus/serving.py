@@ -41,7 +41,7 @@ class Serving:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def accept(self, topic: Topic, served: str, request: Request, handler: Handler) -> None:
-        """Start answering a request on the key that is ``served``; on the event loop."""
+        """Start answering a request on the key that is `served`; on the event loop."""
         count = self._counters.of(served, "in")
         count.count += 1
         count.bytes += len(request.payload)

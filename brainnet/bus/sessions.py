@@ -37,10 +37,10 @@ async def open_bus(
     mode: Literal["client", "peer"] = "client",
     timeout: float = 3.0,
 ) -> Bus:
-    """Join the brain at ``endpoint``. Use it as ``async with await open_bus(...) as bus``.
+    """Join the brain at `endpoint`. Use it as `async with await open_bus(...) as bus`.
 
     Raises:
-        ConnectError: nobody answers at the hub's endpoint within ``timeout`` seconds.
+        ConnectError: nobody answers at the hub's endpoint within `timeout` seconds.
     """
     session = await asyncio.get_running_loop().run_in_executor(None, open_session, endpoint, mode, timeout)
     from brainnet.bus.zenoh_transport import ZenohTransport
@@ -52,7 +52,7 @@ def open_session(endpoint: Endpoint, mode: Literal["client", "peer"] = "client",
     """A plain `zenoh.Session` that joins the brain the way `open_bus` does; the caller closes it.
 
     Raises:
-        ConnectError: nobody answers at the hub's endpoint within ``timeout`` seconds.
+        ConnectError: nobody answers at the hub's endpoint within `timeout` seconds.
     """
     listen = ["tcp/127.0.0.1:0"] if mode == "peer" else []
     try:
@@ -65,7 +65,7 @@ def open_session(endpoint: Endpoint, mode: Literal["client", "peer"] = "client",
 
 
 def open_hub(listen: list[str], connect: list[str]) -> Any:
-    """Open the hub of this host: a router that listens on ``listen`` and keeps trying to reach the hubs in ``connect``.
+    """Open the hub of this host: a router that listens on `listen` and keeps trying to reach the hubs in `connect`.
 
     Raises:
         AddressInUseError: another program listens at one of the endpoints.

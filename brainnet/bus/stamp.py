@@ -13,7 +13,7 @@ _MAX_GAP: Final = 1 << 32  # a forged sequence number must not overflow the coun
 
 
 class Stamp(NamedTuple):
-    """``seq`` counts up by one per source and key, so a gap is a loss."""
+    """`seq` counts up by one per source and key, so a gap is a loss."""
 
     source: str
     seq: int

@@ -1,4 +1,4 @@
-"""The ``brainnet`` command: one file per verb, each imported only when it is called."""
+"""The `brainnet` command: one file per verb, each imported only when it is called."""
 
 from __future__ import annotations
 

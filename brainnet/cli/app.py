@@ -1,7 +1,7 @@
 """The top of the command line: the table of verbs, and what becomes of their errors.
 
-A verb is a module with ``app``, a `typer.Typer` (`common.verb` makes one). With one command it is that command, with
-several it is a group. Modules are imported when their verb is called, so that ``brainnet --help`` stays fast; they in
+A verb is a module with `app`, a `typer.Typer` (`common.verb` makes one). With one command it is that command, with
+several it is a group. Modules are imported when their verb is called, so that `brainnet --help` stays fast; they in
 turn import what is heavy (zenoh, pydantic, numpy) inside their functions.
 """
 
@@ -21,7 +21,7 @@ INTERRUPTED: Final = 130
 
 
 class Verb(NamedTuple):
-    """Where a verb is written, and its line in ``brainnet --help``."""
+    """Where a verb is written, and its line in `brainnet --help`."""
 
     module: str
     summary: str

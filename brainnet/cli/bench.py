@@ -1,4 +1,4 @@
-"""``brainnet bench``: measure this installation."""
+"""`brainnet bench`: measure this installation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``brainnet config``: the effective settings."""
+"""`brainnet config`: the effective settings."""
 
 from __future__ import annotations
 

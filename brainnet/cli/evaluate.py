@@ -1,4 +1,4 @@
-"""``brainnet eval``: measure a region's weights."""
+"""`brainnet eval`: measure a region's weights."""
 
 from __future__ import annotations
 

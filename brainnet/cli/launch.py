@@ -1,4 +1,4 @@
-"""``brainnet launch``: start the nodes of an allocation on this host."""
+"""`brainnet launch`: start the nodes of an allocation on this host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``brainnet logs``: what the processes of the brain have logged."""
+"""`brainnet logs`: what the processes of the brain have logged."""
 
 from __future__ import annotations
 

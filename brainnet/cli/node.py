@@ -1,4 +1,4 @@
-"""``brainnet node``: single nodes, and their parameters."""
+"""`brainnet node`: single nodes, and their parameters."""
 
 from __future__ import annotations
 

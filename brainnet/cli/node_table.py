@@ -1,4 +1,4 @@
-"""The table of nodes that ``launch`` and ``status`` show."""
+"""The table of nodes that `launch` and `status` show."""
 
 from __future__ import annotations
 

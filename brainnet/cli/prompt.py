@@ -1,4 +1,4 @@
-"""``brainnet prompt``: ask the brain."""
+"""`brainnet prompt`: ask the brain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``brainnet status``: every node of the brain."""
+"""`brainnet status`: every node of the brain."""
 
 from __future__ import annotations
 

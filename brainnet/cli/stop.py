@@ -1,4 +1,4 @@
-"""``brainnet stop``: end this host's part of a brain."""
+"""`brainnet stop`: end this host's part of a brain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``brainnet train``: make a region's weights again."""
+"""`brainnet train`: make a region's weights again."""
 
 from __future__ import annotations
 
@@ -81,8 +81,9 @@ def train(
 
 
 def _saved(weights: Path) -> dict[Path, int]:
-    """The weights beside ``weights``, baselines included, and when each was written: a program may make several, or
-    none by that name."""
+    """The weights beside `weights`, baselines included, and when each was written: a program may make several, or
+    none by that name.
+    """
     folders = (weights.parent, weights.parent / "baselines")
     return {file: file.stat().st_mtime_ns for folder in folders for file in sorted(folder.glob("*.safetensors"))}
 

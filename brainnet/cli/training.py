@@ -1,4 +1,4 @@
-"""What ``brainnet train`` and ``brainnet eval`` share: their options, and the run that they are about."""
+"""What `brainnet train` and `brainnet eval` share: their options, and the run that they are about."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``brainnet validate``: check an allocation without starting anything."""
+"""`brainnet validate`: check an allocation without starting anything."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Client:
     the brain acts on it and answers it once.
 
     Args:
-        endpoint: The brain's hub and namespace; by default those of the settings (see ``brainnet config show``).
+        endpoint: The brain's hub and namespace; by default those of the settings (see `brainnet config show`).
     """
 
     def __init__(self, endpoint: Endpoint | None = None) -> None:
@@ -116,7 +116,7 @@ class Client:
         on_event: Callable[[Event], None] | None = None,
         on_retry: Callable[[], None] | None = None,
     ) -> Answer:
-        """Return the brain's answer; ``answer.error`` says why there is none.
+        """Return the brain's answer; `answer.error` says why there is none.
 
         Args:
             prompt: What is asked; a string is a prompt of that text.
@@ -125,7 +125,7 @@ class Client:
 
         Raises:
             CallTimeout: Nobody answered until the deadline.
-            CallError: The brain refuses the prompt; ``code`` and text say why.
+            CallError: The brain refuses the prompt; `code` and text say why.
         """
         prompt = Prompt(text=prompt) if isinstance(prompt, str) else prompt
         prompt.prompt_id = prompt.prompt_id  # marks the default id as set: asked again, it is the same prompt
@@ -137,7 +137,7 @@ class Client:
 
         Raises:
             CallTimeout: Nobody answered until the deadline.
-            CallError: The brain refuses the prompt; ``code`` and text say why.
+            CallError: The brain refuses the prompt; `code` and text say why.
         """
         events: asyncio.Queue[Event | None] = asyncio.Queue()
         asking = asyncio.create_task(self.ask(prompt, on_event=events.put_nowait))

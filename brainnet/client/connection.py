@@ -13,7 +13,7 @@ from brainnet.wire.messages import HostStatus, StatusQuery
 
 
 async def connect(endpoint: Endpoint, *, timeout: float = 3.0) -> Bus:
-    """Join the brain as a client: ``async with await connect(endpoint) as bus``.
+    """Join the brain as a client: `async with await connect(endpoint) as bus`.
 
     Args:
         endpoint: Where the hub is, and the namespace of the brain.
@@ -48,7 +48,7 @@ async def host_statuses(bus: Bus, *, needed: bool = True) -> list[HostStatus]:
         One status per host, sorted by host name.
 
     Raises:
-        LaunchError: ``needed`` is set and nobody answers: there is a hub, but it is not one of this brain.
+        LaunchError: `needed` is set and nobody answers: there is a hub, but it is not one of this brain.
     """
     replies = await bus.call_all(key("host_status"), StatusQuery())
     hosts = [reply.message for reply in replies if isinstance(reply.message, HostStatus)]

@@ -24,7 +24,7 @@ from brainnet.wire.packet import SpikePacket
 
 @dataclass(frozen=True, eq=False)
 class MotorCorrection:
-    """One correction for n joints; see the module for units. Arrays are float64 [n], ``gain`` is [n, n]."""
+    """One correction for n joints; see the module for units. Arrays are float64 [n], `gain` is [n, n]."""
 
     angles: NDArray[np.float64]
     velocities: NDArray[np.float64]
@@ -37,7 +37,7 @@ class MotorCorrection:
         return cls(np.zeros(joints), np.zeros(joints), np.zeros(joints), np.zeros((joints, joints)))
 
     def torque(self, wanted: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What is to be added to the controller's own command ``wanted`` [n]."""
+        """What is to be added to the controller's own command `wanted` [n]."""
         return self.offset + self.gain @ wanted
 
     def to_data(self) -> NDArray[np.float32]:
@@ -47,7 +47,7 @@ class MotorCorrection:
 
     @classmethod
     def from_packet(cls, packet: SpikePacket, joints: int) -> MotorCorrection:
-        """Read a correction packet for ``joints`` joints.
+        """Read a correction packet for `joints` joints.
 
         Raises:
             PacketError: its shape is not that of one, or it holds values that are not finite.

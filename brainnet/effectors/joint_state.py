@@ -1,13 +1,13 @@
 """The layout of motor packets: what an effector reports, and what it is told to do.
 
-Feedback (topic ``motor_feedback``) of a planar arm with n joints is float32 [3 n + 2, 1], rows in this order:
+Feedback (topic `motor_feedback`) of a planar arm with n joints is float32 [3 n + 2, 1], rows in this order:
 
     n rows   joint angles, rad
     n rows   joint velocities, rad/s
     2 rows   fingertip x, y in metres, the shoulder at the origin
     n rows   command applied during the step that led here, as a fraction of full torque, in [-1, 1]
 
-with ``tick`` (counts physics steps) in the header. A command (topics ``motor_command`` and ``motor_efference``) is
+with `tick` (counts physics steps) in the header. A command (topics `motor_command` and `motor_efference`) is
 float32 [n, 1], a fraction of full torque per joint, in [-1, 1].
 """
 
@@ -55,7 +55,7 @@ class JointState:
 
 
 def read_command(packet: SpikePacket, joints: int) -> NDArray[np.float64]:
-    """The command in ``packet``, clipped to [-1, 1], float64 [joints].
+    """The command in `packet`, clipped to [-1, 1], float64 [joints].
 
     Raises:
         PacketError: when it is not float [joints, 1] or holds values that are not finite.
@@ -69,5 +69,5 @@ def read_command(packet: SpikePacket, joints: int) -> NDArray[np.float64]:
 
 
 def command_data(command: NDArray[Any]) -> NDArray[np.float32]:
-    """The rows of a command packet for ``command`` [n]."""
+    """The rows of a command packet for `command` [n]."""
     return np.asarray(np.clip(command, -1.0, 1.0), np.float32)[:, None]

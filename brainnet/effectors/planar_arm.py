@@ -68,7 +68,7 @@ def fingertip(angles: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def inverse_kinematics(target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Joint angles [..., 2] that put the fingertip on ``target``, elbow to the left (angle >= 0), or nearest to it.
+    """Joint angles [..., 2] that put the fingertip on `target`, elbow to the left (angle >= 0), or nearest to it.
 
     One elbow side for all targets makes the angles a continuous function of the target, which a policy can learn.
     """
@@ -80,7 +80,7 @@ def inverse_kinematics(target: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def foreseen(state: JointState, correction: MotorCorrection) -> JointState:
-    """The arm as it will be when a command sent now acts, rather than as ``state`` shows it."""
+    """The arm as it will be when a command sent now acts, rather than as `state` shows it."""
     angles = state.angles + correction.angles
     # the difference, so that without a correction the state is exactly the one that was felt
     tip = state.tip + fingertip(angles) - fingertip(state.angles)
@@ -88,5 +88,5 @@ def foreseen(state: JointState, correction: MotorCorrection) -> JointState:
 
 
 def tip_distance(state: JointState, target: NDArray[Any]) -> float:
-    """Metres from the fingertip to ``target``."""
+    """Metres from the fingertip to `target`."""
     return float(np.hypot(*(target - state.tip)))

@@ -1,5 +1,6 @@
 """Reaching in closed loop without a bus: the simulated arm, a controller, and a forward model that corrects it, wired
-the way the topics wire them. Training, evaluation and tests use this one loop."""
+the way the topics wire them. Training, evaluation and tests use this one loop.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +87,7 @@ class PID:
 
 
 def random_targets(rng: np.random.Generator, count: int) -> FloatArray:
-    """``count`` points [count, 2], uniform over the reachable ring."""
+    """`count` points [count, 2], uniform over the reachable ring."""
     radius = np.sqrt(rng.uniform(INNER_RADIUS**2, OUTER_RADIUS**2, count))
     angle = rng.uniform(-np.pi, np.pi, count)
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
@@ -115,12 +116,12 @@ class Corrector(Protocol):
         """Take in the newest feedback, and learn from what it shows."""
 
     def correct(self, tick: int, command: FloatArray) -> MotorCorrection:
-        """The correction for the next command, given the one that answered the feedback of ``tick``."""
+        """The correction for the next command, given the one that answered the feedback of `tick`."""
 
 
 @dataclass
 class Trace:
-    """One movement, step by step; lists are of equal length except that ``states`` also holds the start."""
+    """One movement, step by step; lists are of equal length except that `states` also holds the start."""
 
     target: FloatArray
     states: list[JointState] = field(default_factory=list)
@@ -142,7 +143,7 @@ class Trace:
         return float(max(np.abs(state.velocities).max() for state in self.states[-5:]))
 
     def settling_time(self, dt: float, within: float = 0.01) -> float:
-        """Seconds after which the fingertip stays ``within`` metres of the target; infinity if it does not."""
+        """Seconds after which the fingertip stays `within` metres of the target; infinity if it does not."""
         outside = np.flatnonzero(self.distances > within)
         if outside.size == 0:
             return 0.0
@@ -157,10 +158,10 @@ def reach(
     corrector: Corrector | None = None,
     late: Iterator[bool] | None = None,
 ) -> Trace:
-    """Drive the arm from where it is towards ``target`` for ``steps`` steps.
+    """Drive the arm from where it is towards `target` for `steps` steps.
 
     The controller knows what the sensors show, the trace what is. The correction of one step is used in
-    the next, as it arrives over topics; for the first there is the one that it made while the arm was at rest. ``late``
+    the next, as it arrives over topics; for the first there is the one that it made while the arm was at rest. `late`
     says step by step whether the command misses its step, in which case the arm applies the one before.
     """
     trace = Trace(target, [plant.state()])
@@ -198,5 +199,5 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 def changed(name: str) -> Dynamics:
-    """The dynamics called ``name`` in `CHANGES`."""
+    """The dynamics called `name` in `CHANGES`."""
     return Dynamics(**CHANGES[name])

@@ -57,7 +57,7 @@ class Plant:
         self._past: deque[JointState] = deque([self.state()], maxlen=MAX_DELAY + 1)
 
     def change(self, dynamics: Dynamics) -> None:
-        """Let the arm follow ``dynamics`` from the next step on."""
+        """Let the arm follow `dynamics` from the next step on."""
         self._dynamics = dynamics
         for name, factor in (
             ("dof_armature", dynamics.inertia_scale),
@@ -69,7 +69,7 @@ class Plant:
             getattr(self._model, name)[:] = self._nominal[name] * factor
 
     def place(self, angles: NDArray[Any], velocities: NDArray[Any]) -> None:
-        """Put the joints at ``angles`` (rad) moving at ``velocities`` (rad/s), as if it had been so for long.
+        """Put the joints at `angles` (rad) moving at `velocities` (rad/s), as if it had been so for long.
 
         Ticks are left out, so that nobody takes the jump for a movement.
         """
@@ -82,7 +82,7 @@ class Plant:
         self._past.append(self.state())
 
     def step(self, command: NDArray[np.float64]) -> JointState:
-        """Advance by `dt` under ``command`` [2], fractions of full torque."""
+        """Advance by `dt` under `command` [2], fractions of full torque."""
         self.applied = np.clip(command, -1.0, 1.0)
         fx, fy = self._dynamics.force
         if self._dynamics.curl:
@@ -96,7 +96,7 @@ class Plant:
         return state
 
     def sensed(self) -> JointState:
-        """What the sensors show now: the state of ``sensor_delay`` steps ago, under the tick of now."""
+        """What the sensors show now: the state of `sensor_delay` steps ago, under the tick of now."""
         late = min(self._dynamics.sensor_delay, len(self._past) - 1)
         return replace(self._past[-1 - late], tick=self.tick)
 

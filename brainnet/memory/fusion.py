@@ -9,7 +9,7 @@ __all__ = ["convex_combination"]
 
 
 def convex_combination(one: NDArray[np.float32], other: NDArray[np.float32], share: float) -> NDArray[np.float32]:
-    """``share`` of the one score plus the rest of the other, each divided by its best, so that a score is in [0, 1].
+    """`share` of the one score plus the rest of the other, each divided by its best, so that a score is in [0, 1].
 
     Scores are not below 0; a side without any score above 0 says nothing. Scores keep what ranks lose: how sure a
     side is of its first against its second. Bruch, Gai and Ingber 2023, *An analysis of fusion functions for hybrid

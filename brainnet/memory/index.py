@@ -37,7 +37,8 @@ Scores = NDArray[np.float32]
 @dataclass(frozen=True, slots=True)
 class Found:
     """An episode, its fused score in context, and its rank by its own words and by its own vector (from 1, equal ones
-    sharing the better rank; None: no word in common, no similarity, or not asked that way)."""
+    sharing the better rank; None: no word in common, no similarity, or not asked that way).
+    """
 
     episode_id: int
     score: float
@@ -66,7 +67,7 @@ class EpisodeIndex:
         return len(self._ids)
 
     def add(self, episode_id: int, kind: str, session: str, text: str, vector: Vector | None) -> None:
-        """Adds the next episode; an empty ``session`` links it to none."""
+        """Adds the next episode; an empty `session` links it to none."""
         number = len(self._ids)
         self.vectors.add(vector)
         self.texts.add(text)
@@ -81,7 +82,7 @@ class EpisodeIndex:
             self._after[before] = number
 
     def consolidate(self, grown: float = 1.0) -> bool:
-        """Learns anew what words mean, if there are more than ``grown`` times as many episodes as when it did last."""
+        """Learns anew what words mean, if there are more than `grown` times as many episodes as when it did last."""
         if len(self) <= grown * self.meanings.learned:
             return False
         self.meanings.learn(self.texts, self.vectors)
@@ -90,8 +91,8 @@ class EpisodeIndex:
     def search(
         self, text: str, vector: Vector | None, limit: int, kinds: Collection[str] | None, words: float
     ) -> list[Found]:
-        """The best ``limit``, best first, of equal ones the newest first; none that neither fits the query by itself
-        nor adjoins one that does. ``words`` is the share of BM25 in the fused score.
+        """The best `limit`, best first, of equal ones the newest first; none that neither fits the query by itself
+        nor adjoins one that does. `words` is the share of BM25 in the fused score.
 
         Once words have been learned, a search looks twice: the second time for what the best `FEEDBACK` of the first
         look have in common, too, in terms and in vectors.
@@ -185,7 +186,7 @@ class EpisodeIndex:
 
 
 def _at_least(scores: Scores, count: int) -> NDArray[np.int64]:
-    """The numbers of the ``count`` highest scores, rising, none of them 0; of more, where they tie with the last."""
+    """The numbers of the `count` highest scores, rising, none of them 0; of more, where they tie with the last."""
     # By value: numpy finds places (argpartition) several times as slowly.
     last = np.partition(scores, len(scores) - count)[len(scores) - count] if len(scores) > count else np.float32(0)
     return np.flatnonzero(scores >= last if last > 0 else scores > 0)

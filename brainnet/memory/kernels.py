@@ -11,7 +11,7 @@ from brainnet.snn.kernels import compiled
 
 @compiled
 def products(rows: NDArray[np.int8], query: NDArray[np.int8], out: NDArray[np.int32]) -> None:
-    """``out`` [N] is the product of every one of ``rows`` [N, D] with ``query`` [D], in whole numbers."""
+    """`out` [N] is the product of every one of `rows` [N, D] with `query` [D], in whole numbers."""
     for i in range(rows.shape[0]):
         total = numba.int32(0)
         for j in range(rows.shape[1]):
@@ -27,8 +27,9 @@ def weighted_sums(
     rows: NDArray[np.int8],
     out: NDArray[np.float32],
 ) -> None:
-    """``out`` [N, D], zero before, becomes the sums over ``starts[n] <= i < starts[n + 1]`` of
-    ``weights[i] * rows[items[i]]``."""
+    """`out` [N, D], zero before, becomes the sums over `starts[n] <= i < starts[n + 1]` of
+    `weights[i] * rows[items[i]]`.
+    """
     for n in range(len(starts) - 1):
         for i in range(starts[n], starts[n + 1]):
             row, weight = rows[items[i]], weights[i]
@@ -45,8 +46,9 @@ def in_context(
     preceding: np.float32,
     out: NDArray[np.float32],
 ) -> None:
-    """``out`` is the cube of every score, plus ``following`` times that of the one ``before`` it and ``preceding``
-    times that of the one ``after`` it; -1 stands for none."""
+    """`out` is the cube of every score, plus `following` times that of the one `before` it and `preceding`
+    times that of the one `after` it; -1 stands for none.
+    """
     for n in range(len(scores)):
         total = scores[n] * scores[n] * scores[n]
         if before[n] >= 0:

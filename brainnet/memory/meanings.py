@@ -102,7 +102,7 @@ class Meanings:
     ) -> Floats:
         """The similarities to a query that recalled these texts, each counting so much, and took on their mean.
 
-        Only those to the ``likely`` are found anew, exactly; to any other text the mean is taken to have none, so that
+        Only those to the `likely` are found anew, exactly; to any other text the mean is taken to have none, so that
         it is given less than it has. Negative ones come out as 0. The query's own part is 1, the mean's `RECALLED`
         (Rocchio 1971); both are unit vectors.
         """
@@ -123,8 +123,9 @@ class Meanings:
 def _weighted_sums(
     starts: NDArray[np.int64], items: NDArray[np.int64], weights: Floats, rows: NDArray[np.int8]
 ) -> Floats:
-    """[N, D]: the n-th is the sum of the ``rows`` [R, D] that ``items`` names from ``starts[n]`` to ``starts[n + 1]``,
-    times their ``weights``."""
+    """[N, D]: the n-th is the sum of the `rows` [R, D] that `items` names from `starts[n]` to `starts[n + 1]`,
+    times their `weights`.
+    """
     sums = np.zeros((len(starts) - 1, rows.shape[1]), np.float32)
     if len(rows) < COMPILED_FROM:
         for n, (begin, end) in enumerate(pairwise(starts.tolist())):
@@ -138,7 +139,8 @@ def _weighted_sums(
 
 def decorrelating(rows: NDArray[np.int8] | Floats, mean: Floats) -> Floats:
     """[D, D], symmetric: multiplies the principal directions of the rows, at unit length, by their standard deviation
-    to the power of -`POWER`. Rows of zeros are none."""
+    to the power of -`POWER`. Rows of zeros are none.
+    """
     away = _unit(rows[rows.any(1)].astype(np.float32)) - mean
     variances, directions = np.linalg.eigh(away.T @ away / np.float32(len(away)))
     variances = np.maximum(variances, 0)

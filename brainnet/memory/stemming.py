@@ -62,7 +62,7 @@ def _plurals_and_participles(word: str) -> str:
 
 
 def _replaced(word: str, endings: dict[str, str]) -> str:
-    """``word`` with the longest of the endings that it has replaced, when what is before has a measure above 0."""
+    """`word` with the longest of the endings that it has replaced, when what is before has a measure above 0."""
     for length in range(min(_LONGEST, len(word)), 1, -1):
         ending = word[-length:]
         if ending in endings:

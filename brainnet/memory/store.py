@@ -95,7 +95,8 @@ class Episode:
 class Hit:
     """A found episode: fused `score` in context, to be compared within one search; its rank by its own words and by
     its own vector (from 1; None: not found that way); and the cosine `similarity` of its vector to the query's (None:
-    the query or the episode has none)."""
+    the query or the episode has none).
+    """
 
     episode: Episode
     score: float

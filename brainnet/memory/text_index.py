@@ -144,8 +144,9 @@ class TextIndex:
         return found
 
     def by_text(self, first: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """What the texts from number ``first`` to before ``end`` hold: where each text begins in the two other arrays,
-        and where the last ends; the terms; and what each counts in BM25 beside its idf."""
+        """What the texts from number `first` to before `end` hold: where each text begins in the two other arrays,
+        and where the last ends; the terms; and what each counts in BM25 beside its idf.
+        """
         starts = np.array(self._ends[first : end + 1], np.int64)
         held = np.array(self._held[starts[0] : starts[-1]], np.uint32)
         texts = np.repeat(np.arange(first, end), np.diff(starts))

@@ -106,7 +106,7 @@ class VectorIndex:
     def similarities(
         self, query: NDArray[np.integer | np.floating], numbers: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
-        """Cosine similarity of ``query`` [D], rounded as vectors are, to the vectors of ``numbers``, or of all.
+        """Cosine similarity of `query` [D], rounded as vectors are, to the vectors of `numbers`, or of all.
 
         It is 0 where one of the two is zero or missing.
 

@@ -20,7 +20,7 @@ class Handler:
     Attributes:
         kind: What it does.
         topic: A topic of the contract by name, or a key expression.
-        chunks: Values of the topic's chunks; ``{id}`` stands for the node's id.
+        chunks: Values of the topic's chunks; `{id}` stands for the node's id.
         method: Name of the method.
         wants_key: Whether the method takes the key after the message.
     """
@@ -41,12 +41,12 @@ class Handler:
 def subscribe(topic: str, **chunks: str) -> Callable[[F], F]:
     """Call the method for every message on a topic, one at a time, in order.
 
-    ``async def`` runs on the event loop and must not block; ``def`` runs in the model thread. A method with a second
+    `async def` runs on the event loop and must not block; `def` runs in the model thread. A method with a second
     parameter also gets the key.
 
     Args:
-        topic: A topic of the contract by name (``"result"``), or a key expression of it.
-        **chunks: Values of the topic's chunks (``modality="camera"``), ``"{id}"`` for this node's id; a chunk that is
+        topic: A topic of the contract by name (`"result"`), or a key expression of it.
+        **chunks: Values of the topic's chunks (`modality="camera"`), `"{id}"` for this node's id; a chunk that is
             left out matches anything.
     """
     return _mark("subscribe", topic, chunks)
@@ -58,7 +58,7 @@ def serve(topic: str, **chunks: str) -> Callable[[F], F]:
     What the method raises is refused to the asker with its text and code.
 
     Args:
-        topic: A topic of the contract by name (``"memory_query"``), or a key (expression) of it.
+        topic: A topic of the contract by name (`"memory_query"`), or a key (expression) of it.
         **chunks: Values of the topic's chunks, as for `subscribe`.
     """
     return _mark("serve", topic, chunks)

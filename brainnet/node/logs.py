@@ -1,4 +1,4 @@
-"""Structured logs of a process: JSON lines on stderr (a file, under a launcher) and records on ``log/{node_id}``."""
+"""Structured logs of a process: JSON lines on stderr (a file, under a launcher) and records on `log/{node_id}`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def configure(
     publish: Callable[[LogRecord], None] | None = None,
     stream: TextIO | None = None,
 ) -> None:
-    """Set up structlog for this process, onto ``stream`` (default: stderr).
+    """Set up structlog for this process, onto `stream` (default: stderr).
 
-    ``publish`` gets every record and may be called from any thread.
+    `publish` gets every record and may be called from any thread.
     """
     stream = stream or sys.stderr
 

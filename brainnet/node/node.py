@@ -44,7 +44,7 @@ class Node:
     and its subscriptions are known to the network), answers status, parameters and control at any time, publishes its
     health once a second, and stops in order.
 
-    ``async def`` methods run on the event loop and must not block it; plain ``def`` handlers and `load` run in the one
+    `async def` methods run on the event loop and must not block it; plain `def` handlers and `load` run in the one
     model thread, so a busy model never delays health or control.
 
     Attributes:
@@ -53,7 +53,7 @@ class Node:
         id, host, device, data_dir: from the allocation.
         params: the current values of `Parameters`.
         bus: for what the methods here do not cover.
-        log: structured logger; records also go to ``log/{id}``.
+        log: structured logger; records also go to `log/{id}`.
     """
 
     role: ClassVar[str] = "region"
@@ -185,7 +185,7 @@ class Node:
     # -- lifecycle ---------------------------------------------------------------------------------------------------
 
     async def live(self, on_state: Callable[[NodeState, str], None]) -> None:
-        """The whole life: start, be ready, run until `stop`, end. ``on_state`` is told every state.
+        """The whole life: start, be ready, run until `stop`, end. `on_state` is told every state.
 
         Raises:
             BrainnetError: the node cannot start; nothing of it is left.

@@ -11,7 +11,7 @@ from brainnet.wire.messages import ParamInfo, explain
 
 
 class NodeParameters(BaseModel):
-    """Base of a node's ``Parameters``. Every field needs a default; a `Field` description is shown to users."""
+    """Base of a node's `Parameters`. Every field needs a default; a `Field` description is shown to users."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 

@@ -31,7 +31,7 @@ log = structlog.get_logger("brainnet.process")
 def run_node(spec: NodeSpec, program: type[Node] | None = None, notify_fd: int | None = None) -> int:
     """Be one node until it is told to stop (SIGINT, SIGTERM, its control topic); returns the exit code.
 
-    Every change of state is written to ``notify_fd`` as a JSON line. 0 is an orderly stop, 1 a node that could not
+    Every change of state is written to `notify_fd` as a JSON line. 0 is an orderly stop, 1 a node that could not
     start or failed, with the reason in its last state.
     """
     logs.configure(spec.id, spec.log_level)

@@ -17,12 +17,12 @@ SCHEME_GROUP = "brainnet.programs"
 
 
 def load_program(program: str) -> type[Node]:
-    """Import a program: ``path/file.py[:Class]``, ``package.module[:Class]``, or an entry point of ``brainnet.nodes``.
+    """Import a program: `path/file.py[:Class]`, `package.module[:Class]`, or an entry point of `brainnet.nodes`.
 
-    ``scheme:FILE`` is a program made of a file that is none itself, such as a model in an exchange format, by the entry
-    point of ``brainnet.programs`` of that name.
+    `scheme:FILE` is a program made of a file that is none itself, such as a model in an exchange format, by the entry
+    point of `brainnet.programs` of that name.
 
-    Without ``:Class`` the file must define exactly one Node class. The folder of a file is on ``sys.path`` from then
+    Without `:Class` the file must define exactly one Node class. The folder of a file is on `sys.path` from then
     on, as when Python runs the file, so that a program can import the files that stand beside it.
 
     Raises:

@@ -34,7 +34,7 @@ class Query:
         prompt: what was asked.
         spikes: the encoded prompt that the router sent, [neurons, steps].
         route_prob: the probability with which this region was chosen.
-        deadline: ``time.monotonic()`` seconds after which nobody waits any more.
+        deadline: `time.monotonic()` seconds after which nobody waits any more.
     """
 
     prompt: Prompt
@@ -55,15 +55,15 @@ class Query:
         return max(0.0, self.deadline - time.monotonic())
 
     def emit(self, partial: Partial) -> None:
-        """Publish an interim partial (``final`` is set to False); from any thread."""
+        """Publish an interim partial (`final` is set to False); from any thread."""
         partial.final = False
         self._emit(self, partial)
 
 
 class Region(Node):
-    """A node that answers the prompts it is asked on topic ``query`` with partials on topic ``partial``.
+    """A node that answers the prompts it is asked on topic `query` with partials on topic `partial`.
 
-    Override `answer`: as ``def`` it runs in the model thread, as ``async def`` on the event loop, several at a time.
+    Override `answer`: as `def` it runs in the model thread, as `async def` on the event loop, several at a time.
     Or override `answer_batch`: it gets all queries that wait together (up to `max_batch`) and returns one partial each.
 
     Every query gets exactly one final partial. A query that comes again (the asker was restarted) gets the same one.

@@ -27,10 +27,10 @@ class NodeEntry(BaseModel):
 
     Attributes:
         id: Its name on the bus; the region name that prompts are routed to.
-        program: A path (``nodes/olfactory.py``), a module (``my_lab.nodes:Olfactory``), an entry point of
-            ``brainnet.nodes``, or ``scheme:FILE``.
+        program: A path (`nodes/olfactory.py`), a module (`my_lab.nodes:Olfactory`), an entry point of
+            `brainnet.nodes`, or `scheme:FILE`.
         host: Where it runs; None for the host that launches it.
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        device: `cpu`, `cuda` or `cuda:N`.
         threads: Compute threads of numerical libraries.
         cpu_affinity: CPU numbers it may run on; None for all.
         checkpoint: Weights; None for the program's own.
@@ -54,7 +54,7 @@ class NodeEntry(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _leave_out_nulls(cls, values: Any) -> Any:
-        """``threads:`` without a value in a YAML file means that nothing was said."""
+        """`threads:` without a value in a YAML file means that nothing was said."""
         return {k: v for k, v in values.items() if v is not None} if isinstance(values, dict) else values
 
 

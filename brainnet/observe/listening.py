@@ -59,7 +59,7 @@ async def listen(
     on_tick: Callable[[], None] | None = None,
     on_quiet: Callable[[], None] | None = None,
 ) -> Losses:
-    """Hand every message on a key to ``handle`` until one of the limits is reached, or until cancelled.
+    """Hand every message on a key to `handle` until one of the limits is reached, or until cancelled.
 
     Args:
         bus: A connection to the brain.
@@ -68,15 +68,15 @@ async def listen(
         losses: Where to count; a new `Losses` by default. It is complete however the listening ends.
         count: Messages after which to end.
         duration: Seconds after which to end.
-        every: Seconds between calls of ``on_tick``.
-        on_tick: Called every ``every`` seconds.
+        every: Seconds between calls of `on_tick`.
+        on_tick: Called every `every` seconds.
         on_quiet: Called once when nothing came within `QUIET_S` seconds.
 
     Returns:
         What was seen and what was lost.
 
     Raises:
-        TopicError: ``key`` is not a key expression.
+        TopicError: `key` is not a key expression.
     """
     expression = keys.resolve(key, bus.namespace)
     losses = Losses() if losses is None else losses

@@ -13,7 +13,7 @@ _BRAILLE: Final = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x8
 
 
 def draw(data: NDArray[Any], width: int, height: int) -> list[str]:
-    """At most ``height`` lines of at most ``width`` characters.
+    """At most `height` lines of at most `width` characters.
 
     Spikes that fit are drawn two neurons a line, larger arrays as braille dots, 4 neurons x 2 steps a character. Of
     what is larger still, each character is a cell of the array, as dark as its firing rate beside the highest. Graded

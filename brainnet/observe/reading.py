@@ -22,7 +22,7 @@ _LONG: Final = 160
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One message: ``kind`` is the message's type, or text, json, msgpack, bytes, malformed for what has none."""
+    """One message: `kind` is the message's type, or text, json, msgpack, bytes, malformed for what has none."""
 
     key: str
     kind: str
@@ -43,7 +43,7 @@ def stamp_of(sample: Sample, namespace: str) -> Stamp | None:
 
 
 def read(sample: Sample, namespace: str) -> Seen:
-    """Read one sample; what cannot be read as the contract says is ``malformed`` and its value is the reason."""
+    """Read one sample; what cannot be read as the contract says is `malformed` and its value is the reason."""
     topic = keys.topic_of(sample.key, namespace)
     stamp = read_stamp(topic, sample.payload, sample.attachment)
     key = keys.shown(sample.key, namespace)

@@ -39,7 +39,7 @@ class Statistics:
 class Series:
     """One source on one key since the first message that was seen.
 
-    ``sent`` and ``rate_hz`` follow the sender's numbers and clock, so a listener that misses messages changes neither.
+    `sent` and `rate_hz` follow the sender's numbers and clock, so a listener that misses messages changes neither.
     Without numbers they fall back to what was seen, when it was seen.
     """
 
@@ -55,7 +55,7 @@ class Series:
     _last_seq: int | None = None
 
     def add(self, stamp: Stamp | None, size: int, now_ns: int) -> None:
-        """Take one message in; ``now_ns`` since the epoch."""
+        """Take one message in; `now_ns` since the epoch."""
         when_ns = stamp.timestamp_ns if stamp else now_ns
         steps = 1
         if stamp is not None:
@@ -78,7 +78,7 @@ class Series:
         return (self._sent - 1) / span if span > 0 else None
 
     def counts(self) -> dict[str, Any]:
-        """What all reports begin with; ``sent`` is None for a source that does not number its messages."""
+        """What all reports begin with; `sent` is None for a source that does not number its messages."""
         numbered = self._last_seq is not None
         return {
             "key": self.key,

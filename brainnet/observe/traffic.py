@@ -60,7 +60,7 @@ class Traffic:
 
 
 async def collect(bus: Bus, *, timeout: float = 0.5) -> Traffic:
-    """Ask every node for its counters; a node that does not answer within ``timeout`` seconds is left out."""
+    """Ask every node for its counters; a node that does not answer within `timeout` seconds is left out."""
     replies = await bus.call_all(key("node_status"), StatusQuery(), timeout=timeout)
     reports = [reply.message for reply in replies if isinstance(reply.message, Health)]
     flows: dict[str, Flow] = {}

@@ -1,4 +1,4 @@
-"""A NIR file as a region: ``program: nir:FILE`` in an allocation."""
+"""A NIR file as a region: `program: nir:FILE` in an allocation."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class NirRegion(Region):
 
 
 def program(file: Path) -> type[NirRegion]:
-    """The region that runs ``file``, which is its default checkpoint.
+    """The region that runs `file`, which is its default checkpoint.
 
     Raises:
         ConfigError: there is no such file.

@@ -58,7 +58,7 @@ class Trust:
     """What experience with a region taught: how far to believe it, and what its probabilities are worth.
 
     A confidence k is believed as sigmoid(slope * logit(k) + offset), increasing in k (Platt 1999). A probability p
-    counts ln(1 + p / floor) / ln(1 + 1 / floor): below the ``floor`` one is as good as another. An infinite floor
+    counts ln(1 + p / floor) / ln(1 + 1 / floor): below the `floor` one is as good as another. An infinite floor
     counts p itself.
     """
 
@@ -86,7 +86,7 @@ class Trust:
 
 
 def load_trust(path: Path | str) -> dict[str, Trust]:
-    """Trust by region, from the weights that ``brainnet train`` makes.
+    """Trust by region, from the weights that `brainnet train` makes.
 
     Raises:
         ModelError: naming the file when it is missing or holds none.
@@ -104,7 +104,7 @@ def load_trust(path: Path | str) -> dict[str, Trust]:
 class Scored:
     """A claim: its score, who made it and in whose words, and what it rests on.
 
-    ``content`` is the regions' own by region; ``support`` says what each gave: its probability for the claim, its
+    `content` is the regions' own by region; `support` says what each gave: its probability for the claim, its
     confidence and its weight.
     """
 
@@ -160,7 +160,7 @@ class Fused:
 
 
 def claim(text: str, question: str = "") -> str:
-    """What ``text`` says in answer to ``question``: its words without the question's and those that claim nothing.
+    """What `text` says in answer to `question`: its words without the question's and those that claim nothing.
 
     Case and punctuation do not count, and number words are numbers. Where nothing is left, all its words are its claim.
     """

@@ -56,7 +56,7 @@ class Journal:
         return cursor.rowcount == 1
 
     def open_prompts(self) -> list[tuple[Prompt, float]]:
-        """Prompts without an answer and when (``time.time()``) they were accepted, oldest first."""
+        """Prompts without an answer and when (`time.time()`) they were accepted, oldest first."""
         rows = self._db.execute("SELECT prompt, accepted_s FROM prompt WHERE answer IS NULL ORDER BY accepted_s")
         return [(decode(Prompt, blob), accepted) for blob, accepted in rows]
 

@@ -64,9 +64,9 @@ def lif_forward(
     first: int,
     last: int,
 ) -> None:
-    """Integrate columns ``first`` to ``last`` of ``currents`` [T, M] from ``membrane`` [M].
+    """Integrate columns `first` to `last` of `currents` [T, M] from `membrane` [M].
 
-    Fills ``spikes`` [T, M] and ``after`` [M], the potential after the last step.
+    Fills `spikes` [T, M] and `after` [M], the potential after the last step.
     """
     steps = currents.shape[0]
     potentials = np.empty((2, _WIDE_BLOCK), np.float32)
@@ -102,9 +102,9 @@ def lif_backward(
     first: int,
     last: int,
 ) -> None:
-    """Back-propagate columns ``first`` to ``last`` through time with the arctangent surrogate.
+    """Back-propagate columns `first` to `last` through time with the arctangent surrogate.
 
-    The reset itself carries no gradient. ``grad_beta`` is added to, and only where ``beta_learns``. The potentials are
+    The reset itself carries no gradient. `grad_beta` is added to, and only where `beta_learns`. The potentials are
     integrated again, block by block in the cache: cheaper than writing them all to memory and reading them back.
     """
     steps = currents.shape[0]
@@ -139,7 +139,7 @@ def lif_backward(
 
 @compiled
 def scan_forward(forget: FloatArray, value: FloatArray, state: FloatArray, hidden: FloatArray) -> None:
-    """``hidden[t] = forget[t] * hidden[t-1] + (1 - forget[t]) * value[t]`` over [T, M], ``hidden[-1]`` = ``state``."""
+    """`hidden[t] = forget[t] * hidden[t-1] + (1 - forget[t]) * value[t]` over [T, M], `hidden[-1]` = `state`."""
     steps, columns = forget.shape
     for start in range(0, columns, _BLOCK):
         stop = min(columns, start + _BLOCK)
@@ -164,7 +164,7 @@ def scan_backward(
     grad_value: FloatArray,
     grad_state: FloatArray,
 ) -> None:
-    """Gradients of :func:`scan_forward`; ``grad_last`` [M] is the gradient of the last hidden state as an output."""
+    """Gradients of :func:`scan_forward`; `grad_last` [M] is the gradient of the last hidden state as an output."""
     steps, columns = forget.shape
     for start in range(0, columns, _BLOCK):
         stop = min(columns, start + _BLOCK)
@@ -186,7 +186,7 @@ def scan_backward(
 
 @reassociated
 def norm_forward(x: FloatArray, gain: FloatArray, epsilon: float, result: FloatArray, scale: FloatArray) -> None:
-    """Divide each row of ``x`` [R, C] by its root mean square, times ``gain`` [C]; ``scale`` [R] is what divided."""
+    """Divide each row of `x` [R, C] by its root mean square, times `gain` [C]; `scale` [R] is what divided."""
     rows, columns = x.shape
     for r in range(rows):
         total = _ZERO
@@ -206,7 +206,7 @@ def norm_backward(
     grad_x: FloatArray,
     grad_gain: FloatArray,
 ) -> None:
-    """Gradients of :func:`norm_forward`; adds to ``grad_gain`` [C]."""
+    """Gradients of :func:`norm_forward`; adds to `grad_gain` [C]."""
     rows, columns = x.shape
     for r in range(rows):
         along = _ZERO

@@ -2,12 +2,12 @@ r"""Sparsity and synaptic operations of a network while it runs, by NeuroBench's
 
 From Yik et al. 2025, *The NeuroBench framework for benchmarking neuromorphic computing algorithms and systems*:
 
-- ``activation_sparsity``: zero outputs of neurons over all outputs, all layers, time steps and samples together.
-- ``connection_sparsity``: zero weights over all weights of Linear and convolution layers.
-- ``synaptic_operations`` per sample: a weight that is not zero meeting an input that is not zero is one operation. It
-  is an accumulate (``Effective_ACs``) where all inputs of the layer's call are -1, 0 or 1, else a multiply-accumulate
-  (``Effective_MACs``). ``Dense`` counts every weight and input. Biases and padding do not count.
-- ``footprint``: bytes of parameters and buffers. ``parameter_count``: parameters.
+- `activation_sparsity`: zero outputs of neurons over all outputs, all layers, time steps and samples together.
+- `connection_sparsity`: zero weights over all weights of Linear and convolution layers.
+- `synaptic_operations` per sample: a weight that is not zero meeting an input that is not zero is one operation. It
+  is an accumulate (`Effective_ACs`) where all inputs of the layer's call are -1, 0 or 1, else a multiply-accumulate
+  (`Effective_MACs`). `Dense` counts every weight and input. Biases and padding do not count.
+- `footprint`: bytes of parameters and buffers. `parameter_count`: parameters.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Meter:
         meter.synaptic_operations.Effective_ACs
 
     Sees every Linear and convolution, and the outputs of `brainnet.snn.neurons.lif.LIF`, of snnTorch's neurons, and of
-    the types in ``neurons``. A neuron that returns a tuple has its spikes first. Nothing else about the network
+    the types in `neurons`. A neuron that returns a tuple has its spikes first. Nothing else about the network
     changes.
     """
 

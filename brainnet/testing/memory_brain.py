@@ -109,7 +109,7 @@ class MemoryBrain:
     ) -> Partial:
         """Ask one region directly, as the router would, and return its final partial.
 
-        ``interim`` is called with every partial that comes before it.
+        `interim` is called with every partial that comes before it.
 
         Raises:
             TimeoutError: no final partial in time.

@@ -1,9 +1,9 @@
-"""What training programs are made with: ``brainnet train NAME`` and ``brainnet eval NAME`` run them.
+"""What training programs are made with: `brainnet train NAME` and `brainnet eval NAME` run them.
 
-A training program is a Python file that defines ``Settings``, a subclass of :class:`TrainingSettings` with its
-hyper-parameters, ``train(run)``, which writes ``run.weights``, and ``evaluate(run)``, which yields a
+A training program is a Python file that defines `Settings`, a subclass of :class:`TrainingSettings` with its
+hyper-parameters, `train(run)`, which writes `run.weights`, and `evaluate(run)`, which yields a
 :class:`~brainnet.rows.Row` for each figure, measured on held-out data beside its baseline. The programs of our
-regions stand beside them, as ``nodes/REGION/REGION_training.py``; a path names any other.
+regions stand beside them, as `nodes/REGION/REGION_training.py`; a path names any other.
 """
 
 from brainnet.rows import Row, compare

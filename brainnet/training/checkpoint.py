@@ -15,7 +15,7 @@ _IDENTITY = "__training__"
 
 
 def save(path: Path, state: Mapping[str, Any], identity: str) -> None:
-    """Write ``state`` (tensors, numbers, strings and containers of them); an interruption leaves the old file."""
+    """Write `state` (tensors, numbers, strings and containers of them); an interruption leaves the old file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".checkpoint-part")
     torch.save({**state, _IDENTITY: identity}, part)
@@ -23,7 +23,7 @@ def save(path: Path, state: Mapping[str, Any], identity: str) -> None:
 
 
 def load(path: Path, identity: str) -> dict[str, Any] | None:
-    """The state in ``path``, on the CPU; None where there is no such file.
+    """The state in `path`, on the CPU; None where there is no such file.
 
     Raises:
         TrainingError: the file is no checkpoint, or one of a training with another identity.

@@ -15,9 +15,9 @@ Item = TypeVar("Item", bound=Hashable)
 
 
 def expected_calibration_error(confidence: ArrayLike, right: ArrayLike, bins: int = 15) -> float:
-    """ECE over ``bins`` of equal width: mean distance of confidence from accuracy, weighted by the bins' share.
+    """ECE over `bins` of equal width: mean distance of confidence from accuracy, weighted by the bins' share.
 
-    ``confidence`` [N] is the probability given to each answer, ``right`` [N] whether it was right. Guo et al. 2017,
+    `confidence` [N] is the probability given to each answer, `right` [N] whether it was right. Guo et al. 2017,
     *On Calibration of Modern Neural Networks*, equation 5.
     """
     given: NDArray[np.float64] = np.asarray(confidence, np.float64)
@@ -30,7 +30,7 @@ def expected_calibration_error(confidence: ArrayLike, right: ArrayLike, bins: in
 
 
 def ndcg(ranking: Sequence[Item], gains: Mapping[Item, float], at: int = 10) -> float:
-    """Normalised discounted cumulative gain of the first ``at`` of ``ranking``; 0 where nothing is relevant.
+    """Normalised discounted cumulative gain of the first `at` of `ranking`; 0 where nothing is relevant.
 
     Gains are linear, discounts log2(rank + 1), as in trec_eval (Jaervelin and Kekaelaeinen 2002).
     """
@@ -43,7 +43,7 @@ def ndcg(ranking: Sequence[Item], gains: Mapping[Item, float], at: int = 10) -> 
 
 
 def recall(ranking: Sequence[Item], relevant: set[Item], at: int = 10) -> float:
-    """Share of ``relevant``, of which there must be some, among the first ``at`` of ``ranking``."""
+    """Share of `relevant`, of which there must be some, among the first `at` of `ranking`."""
     if not relevant:
         raise ModelError("relevant holds nothing, so that recall has no meaning")
     return len(relevant.intersection(ranking[:at])) / len(relevant)

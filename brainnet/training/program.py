@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from brainnet.errors import TrainingError
-from brainnet.imports import import_file
+from brainnet.imports import add_to_path, import_file
 from brainnet.paths import share_dir
 from brainnet.rows import Row
 from brainnet.training.run import Run, TrainingSettings
@@ -30,7 +32,7 @@ class Program:
     evaluate: Callable[[Run[Any]], Iterable[Row]]
 
     def configure(self, profile: str | None, changes: Mapping[str, Any]) -> TrainingSettings:
-        """The settings: the program's defaults, then those of ``profile`` in training_config.yaml, then ``changes``.
+        """The settings: the program's defaults, then those of `profile` in training_config.yaml, then `changes`.
 
         Raises:
             TrainingError: an unknown profile or setting, or a value that it does not accept.
@@ -56,7 +58,7 @@ class Program:
 
 
 def programs() -> dict[str, Path]:
-    """The training programs that come with brainnet, by region: ``nodes/REGION/REGION_training.py``."""
+    """The training programs that come with brainnet, by region: `nodes/REGION/REGION_training.py`."""
     found = sorted((share_dir() / "nodes").glob("*/*_training.py"))
     return {path.parent.name: path for path in found if path.stem == f"{path.parent.name}_training"}
 
@@ -80,22 +82,10 @@ def find_program(name: str) -> Program:
     A program may import the files that stand beside it.
 
     Raises:
-        TrainingError: it is not there, fails to import, or lacks ``Settings``, ``train`` or ``evaluate``.
+        TrainingError: it is not there, fails to import, or lacks `Settings`, `train` or `evaluate`.
     """
-    if name.endswith(".py"):
-        path = Path(name)
-        if not path.is_file():
-            raise TrainingError(f"training program {path} does not exist")
-        name = path.stem
-    else:
-        known = programs()
-        if name not in known:
-            raise TrainingError(
-                f"there is no training program {name!r}; there are: {', '.join(known)}, or name a .py file"
-            )
-        path = known[name]
     try:
-        module = import_file(path, path.stem if name in programs() else f"brainnet_training_{path.stem}")
+        name, module = _import(name)
     except TrainingError:
         raise
     except Exception as error:  # a program may fail in any way
@@ -104,6 +94,19 @@ def find_program(name: str) -> Program:
     if missing:
         raise TrainingError(f"training program {name} does not define {', '.join(missing)}")
     return Program(name, _summary(module.__doc__), module.Settings, module.train, module.evaluate)
+
+
+def _import(name: str) -> tuple[str, ModuleType]:
+    if name.endswith(".py"):
+        path = Path(name)
+        if not path.is_file():
+            raise TrainingError(f"training program {path} does not exist")
+        return path.stem, import_file(path, f"brainnet_training_{path.stem}")
+    known = programs()
+    if name not in known:
+        raise TrainingError(f"there is no training program {name!r}; there are: {', '.join(known)}, or name a .py file")
+    add_to_path(known[name].parent)
+    return name, importlib.import_module(known[name].stem)
 
 
 def _summary(docstring: str | None) -> str:

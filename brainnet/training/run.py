@@ -20,7 +20,7 @@ from brainnet.training import checkpoint
 
 
 class TrainingSettings(BaseModel):
-    """Base of a program's ``Settings``. Every field needs a default; a `Field` description is shown to users."""
+    """Base of a program's `Settings`. Every field needs a default; a `Field` description is shown to users."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,9 +31,9 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Run(Generic[S_co]):
-    """One call of ``train`` or ``evaluate``.
+    """One call of `train` or `evaluate`.
 
-    Made by ``brainnet train`` and ``brainnet eval``, and by tests. Python's, NumPy's and torch's generators are seeded
+    Made by `brainnet train` and `brainnet eval`, and by tests. Python's, NumPy's and torch's generators are seeded
     and torch's threads are set when it is made.
     """
 
@@ -57,7 +57,7 @@ class Run(Generic[S_co]):
 
     @property
     def data(self) -> Path:
-        """The folder of ``--data``.
+        """The folder of `--data`.
 
         Raises:
             TrainingError: none was given, or it is no folder.
@@ -95,14 +95,14 @@ class Run(Generic[S_co]):
             yield bar
 
     def track(self, items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
-        """``items``, with a progress bar."""
+        """`items`, with a progress bar."""
         with self.progress() as bar:
             yield from bar.track(items, total, description=description)
 
     def load_checkpoint(self, part: str = "") -> dict[str, Any] | None:
         """What :meth:`save_checkpoint` kept, when this run is to resume and there is something; else None.
 
-        ``part`` tells several trainings of one program apart (a model and its baseline, say).
+        `part` tells several trainings of one program apart (a model and its baseline, say).
         """
         return checkpoint.load(self._checkpoint(part), self._identity()) if self.resume else None
 

@@ -13,7 +13,7 @@ from torch import Tensor
 def save_weights(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], dtype: torch.dtype = torch.float16
 ) -> None:
-    """Write ``tensors`` as safetensors, floating-point ones as ``dtype``, replacing the file whole."""
+    """Write `tensors` as safetensors, floating-point ones as `dtype`, replacing the file whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     stored = {
         name: value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()

@@ -19,7 +19,7 @@ def key(topic: str, **chunks: str) -> str:
 
     Args:
         topic: The topic's name in the contract.
-        **chunks: Values of the chunks that the contract writes in braces; one that is left out becomes ``*``.
+        **chunks: Values of the chunks that the contract writes in braces; one that is left out becomes `*`.
 
     Raises:
         TopicError: The contract has no such topic, the topic has no such chunk, or a value holds characters that

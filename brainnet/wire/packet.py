@@ -14,7 +14,7 @@ On the wire a packet is one msgpack array, by position:
     9 data         bin
     10 metadata    map
 
-Encodings of ``data``, over the row-major flattened [neurons, steps] array:
+Encodings of `data`, over the row-major flattened [neurons, steps] array:
 
     bits    1 bit per neuron-step, most significant bit first
     aer8    address events: one byte per event, the distance from the previous event's address (the first from 0);

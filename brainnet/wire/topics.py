@@ -1,4 +1,4 @@
-"""The wire contract of ``topics/contract.yaml`` as typed data, and what follows from it.
+"""The wire contract of `topics/contract.yaml` as typed data, and what follows from it.
 
 The contract is the only place where a key expression, its payload, its publishers and its quality of service are
 written. Everything that publishes or subscribes looks its topic up here, so what is not listed cannot be sent.
@@ -51,7 +51,7 @@ class Topic(BaseModel):
 
     @property
     def expression(self) -> str:
-        """The key expression that covers the topic: every {name} becomes ``*``."""
+        """The key expression that covers the topic: every {name} becomes `*`."""
         return "/".join("*" if chunk.startswith("{") else chunk for chunk in self.key.split("/"))
 
     @property
@@ -80,7 +80,7 @@ class Topic(BaseModel):
         return tuple(part[1:-1] for part in self.key.split("/") if part.startswith("{"))
 
     def fill(self, **values: str) -> str:
-        """Return the key with these chunks; a chunk that is left out becomes ``*``.
+        """Return the key with these chunks; a chunk that is left out becomes `*`.
 
         Raises:
             TopicError: A chunk that the key does not have, or a value with characters that Zenoh reserves.
@@ -117,7 +117,7 @@ class Topic(BaseModel):
         )
 
     def permits(self, role: str, direction: Literal["out", "in"]) -> bool:
-        """Whether a role may publish here (out) or listen here (in). ``node`` stands for every process of a brain."""
+        """Whether a role may publish here (out) or listen here (in). `node` stands for every process of a brain."""
         allowed = self.publishers if direction == "out" else self.subscribers
         return role in allowed or ("node" in allowed and role not in NOT_A_NODE)
 
@@ -141,7 +141,7 @@ class Contract(BaseModel):
         raise TopicError(f"no topic of the contract matches the key {key!r}; see `brainnet topic list --contract`")
 
     def covering(self, expression: str) -> list[Topic]:
-        """The topics whose keys a key expression (with ``*`` and ``**``) can reach."""
+        """The topics whose keys a key expression (with `*` and `**`) can reach."""
         import zenoh
 
         wanted = zenoh.KeyExpr(expression)

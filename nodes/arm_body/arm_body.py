@@ -86,7 +86,7 @@ class ArmBody(Node):
                 await asyncio.sleep(due - now)
 
     async def _rest(self, until: float) -> float:
-        """Wait until ``until`` or the next command, whichever comes first; returns when the next step is due."""
+        """Wait until `until` or the next command, whichever comes first; returns when the next step is due."""
         self._wake.clear()
         try:
             await asyncio.wait_for(self._wake.wait(), until - time.monotonic())

@@ -46,7 +46,8 @@ def mossy_input(angles: NDArray[Any], velocities: NDArray[Any]) -> FloatArray:
     """What the granule cells see, float32 [..., 12], each of order one: velocities, sines and cosines of the joint
     angles, sine and cosine of the direction in which the forearm points, and velocities times sine and cosine of the
     elbow (gain fields, as parietal neurons have them: Zipser & Andersen 1988; forces that depend on the fingertip's
-    velocity come to the joints that way)."""
+    velocity come to the joints that way).
+    """
     forearm = angles.sum(axis=-1, keepdims=True)
     rates, elbow = velocities / 6.0, angles[..., 1:]
     parts = [rates, np.sin(angles), np.cos(angles), np.sin(forearm), np.cos(forearm)]
@@ -169,7 +170,7 @@ class Adaptation:
         self.changes.append(float(np.abs(change).mean()))
 
     def _find_delay(self, tick: int, features: FloatArray, change: NDArray[np.float64]) -> None:
-        """Judge how late the feedback is by which of the commands sent explains the step from ``tick`` on."""
+        """Judge how late the feedback is by which of the commands sent explains the step from `tick` on."""
         if tick not in self._sent:
             return
         commands = np.stack([self._sent.get(tick - late, np.zeros(JOINTS)) for late in range(LATEST + 1)])
@@ -228,6 +229,6 @@ class Adaptation:
 
 
 def _solve(effect: NDArray[np.float64], wanted: NDArray[Any]) -> NDArray[np.float64]:
-    """x with ``effect`` x = ``wanted`` by damped least squares, for motors that hardly do anything any more."""
+    """X with `effect` x = `wanted` by damped least squares, for motors that hardly do anything any more."""
     damping = (0.02 * np.abs(effect).max()) ** 2 * np.eye(JOINTS)
     return np.linalg.solve(effect.T @ effect + damping, effect.T @ wanted.astype(np.float64))

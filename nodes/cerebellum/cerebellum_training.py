@@ -101,8 +101,8 @@ def train(run: Run[Settings]) -> None:
 class Accuracy:
     """How reaches went, in centimetres.
 
-    ``path`` is the mean distance over a reach of two seconds from where the unchanged arm, under the same controller
-    alone and from the same start, would be at the same time; ``end`` the mean distance from the target over its last
+    `path` is the mean distance over a reach of two seconds from where the unchanged arm, under the same controller
+    alone and from the same start, would be at the same time; `end` the mean distance from the target over its last
     half second.
     """
 
@@ -120,7 +120,7 @@ class Movements:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, controller: Controller, count: int) -> Movements:
-        """``count`` movements from anywhere to anywhere."""
+        """`count` movements from anywhere to anywhere."""
         targets = reaching.random_targets(rng, count)
         postures = np.stack([rng.uniform(-np.pi, np.pi, count), rng.uniform(-2.9, 2.9, count)], axis=-1)
         return cls(postures, targets, []).under(controller)

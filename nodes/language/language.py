@@ -1,7 +1,7 @@
 """Language: continues a text, and streams it as it is written.
 
-The text is written by the spiking language model that comes with brainnet (``backend: spiking``), or by any server that
-speaks OpenAI's HTTP interface (``backend: openai`` with ``base_url`` and ``model``).
+The text is written by the spiking language model that comes with brainnet (`backend: spiking`), or by any server that
+speaks OpenAI's HTTP interface (`backend: openai` with `base_url` and `model`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)[.!?]
 
 
 def text_to_continue(prompt: str) -> str:
-    """``prompt`` without an instruction in front ("Continue the text:") and quotation marks around the rest."""
+    """`prompt` without an instruction in front ("Continue the text:") and quotation marks around the rest."""
     match = _INSTRUCTION.match(prompt)
     text = prompt[match.end() :] if match else prompt
     text = text.strip()
@@ -52,7 +52,7 @@ def text_to_continue(prompt: str) -> str:
 
 
 def sentence_end(text: str, count: int) -> int | None:
-    """Where the ``count``-th sentence of ``text`` ends, or None while it has fewer; a following space tells the end."""
+    """Where the `count`-th sentence of `text` ends, or None while it has fewer; a following space tells the end."""
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]
     return ends[count - 1] if 0 < count <= len(ends) else None
 
@@ -61,7 +61,7 @@ def sentence_end(text: str, count: int) -> int | None:
 class Written:
     """A text on its way: what is there, and how sure the writer was of its tokens.
 
-    The confidence is the geometric mean of the writer's probabilities for its own tokens; ``otherwise`` where it does
+    The confidence is the geometric mean of the writer's probabilities for its own tokens; `otherwise` where it does
     not tell them.
     """
 
@@ -91,7 +91,7 @@ class Written:
 class Language(Region):
     """Continues a text, streaming as it writes.
 
-    With ``backend: openai`` it publishes no spikes: it has no spiking model then, and spikes are a model's own.
+    With `backend: openai` it publishes no spikes: it has no spiking model then, and spikes are a model's own.
     """
 
     default_checkpoint = "language.safetensors"
@@ -143,7 +143,7 @@ class Language(Region):
             await client.aclose()
 
     async def answer(self, query: Query) -> Partial:
-        """The continuation; every piece is first published as an interim partial with ``chunk`` in its content."""
+        """The continuation; every piece is first published as an interim partial with `chunk` in its content."""
         if not text_to_continue(query.prompt.text):
             raise RegionError(f"{self.id} continues a text: send one with the prompt")
         if self.params.backend == "openai":

@@ -25,9 +25,9 @@ _MARGIN = 1.02
 
 
 def orthogonal(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Nearly U V^T, where ``matrix`` = U S V^T: singular values above about 1/200 of the largest end near 1.
+    """Nearly U V^T, where `matrix` = U S V^T: singular values above about 1/200 of the largest end near 1.
 
-    Computed in ``dtype``; the result is of the matrix's.
+    Computed in `dtype`; the result is of the matrix's.
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.t()
     x = (wide / (wide.norm() * _MARGIN + 1e-7)).to(dtype)
@@ -39,7 +39,8 @@ def orthogonal(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 class Muon(torch.optim.Optimizer):
     """For matrices; Nesterov momentum, decoupled weight decay. Those of several maps one above the other are given as
-    groups with their number, ``maps``: each map's part is made orthogonal by itself."""
+    groups with their number, `maps`: each map's part is made orthogonal by itself.
+    """
 
     def __init__(
         self,

@@ -76,7 +76,7 @@ def read_library(file: Files) -> Library:
 
 
 def read_trivia(path: Path) -> list[str]:
-    """The questions with their right answers, as ``Q: ...`` / ``A: ...``."""
+    """The questions with their right answers, as `Q: ...` / `A: ...`."""
     found = []
     text = gzip.decompress(path.read_bytes()).decode(errors="ignore").translate(PLAIN)
     for entry in text.split("#Q ")[1:]:
@@ -98,7 +98,7 @@ def read_shakespeare(file: Files) -> tuple[str, Text, Text]:
 
 
 def sections(text: str) -> list[str]:
-    """``text`` in pieces of about ``SECTION`` characters that end with a paragraph."""
+    """`text` in pieces of about `SECTION` characters that end with a paragraph."""
     pieces, start = [], 0
     while start < len(text):
         stop = text.find("\n\n", start + SECTION)
@@ -132,6 +132,6 @@ def encode(tokenizer: Tokenizer, documents: list[str]) -> Text:
 
 
 def parallel(tokens: Tokens, streams: int) -> Tensor:
-    """``tokens`` as [length, streams]: column i is the i-th contiguous part; a remainder is left out."""
+    """`tokens` as [length, streams]: column i is the i-th contiguous part; a remainder is left out."""
     length = len(tokens) // streams
     return torch.from_numpy(tokens[: length * streams].astype(np.int64)).view(streams, length).t().contiguous()

@@ -110,7 +110,7 @@ def train(run: Run[Settings]) -> None:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What one training works with; ``held_out`` only decides which step's weights are kept."""
+    """What one training works with; `held_out` only decides which step's weights are kept."""
 
     vocabulary: int
     train: Text
@@ -138,7 +138,7 @@ def read_lesson(run: Run[Settings]) -> Lesson:
 
 
 def metadata_of(path: Path) -> dict[str, str]:
-    """What a weights file says of itself; ``tokens`` is how many its model learned from."""
+    """What a weights file says of itself; `tokens` is how many its model learned from."""
     with safe_open(path, framework="pt") as file:
         return dict(file.metadata() or {})
 
@@ -148,8 +148,9 @@ def tokenizer_path(run: Run[Settings]) -> Path:
 
 
 def weights_path(run: Run[Settings], text: str, role: str) -> Path:
-    """``run.weights`` is the shipped model; the character model stands beside it, what they are compared with in
-    baselines/."""
+    """`run.weights` is the shipped model; the character model stands beside it, what they are compared with in
+    baselines/.
+    """
     stem = run.weights.stem if text == "library" else f"{run.weights.stem}_{text}"
     if role == "model":
         return run.beside(f"{stem}.safetensors")
@@ -253,7 +254,7 @@ class Reader:
 def nats(model: SpikingTextModel, text: Text, window: int = 0) -> float:
     """Code length of all tokens but the first, read in order with the state carried from first to last.
 
-    With a ``window`` the state is forgotten before every so many tokens, as a model without state would have it.
+    With a `window` the state is forgotten before every so many tokens, as a model without state would have it.
     """
     was_training = model.training
     model.eval()
@@ -271,7 +272,7 @@ def nats(model: SpikingTextModel, text: Text, window: int = 0) -> float:
 def evaluate(run: Run[Settings]) -> Iterator[Row]:
     """Held-out code lengths of both models beside their controls, firing rates, and speed beside eager torch's.
 
-    All from the files next to ``run.weights``, whatever the settings that say how to train one of them. A model
+    All from the files next to `run.weights`, whatever the settings that say how to train one of them. A model
     or control whose file is not there has no rows.
     """
     yield from evaluate_library(run)

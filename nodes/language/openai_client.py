@@ -1,7 +1,7 @@
 """Streamed text from any server that speaks OpenAI's HTTP interface: vLLM, llama.cpp, Ollama, OpenAI's own and others.
 
-The request and the events are those of https://platform.openai.com/docs/api-reference, ``chat/completions`` or
-``completions`` with ``stream: true``.
+The request and the events are those of https://platform.openai.com/docs/api-reference, `chat/completions` or
+`completions` with `stream: true`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ _SHOWN = 300
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one event brought: ``text``, the log-probabilities of its tokens (none where the server gives none), why the
-    server stopped (None: it goes on), the model by the server's name for it, and the tokens written so far if told."""
+    """What one event brought: `text`, the log-probabilities of its tokens (none where the server gives none), why the
+    server stopped (None: it goes on), the model by the server's name for it, and the tokens written so far if told.
+    """
 
     text: str
     logprobs: tuple[float, ...] = ()
@@ -34,7 +35,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a server. ``options`` are sent as they are (``max_tokens``, ``temperature``, ``seed``, ...)."""
+    """What is asked of a server. `options` are sent as they are (`max_tokens`, `temperature`, `seed`, ...)."""
 
     base_url: str
     model: str

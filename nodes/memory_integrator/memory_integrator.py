@@ -93,7 +93,7 @@ class MemoryIntegrator(Node):
         return await answer
 
     async def _accept(self, prompt: Prompt, waiting: asyncio.Future[Answer] | None = None) -> Open | None:
-        """Journal and track a prompt; returns its entry when it is new. ``waiting`` gets the answer, now or later."""
+        """Journal and track a prompt; returns its entry when it is new. `waiting` gets the answer, now or later."""
         entry = self._open.get(prompt.prompt_id)
         if entry is not None and entry.prompt is not None:
             if waiting is not None:

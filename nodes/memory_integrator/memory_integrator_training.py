@@ -4,8 +4,8 @@
 
 A prompt asks what is on or in a thing ("Which digit is on Anna's red door?") and brings a picture of it, blurred and
 with pixels lost, from hardly to badly. Memory has been told of every thing beforehand. What it was told is
-right (case ``right``), out of date (``stale``), or two different statements, either of which may be the right one
-(``torn``). No region can know which case it is, so neither is right alone; case and damage are drawn independently.
+right (case `right`), out of date (`stale`), or two different statements, either of which may be the right one
+(`torn`). No region can know which case it is, so neither is right alone; case and damage are drawn independently.
 
 Nothing is played: the router decides whom to ask, vision and hippocampus are the regions that ship, with their weights,
 and hundreds of statements are in memory at once. Pictures come from MNIST, and from Fashion-MNIST and CIFAR-10 where
@@ -128,7 +128,7 @@ class Heard:
     partials: Mapping[str, Partial]
 
     def fused(self, trust: Mapping[str, Trust], heard: Sequence[str] | None = None) -> Fused:
-        """What the integrator makes of the partials ``heard`` so far (None: of all that were asked)."""
+        """What the integrator makes of the partials `heard` so far (None: of all that were asked)."""
         asked = [r for r in self.chosen if r in self.partials]
         partials = {r: self.partials[r] for r in (asked if heard is None else heard)}
         return fuse(partials, self.route_probs, asked, {}, trust, self.task.question)
@@ -163,7 +163,7 @@ class Album:
 
 
 def damaged(pixels: Pixels, severity: float, rng: random.Random) -> bytes:
-    """A picture as PNG, blurred and with pixels lost, by ``severity`` in 0..1."""
+    """A picture as PNG, blurred and with pixels lost, by `severity` in 0..1."""
     blurred = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(MOST_BLUR * severity)))
     lost = np.random.default_rng(rng.getrandbits(64)).random(pixels.shape[:2]) < MOST_LOST * severity
     left = np.where(lost if pixels.ndim == 2 else lost[..., None], 0, blurred).astype(np.uint8)
@@ -173,7 +173,7 @@ def damaged(pixels: Pixels, severity: float, rng: random.Random) -> bytes:
 
 
 def tasks(albums: Sequence[Album], count: int, rng: random.Random) -> list[Task]:
-    """``count`` prompts about as many different things."""
+    """`count` prompts about as many different things."""
     things = [f"{owner}'s {colour} {thing}" for owner in OWNERS for colour in COLOURS for thing in THINGS]
     return [_task(rng.choice(albums), thing, rng) for thing in rng.sample(things, count)]
 
@@ -197,7 +197,7 @@ def _article(statement: str) -> str:
 
 
 def heard(run: Run[Settings], count: int, split: str) -> list[Heard]:
-    """Everything the brain has for ``count`` prompts of a split."""
+    """Everything the brain has for `count` prompts of a split."""
     rng = random.Random(f"{split} {run.seed}")
     router = Router.load(share_dir() / "nodes" / "prefrontal" / "prefrontal.safetensors")
     return asyncio.run(_ask(run, router, count, split, rng))
@@ -288,7 +288,8 @@ def fitted(prompts: Sequence[Heard], steps: int) -> dict[str, Trust]:
 
 def _gathered(prompts: Sequence[Heard]) -> tuple[Tensor, Tensor, Tensor]:
     """Probability of each claim by each region [prompts, regions, claims], logits of the confidences [prompts, regions]
-    and the place of the right claim [prompts], of the prompts for which all regions were asked."""
+    and the place of the right claim [prompts], of the prompts for which all regions were asked.
+    """
     rows = []
     for prompt in prompts:
         fused = prompt.fused({}, list(REGIONS))
@@ -335,7 +336,8 @@ def evaluate(run: Run[Settings]) -> Iterator[Row]:
 
 def early(prompts: Sequence[Heard], trust: Mapping[str, Trust]) -> Iterator[Row]:
     """Every order in which the partials may come: how often the outcome is settled before all are there, and how often
-    that changes it."""
+    that changes it.
+    """
     settled = orders = changed = 0
     for prompt in prompts:
         asked = [r for r in prompt.chosen if r in prompt.partials]

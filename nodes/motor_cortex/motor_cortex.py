@@ -60,7 +60,7 @@ class Reach:
             self.settled.set()
 
     def did(self, spikes: NDArray[np.uint8], added: NDArray[np.float64]) -> None:
-        """Note one step: the policy's spikes, of which the newest ``window`` steps are kept, and the torque added."""
+        """Note one step: the policy's spikes, of which the newest `window` steps are kept, and the torque added."""
         self.steps += 1
         self.corrected += float(np.abs(added).mean())
         self.spikes.append(spikes)
@@ -192,7 +192,7 @@ class MotorCortex(Region):
         return partial
 
     async def _follow(self, query: Query, reach: Reach, ends: float) -> None:
-        """Wait until the reach has settled or ``ends`` has come, reporting on the way."""
+        """Wait until the reach has settled or `ends` has come, reporting on the way."""
         while not reach.settled.is_set():
             now = time.monotonic()
             silent = now - reach.seen_at

@@ -55,7 +55,7 @@ class Arms:
         self.plants = [Plant() for _ in range(count)]
 
     def start(self, rng: np.random.Generator, *, standard: bool = True) -> FloatArray:
-        """Begin anew; returns the targets [count, 2]. Without ``standard`` all arms start anywhere."""
+        """Begin anew; returns the targets [count, 2]. Without `standard` all arms start anywhere."""
         targets = reaching.random_targets(rng, len(self.plants))
         for index, plant in enumerate(self.plants):
             if standard and index % 2 == 0:
@@ -77,7 +77,7 @@ class Arms:
 
 
 def _joined(states: list[JointState], join: Callable[[list[FloatArray]], FloatArray]) -> JointState:
-    """One state of arrays from many: ``join`` is np.stack or np.concatenate."""
+    """One state of arrays from many: `join` is np.stack or np.concatenate."""
     angles, velocities, tip, applied = (
         join([getattr(state, name) for state in states]) for name in ("angles", "velocities", "tip", "applied")
     )
@@ -96,7 +96,7 @@ def visited_states(rng: np.random.Generator, arms: Arms, net: Policy, *, standar
 
 
 def reward(state: JointState, targets: FloatArray, commands: FloatArray) -> FloatArray:
-    """Reacher-v5's reward [N] for the states [N] that ``commands`` [N, 2] led to: minus distance, minus effort."""
+    """Reacher-v5's reward [N] for the states [N] that `commands` [N, 2] led to: minus distance, minus effort."""
     away = state.tip - targets
     return -np.hypot(away[..., 0], away[..., 1]) - np.square(commands).sum(-1)
 

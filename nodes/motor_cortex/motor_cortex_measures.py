@@ -117,7 +117,7 @@ async def _over_topics(
 
 
 async def _movement(feedback: Mailbox[Received], begin: int) -> list[JointState]:
-    """The first steps of a movement that begins after tick ``begin``, read until the arm idles again."""
+    """The first steps of a movement that begins after tick `begin`, read until the arm idles again."""
     states: list[JointState] = []
     while True:
         packet = (await feedback.get()).message

@@ -24,7 +24,7 @@ _PAIR = re.compile(
 
 
 def parse_target(text: str) -> tuple[float, float] | None:
-    """The point that ``text`` names, in metres, or None when it names none.
+    """The point that `text` names, in metres, or None when it names none.
 
     Understands "(0.10, 0.10)", "x=0.1 y=-0.05", "10 cm, 5 cm", "(10, 5) cm", "0.1 and 0.05". A unit given once, after
     the second number, holds for both; without any, numbers are metres. Raises RegionError for a point in space.

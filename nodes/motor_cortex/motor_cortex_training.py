@@ -82,7 +82,7 @@ def taught(states: States, teacher: Controller) -> tuple[Tensor, Tensor]:
 
 
 def settling(net: Policy) -> Controller:
-    """What ``net`` does now, turning into what the expert does as the arm comes to rest on its target."""
+    """What `net` does now, turning into what the expert does as the arm comes to rest on its target."""
     frozen = network_controller(copy.deepcopy(net))
 
     def act(state: JointState, target: FloatArray) -> FloatArray:
@@ -105,7 +105,7 @@ def _one_cycle(progress: float) -> float:
 def imitate(
     run: Run[Settings], net: Policy, teacher: Controller, part: str, steps: int, rate: float, *, standard: bool
 ) -> None:
-    """Learn what the teacher does, with rounds of the states that ``net`` itself visits; a checkpoint a round."""
+    """Learn what the teacher does, with rounds of the states that `net` itself visits; a checkpoint a round."""
     options = run.settings
     optimiser = torch.optim.AdamW(net.parameters(), weight_decay=1e-4)
     inputs, commands = taught(random_states(np.random.default_rng([run.seed, 0]), options.states), teacher)

@@ -42,7 +42,7 @@ def decided(router: Router, example: Example, *, hear: bool = True, plastic: boo
 
 
 def fitted_scale(router: Router, prompts: Sequence[Example], probabilities: Callable[[Floats], Floats]) -> float:
-    """The factor of the scores at which ``probabilities`` of them give the right routes the highest likelihood."""
+    """The factor of the scores at which `probabilities` of them give the right routes the highest likelihood."""
     prompts = [example for example in prompts if example.follows is None]
     scores = [decided(router, example) for example in prompts]
     wanted = targets(prompts).double().numpy()
@@ -55,7 +55,7 @@ def fitted_scale(router: Router, prompts: Sequence[Example], probabilities: Call
 
 
 def measures(router: Router, prompts: list[Example], scale: float) -> Iterator[Row]:
-    """All that is measured on the prompts of one test; plain softmax is of ``scale`` times the scores."""
+    """All that is measured on the prompts of one test; plain softmax is of `scale` times the scores."""
     alone = [example for example in prompts if not example.follow_up]
     clear = [example for example in alone if len(example.target) == 1]
     unclear = [example for example in alone if len(example.target) > 1]
@@ -88,7 +88,7 @@ def routing(clear: list[Example], scores: list[Floats]) -> Iterator[Row]:
 
 
 def modulation(clear: list[Example], unclear: list[Example], scores: list[Floats], scale: float) -> Iterator[Row]:
-    """What modulation buys beside plain softmax of ``scale`` times the scores, its own on the validation prompts."""
+    """What modulation buys beside plain softmax of `scale` times the scores, its own on the validation prompts."""
     found = {"modulated": [modulated(row) for row in scores], "plain": [softmax(scale * row) for row in scores]}
     wanted = targets(clear + unclear).numpy() > 0
     n = len(clear)
@@ -127,7 +127,7 @@ def modulation(clear: list[Example], unclear: list[Example], scores: list[Floats
 
 
 def at_equal_cost(probs: list[Floats], wanted: NDArray[np.bool_], regions: int) -> float:
-    """Prompts (%) whose right region is asked at the largest mass that asks no more than ``regions`` in all."""
+    """Prompts (%) whose right region is asked at the largest mass that asks no more than `regions` in all."""
     best = [choose(row, 1e-6) for row in probs]
     for mass in np.linspace(0.5, 0.9999, 500):
         sets = [choose(row, float(mass)) for row in probs]

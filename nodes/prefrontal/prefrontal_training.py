@@ -223,7 +223,7 @@ def train(run: Run[Settings]) -> None:
 
 
 def drawn(run: Run[Settings], text: FreeText, config: RouterConfig, done: int) -> list[list[Example]]:
-    """The batches that follow ``done``. Prompts of like length together: attention costs (steps * tokens)^2."""
+    """The batches that follow `done`. Prompts of like length together: attention costs (steps * tokens)^2."""
     rng = random.Random(f"{run.seed} {done}")
     size = run.settings.batch
     wanted = examples(rng, BATCHES_DRAWN * size, text, written_share=run.settings.written_share)
@@ -239,7 +239,7 @@ def kept_prompts() -> list[Example]:
 
 
 def evaluate(run: Run[Settings]) -> Iterator[Row]:
-    """Both tests apart; the rows of the second end in ``_2``."""
+    """Both tests apart; the rows of the second end in `_2`."""
     router = Router.load(run.weights)
     scale = fitted_scale(router, written("validation"), softmax)
     yield from measures(router, written("test"), scale)

@@ -27,7 +27,7 @@ SMOOTHING = 0.75
 
 
 def word_vectors(texts: Sequence[Sequence[str]], words: Sequence[str], width: int) -> NDArray[np.float32]:
-    """Vectors [len(words), width] of length 1 by the neighbours of each word in tokenised ``texts``.
+    """Vectors [len(words), width] of length 1 by the neighbours of each word in tokenised `texts`.
 
     Words that are distributed alike lie near each other; one that does not occur is zero. Deterministic.
     """
@@ -78,7 +78,7 @@ class WordTable(nn.Module):
         self.offset = nn.Parameter(torch.randn(len(vectors), width) * self.bare[:, None])
 
     def encode(self, rows: Tensor, own: Tensor, window: TasWindow) -> Tensor:
-        """TAS spikes [B, T, L, D] of token rows [B, L]; the offset only of those that are ``own`` bool [B, L]."""
+        """TAS spikes [B, T, L, D] of token rows [B, L]; the offset only of those that are `own` bool [B, L]."""
         with_offset = (own | self.bare[rows])[..., None]
         embedded = self.vectors[rows] @ self.projection + with_offset * nn.functional.embedding(rows, self.offset)
         return tas_encode(embedded, window, rows != 0)
@@ -99,8 +99,8 @@ def vocabulary_of(
 ) -> tuple[HashedVocabulary, NDArray[np.float32]]:
     """The known tokens and a vector [rows, width] for each row.
 
-    Known are tokens that occur ``min_count`` times in the prompts ``said``, then the most frequent of the free
-    ``texts`` until there are ``words``, and endings that several of these share, with the mean of their vectors.
+    Known are tokens that occur `min_count` times in the prompts `said`, then the most frequent of the free
+    `texts` until there are `words`, and endings that several of these share, with the mean of their vectors.
     """
     known = {token for token, count in _counted(said).items() if count >= min_count} | {"<audio>"}
     frequent = [token for token, count in _counted(texts).most_common() if count >= min_count and token not in known]

@@ -1,7 +1,7 @@
 """Labelled prompts for the router, written by hand for this project.
 
-routing_prompts.yaml holds templates: a template is one way to put a request, ``[a|b]`` chooses one alternative (an
-empty one is allowed), ``{slot}`` is filled from a list. Every fifth template is kept from training, to choose by.
+routing_prompts.yaml holds templates: a template is one way to put a request, `[a|b]` chooses one alternative (an
+empty one is allowed), `{slot}` is filled from a list. Every fifth template is kept from training, to choose by.
 routing_prompts_written.yaml holds prompts written one by one to learn from; every tenth is kept from training.
 routing_prompts_validation.yaml (to choose by), routing_prompts_test.yaml and routing_prompts_test_2.yaml (to report on)
 hold prompts written one by one.
@@ -92,7 +92,7 @@ _MADE: dict[str, Callable[[random.Random], str]] = {
 
 
 def fill(template: str, rng: random.Random, **given: str) -> str:
-    """One prompt of a template; a slot named in ``given`` is filled with that."""
+    """One prompt of a template; a slot named in `given` is filled with that."""
     while found := _ALTERNATIVES.search(template):
         # A coordinate in brackets is filled in last, so every bracket here is an alternative.
         template = template[: found.start()] + rng.choice(found[1].split("|")) + template[found.end() :]
@@ -161,13 +161,13 @@ def near(mine: frozenset[str], other: frozenset[str]) -> bool:
 
 
 def target_of(route: str) -> dict[str, float]:
-    """``a+b``: equal shares."""
+    """`a+b`: equal shares."""
     routes = route.split("+")
     return dict.fromkeys(routes, 1.0 / len(routes))
 
 
 def written(split: str) -> list[Example]:
-    """The prompts written one by one for ``validation``, ``test`` or ``test_2``.
+    """The prompts written one by one for `validation`, `test` or `test_2`.
 
     Each follow-up comes once after a prompt of each route, in the order of the file.
     """
@@ -189,9 +189,9 @@ def _marked(line: str, route: str) -> Example:
 
 @cache
 def written_to_learn(*, kept: bool = False) -> dict[str, list[Example]]:
-    """The prompts of routing_prompts_written.yaml by route; those for training, or the tenth ``kept`` from it.
+    """The prompts of routing_prompts_written.yaml by route; those for training, or the tenth `kept` from it.
 
-    Under ``follow_ups`` stand texts that mean what was asked before; their target is empty.
+    Under `follow_ups` stand texts that mean what was asked before; their target is empty.
     """
     found = {}
     for route, lines in _read("routing_prompts_written.yaml").items():
@@ -202,8 +202,9 @@ def written_to_learn(*, kept: bool = False) -> dict[str, list[Example]]:
 
 @dataclass(frozen=True)
 class FreeText:
-    """Text that no template makes: ``openings`` for language to continue, and general ``questions``, for which memory
-    and language are equally right."""
+    """Text that no template makes: `openings` for language to continue, and general `questions`, for which memory
+    and language are equally right.
+    """
 
     openings: list[str]
     questions: list[str]
@@ -212,9 +213,9 @@ class FreeText:
 def examples(
     rng: random.Random, count: int, text: FreeText, *, kept: bool = False, written_share: float = 0.0
 ) -> Iterator[Example]:
-    """``count`` examples for training, or of what is ``kept`` from it, routes as often as in `OFTEN`.
+    """`count` examples for training, or of what is `kept` from it, routes as often as in `OFTEN`.
 
-    Of each route ``written_share`` are prompts written one by one; the rest are made by templates.
+    Of each route `written_share` are prompts written one by one; the rest are made by templates.
     """
     pools = {route: [t for i, t in enumerate(ts) if _is_kept(i) == kept] for route, ts in TEMPLATES.items()}
     follow_ups = [t for i, t in enumerate(FOLLOW_UPS) if _is_kept(i) == kept]
@@ -250,7 +251,7 @@ def examples(
 
 
 def _typed(text: str, rng: random.Random) -> str:
-    """``text`` as people type it: now and then without its last mark, or with a slip."""
+    """`text` as people type it: now and then without its last mark, or with a slip."""
     if rng.random() < 0.25:
         text = text.rstrip("?.! ")
     return misspelt(text, rng) if rng.random() < 0.15 else text
@@ -278,7 +279,7 @@ def _example(route: str, template: str, rng: random.Random, free: FreeText) -> E
 
 
 def misspelt(text: str, rng: random.Random) -> str:
-    """``text`` with one word's letters swapped, doubled, or one left out, as fingers do it."""
+    """`text` with one word's letters swapped, doubled, or one left out, as fingers do it."""
     parts = text.split(" ")
     where = [i for i, part in enumerate(parts) if len(part) > 3 and part.isalpha()]
     if not where:

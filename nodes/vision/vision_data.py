@@ -100,7 +100,7 @@ def turned(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Each picture moved by up to ``most`` pixels, mirrored at the edge."""
+    """Each picture moved by up to `most` pixels, mirrored at the edge."""
     padded = F.pad(images, [most] * 4, mode="reflect")
     corner = torch.randint(0, 2 * most + 1, (2, len(images), 1), generator=generator)
     rows, columns = corner + torch.arange(SIDE)
@@ -110,7 +110,8 @@ def shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
 
 class Batches:
     """Batches of the three kinds in fixed shares. A batch depends on its number and the seed alone, so that a
-    training may be interrupted anywhere."""
+    training may be interrupted anywhere.
+    """
 
     def __init__(self, sets: list[Pictures], size: int, seed: int) -> None:
         counts = [round(size * SHARES[part.kind]) for part in sets[:-1]]

@@ -83,7 +83,7 @@ class Twin(nn.Module):
 
 
 def converted(twin: Twin, config: ClassifierConfig, strong: float) -> SpikingClassifier:
-    """The spiking network whose neurons at one spike a step stand for the response ``strong`` of the twin's."""
+    """The spiking network whose neurons at one spike a step stand for the response `strong` of the twin's."""
     model = SpikingClassifier(config)
     with torch.no_grad():
         model.load_state_dict(twin.state_dict(), strict=False)  # all but the neurons' decay
@@ -191,7 +191,7 @@ def optimise(
     batches: Batches,
     start: int = 0,
 ) -> None:
-    """Minimise ``loss`` of images, labels and progress 0..1 over ``updates`` batches from number ``start`` on."""
+    """Minimise `loss` of images, labels and progress 0..1 over `updates` batches from number `start` on."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=run.settings.decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=updates + 1, pct_start=warm_up)
     states: dict[str, Any] = {"model": model, "optimiser": optimiser, "schedule": schedule}
@@ -218,7 +218,7 @@ def optimise(
 
 @torch.no_grad()
 def accuracies(run: Run[Settings], scores: Callable[[Tensor], Tensor], sets: list[Pictures], most: int = 1000) -> str:
-    """Accuracy on up to ``most`` pictures of each set, to be read."""
+    """Accuracy on up to `most` pictures of each set, to be read."""
     shown = []
     for part in sets:
         right = 0
@@ -301,7 +301,7 @@ def temperature(scores: Tensor, labels: Tensor) -> float:
 def with_exit(run: Run[Settings], model: SpikingClassifier, held_out: list[Pictures]) -> ClassifierConfig:
     """The model's configuration with the temperature of each step and the threshold of early exit.
 
-    The threshold is the lowest at which no data set loses more than ``cost`` points of accuracy.
+    The threshold is the lowest at which no data set loses more than `cost` points of accuracy.
     """
     labels = [part.labels for part in held_out]
     scores = [scores_of(run, lambda images: model(images).scores, part) for part in held_out]

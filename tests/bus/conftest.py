@@ -1,4 +1,4 @@
-"""Buses over both transports: every test that takes ``network`` runs in memory and over Zenoh on loopback."""
+"""Buses over both transports: every test that takes `network` runs in memory and over Zenoh on loopback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``brainnet train`` and ``brainnet eval`` as a person runs them, with the program of nodes/README.md."""
+"""`brainnet train` and `brainnet eval` as a person runs them, with the program of nodes/README.md."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def random(generator: torch.Generator, *shape: int) -> Tensor:
 @given(size=sizes, each=st.integers(1, 3), seed=seeds)
 @settings(max_examples=20, deadline=None)
 def test_neurons(size: tuple[int, int, int], each: int, seed: int) -> None:
-    """``each`` neurons a channel, with gains of both signs."""
+    """`each` neurons a channel, with gains of both signs."""
     g = torch.Generator().manual_seed(seed)
     steps, streams, width = size
     count = each * width

@@ -1,4 +1,4 @@
-"""``brainnet topic``: list, watch, measure and publish topics."""
+"""`brainnet topic`: list, watch, measure and publish topics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``brainnet topic list`` and ``info``: what flows, from the nodes' own counters, and what the contract says."""
+"""`brainnet topic list` and `info`: what flows, from the nodes' own counters, and what the contract says."""
 
 from __future__ import annotations
 

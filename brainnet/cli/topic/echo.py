@@ -1,4 +1,4 @@
-"""``brainnet topic echo``: print messages, or draw their spikes."""
+"""`brainnet topic echo`: print messages, or draw their spikes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``brainnet topic hz``, ``bw`` and ``delay``: what was sent, what was seen, and how late it was."""
+"""`brainnet topic hz`, `bw` and `delay`: what was sent, what was seen, and how late it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``brainnet topic pub``: publish on any key."""
+"""`brainnet topic pub`: publish on any key."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Writer:
     hint: str = ""
 
     def send(self, outlet: Outlet, source: str, count: int | None, rate: float | None, stop: threading.Event) -> int:
-        """Send ``count`` messages (None: until ``stop``) at ``rate`` per second; blocks, and returns how many."""
+        """Send `count` messages (None: until `stop`) at `rate` per second; blocks, and returns how many."""
         start, sent = time.monotonic(), 0
         while sent != count and not stop.is_set():
             if rate is not None and stop.wait(max(0.0, start + sent / rate - time.monotonic())):
@@ -50,7 +50,7 @@ class Writer:
 
 
 def writer(key: str, namespace: str, data: str | None, random: str | None) -> Writer:
-    """What to send on ``key``.
+    """What to send on `key`.
 
     Raises:
         TopicError: the key has wildcards, or is one where nothing can be published.

@@ -66,7 +66,7 @@ class _File(_Part):
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """A whole file. ``hosts`` is empty when everything runs on the host that launches it."""
+    """A whole file. `hosts` is empty when everything runs on the host that launches it."""
 
     path: Path
     namespace: str | None
@@ -97,10 +97,10 @@ class Allocation:
         raise AllocationError(f"{self.path} has the hosts {known}; say which one this is with --host")
 
     def placed_on(self, host: str, only: list[str] | None = None) -> list[NodeEntry]:
-        """The nodes of one host, or those of them that ``only`` names.
+        """The nodes of one host, or those of them that `only` names.
 
         Raises:
-            AllocationError: there are none, or ``only`` names one that is not there.
+            AllocationError: there are none, or `only` names one that is not there.
         """
         placed = [n for n in self.nodes if n.host is None or n.host == host]
         known = {n.id for n in placed}
@@ -242,7 +242,7 @@ def _find_program(document: Document, program: str, at: Location) -> str:
 
 
 def _in_its_folder(location: str) -> str:
-    """``nodes/olfactory`` and ``nodes/olfactory.py`` both mean ``nodes/olfactory/olfactory.py`` when that is there."""
+    """`nodes/olfactory` and `nodes/olfactory.py` both mean `nodes/olfactory/olfactory.py` when that is there."""
     path = Path(location)
     return str(path.with_suffix("") / f"{path.stem}.py")
 

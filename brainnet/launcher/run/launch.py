@@ -111,7 +111,7 @@ def _prepared(options: LaunchOptions) -> Iterator[tuple[Plan, ZygoteProcess]]:
 def run_foreground(
     options: LaunchOptions, show: Callable[[Supervisor], contextlib.AbstractContextManager[None]]
 ) -> None:
-    """Run until Ctrl-C or `brainnet stop`. ``show(supervisor)`` is a context in which the nodes are shown.
+    """Run until Ctrl-C or `brainnet stop`. `show(supervisor)` is a context in which the nodes are shown.
 
     Raises:
         BrainnetError: the brain cannot be started; nothing of it is left.

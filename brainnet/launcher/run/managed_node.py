@@ -91,7 +91,7 @@ class ManagedNode:
         await self._end(self._fork, grace_s, "restart asked for")
 
     async def stop(self, grace_s: float, reason: str = "") -> bool:
-        """SIGINT, SIGTERM, SIGKILL, ``grace_s`` apart; True when the process is gone."""
+        """SIGINT, SIGTERM, SIGKILL, `grace_s` apart; True when the process is gone."""
         self._intent = "stop"
         self._changed.set()
         if self._fork is not None:

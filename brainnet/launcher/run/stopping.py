@@ -18,7 +18,7 @@ _POLL_S: Final = 0.02
 def stop_here(holder: Holder, state: Path, timeout: float) -> None:
     """Tell the launcher to stop in order, and return when it is gone: no process, no port in use.
 
-    One that does not end in ``timeout`` seconds is killed; its zygote and nodes then end by themselves.
+    One that does not end in `timeout` seconds is killed; its zygote and nodes then end by themselves.
 
     Raises:
         LaunchError: it is another user's, or does not even die.

@@ -76,7 +76,7 @@ class Supervisor:
     """Runs a plan until it is told to stop.
 
     Guarantees: when `run` returns, however it does, no process of the plan is left and the hub's port is free.
-    Set ``on_change`` to be told every change of a node.
+    Set `on_change` to be told every change of a node.
     """
 
     def __init__(self, plan: Plan, zygote: ZygoteProcess) -> None:

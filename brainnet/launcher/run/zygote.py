@@ -229,7 +229,7 @@ class Zygote:
 
 
 def _send_signal(pid: int, number: int) -> None:
-    """SIGINT asks the node itself to stop; the others go to whatever it has started, too. ``pid`` is not reaped yet."""
+    """SIGINT asks the node itself to stop; the others go to whatever it has started, too. `pid` is not reaped yet."""
     try:
         (os.kill if number == signal.SIGINT else os.killpg)(pid, number)
     except ProcessLookupError:  # too young to have its own group

@@ -61,7 +61,7 @@ class ZygoteProcess:
         self.ready: asyncio.Future[float]
 
     def attach(self, log: Path, preload: tuple[str, ...]) -> None:
-        """Start to listen to it, and tell it what to import. Its output goes to ``log`` from now on."""
+        """Start to listen to it, and tell it what to import. Its output goes to `log` from now on."""
         loop = asyncio.get_running_loop()
         self.gone = loop.create_future()
         self.ready = loop.create_future()
@@ -75,7 +75,7 @@ class ZygoteProcess:
         return self._process.pid
 
     def spawn(self, request: dict[str, Any], notify: int, on_pid: Callable[[int], None]) -> Fork:
-        """Ask for a process; ``notify`` is the descriptor it reports its states on, which the caller still closes.
+        """Ask for a process; `notify` is the descriptor it reports its states on, which the caller still closes.
 
         Raises:
             LaunchError: the request cannot be handed over.

@@ -29,7 +29,7 @@ from brainnet.snn.checks import finite, positive, real, sequence
 
 
 def rate_encode(values: Tensor, steps: int, generator: torch.Generator | None = None) -> Tensor:
-    """Random spikes [T, ...] that fire at each of ``steps`` steps with probability ``values`` (0 to 1) [...].
+    """Random spikes [T, ...] that fire at each of `steps` steps with probability `values` (0 to 1) [...].
 
     0 never fires and 1 always does. Raises ModelError for no steps, values outside 0 to 1, or a generator of another
     device.
@@ -69,7 +69,7 @@ def latency_decode(spikes: Tensor) -> Tensor:
 
 
 def charging_encode(values: Tensor, steps: int, tau: float, threshold: float) -> Tensor:
-    """One spike each, [T, ...], when a neuron charged by ``values`` [...] crosses ``threshold``; ``tau`` in steps.
+    """One spike each, [T, ...], when a neuron charged by `values` [...] crosses `threshold`; `tau` in steps.
 
     Values at or below the threshold, and spikes due after the last step, stay silent. Raises ModelError for no steps,
     values outside 0 to 1, a tau not above 0, or a threshold not between 0 and 1.
@@ -95,7 +95,7 @@ def charging_decode(spikes: Tensor, tau: float, threshold: float) -> Tensor:
 
 
 def direct_encode(values: Tensor, steps: int) -> Tensor:
-    """Currents [T, ...] that repeat ``values`` [...] at every step; a view that takes no memory.
+    """Currents [T, ...] that repeat `values` [...] at every step; a view that takes no memory.
 
     Values may be any finite numbers. Raises ModelError for no steps.
     """

@@ -66,7 +66,7 @@ def event_frames(
 ) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Frames [T, 2, H, W]; channel 1 is ON, channel 0 OFF.
 
-    Spikes uint8 (0/1: whether any event came), or with ``counts`` how many came, as uint16. Every event must lie in the
+    Spikes uint8 (0/1: whether any event came), or with `counts` how many came, as uint16. Every event must lie in the
     window and on the sensor: choose the window with :meth:`EventStream.between`.
 
     Raises:
@@ -98,7 +98,7 @@ def event_frames(
 def frame_events(frames: NDArray[np.integer[Any]], *, dt_us: int, start_us: int = 0) -> EventStream:
     """The events of frames [T, 2, H, W], each at the start of its step, as often as the frame counts it.
 
-    Encoding them again gives the same frames (those that count need ``counts``). Within a step they are in order of
+    Encoding them again gives the same frames (those that count need `counts`). Within a step they are in order of
     polarity, row, column. Raises ModelError for frames of another shape or with negative counts, or a step that is not
     positive.
     """

@@ -25,7 +25,7 @@ Bits = Literal[8, 4]
 
 
 class Quantized(NamedTuple):
-    """``values`` int8, within ±127 or ±7, times ``scale`` (float32, one per row, broadcasts against values)."""
+    """`values` int8, within ±127 or ±7, times `scale` (float32, one per row, broadcasts against values)."""
 
     values: Tensor
     scale: Tensor
@@ -36,7 +36,7 @@ class Quantized(NamedTuple):
 
 
 def quantize(x: Tensor, bits: Bits, axes: tuple[int, ...] | None = None) -> Quantized:
-    """Round float ``x`` with one scale for each slice over ``axes`` (None: all but the first, a scale per output).
+    """Round float `x` with one scale for each slice over `axes` (None: all but the first, a scale per output).
 
     The error of each value is at most half a scale. Raises ModelError for other types, bits and non-finite values.
     """
@@ -64,14 +64,14 @@ def unpack_int4(packed: Tensor, count: int) -> Tensor:
 
 
 def fake_quantize(x: Tensor, bits: Bits, axes: tuple[int, ...] | None = None) -> Tensor:
-    """``x`` as it will be after `quantize`, with the gradient of the identity."""
+    """`x` as it will be after `quantize`, with the gradient of the identity."""
     rounded = quantize(x, bits, axes).dequantize().to(x.dtype)
     result: Tensor = _StraightThrough.apply(x, rounded)
     return result
 
 
 def train_quantized(model: nn.Module, bits: Bits) -> nn.Module:
-    """Let every Linear and convolution of ``model`` see its weight rounded from now on; returns the model.
+    """Let every Linear and convolution of `model` see its weight rounded from now on; returns the model.
 
     The float weights keep learning underneath. `quantized_weights` gives what training arrived at. Raises ModelError
     when there is nothing to quantise.
@@ -95,7 +95,7 @@ def quantized_weights(model: nn.Module) -> dict[str, Quantized]:
 
 
 def quantized_linear(x: Tensor, weight: Quantized, bias: Tensor | None = None) -> Tensor:
-    """Float [..., out] of ``x`` [..., in] and a quantised ``weight`` [out, in]; the scale is applied to the sums.
+    """Float [..., out] of `x` [..., in] and a quantised `weight` [out, in]; the scale is applied to the sums.
 
     Raises ModelError, naming the argument, for what does not fit.
     """
@@ -105,9 +105,9 @@ def quantized_linear(x: Tensor, weight: Quantized, bias: Tensor | None = None) -
 
 
 def spiking_linear(x: Tensor, weight: Quantized, code: SpikeCode, bias: Tensor | None = None) -> Tensor:
-    """W8A-spike: activations ``x`` [..., in], rounded to int8 with a scale per row, meet ``weight`` as spikes.
+    """W8A-spike: activations `x` [..., in], rounded to int8 with a scale per row, meet `weight` as spikes.
 
-    Equal to the product of the two rounded matrices, whatever the code; ``code`` must reach ±127. Raises ModelError,
+    Equal to the product of the two rounded matrices, whatever the code; `code` must reach ±127. Raises ModelError,
     naming the argument, for what does not fit.
     """
     _fits(x, weight, bias)

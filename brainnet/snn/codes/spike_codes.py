@@ -31,7 +31,7 @@ _EXACT_IN_FLOAT64 = 2**53
 
 @dataclass(frozen=True, slots=True)
 class SpikeCode:
-    """A code of ``steps`` time steps. ``twos_complement`` is for bitwise codes of signed integers."""
+    """A code of `steps` time steps. `twos_complement` is for bitwise codes of signed integers."""
 
     kind: Kind
     steps: int
@@ -96,9 +96,9 @@ def decode(spikes: Tensor, code: SpikeCode) -> Tensor:
 
 
 def spike_matmul(values: Tensor, weight: Tensor, code: SpikeCode) -> Tensor:
-    """The integer product int64 [..., N] of integers [..., K] and ``weight`` [K, N], accumulated over time steps.
+    """The integer product int64 [..., N] of integers [..., K] and `weight` [K, N], accumulated over time steps.
 
-    Equal to ``values @ weight`` in unbounded integers, always. Raises ModelError for shapes and types that do not fit,
+    Equal to `values @ weight` in unbounded integers, always. Raises ModelError for shapes and types that do not fit,
     values outside the code's range, and products that int64 cannot hold.
     """
     weight = _signed("weight", weight)
@@ -123,7 +123,7 @@ def spike_matmul(values: Tensor, weight: Tensor, code: SpikeCode) -> Tensor:
 
 
 def _signed(name: str, values: Tensor) -> Tensor:
-    """``values``, which must be integers, as int64."""
+    """`values`, which must be integers, as int64."""
     signed = whole(name, values).long()
     # what int64 cannot hold has wrapped round
     if values.dtype == torch.uint64 and bool((signed < 0).any()):

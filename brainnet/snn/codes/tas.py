@@ -39,7 +39,7 @@ class TasWindow:
             raise ModelError(f"window must have at least 2 steps and 1 position, not {self.steps} and {self.positions}")
 
     def phases(self, length: int, device: torch.device | None = None) -> Tensor:
-        """phi of the first `length` positions, int64 [length], each in [0, T // 2).
+        """Phi of the first `length` positions, int64 [length], each in [0, T // 2).
 
         Raises ModelError for more positions than the window has.
         """
@@ -118,7 +118,7 @@ def tas_decode(spikes: Tensor, embedding: Tensor, window: TasWindow) -> Tensor:
 
 
 def _nearest(counts: Tensor, rows: Tensor) -> Tensor:
-    """The index [...] of the row of ``rows`` [V, D] nearest to each of ``counts`` [..., D], the first of equals.
+    """The index [...] of the row of `rows` [V, D] nearest to each of `counts` [..., D], the first of equals.
 
     Counts that a row has exactly, as all have unless spikes were lost, are looked up by a hash, the others measured.
     """

@@ -124,7 +124,7 @@ class ChronoSpikeAttention(nn.Module):
 
 
 def neurons(width: int, beta: float) -> LIF:
-    """Neurons whose decay starts at ``beta`` (between 0 and 1) and is learned."""
+    """Neurons whose decay starts at `beta` (between 0 and 1) and is learned."""
     if not 0 < beta < 1:
         raise ModelError(f"beta must be between 0 and 1, not {beta}")
     return LIF(torch.full((width,), math.log(beta / (1 - beta))))
@@ -137,7 +137,7 @@ def fire(layer: LIF, currents: Tensor) -> Tensor:
 
 
 def require_sequence(name: str, values: Tensor, layer: nn.Linear) -> None:
-    """Raise ModelError unless ``values`` are [B, T, L, D] with a step, finite, and what ``layer`` takes."""
+    """Raise ModelError unless `values` are [B, T, L, D] with a step, finite, and what `layer` takes."""
     width, weight = layer.in_features, layer.weight
     if real(name, values).ndim != 4 or values.shape[-1] != width or not values.shape[1]:
         raise ModelError(f"{name} must be [batch, steps >= 1, positions, {width}], not {tuple(values.shape)}")

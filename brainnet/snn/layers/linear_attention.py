@@ -59,7 +59,7 @@ def linear_chrono_attention(
 ) -> tuple[Tensor, LinearAttentionState]:
     """Linear attention over a sequence: the context and the state after it.
 
-    Queries and keys [B, H, T, L, d_k], values [B, H, T, L, d_v] -> context [B, H, T, L, d_v]; ``state`` None starts
+    Queries and keys [B, H, T, L, d_k], values [B, H, T, L, d_v] -> context [B, H, T, L, d_v]; `state` None starts
     with no past. Two halves with the state carried over equal the whole. Raises ModelError as `linear_chrono_step`.
     """
     require_parts(query, key, value, tau, axes="[batch, heads, steps, positions, width]")

@@ -18,7 +18,7 @@ EPSILON = 1e-6
 
 
 class RMSNorm(nn.Module):
-    """Normalise the last axis, of ``width``, to root mean square 1 and scale by a learned gain; float32 out.
+    """Normalise the last axis, of `width`, to root mean square 1 and scale by a learned gain; float32 out.
 
     Raises ModelError for another last axis, type or device, and (on CPU) for values that are not finite, or so large
     that their squares are not.

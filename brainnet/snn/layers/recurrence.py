@@ -18,9 +18,9 @@ from brainnet.snn.checks import finite, real, step_of
 
 
 def gated_scan(forget: Tensor, value: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Hidden states [T, ...] and the last of them, for gates ``forget`` (0..1) and ``value``, both [T, ...].
+    """Hidden states [T, ...] and the last of them, for gates `forget` (0..1) and `value`, both [T, ...].
 
-    ``state`` None starts from zero; two halves with the last of the first as the state of the second equal the whole.
+    `state` None starts from zero; two halves with the last of the first as the state of the second equal the whole.
     Differentiable in all three. float32 on CPU is compiled; the rest is a torch loop. Raises ModelError, naming the
     argument, for no step, shapes, types or devices that do not fit, and (on CPU) for values that are not finite.
     """

@@ -18,8 +18,8 @@ class SpikingTransformerBlock(nn.Module):
 
     Currents [B, T, L, D] in, the same shape out; float, while every projection sees spikes but the attention's own
     output projection (Zhou et al. 2023, *Spikformer*, with the norms before the neurons). As causal as its attention.
-    ``tau`` is that of the attention; the feed-forward is ``expansion`` times as wide as the block; neurons start with
-    decay ``beta``. Raises ModelError for shapes, types and devices that do not fit and values that are not finite.
+    `tau` is that of the attention; the feed-forward is `expansion` times as wide as the block; neurons start with
+    decay `beta`. Raises ModelError for shapes, types and devices that do not fit and values that are not finite.
     """
 
     def __init__(

@@ -26,9 +26,9 @@ FAR = 4.0
 
 
 class Choice:
-    """Which of several hypotheses scores lowest lately: the medians of the last ``window`` scores decide.
+    """Which of several hypotheses scores lowest lately: the medians of the last `window` scores decide.
 
-    Only a hypothesis that is lower by more than ``margin`` replaces the one believed, and only when more than half of
+    Only a hypothesis that is lower by more than `margin` replaces the one believed, and only when more than half of
     the window has been seen; single outliers do not move a median.
     """
 
@@ -57,7 +57,7 @@ class Choice:
         return True
 
     def restart(self, hypotheses: int, best: int) -> None:
-        """Believe ``best`` among ``hypotheses`` and judge anew."""
+        """Believe `best` among `hypotheses` and judge anew."""
         self._hypotheses, self.best = hypotheses, best
         self._scores.clear()
 
@@ -111,8 +111,8 @@ class Contexts:
         return self.readouts[self.active]
 
     def observe(self, features: FloatArray, outcome: NDArray[np.floating]) -> FloatArray:
-        """Judge all readouts by ``outcome`` [outputs] of ``features``, choose among them, and let the chosen one learn
-        from what it has been believed through: the observation of ``window`` steps ago.
+        """Judge all readouts by `outcome` [outputs] of `features`, choose among them, and let the chosen one learn
+        from what it has been believed through: the observation of `window` steps ago.
 
         Returns the error [outputs] of the readout believed before.
         """

@@ -63,9 +63,9 @@ class GranuleLayer:
     def random(
         cls, samples: NDArray[Any], cells: int, rng: np.random.Generator, fan_in: int = 4, active: float = 0.2
     ) -> GranuleLayer:
-        """Cells with random input, each biased to fire for the fraction ``active`` of ``samples`` [n, inputs].
+        """Cells with random input, each biased to fire for the fraction `active` of `samples` [n, inputs].
 
-        Real granule cells have about four dendrites, hence the default ``fan_in``; the bias stands for the inhibition
+        Real granule cells have about four dendrites, hence the default `fan_in`; the bias stands for the inhibition
         by Golgi cells that keeps the layer sparse.
         """
         inputs = samples.shape[1]
@@ -81,7 +81,7 @@ class GranuleLayer:
         return cls(layer.sources, weights, bias.astype(np.float32))
 
     def spikes(self, inputs: NDArray[Any]) -> FloatArray:
-        """Spikes 0.0/1.0 [..., cells, steps] for ``inputs`` [..., inputs], held for all steps."""
+        """Spikes 0.0/1.0 [..., cells, steps] for `inputs` [..., inputs], held for all steps."""
         drive = (np.asarray(inputs, np.float32)[..., self.sources] * self.weights).sum(-1) + self.bias
         currents = np.broadcast_to(drive[..., None], (*drive.shape, self.steps))
         return lif_spikes(currents, self.beta, 1.0)
@@ -94,7 +94,7 @@ class AdaptiveReadout:
         innate: float [outputs, features], the weights to start from.
         prior: float [features], the variance of how far each weight may be from that; 0 for weights that never learn.
         noise: r, the variance of what no weights explain.
-        forgetting: fraction by which each observation lets P return to ``prior``.
+        forgetting: fraction by which each observation lets P return to `prior`.
     """
 
     def __init__(self, innate: NDArray[Any], prior: NDArray[Any], noise: float = 1e-4, forgetting: float = 0.0) -> None:
@@ -117,11 +117,11 @@ class AdaptiveReadout:
         return self.innate + self.learned
 
     def predict(self, features: FloatArray) -> FloatArray:
-        """Outputs [outputs] for ``features`` [features], with what was learned."""
+        """Outputs [outputs] for `features` [features], with what was learned."""
         return np.asarray(self.weights @ features, np.float32)
 
     def variance(self, features: FloatArray) -> float:
-        """What an error for ``features`` is expected to be, squared: noise and what is not known yet."""
+        """What an error for `features` is expected to be, squared: noise and what is not known yet."""
         return float(self.noise + features @ (self._covariance @ features))
 
     def prior_variance(self, features: FloatArray) -> float:
@@ -129,7 +129,7 @@ class AdaptiveReadout:
         return float(self.noise + features.astype(np.float64) ** 2 @ self.prior)
 
     def learn(self, features: FloatArray, error: NDArray[Any]) -> None:
-        """One observation; ``error`` [outputs] is what happened minus what was predicted."""
+        """One observation; `error` [outputs] is what happened minus what was predicted."""
         spread = self._covariance @ features
         step = spread / (self.noise + features @ spread)
         self.learned += np.outer(error, step).astype(np.float32)

@@ -32,8 +32,8 @@ from brainnet.snn.neurons.lif import LIF, LIFState
 class ClassifierConfig:
     """Sizes of the network and when it answers; they travel in the metadata of its weights file.
 
-    ``kinds`` maps each kind of picture to its classes. ``temperatures`` [steps] divide the scores after each step
-    before the softmax. ``threshold`` is the confidence at which a picture is answered.
+    `kinds` maps each kind of picture to its classes. `temperatures` [steps] divide the scores after each step
+    before the softmax. `threshold` is the confidence at which a picture is answered.
     """
 
     kinds: Mapping[str, tuple[str, ...]]
@@ -90,14 +90,14 @@ def centred(images: Tensor) -> Tensor:
 
 
 class Step(NamedTuple):
-    """After one time step: ``scores`` [B, classes] so far, and the last stage's ``spikes`` [B, features] of it."""
+    """After one time step: `scores` [B, classes] so far, and the last stage's `spikes` [B, features] of it."""
 
     scores: Tensor
     spikes: Tensor
 
 
 class Classification(NamedTuple):
-    """One picture's answer: ``probabilities`` [classes], and the last stage's ``spikes`` [steps taken, features]."""
+    """One picture's answer: `probabilities` [classes], and the last stage's `spikes` [steps taken, features]."""
 
     probabilities: Tensor
     spikes: Tensor
@@ -129,7 +129,7 @@ class SpikingClassifier(nn.Module):
 
     @torch.inference_mode()
     def classify(self, images: Tensor, threshold: float | None = None) -> list[Classification]:
-        """Answer each picture at the first step at which its confidence reaches ``threshold`` (the configured one).
+        """Answer each picture at the first step at which its confidence reaches `threshold` (the configured one).
 
         A picture that is answered leaves the batch: later steps are computed for the others alone.
         """
@@ -154,7 +154,7 @@ class SpikingClassifier(nn.Module):
         return [Classification(p, torch.stack(train)) for p, train in zip(probabilities, trains, strict=True)]
 
     def _advance(self, current: Tensor, states: list[LIFState | None]) -> Tensor:
-        """One step of all stages from the first stage's current; ``states`` are replaced by those after it."""
+        """One step of all stages from the first stage's current; `states` are replaced by those after it."""
         for index in range(len(self.stages)):
             spikes, states[index] = self._fire(index, current[None], states[index])
             if index + 1 < len(self.stages):

@@ -23,7 +23,7 @@ Pixels = NDArray[np.uint8]
 
 
 def read_picture(data: bytes) -> FloatPicture:
-    """The picture in ``data`` as float32 [3, 32, 32] in 0..1, as :func:`arranged` makes it.
+    """The picture in `data` as float32 [3, 32, 32] in 0..1, as :func:`arranged` makes it.
 
     Transparent parts count as ground. Raises ModelError, saying what was received, for data that is no picture, is
     truncated, shows nothing, or has more than 40 million pixels.
@@ -32,7 +32,7 @@ def read_picture(data: bytes) -> FloatPicture:
 
 
 def arranged(pixels: Pixels) -> FloatPicture:
-    """``pixels`` [H, W, 3] as float32 [3, 32, 32] in 0..1.
+    """`pixels` [H, W, 3] as float32 [3, 32, 32] in 0..1.
 
     - A grey picture of 28 x 28 on black ground, the form of MNIST and Fashion-MNIST, is framed in black, untouched;
       one of 32 x 32 with colours, the form of CIFAR-10, is left as it is.
@@ -74,7 +74,7 @@ def _drawn(pixels: Pixels, ground: NDArray[np.float64], strokes: FloatPicture) -
 
 
 def _one_ink(pixels: Pixels, ground: NDArray[np.float64]) -> float:
-    """How far ``pixels`` are either ``ground`` or one ink, in 0..1; 0 where they are not even mixtures of the two.
+    """How far `pixels` are either `ground` or one ink, in 0..1; 0 where they are not even mixtures of the two.
 
     The colours of mixtures lie on a line, and most lie at its ends: how much of the variance along it splitting them in
     two classes explains (Otsu 1979, the criterion eta).
@@ -88,14 +88,14 @@ def _one_ink(pixels: Pixels, ground: NDArray[np.float64]) -> float:
 
 
 def _broad(strokes: FloatPicture) -> float:
-    """The share of the ink of :func:`normalised` ``strokes`` around which all is ink, 5 pixels wide both ways."""
+    """The share of the ink of :func:`normalised` `strokes` around which all is ink, 5 pixels wide both ways."""
     ink = strokes > 0.4
     within = np.lib.stride_tricks.sliding_window_view(np.pad(ink, 2), (5, 5)).all(axis=(2, 3))
     return float(within.sum()) / max(1, int(ink.sum()))
 
 
 def _otsu(values: FloatPicture) -> float:
-    """The largest share of the variance of ``values`` that splitting them in two classes explains."""
+    """The largest share of the variance of `values` that splitting them in two classes explains."""
     counts, edges = np.histogram(values, 64)
     middles = (edges[:-1] + edges[1:]) / 2
     share, moment = np.cumsum(counts) / len(values), np.cumsum(counts * middles) / len(values)
@@ -106,7 +106,7 @@ def _otsu(values: FloatPicture) -> float:
 
 
 def normalised(grey: Pixels) -> FloatPicture:
-    """The strokes of ``grey`` [H, W], whichever is brighter, ground or strokes, as float32 [28, 28] in 0..1.
+    """The strokes of `grey` [H, W], whichever is brighter, ground or strokes, as float32 [28, 28] in 0..1.
 
     Scaled so that they fit 20 x 20 and centred by mass, as LeCun et al. (1998) describe for MNIST.
     """
@@ -129,7 +129,7 @@ def _garment(grey: Pixels) -> FloatPicture:
 
 
 def _photo(pixels: Pixels) -> FloatPicture:
-    """The central square of ``pixels`` as float32 [3, 32, 32] in 0..1."""
+    """The central square of `pixels` as float32 [3, 32, 32] in 0..1."""
     height, width = pixels.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -161,7 +161,7 @@ def _cropped(levels: FloatPicture, shown: NDArray[np.bool_]) -> FloatPicture:
 
 
 def _fitted(levels: FloatPicture, side: int) -> FloatPicture:
-    """``levels`` scaled so that the longer edge is ``side``."""
+    """`levels` scaled so that the longer edge is `side`."""
     factor = side / max(levels.shape)
     size = (max(1, round(levels.shape[1] * factor)), max(1, round(levels.shape[0] * factor)))
     kernel = Image.Resampling.BOX if factor < 1 else Image.Resampling.BICUBIC
@@ -169,7 +169,7 @@ def _fitted(levels: FloatPicture, side: int) -> FloatPicture:
 
 
 def _centred(strokes: FloatPicture) -> FloatPicture:
-    """``strokes`` on a 28 x 28 ground, the centre of mass in the middle as far as the strokes allow."""
+    """`strokes` on a 28 x 28 ground, the centre of mass in the middle as far as the strokes allow."""
     total = float(strokes.sum())
     result = np.zeros((SMALL, SMALL), np.float32)
     corner = []
@@ -222,7 +222,7 @@ def _opened(data: bytes) -> Image.Image:
 
 
 def _flattened(picture: Image.Image) -> Image.Image:
-    """``picture`` on white, or on black when what is drawn is itself bright."""
+    """`picture` on white, or on black when what is drawn is itself bright."""
     alpha = np.asarray(picture.getchannel("A"), np.float32)
     shade = np.asarray(picture.convert("RGB").convert("L"), np.float32)
     bright = float((shade * alpha).sum()) > 127.5 * float(alpha.sum())

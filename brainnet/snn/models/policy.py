@@ -32,14 +32,14 @@ FloatArray = NDArray[np.float32]
 
 
 class Action(NamedTuple):
-    """What one call gives: ``values`` float32 [outputs] in [-1, 1], ``spikes`` uint8 0/1 [neurons, steps]."""
+    """What one call gives: `values` float32 [outputs] in [-1, 1], `spikes` uint8 0/1 [neurons, steps]."""
 
     values: FloatArray
     spikes: NDArray[np.uint8]
 
 
 class Layer(NamedTuple):
-    """A linear map: ``weight`` [outputs, inputs], ``bias`` [outputs]."""
+    """A linear map: `weight` [outputs, inputs], `bias` [outputs]."""
 
     weight: FloatArray
     bias: FloatArray
@@ -86,7 +86,7 @@ class SpikingPolicy:
         self.readout = Layer(_float(readout.weight), _float(readout.bias))
 
     def act(self, features: NDArray[Any]) -> Action:
-        """The action for ``features`` [inputs]. Raises ModelError for another shape or values that are not finite."""
+        """The action for `features` [inputs]. Raises ModelError for another shape or values that are not finite."""
         drive = np.asarray(features, np.float32)
         if drive.shape != (self.inputs,) or not np.isfinite(drive).all():
             raise ModelError(f"the policy takes {self.inputs} finite features, got an array of shape {drive.shape}")

@@ -59,7 +59,7 @@ class PPOParams:
 
 
 class GaussianPolicy(nn.Module):
-    """Actions normally distributed around ``mean(features)``, with a learned spread for each action."""
+    """Actions normally distributed around `mean(features)`, with a learned spread for each action."""
 
     def __init__(self, mean: nn.Module, actions: int, spread: float) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class GaussianPolicy(nn.Module):
         return torch.distributions.Normal(mean, self.log_spread.exp().expand_as(mean))
 
     def log_prob(self, features: Tensor, actions: Tensor) -> Tensor:
-        """Log density [B] of ``actions`` [B, actions]."""
+        """Log density [B] of `actions` [B, actions]."""
         return log_density(self(features), actions)
 
 
@@ -92,7 +92,7 @@ class Rollout(NamedTuple):
 
 
 class Improvement(NamedTuple):
-    """What one update did: ``kl`` mean divergence from the old policy, ``value_loss``, gradient ``steps`` taken."""
+    """What one update did: `kl` mean divergence from the old policy, `value_loss`, gradient `steps` taken."""
 
     kl: float
     value_loss: float
@@ -100,13 +100,13 @@ class Improvement(NamedTuple):
 
 
 def log_density(distribution: torch.distributions.Normal, actions: Tensor) -> Tensor:
-    """Log density [...] of ``actions`` [..., actions], whose components are independent."""
+    """Log density [...] of `actions` [..., actions], whose components are independent."""
     density: Tensor = distribution.log_prob(actions).sum(-1)
     return density
 
 
 def generalised_advantages(rewards: Tensor, values: Tensor, discount: float, trace: float) -> Tensor:
-    """Advantages [T, N] for ``rewards`` [T, N] and ``values`` [T + 1, N].
+    """Advantages [T, N] for `rewards` [T, N] and `values` [T + 1, N].
 
     A rollout ends because time is up, not because the task is over: the last value stands for what would have followed.
 
@@ -143,7 +143,7 @@ def improve(
     *,
     only_value: bool = False,
 ) -> Improvement:
-    """One update of ``policy`` and of ``value`` (features [B, inputs] -> [B, 1]) from one rollout.
+    """One update of `policy` and of `value` (features [B, inputs] -> [B, 1]) from one rollout.
 
     Args:
         optimiser: over the parameters of both.

@@ -25,8 +25,9 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 def normalised_units(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
-    """Outputs [T, B, N] of units that see RMSNorm(``x`` [T, B, C]); N is a multiple of C, unit i sees channel i modulo
-    C, times ``gain`` [N] and plus ``bias`` [N]. Differentiable in all three."""
+    """Outputs [T, B, N] of units that see RMSNorm(`x` [T, B, C]); N is a multiple of C, unit i sees channel i modulo
+    C, times `gain` [N] and plus `bias` [N]. Differentiable in all three.
+    """
     if x.device.type != "cpu" or x.dtype != torch.float32:
         return F.silu(populations(x, gain, bias))
     result: Tensor = _Units.apply(x, gain, bias)
@@ -44,7 +45,7 @@ def _currents(row: FloatArray, scale: np.float32, gain: FloatArray, bias: FloatA
 
 @reassociated
 def units_forward(x: FloatArray, gain: FloatArray, bias: FloatArray, epsilon: np.float32, result: FloatArray) -> None:
-    """Fills ``result`` [T, B, N]."""
+    """Fills `result` [T, B, N]."""
     steps, streams, _ = x.shape
     for t in range(steps):
         for b in range(streams):

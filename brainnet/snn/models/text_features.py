@@ -1,7 +1,7 @@
 """Text to hashed features: words, number shapes, punctuation and character n-grams, without a vocabulary file.
 
 Everything is a pure function of the text (NFKC, lower case), equal on every machine and in every
-process: hashes are BLAKE2b, never Python's salted ``hash``.
+process: hashes are BLAKE2b, never Python's salted `hash`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def words(text: str) -> list[str]:
 def route_tokens(text: str) -> list[str]:
     """Tokens that tell what a prompt asks for: words, punctuation, and numbers reduced to their shape.
 
-    A number becomes ``<decimal>`` or ``<integer>``: where the arm shall go does not change who moves it.
+    A number becomes `<decimal>` or `<integer>`: where the arm shall go does not change who moves it.
     """
     return [_shape(token) for token in _ROUTE_TOKEN.findall(normalise(text))]
 

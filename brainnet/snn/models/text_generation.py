@@ -95,8 +95,9 @@ def _fire(
     fired: NDArray[np.uint8],
     active: NDArray[np.int32],
 ) -> int:
-    """One LIF step (threshold 1, reset by subtraction) of neurons that see ``x`` normalised, the first of each channel
-    before the second; fills ``fired`` and lists who fired in ``active``."""
+    """One LIF step (threshold 1, reset by subtraction) of neurons that see `x` normalised, the first of each channel
+    before the second; fills `fired` and lists who fired in `active`.
+    """
     scale, channels = scale_of(x, _EPSILON), x.shape[0]
     for start in range(0, membrane.shape[0], channels):
         part = slice(start, start + channels)
@@ -119,7 +120,7 @@ def _add_rows(
     total: NDArray[np.int16],
     result: FloatArray,
 ) -> None:
-    """``result += scale * matrix[active[:count]].sum(0)``, four rows a pass."""
+    """`result += scale * matrix[active[:count]].sum(0)`, four rows a pass."""
     columns = result.shape[0]
     for start in range(0, count, _SUMMED):
         stop = min(count, start + _SUMMED)
@@ -141,7 +142,7 @@ def _add_rows(
 
 @numba.njit(fastmath=True, error_model="numpy")
 def _dot_rows(matrix: ByteArray, scale: FloatArray, x: FloatArray, result: FloatArray) -> None:
-    """``result += scale * (matrix @ x)``."""
+    """`result += scale * (matrix @ x)`."""
     for i in range(matrix.shape[0]):
         row = matrix[i]
         total = _ZERO
@@ -152,7 +153,7 @@ def _dot_rows(matrix: ByteArray, scale: FloatArray, x: FloatArray, result: Float
 
 @compiled
 def _advance(token: int, wanted: bool, w: Weights, s: State, fired: NDArray[np.uint8], logits: FloatArray) -> None:
-    """Take in one token: updates ``s``, fills ``fired`` (all neurons, block by block) and, if wanted, ``logits``."""
+    """Take in one token: updates `s`, fills `fired` (all neurons, block by block) and, if wanted, `logits`."""
     width, mixing, (seen, wide) = w.embedding.shape[1], w.project.shape[1], w.expand.shape[1:]
     x = np.empty(width, np.float32)
     for i in range(width):
@@ -263,7 +264,7 @@ class EventDrivenModel:
 
 @compiled
 def _draw(logits: FloatArray, temperature: np.float32, top_p: float, uniform: float) -> tuple[int, float]:
-    """The token at ``uniform`` (0..1) of the nucleus' distribution, and the untempered probability of it."""
+    """The token at `uniform` (0..1) of the nucleus' distribution, and the untempered probability of it."""
     classes = logits.shape[0]
     top = logits.max()
     tempered = np.empty(classes, np.float32)
@@ -295,7 +296,7 @@ def sample(logits: FloatArray, temperature: float, top_p: float, generator: np.r
     """A token and the probability that the untempered model gives it.
 
     Nucleus sampling (Holtzman et al. 2020): drawn from the smallest set of tokens whose tempered probabilities reach
-    ``top_p``; temperature 0 takes the most probable token.
+    `top_p`; temperature 0 takes the most probable token.
     """
     if temperature == 0:
         token = int(logits.argmax())
@@ -306,8 +307,9 @@ def sample(logits: FloatArray, temperature: float, top_p: float, generator: np.r
 
 @dataclass(frozen=True)
 class GeneratedToken:
-    """One token: its ``text`` (empty while a character's bytes are incomplete), the model's probability for it, and
-    which ``neurons`` fired, 0/1, on the step that chose it."""
+    """One token: its `text` (empty while a character's bytes are incomplete), the model's probability for it, and
+    which `neurons` fired, 0/1, on the step that chose it.
+    """
 
     text: str
     probability: float
@@ -337,7 +339,7 @@ class TextGenerator:
     def generate(
         self, prompt: str, max_tokens: int, temperature: float = 0.8, top_p: float = 0.95, seed: int = 0
     ) -> Iterator[GeneratedToken]:
-        """Yield up to ``max_tokens`` tokens that continue ``prompt`` (its last ``context_characters``).
+        """Yield up to `max_tokens` tokens that continue `prompt` (its last `context_characters`).
 
         Ends early where the model ends the text. The same seed gives the same text.
         """

@@ -28,7 +28,8 @@ _SLOPE = np.float32(np.pi)
 @numba.njit(inline="always", fastmath=True, error_model="numpy")
 def exponential(x: np.float32) -> np.float32:
     """e^x to about one unit in the last place for |x| <= 87, clamped beyond; without branches, so that loops
-    vectorise: x = n ln 2 + r, a Taylor polynomial of r, and n added to the exponent bits."""
+    vectorise: x = n ln 2 + r, a Taylor polynomial of r, and n added to the exponent bits.
+    """
     x = min(max(x, _LOWEST), _HIGHEST)
     n = np.floor(x * _LOG2_E + _HALF)
     r = (x - n * _LN2_HIGH) - n * _LN2_LOW
@@ -94,7 +95,7 @@ def to_channels(
 
 @numba.njit(inline="always", fastmath=True, error_model="numpy")
 def to_row(normal: FloatArray, row: FloatArray, scale: np.float32, grad: FloatArray) -> None:
-    """From the gradient of a row that was normalised by ``scale`` to that of the row, which fills ``grad``."""
+    """From the gradient of a row that was normalised by `scale` to that of the row, which fills `grad`."""
     along = _ZERO
     for i in range(row.size):
         along += normal[i] * row[i]
@@ -114,9 +115,9 @@ def neurons_forward(
     spikes: FloatArray,
     after: FloatArray,
 ) -> None:
-    """LIF (threshold 1, reset by subtraction) of the RMS-normalised rows of ``x`` [T, B, C], from ``membrane`` [B, N].
+    """LIF (threshold 1, reset by subtraction) of the RMS-normalised rows of `x` [T, B, C], from `membrane` [B, N].
 
-    N is a multiple of C: neuron i sees channel i modulo C. Fills ``spikes`` [T, B, N] and ``after`` [B, N], the
+    N is a multiple of C: neuron i sees channel i modulo C. Fills `spikes` [T, B, N] and `after` [B, N], the
     potentials after the last step.
     """
     steps, streams, _ = x.shape
@@ -153,7 +154,7 @@ def neurons_backward(
 ) -> None:
     """Gradients of :func:`neurons_forward`, arctangent surrogate, none through the reset; fills the last five.
 
-    ``price`` is added to the gradient of every spike.
+    `price` is added to the gradient of every spike.
     """
     steps, streams, channels = x.shape
     count = gain.size
@@ -222,9 +223,9 @@ def memory_forward(
     result: FloatArray,
     after: FloatArray,
 ) -> None:
-    """Gated recurrence, normalised and gated again: ``projected`` [T, B, 3 C] holds forget gate, value, output gate.
+    """Gated recurrence, normalised and gated again: `projected` [T, B, 3 C] holds forget gate, value, output gate.
 
-    Starts from ``hidden`` [B, C]; fills ``result`` [T, B, C] and ``after`` [B, C], the last hidden state.
+    Starts from `hidden` [B, C]; fills `result` [T, B, C] and `after` [B, C], the last hidden state.
     """
     steps, streams, columns = result.shape
     states = np.empty((2, columns), np.float32)
@@ -302,8 +303,9 @@ def memory_backward(
 
 @reassociated
 def cross_entropy(logits: FloatArray, targets: FloatArray, weight: np.float32) -> float:
-    """Sum over the rows of ``logits`` [R, V] of -log softmax at ``targets`` [R]; ``logits`` become ``weight`` times
-    their gradients."""
+    """Sum over the rows of `logits` [R, V] of -log softmax at `targets` [R]; `logits` become `weight` times
+    their gradients.
+    """
     rows, classes = logits.shape
     total = 0.0
     for r in range(rows):

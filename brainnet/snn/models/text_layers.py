@@ -33,11 +33,11 @@ _ROWS = 512
 def normalised_neurons(
     x: Tensor, gain: Tensor, bias: Tensor, beta: Tensor, membrane: Tensor, price: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """Spikes [T, B, N] (0/1) of LIF neurons that see RMSNorm(``x`` [T, B, C]), and their membrane after step T [B, N].
+    """Spikes [T, B, N] (0/1) of LIF neurons that see RMSNorm(`x` [T, B, C]), and their membrane after step T [B, N].
 
-    N is a multiple of C: neuron i sees channel i modulo C, times ``gain`` [N] and plus ``bias`` [N]; ``beta`` [N] is
+    N is a multiple of C: neuron i sees channel i modulo C, times `gain` [N] and plus `bias` [N]; `beta` [N] is
     the decay; threshold 1, reset by subtraction, arctangent surrogate with alpha 2. Differentiable in all five tensors,
-    as if the loss had also ``price`` for every spike. Raises ModelError on CPU when values are not finite.
+    as if the loss had also `price` for every spike. Raises ModelError on CPU when values are not finite.
     """
     if x.device.type != "cpu" or x.dtype != torch.float32:
         currents = populations(x, gain, bias)
@@ -52,7 +52,7 @@ def normalised_neurons(
 
 
 def populations(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
-    """``gain`` * RMSNorm(``x`` [T, B, C]) + ``bias``, [T, B, N]: currents of N / C neurons a channel."""
+    """`gain` * RMSNorm(`x` [T, B, C]) + `bias`, [T, B, N]: currents of N / C neurons a channel."""
     normal = F.rms_norm(x, x.shape[-1:], None, EPSILON)
     return torch.addcmul(bias.to(x), normal.repeat(1, 1, len(gain) // x.shape[-1]), gain.to(x))
 
@@ -60,8 +60,8 @@ def populations(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
 def gated_memory(projected: Tensor, bias: Tensor, gain: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
     """The recurrence's gated output [T, B, C] and its last hidden state [B, C].
 
-    ``projected`` [T, B, 3 C] holds forget gate (before ``bias`` [C] and the logistic function), value and output gate;
-    ``gain`` [C] scales the normalised hidden state; ``hidden`` [B, C] is the state before step 1. Differentiable in
+    `projected` [T, B, 3 C] holds forget gate (before `bias` [C] and the logistic function), value and output gate;
+    `gain` [C] scales the normalised hidden state; `hidden` [B, C] is the state before step 1. Differentiable in
     all four.
     """
     if projected.device.type != "cpu" or projected.dtype != torch.float32:
@@ -73,8 +73,9 @@ def gated_memory(projected: Tensor, bias: Tensor, gain: Tensor, hidden: Tensor) 
 
 
 def product(x: Tensor, weight: Tensor, half: bool) -> Tensor:
-    """``x`` [..., C] times ``weight``^T [C, N]; ``half`` computes it and its gradients from bfloat16, in which 0 and 1
-    are exact, but takes and gives float32."""
+    """`x` [..., C] times `weight`^T [C, N]; `half` computes it and its gradients from bfloat16, in which 0 and 1
+    are exact, but takes and gives float32.
+    """
     if not half:
         return F.linear(x, weight)
     result: Tensor = _HalfProduct.apply(x, weight)
@@ -82,7 +83,7 @@ def product(x: Tensor, weight: Tensor, half: bool) -> Tensor:
 
 
 def next_token_loss(x: Tensor, embedding: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy in nats of ``targets`` [R] under logits ``x`` [R, C] ``embedding``^T [C, V].
+    """Mean cross-entropy in nats of `targets` [R] under logits `x` [R, C] `embedding`^T [C, V].
 
     On CPU the logits of no more than 512 positions exist at a time.
     """

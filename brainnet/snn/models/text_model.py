@@ -45,8 +45,8 @@ _SCALE = ".scale"
 class TextModelConfig:
     """Sizes of the model; they travel in the metadata of its weights file.
 
-    ``mixer_neurons`` and ``channel_neurons`` are how many each channel of the residual stream drives, before the
-    recurrence and before the feed-forward part, which has ``expansion`` hidden neurons a channel.
+    `mixer_neurons` and `channel_neurons` are how many each channel of the residual stream drives, before the
+    recurrence and before the feed-forward part, which has `expansion` hidden neurons a channel.
     """
 
     vocabulary: int = 2048
@@ -71,7 +71,7 @@ class BlockState(NamedTuple):
 
 
 class Neurons(nn.Module):
-    """``each`` neurons for every one of ``channels``, which they see normalised; in a control SiLU units."""
+    """`each` neurons for every one of `channels`, which they see normalised; in a control SiLU units."""
 
     def __init__(self, channels: int, each: int, spiking: bool) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Neurons(nn.Module):
         self.price = 0.0
 
     def forward(self, x: Tensor, membrane: Tensor) -> tuple[Tensor, Tensor]:
-        """What ``x`` [T, B, channels] makes them send to the next projection, and their membrane after."""
+        """What `x` [T, B, channels] makes them send to the next projection, and their membrane after."""
         if self.decay is None:
             return normalised_units(x, self.gain, self.bias), membrane
         return normalised_neurons(x, self.gain, self.bias, torch.sigmoid(self.decay), membrane, self.price)
@@ -139,7 +139,7 @@ class Block(nn.Module):
 class SpikingTextModel(nn.Module):
     """Next-token logits for token sequences, with the state carried explicitly.
 
-    ``dropout`` is that of the residual branches while training; with ``half`` training multiplies in bfloat16.
+    `dropout` is that of the residual branches while training; with `half` training multiplies in bfloat16.
     """
 
     def __init__(self, config: TextModelConfig, dropout: float = 0.0, half: bool = False) -> None:
@@ -152,14 +152,14 @@ class SpikingTextModel(nn.Module):
         self.norm = RMSNorm(config.width)
 
     def forward(self, tokens: Tensor, state: list[BlockState] | None = None) -> tuple[Tensor, list[BlockState]]:
-        """Logits [T, B, vocabulary] for ``tokens`` [T, B], and the state to continue from; None starts afresh."""
+        """Logits [T, B, vocabulary] for `tokens` [T, B], and the state to continue from; None starts afresh."""
         features, after = self.features(tokens, state)
         return F.linear(features, self.embedding.weight), after
 
     def loss(
         self, tokens: Tensor, targets: Tensor, state: list[BlockState] | None = None
     ) -> tuple[Tensor, list[BlockState]]:
-        """Mean cross-entropy in nats of ``targets`` [T, B], each the token that follows, and the state after."""
+        """Mean cross-entropy in nats of `targets` [T, B], each the token that follows, and the state after."""
         features, after = self.features(tokens, state)
         return next_token_loss(features.flatten(0, 1), self.embedding.weight, targets.flatten()), after
 
@@ -173,13 +173,13 @@ class SpikingTextModel(nn.Module):
         return self.norm(x), after
 
     def set_price(self, price: float) -> None:
-        """From now on gradients are those of the loss and ``price`` for every spike, in nats."""
+        """From now on gradients are those of the loss and `price` for every spike, in nats."""
         for part in self.modules():
             if isinstance(part, Neurons):
                 part.price = price
 
     def rest(self, streams: int) -> list[BlockState]:
-        """The state before the first token of ``streams`` texts: all zero."""
+        """The state before the first token of `streams` texts: all zero."""
         each = (self.config.mixer_neurons, 1, self.config.channel_neurons, self.config.expansion)
         rest = [self.embedding.weight.new_zeros(streams, self.config.width * count) for count in each]
         return [BlockState(*rest) for _ in self.blocks]
@@ -197,7 +197,7 @@ def detached(state: list[BlockState]) -> list[BlockState]:
 
 
 def rounded(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """``matrix`` as whole numbers -127..127 (int8) and a scale for each row, by which they are to be multiplied.
+    """`matrix` as whole numbers -127..127 (int8) and a scale for each row, by which they are to be multiplied.
 
     Rounding what has been rounded gives the same numbers.
     """

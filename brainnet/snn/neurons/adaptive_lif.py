@@ -24,7 +24,7 @@ from brainnet.snn.neurons.surrogate import arctan_spike
 
 
 class AdaptiveLIFParams(NamedTuple):
-    """Constants: decays a step of membrane ``beta`` and adaptation ``rho`` (0..1), strength of adaptation ``kappa``.
+    """Constants: decays a step of membrane `beta` and adaptation `rho` (0..1), strength of adaptation `kappa`.
 
     Each of the three is a number or a tensor that broadcasts against one step.
     """
@@ -47,9 +47,9 @@ class AdaptiveLIFState(NamedTuple):
 def adaptive_lif_sequence(
     currents: Tensor, state: AdaptiveLIFState | None, params: AdaptiveLIFParams
 ) -> tuple[Tensor, AdaptiveLIFState]:
-    """Run neurons over ``currents`` [T, ...]: their spikes [T, ...] (0/1, same dtype) and the state after step T.
+    """Run neurons over `currents` [T, ...]: their spikes [T, ...] (0/1, same dtype) and the state after step T.
 
-    ``state`` None starts from zero. Running two halves with the state carried over equals running the whole.
+    `state` None starts from zero. Running two halves with the state carried over equals running the whole.
     Differentiable in currents, state, beta, rho and kappa: gradients flow through the adaptation, which is what lets
     it carry credit over long times, but not through the reset. Any device, any floating-point type. Raises
     ModelError, naming the argument, for what does not fit or (on CPU) is not finite.
@@ -82,7 +82,7 @@ def adaptive_lif_sequence(
 
 
 class AdaptiveLIF(nn.Module):
-    """A layer with learned decays: beta = sigmoid(``decay``), rho = sigmoid(``slow_decay``); ``kappa`` is learned, too.
+    """A layer with learned decays: beta = sigmoid(`decay`), rho = sigmoid(`slow_decay`); `kappa` is learned, too.
 
     Each broadcasts against one step.
     """

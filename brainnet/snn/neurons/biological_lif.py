@@ -28,10 +28,10 @@ from brainnet.snn.neurons.surrogate import arctan_spike
 
 
 class BiologicalLIFParams(NamedTuple):
-    """Potentials in mV, times in ms. The refractory period is rounded up to whole steps of ``dt``, but not for less
+    """Potentials in mV, times in ms. The refractory period is rounded up to whole steps of `dt`, but not for less
     than a billionth of a step.
 
-    ``alpha`` is the steepness of the surrogate gradient, in units of 1 / (threshold - rest).
+    `alpha` is the steepness of the surrogate gradient, in units of 1 / (threshold - rest).
     """
 
     v_rest: float = -70.0
@@ -53,9 +53,9 @@ class BiologicalLIFState(NamedTuple):
 def biological_lif_sequence(
     drive: Tensor, state: BiologicalLIFState | None, params: BiologicalLIFParams | None = None
 ) -> tuple[Tensor, BiologicalLIFState]:
-    """Run neurons over ``drive`` [T, ...], R times I in mV: spikes [T, ...] (0/1) and the state after step T.
+    """Run neurons over `drive` [T, ...], R times I in mV: spikes [T, ...] (0/1) and the state after step T.
 
-    ``state`` None starts at rest. Running two halves with the state carried over equals running the whole.
+    `state` None starts at rest. Running two halves with the state carried over equals running the whole.
     Differentiable in the drive and the initial membrane; no gradient passes through the reset. Any device, any
     floating-point type. Raises ModelError, naming the argument, for what does not fit or (on CPU) is not finite.
     """

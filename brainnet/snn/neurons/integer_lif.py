@@ -28,7 +28,7 @@ _CURRENT_BOUND = _HIGH - _LOW
 
 
 class IntegerLIFParams(NamedTuple):
-    """Constants: ``leak`` in 256ths a step (0 to 256); ``threshold`` and ``reset`` in units of V, within int16."""
+    """Constants: `leak` in 256ths a step (0 to 256); `threshold` and `reset` in units of V, within int16."""
 
     leak: int = 230
     threshold: int = 1024
@@ -44,9 +44,9 @@ class IntegerLIFState(NamedTuple):
 def integer_lif_sequence(
     currents: NDArray[np.integer[Any]], state: IntegerLIFState | None, params: IntegerLIFParams | None = None
 ) -> tuple[NDArray[np.uint8], IntegerLIFState]:
-    """Run neurons over integer ``currents`` [T, ...]: their spikes uint8 [T, ...] (0/1) and the state after step T.
+    """Run neurons over integer `currents` [T, ...]: their spikes uint8 [T, ...] (0/1) and the state after step T.
 
-    Equal to the equation in unbounded integers for every current of every integer type. ``state`` None starts from
+    Equal to the equation in unbounded integers for every current of every integer type. `state` None starts from
     V = 0. Running two halves with the state carried over equals running the whole. Shares work between torch's number
     of threads. Raises ModelError, naming the argument, for an empty sequence, a type or shape that does not fit, or
     constants out of range.
@@ -100,7 +100,7 @@ def _integrate(
     first: int,
     last: int,
 ) -> None:
-    """Columns ``first`` to ``last`` of ``currents`` [T, M]; ``membrane`` [M] is read and replaced."""
+    """Columns `first` to `last` of `currents` [T, M]; `membrane` [M] is read and replaced."""
     potential = membrane[first:last].astype(np.int32)
     for t in range(currents.shape[0]):
         x = currents[t, first:last]

@@ -5,7 +5,7 @@ r"""Izhikevich's neuron: two equations that reproduce the firing patterns of cor
     \frac{du}{dt} &= a (b v - u) \\
     v &\ge 30\,\text{mV}: \quad s = 1,\ v \leftarrow c,\ u \leftarrow u + d
 
-v and c in mV, t in ms. Both equations take one Euler step of ``dt`` from the same state; then the spike is tested.
+v and c in mV, t in ms. Both equations take one Euler step of `dt` from the same state; then the spike is tested.
 Source: Izhikevich 2003, *Simple Model of Spiking Neurons*, IEEE Transactions on Neural Networks 14(6), 1569-1572,
 whose own program integrates v in steps of 0.5 ms, the default here.
 """
@@ -28,8 +28,8 @@ PEAK_MV = 30.0
 class IzhikevichParams(NamedTuple):
     """Constants of the neurons; a, b, c and d are numbers or tensors that broadcast against one step.
 
-    ``a`` (1/ms) is the rate of recovery, ``b`` its sensitivity to v, ``c`` (mV) the reset of v, ``d`` the increment of
-    u at a spike, ``dt`` (ms) the step. ``alpha`` is the steepness of the surrogate gradient, in 1 / (30 mV - c).
+    `a` (1/ms) is the rate of recovery, `b` its sensitivity to v, `c` (mV) the reset of v, `d` the increment of
+    u at a spike, `dt` (ms) the step. `alpha` is the steepness of the surrogate gradient, in 1 / (30 mV - c).
     """
 
     a: Tensor | float = 0.02
@@ -62,9 +62,9 @@ PATTERNS = {
 def izhikevich_sequence(
     currents: Tensor, state: IzhikevichState | None, params: IzhikevichParams | None = None
 ) -> tuple[Tensor, IzhikevichState]:
-    """Run neurons over ``currents`` [T, ...]: their spikes [T, ...] (0/1, same dtype) and the state after step T.
+    """Run neurons over `currents` [T, ...]: their spikes [T, ...] (0/1, same dtype) and the state after step T.
 
-    ``state`` None starts at rest (:func:`resting_state`). Running two halves with the state carried over equals
+    `state` None starts at rest (:func:`resting_state`). Running two halves with the state carried over equals
     running the whole. Differentiable in currents, state and constants; no gradient passes through the reset of v.
     Any device, any floating-point type. Raises ModelError, naming the argument, for what does not fit or (on CPU) is
     not finite.

@@ -7,7 +7,7 @@ r"""Leaky integrate-and-fire neurons over a whole sequence, as one pure function
     \text{none:}\quad     u_t &= \beta u_{t-1} + x_t \\
     s_t &= 1 \text{ if } u_t > \theta \text{ else } 0
 
-This is ``snntorch.Leaky`` (Eshraghian et al. 2023, *Training Spiking Neural Networks Using Lessons From Deep
+This is `snntorch.Leaky` (Eshraghian et al. 2023, *Training Spiking Neural Networks Using Lessons From Deep
 Learning*): same spikes, same gradients. Backward replaces the derivative of the step by the arctangent surrogate of
 :mod:`brainnet.snn.neurons.surrogate` at :math:`u - \theta` and sends no gradient through the reset.
 
@@ -33,7 +33,7 @@ Reset = Literal["subtract", "zero", "none"]
 
 
 class LIFParams(NamedTuple):
-    """Constants of the neurons: ``beta`` (decay per step, 0..1) broadcasts against one step of the currents."""
+    """Constants of the neurons: `beta` (decay per step, 0..1) broadcasts against one step of the currents."""
 
     beta: Tensor
     threshold: float = 1.0
@@ -48,9 +48,9 @@ class LIFState(NamedTuple):
 
 
 def lif_sequence(currents: Tensor, state: LIFState | None, params: LIFParams) -> tuple[Tensor, LIFState]:
-    """Run neurons over ``currents`` [T, ...]: their spikes [T, ...] (0/1, same dtype) and the state after step T.
+    """Run neurons over `currents` [T, ...]: their spikes [T, ...] (0/1, same dtype) and the state after step T.
 
-    ``state`` None starts from rest (zero). Running two halves with the state carried over equals running the whole.
+    `state` None starts from rest (zero). Running two halves with the state carried over equals running the whole.
     Differentiable in currents, initial membrane and beta. Uses torch's number of threads. Raises ModelError, naming
     the argument, for an empty sequence, shapes, types or devices that do not fit, an unknown reset, constants out of
     range, and (on CPU) for values that are not finite.
@@ -74,12 +74,12 @@ def lif_sequence_reference(currents: Tensor, state: LIFState | None, params: LIF
 def recurrent_lif_sequence(
     currents: Tensor, state: LIFState | None, params: LIFParams, recurrent: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, LIFState]:
-    r"""Neurons that also hear each other's spikes of the step before, as ``snntorch.RLeaky``.
+    r"""Neurons that also hear each other's spikes of the step before, as `snntorch.RLeaky`.
 
-    With reset to zero the spikes are those of an RLeaky with ``reset_delay=False``; with the delay, RLeaky also loses
+    With reset to zero the spikes are those of an RLeaky with `reset_delay=False`; with the delay, RLeaky also loses
     what arrives in the step after a spike.
 
-    Adds :math:`R(s_{t-1})` to the current of every step, where ``recurrent`` maps the spikes of one step to currents of
+    Adds :math:`R(s_{t-1})` to the current of every step, where `recurrent` maps the spikes of one step to currents of
     the same shape. The spikes before step 1 are those of the initial membrane potential. Gradients flow through R.
     Otherwise as :func:`lif_sequence`; a torch loop on every device.
     """
@@ -108,7 +108,7 @@ def _loop(
 
 
 class LIF(nn.Module):
-    """A layer of neurons with learned decay: beta = sigmoid(``decay``), which broadcasts against one step."""
+    """A layer of neurons with learned decay: beta = sigmoid(`decay`), which broadcasts against one step."""
 
     def __init__(self, decay: Tensor) -> None:
         super().__init__()

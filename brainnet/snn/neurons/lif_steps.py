@@ -13,7 +13,7 @@ from brainnet.errors import ModelError
 
 
 def lif_spikes(currents: NDArray[np.float32], beta: float, threshold: float) -> NDArray[np.float32]:
-    """Spikes (0.0 or 1.0) of the shape of ``currents`` [..., neurons, steps]; time is the last axis.
+    """Spikes (0.0 or 1.0) of the shape of `currents` [..., neurons, steps]; time is the last axis.
 
     Raises ModelError for an empty sequence, another type than floating point, or values that are not finite.
     """

@@ -1,6 +1,6 @@
-"""Between snnTorch's ``Leaky`` and this package's LIF sequence: same spikes, same gradients, either way.
+"""Between snnTorch's `Leaky` and this package's LIF sequence: same spikes, same gradients, either way.
 
-A model is described and trained with ``snntorch.Leaky``, and runs here; or the other way round. Spikes are equal bit by
+A model is described and trained with `snntorch.Leaky`, and runs here; or the other way round. Spikes are equal bit by
 bit in float32; with other types, snnTorch still keeps its spikes and threshold in float32.
 """
 
@@ -22,7 +22,7 @@ _PROBES = (-5.0, -1.0, -0.3, -0.05, 0.05, 0.3, 1.0, 5.0)
 
 
 class LeakySequence(nn.Module):
-    """Runs a ``snntorch.Leaky`` over whole sequences: forward takes currents [T, ...] and the state, or None.
+    """Runs a `snntorch.Leaky` over whole sequences: forward takes currents [T, ...] and the state, or None.
 
     The Leaky stays the owner of its parameters, so an optimiser that holds them keeps training it. Raises ModelError
     as :func:`params_of` when it is made, and as :func:`brainnet.snn.neurons.lif.lif_sequence` when it runs.
@@ -38,9 +38,9 @@ class LeakySequence(nn.Module):
 
 
 def params_of(leaky: snntorch.Leaky) -> LIFParams:
-    """The constants of a ``snntorch.Leaky`` as they are now; beta stays attached to its parameter.
+    """The constants of a `snntorch.Leaky` as they are now; beta stays attached to its parameter.
 
-    The state is the same in both: ``LIFState(mem)``.
+    The state is the same in both: `LIFState(mem)`.
 
     Raises:
         ModelError: naming the setting that this neuron does not have (another surrogate than ATan, inhibition,
@@ -65,9 +65,9 @@ def params_of(leaky: snntorch.Leaky) -> LIFParams:
 
 
 def leaky_of(params: LIFParams, *, learn_beta: bool = False, init_hidden: bool = False) -> snntorch.Leaky:
-    """A ``snntorch.Leaky`` with these constants, a copy of beta, and snnTorch's defaults otherwise.
+    """A `snntorch.Leaky` with these constants, a copy of beta, and snnTorch's defaults otherwise.
 
-    snnTorch keeps every neuron it ever made in a list of the class; only one with ``init_hidden`` needs to be there,
+    snnTorch keeps every neuron it ever made in a list of the class; only one with `init_hidden` needs to be there,
     and only that is left in it. Raises ModelError unless beta is of a floating-point type and within 0 to 1, the
     threshold finite, alpha above 0, and the reset one of the three.
     """
@@ -95,7 +95,7 @@ def _read(leaky: snntorch.Leaky, alpha: float) -> LIFParams:
 
 
 def _steepness(surrogate: Any) -> float:
-    """alpha of a surrogate that is the arctangent, found by asking for its derivative: at 0 that is alpha / 2."""
+    """Alpha of a surrogate that is the arctangent, found by asking for its derivative: at 0 that is alpha / 2."""
     alpha = 2 * float(_derivative(surrogate, torch.zeros(1)))
     probes = torch.tensor(_PROBES)
     ours = _derivative(lambda over: arctan_spike(over, alpha), probes)

@@ -17,9 +17,9 @@ from torch import Tensor
 
 
 def arctan_spike(over: Tensor, alpha: float, inclusive: bool = False) -> Tensor:
-    """Spikes (0/1, dtype of ``over``) where ``over`` is above 0; ``inclusive`` fires at exactly 0, too.
+    """Spikes (0/1, dtype of `over`) where `over` is above 0; `inclusive` fires at exactly 0, too.
 
-    ``alpha`` is the steepness of the surrogate, in units of 1 / ``over``.
+    `alpha` is the steepness of the surrogate, in units of 1 / `over`.
     """
     spikes: Tensor = _ArctanSpike.apply(over, alpha, inclusive)
     return spikes

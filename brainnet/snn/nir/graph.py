@@ -20,7 +20,7 @@ class Link:
 
 
 def library() -> Any:
-    """The ``nir`` package; ModelError says how to install it."""
+    """The `nir` package; ModelError says how to install it."""
     try:
         return importlib.import_module("nir")
     except ModuleNotFoundError as error:

@@ -4,17 +4,17 @@ A NIR LIF node (Pedersen et al. 2024, *Neuromorphic intermediate representation*
 
 .. math:: \tau \dot v = (v_{leak} - v) + R I, \quad v > v_{threshold} \Rightarrow v \leftarrow v_{reset}
 
-and says nothing of the time step or of resets other than to a value. One Euler step of ``dt`` makes of it the neuron of
+and says nothing of the time step or of resets other than to a value. One Euler step of `dt` makes of it the neuron of
 `brainnet.snn.neurons.lif`:
 
 .. math:: \beta = 1 - dt/\tau, \quad x_t = \frac{dt}{\tau} (R I_t + v_{leak})
 
 The format does not say where v starts either: here at v_leak, where it rests without input, as in Norse.
 
-What else it leaves open travels in the graph's metadata, under ``brainnet``: ``dt`` in seconds, the ``reset``
+What else it leaves open travels in the graph's metadata, under `brainnet`: `dt` in seconds, the `reset`
 convention, and a golden trace, which is what the exporting framework answered to some input. Reading a file replays it.
 
-Needs ``pip install 'brainnet[nir]'``.
+Needs `pip install 'brainnet[nir]'`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SMALLEST_LEAK = 2**-24
 
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """Currents of spikes: ``weight`` [out, in] times the spikes, plus ``bias`` [out]."""
+    """Currents of spikes: `weight` [out, in] times the spikes, plus `bias` [out]."""
 
     weight: Tensor
     bias: Tensor | None = None
@@ -56,7 +56,7 @@ class Dense:
 class Layer:
     """Neurons, what feeds them (None: their input is their current), and what they tell each other.
 
-    ``rest`` [neurons] is the membrane potential that they start from; None is 0.
+    `rest` [neurons] is the membrane potential that they start from; None is 0.
     """
 
     neurons: LIFParams
@@ -67,7 +67,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class LIFNetwork:
-    """Layers one after the other. ``dt`` is in seconds; ``verified`` says that a golden trace was replayed."""
+    """Layers one after the other. `dt` is in seconds; `verified` says that a golden trace was replayed."""
 
     layers: tuple[Layer, ...]
     inputs: int
@@ -110,7 +110,7 @@ def run(network: LIFNetwork, spikes: Tensor, state: NetworkState | None = None) 
 
 
 def save(network: LIFNetwork, path: Path | str, golden_input: Tensor | None = None) -> None:
-    """Write a network with the trace that it answers to ``golden_input`` [T, inputs] (None: random spikes).
+    """Write a network with the trace that it answers to `golden_input` [T, inputs] (None: random spikes).
 
     Raises ModelError when the trace holds no spike: it would prove nothing.
     """
@@ -124,7 +124,7 @@ def save(network: LIFNetwork, path: Path | str, golden_input: Tensor | None = No
 def load(path: Path | str, *, dt: float | None = None, reset: Reset | None = None) -> LIFNetwork:
     """Read a network and replay its golden trace.
 
-    ``dt`` and ``reset`` are for files that say neither, as other programs write them; there is no trace to replay then.
+    `dt` and `reset` are for files that say neither, as other programs write them; there is no trace to replay then.
 
     Raises:
         ModelError: not a NIR file, not a chain of LIF layers, a convention that is missing or contradicts the file, or
@@ -142,7 +142,7 @@ def load(path: Path | str, *, dt: float | None = None, reset: Reset | None = Non
 
 
 def to_graph(network: LIFNetwork) -> Any:
-    """The network as a ``nir.NIRGraph``, without metadata; recurrent layers are subgraphs, as snnTorch writes them."""
+    """The network as a `nir.NIRGraph`, without metadata; recurrent layers are subgraphs, as snnTorch writes them."""
     nir = library()
     nodes: dict[str, Any] = {"input": nir.Input(input_type={"input": np.array([network.inputs])})}
     width = network.inputs
@@ -157,7 +157,7 @@ def to_graph(network: LIFNetwork) -> Any:
 
 
 def from_graph(graph: Any, *, dt: float | None = None, reset: Reset | None = None) -> LIFNetwork:
-    """A network of a ``nir.NIRGraph``; see `load`."""
+    """A network of a `nir.NIRGraph`; see `load`."""
     told = graph.metadata.get(KEY, {})
     dt = _agreed("dt", dt, float(told["dt"]) if "dt" in told else None, "a time step in seconds, such as 1e-4")
     reset = _agreed("reset", reset, told.get("reset"), " or ".join(get_args(Reset)))
@@ -191,7 +191,7 @@ def annotate(graph: Any, *, dt: float, reset: Reset, golden_input: Tensor, golde
 
 
 def random_spikes(neurons: int, steps: int = 64, rate: float = 0.3, seed: int = 0) -> Tensor:
-    """Float 0/1 [steps, neurons], firing with probability ``rate``."""
+    """Float 0/1 [steps, neurons], firing with probability `rate`."""
     return (torch.rand(steps, neurons, generator=torch.Generator().manual_seed(seed)) < rate).float()
 
 
@@ -228,7 +228,7 @@ def _layer(link: Link, width: int, dt: float, reset: Reset) -> Layer:
 
 
 def _driven(dense: Dense, gain: NDArray[np.float64], leak: NDArray[np.float64]) -> Dense:
-    """The same currents times ``gain``, plus what pulls towards the leak potential."""
+    """The same currents times `gain`, plus what pulls towards the leak potential."""
     bias = np.zeros(len(gain)) if dense.bias is None else dense.bias.double().numpy()
     weight = dense.weight.double().numpy() * gain[:, None]
     return Dense(torch.from_numpy(weight).float(), torch.from_numpy(bias * gain + leak).float())

@@ -17,7 +17,7 @@ from brainnet.snn.nir.models import DT, Dense, Layer, LIFNetwork, annotate, rand
 def export_snntorch(module: torch.nn.Sequential, path: Path | str, golden_input: Tensor | None = None) -> None:
     """Write a network trained in snnTorch: see `from_snntorch` for what it may be made of.
 
-    The golden trace is what snnTorch itself answers to ``golden_input`` [T, inputs] (None: random spikes). Resets the
+    The golden trace is what snnTorch itself answers to `golden_input` [T, inputs] (None: random spikes). Resets the
     neurons' hidden states. Raises ModelError as `from_snntorch` does, and for a trace without a spike.
     """
     network = from_snntorch(module)
@@ -34,7 +34,7 @@ def export_snntorch(module: torch.nn.Sequential, path: Path | str, golden_input:
 
 
 def from_snntorch(module: torch.nn.Sequential) -> LIFNetwork:
-    """A Sequential of Linear, and of snnTorch's Leaky and RLeaky with ``init_hidden``, as a network; dt is `DT`.
+    """A Sequential of Linear, and of snnTorch's Leaky and RLeaky with `init_hidden`, as a network; dt is `DT`.
 
     Raises:
         ModelError: naming the part that is of another kind or keeps a convention that has no counterpart here.

@@ -20,8 +20,9 @@ from brainnet.snn.checks import parameter, positive, sequence, step_of
 
 
 class HomeostasisParams(NamedTuple):
-    """The target ``rate`` r in spikes a step (0..1; a number or a tensor that broadcasts against the threshold) and
-    the learning rate eta in units of the threshold. Values of Lazar et al. 2009."""
+    """The target `rate` r in spikes a step (0..1; a number or a tensor that broadcasts against the threshold) and
+    the learning rate eta in units of the threshold. Values of Lazar et al. 2009.
+    """
 
     rate: Tensor | float = 0.1
     learning_rate: float = 0.001

@@ -28,7 +28,7 @@ from brainnet.snn.checks import positive, sequence, step_of
 
 
 class ShortTermParams(NamedTuple):
-    """``utilisation`` U (0..1], the time constants of facilitation and depression and the step, in ms."""
+    """`utilisation` U (0..1], the time constants of facilitation and depression and the step, in ms."""
 
     utilisation: float
     tau_facilitation: float
@@ -53,7 +53,7 @@ def short_term_plasticity(
 ) -> tuple[Tensor, ShortTermState]:
     """The efficacy [T, ...] of each presynaptic spike [T, ...] (0/1), zero where there is none, and the state after T.
 
-    Multiply the weights by it. ``state`` None starts unused (u = 0, x = 1). Running two halves with the state carried
+    Multiply the weights by it. `state` None starts unused (u = 0, x = 1). Running two halves with the state carried
     over equals running the whole. Raises ModelError, naming the argument, for what does not fit.
     """
     sequence("spikes", spikes)

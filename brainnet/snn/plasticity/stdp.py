@@ -29,8 +29,9 @@ from brainnet.snn.checks import positive, sequence, step_of
 
 
 class PairSTDPParams(NamedTuple):
-    """Amplitudes A+ and A- (in units of the weight) and times in ms; ``dt`` is one step. Values of Song et al. 2000,
-    in units of the largest weight."""
+    """Amplitudes A+ and A- (in units of the weight) and times in ms; `dt` is one step. Values of Song et al. 2000,
+    in units of the largest weight.
+    """
 
     potentiation: float = 0.005
     depression: float = 0.00525
@@ -47,7 +48,7 @@ class PairSTDPState(NamedTuple):
 
 
 class TripletSTDPParams(NamedTuple):
-    """Amplitudes A2 and A3 (in units of the weight) and times in ms; ``dt`` is one step.
+    """Amplitudes A2 and A3 (in units of the weight) and times in ms; `dt` is one step.
 
     Values fitted to pairings in visual cortex, all-to-all, full model (table 3 of Pfister and Gerstner 2006).
     """
@@ -75,9 +76,9 @@ class TripletSTDPState(NamedTuple):
 def pair_stdp(
     pre: Tensor, post: Tensor, state: PairSTDPState | None, params: PairSTDPParams | None = None
 ) -> tuple[Tensor, PairSTDPState]:
-    """The change of the weights [..., post, pre] over spikes ``pre`` [T, ..., pre] and ``post`` [T, ..., post].
+    """The change of the weights [..., post, pre] over spikes `pre` [T, ..., pre] and `post` [T, ..., post].
 
-    T may be 1, to learn step by step. ``state`` None starts without past spikes; running two halves with the state
+    T may be 1, to learn step by step. `state` None starts without past spikes; running two halves with the state
     carried over adds up to the whole. The change does not depend on the weights: the caller adds it and bounds them.
     Raises ModelError, naming the argument, for what does not fit, times that are not positive or amplitudes that are
     not finite.

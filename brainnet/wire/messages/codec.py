@@ -74,7 +74,7 @@ def encode(message: Message, *, as_json: bool = False) -> bytes:
 
 
 def decode(kind: type[M], payload: bytes, encoding: str = "") -> M:
-    """Read a message of the given kind; ``encoding`` is the Zenoh encoding it came with.
+    """Read a message of the given kind; `encoding` is the Zenoh encoding it came with.
 
     Raises:
         MessageError: naming the fields that are wrong.

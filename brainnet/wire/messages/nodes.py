@@ -63,7 +63,7 @@ class StatusQuery(Message):
 
 
 class ParamsQuery(Message):
-    """Reads (no ``name``), reads one, or sets one parameter of a node."""
+    """Reads (no `name`), reads one, or sets one parameter of a node."""
 
     name: str | None = None
     value: Any = None
@@ -87,7 +87,7 @@ class ParamsReply(Message):
 
 
 class ControlQuery(Message):
-    """Tells a node or a supervisor to do something. ``node`` names the node for a supervisor."""
+    """Tells a node or a supervisor to do something. `node` names the node for a supervisor."""
 
     action: Literal["stop", "restart", "start"]
     node: str | None = None

@@ -63,7 +63,7 @@ class Candidate(Message):
 class Partial(Message):
     """A region's answer to one query; on the wire it is in the header of a SpikePacket.
 
-    ``spikes`` is the [neurons, steps] array that becomes the packet's data; it is not part of the header.
+    `spikes` is the [neurons, steps] array that becomes the packet's data; it is not part of the header.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -103,7 +103,7 @@ class Decision(Message):
 
 
 class QueryHeader(Header):
-    """What a region is asked: the metadata of a packet on ``query``, whose data are the prompt's spikes."""
+    """What a region is asked: the metadata of a packet on `query`, whose data are the prompt's spikes."""
 
     prompt: Prompt
     prompt_id: str = ""
@@ -112,14 +112,14 @@ class QueryHeader(Header):
 
 
 class PartialHeader(Header):
-    """What a region answers: the metadata of a packet on ``partial``, whose data are the answer's spikes."""
+    """What a region answers: the metadata of a packet on `partial`, whose data are the answer's spikes."""
 
     partial: Partial
     prompt_id: str = ""
 
     @classmethod
     def of(cls, packet: SpikePacket) -> Self:
-        """Read the header of a packet; the packet's data become ``partial.spikes``.
+        """Read the header of a packet; the packet's data become `partial.spikes`.
 
         Raises:
             MessageError: Naming the fields that are missing or wrong.
@@ -164,7 +164,7 @@ class OpenPrompts(Message):
 def read_prompt(payload: bytes, encoding: str = "") -> Prompt:
     """Read a prompt from anybody: msgpack, JSON or plain UTF-8 text, told apart by the Zenoh encoding.
 
-    A client that names no encoding (``zenoh/bytes``) is understood by looking: a msgpack map, else a JSON object, else
+    A client that names no encoding (`zenoh/bytes`) is understood by looking: a msgpack map, else a JSON object, else
     text. Prompts that came as text or JSON are answered in JSON.
 
     Raises:

@@ -1,6 +1,6 @@
 """Spike times by Brian2 (Stimberg, Brette and Goodman 2019), which the neuron tests hold this project's neurons to.
 
-``python tests/snn/golden/brian2_spikes.py`` (in an environment with Brian2 2.9 and numpy 2.2) writes brian2_spikes.json
+`python tests/snn/golden/brian2_spikes.py` (in an environment with Brian2 2.9 and numpy 2.2) writes brian2_spikes.json
 beside it.
 The constants stand here a second time on purpose: this program shares nothing with what it checks.
 """

@@ -1,6 +1,6 @@
 """NIR files that other frameworks wrote or read, each with the spikes that the framework itself answered.
 
-``python tests/snn/golden/nir_frameworks.py`` (with this project, Norse 1.1.0 and spikingjelly 2.0.0) writes beside it:
+`python tests/snn/golden/nir_frameworks.py` (with this project, Norse 1.1.0 and spikingjelly 2.0.0) writes beside it:
 norse.nir and spikingjelly.nir, networks made and exported there; spikingjelly_read.nir, a network exported by this
 project whose golden trace is what spikingjelly answered after importing it. Versions are in the metadata.
 """

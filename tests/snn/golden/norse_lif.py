@@ -1,7 +1,7 @@
 """Spikes and last membranes by Norse (Pehle and Pedersen 2021), which the LIF tests hold this project's neurons to.
 
-``python tests/snn/golden/norse_lif.py`` (in an environment with Norse 1.1) writes norse_lif.json beside it.
-Norse's boxed LIF cell is the neuron that resets to zero: its membrane moves by ``tau_mem_inv * dt`` of the way to the
+`python tests/snn/golden/norse_lif.py` (in an environment with Norse 1.1) writes norse_lif.json beside it.
+Norse's boxed LIF cell is the neuron that resets to zero: its membrane moves by `tau_mem_inv * dt` of the way to the
 current, so its decay is one minus that, and a current counts for that fraction of itself. It reports the membrane after
 the reset.
 """
