@@ -11,7 +11,7 @@ from brainnet import RegionError, SpikePacket
 from brainnet.effectors import reaching
 from brainnet.effectors.correction import MotorCorrection
 from brainnet.effectors.joint_state import JointState, command_data, read_command
-from brainnet.effectors.planar_arm import features, fingertip, foreseen, inverse_kinematics
+from brainnet.effectors.planar_arm import features, fingertip, predicted_state, inverse_kinematics
 from brainnet.effectors.reaching import Controller, policy_controller
 from brainnet.effectors.simulation import Dynamics, Plant
 from brainnet.errors import ModelError, PacketError
@@ -45,14 +45,14 @@ def cerebellum() -> Adaptation:
 def test_kinematics_are_those_of_the_simulated_arm(plant: Plant) -> None:
     rng = np.random.default_rng(0)
     for target in reaching.random_targets(rng, 20):
-        plant.place(inverse_kinematics(target), np.zeros(2))
+        plant.set_state(inverse_kinematics(target), np.zeros(2))
         np.testing.assert_allclose(plant.state().tip, target, atol=1e-6)
         np.testing.assert_allclose(fingertip(plant.state().angles), target, atol=1e-6)
 
 
 def test_late_sensors_show_what_was(plant: Plant) -> None:
-    plant.change(Dynamics(sensor_delay=2))
-    plant.place(np.array([0.5, 1.0]), np.zeros(2))
+    plant.set_dynamics(Dynamics(sensor_delay=2))
+    plant.set_state(np.array([0.5, 1.0]), np.zeros(2))
     states = [plant.state()]
     for step in range(6):
         states.append(plant.step(np.array([0.3, -0.1])))
@@ -80,7 +80,7 @@ def test_reaches_although_commands_come_late(controller: Controller, plant: Plan
     rng = np.random.default_rng(2)
     for target in reaching.random_targets(rng, 10):
         reaching.random_posture(rng, plant)
-        trace = reaching.reach(plant, controller, target, late=iter(rng.random(100) < 0.2))
+        trace = reaching.reach(plant, controller, target, late_commands=iter(rng.random(100) < 0.2))
         assert trace.distances[-1] < 0.01
 
 
@@ -114,12 +114,12 @@ def off_path(
 ) -> list[float]:
     """Mean distance in metres of each reach from where the nominal arm would be, moved by the controller alone."""
     plant, nominal, rng = Plant(), Plant(), np.random.default_rng(seed)
-    plant.change(dynamics)
+    plant.set_dynamics(dynamics)
     result = []
     for number, target in enumerate(reaching.random_targets(rng, numbers.stop)):
         reaching.random_posture(rng, plant)
         if number in numbers:
-            nominal.place(plant.state().angles, np.zeros(2))
+            nominal.set_state(plant.state().angles, np.zeros(2))
             expected = reaching.reach(nominal, controller, target).tips
             got = reaching.reach(plant, controller, target, corrector=model).tips
             result.append(float(np.hypot(*(got - expected).T).mean()))
@@ -128,7 +128,7 @@ def off_path(
 
 @pytest.mark.parametrize("name", ["mass_x2", "curl_field", "constant_force", "delay_40ms"])
 def test_wins_back_accuracy_and_keeps_what_it_learned(controller: Controller, name: str) -> None:
-    changed, model = reaching.changed(name), cerebellum()
+    changed, model = reaching.changed_dynamics(name), cerebellum()
     off_path(controller, changed, model, range(4))
     learned = off_path(controller, changed, model, range(5, 8))
     alone = off_path(controller, changed, None, range(5, 8))
@@ -147,12 +147,12 @@ def test_cerebellum_leaves_the_nominal_arm_alone(controller: Controller) -> None
 
 def test_cerebellum_knows_the_arm_again_when_it_is_itself(controller: Controller) -> None:
     model = cerebellum()
-    off_path(controller, reaching.changed("half_torque"), model, range(4))
+    off_path(controller, reaching.changed_dynamics("half_torque"), model, range(4))
     assert model.contexts.active == 1
     off_path(controller, Dynamics(), model, range(4, 5))
     assert model.contexts.active == 0
     assert max(off_path(controller, Dynamics(), model, range(5, 8))) == 0.0
-    off_path(controller, reaching.changed("half_torque"), model, range(8, 9))
+    off_path(controller, reaching.changed_dynamics("half_torque"), model, range(8, 9))
     assert model.contexts.active == 1
     assert len(model.contexts.readouts) == 2
 
@@ -169,16 +169,16 @@ def test_late_commands_are_not_mistaken_for_a_changed_arm(controller: Controller
     model, rng = cerebellum(), np.random.default_rng(6)
     for target in reaching.random_targets(rng, 5):
         reaching.random_posture(rng, plant)
-        reaching.reach(plant, controller, target, corrector=model, late=iter(rng.random(100) < 0.2))
+        reaching.reach(plant, controller, target, corrector=model, late_commands=iter(rng.random(100) < 0.2))
     assert model.unmatched > 10
     assert model.contexts.active == 0
     assert model.delay == 0
 
 
 def test_a_correction_that_is_none_changes_nothing(plant: Plant) -> None:
-    state, none = plant.state(), MotorCorrection.none(2)
+    state, none = plant.state(), MotorCorrection.zero(2)
     for name in ("angles", "velocities", "tip"):
-        np.testing.assert_array_equal(getattr(foreseen(state, none), name), getattr(state, name))
+        np.testing.assert_array_equal(getattr(predicted_state(state, none), name), getattr(state, name))
     np.testing.assert_array_equal(none.torque(np.array([0.3, -0.4])), np.zeros(2))
 
 

@@ -68,7 +68,7 @@ def train(
         if run.has_checkpoint():
             common.note("interrupted; the same command with --resume goes on from the last checkpoint")
         raise
-    run.forget_checkpoints()
+    run.delete_checkpoints()
     seconds = time.monotonic() - begun
     written = [file for file, when in _saved(run.weights).items() if when != before.get(file)]
     if as_json:

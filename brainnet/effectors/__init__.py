@@ -1,1 +1,1 @@
-"""Bodies: what travels to and from them, and the planar arm that brainnet simulates."""
+"""Effectors: the layout of motor packets, and the planar arm that brainnet simulates."""

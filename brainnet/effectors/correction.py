@@ -1,14 +1,14 @@
-r"""The layout of motor corrections: what a forward model tells the controller of an effector with n joints.
+r"""The layout of motor corrections: what a forward model sends to the controller of an effector with n joints.
 
 A correction is float32 [3 n + n^2, 1], rows in this order:
 
-    n rows    ahead, angles: how far the joints will have turned since what the next feedback shows, rad
-    n rows    ahead, velocities: how much faster they will turn by then, rad/s
+    n rows    lead, angles: change of the joint angles between the next feedback and the time its command acts, rad
+    n rows    lead, velocities: change of the joint velocities over the same time, rad/s
     n rows    offset: command to be added, fractions of full torque
     n^2 rows  gain: what is to be added for each unit of the controller's own command, row by row
 
-A controller that wants the command w, having been shown the state x, looks at :math:`x + ahead` instead and sends
-:math:`w + offset + gain \cdot w`.
+A controller computes its command w from $x + lead$ in place of the state x that the feedback shows, and sends
+$w + offset + gain \cdot w$.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ from brainnet.wire.packet import SpikePacket
 
 @dataclass(frozen=True, eq=False)
 class MotorCorrection:
-    """One correction for n joints; see the module for units. Arrays are float64 [n], `gain` is [n, n]."""
+    """One correction for n joints; see the module for units.
+
+    Attributes:
+        angles: Lead of the joint angles, float64 [n].
+        velocities: Lead of the joint velocities, float64 [n].
+        offset: Command to be added, float64 [n].
+        gain: Command to be added for each unit of the controller's own, float64 [n, n].
+    """
 
     angles: NDArray[np.float64]
     velocities: NDArray[np.float64]
@@ -32,16 +39,16 @@ class MotorCorrection:
     gain: NDArray[np.float64]
 
     @classmethod
-    def none(cls, joints: int) -> MotorCorrection:
-        """The correction that changes nothing."""
+    def zero(cls, joints: int) -> MotorCorrection:
+        """Return the correction that changes nothing."""
         return cls(np.zeros(joints), np.zeros(joints), np.zeros(joints), np.zeros((joints, joints)))
 
-    def torque(self, wanted: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What is to be added to the controller's own command `wanted` [n]."""
-        return self.offset + self.gain @ wanted
+    def torque(self, command: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what is to be added to the controller's own `command` [n]."""
+        return self.offset + self.gain @ command
 
     def to_data(self) -> NDArray[np.float32]:
-        """The rows of a correction packet."""
+        """Return the rows of a correction packet, float32 [3 n + n^2, 1]."""
         rows = np.concatenate([self.angles, self.velocities, self.offset, self.gain.ravel()])
         return rows.astype(np.float32)[:, None]
 
@@ -50,7 +57,7 @@ class MotorCorrection:
         """Read a correction packet for `joints` joints.
 
         Raises:
-            PacketError: its shape is not that of one, or it holds values that are not finite.
+            PacketError: The shape is wrong, or a value is not finite.
         """
         rows = 3 * joints + joints**2
         if packet.shape != (rows, 1) or packet.data.dtype.kind != "f" or not np.isfinite(packet.data).all():

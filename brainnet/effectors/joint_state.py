@@ -1,4 +1,4 @@
-"""The layout of motor packets: what an effector reports, and what it is told to do.
+"""The layout of motor packets: the feedback of an effector, and the commands to it.
 
 Feedback (topic `motor_feedback`) of a planar arm with n joints is float32 [3 n + 2, 1], rows in this order:
 
@@ -25,7 +25,15 @@ from brainnet.wire.packet import SpikePacket
 
 @dataclass(frozen=True, eq=False)
 class JointState:
-    """One feedback of an arm with n joints; see the module for units. Arrays are float64."""
+    """One feedback of an arm with n joints; see the module for units.
+
+    Attributes:
+        angles: Joint angles, float64 [n].
+        velocities: Joint velocities, float64 [n].
+        tip: Position of the fingertip, float64 [2].
+        applied: Command applied during the step that led to this state, float64 [n].
+        tick: Number of the physics step.
+    """
 
     angles: NDArray[np.float64]
     velocities: NDArray[np.float64]
@@ -34,12 +42,16 @@ class JointState:
     tick: int = 0
 
     def to_data(self) -> NDArray[np.float32]:
-        """The rows of a feedback packet, float32 [3 n + 2, 1]."""
+        """Return the rows of a feedback packet, float32 [3 n + 2, 1]."""
         return np.concatenate([self.angles, self.velocities, self.tip, self.applied]).astype(np.float32)[:, None]
 
     @classmethod
     def from_packet(cls, packet: SpikePacket) -> JointState:
-        """Read a feedback packet. Raises PacketError when its shape or its tick is not that of one."""
+        """Read a feedback packet.
+
+        Raises:
+            PacketError: The shape or the tick is not that of a feedback packet.
+        """
         rows, steps = packet.shape
         joints = (rows - 2) // 3
         tick = packet.metadata.get("tick")
@@ -55,10 +67,10 @@ class JointState:
 
 
 def read_command(packet: SpikePacket, joints: int) -> NDArray[np.float64]:
-    """The command in `packet`, clipped to [-1, 1], float64 [joints].
+    """Read the command in `packet`, clipped to [-1, 1], as float64 [joints].
 
     Raises:
-        PacketError: when it is not float [joints, 1] or holds values that are not finite.
+        PacketError: The data are not floating-point [joints, 1], or a value is not finite.
     """
     if packet.shape != (joints, 1) or packet.data.dtype.kind != "f" or not np.isfinite(packet.data).all():
         raise PacketError(
@@ -69,5 +81,5 @@ def read_command(packet: SpikePacket, joints: int) -> NDArray[np.float64]:
 
 
 def command_data(command: NDArray[Any]) -> NDArray[np.float32]:
-    """The rows of a command packet for `command` [n]."""
+    """Return the rows of a command packet for `command` [n], float32 [n, 1]."""
     return np.asarray(np.clip(command, -1.0, 1.0), np.float32)[:, None]

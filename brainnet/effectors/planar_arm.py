@@ -1,4 +1,4 @@
-"""Geometry of the planar two-joint arm, and what a controller that reaches with it looks at.
+"""Geometry of the planar two-joint arm, and the input features of a controller that reaches with it.
 
 Links are 0.10 m and 0.11 m, the shoulder is at the origin; angles are in rad, lengths in metres.
 """
@@ -18,19 +18,21 @@ JOINTS = 2
 UPPER_ARM, FOREARM = 0.1, 0.11
 """Lengths of the links in metres."""
 INNER_RADIUS, OUTER_RADIUS = 0.02, 0.205
-"""Metres from the shoulder between which every point can be reached: the links are 0.10 m and 0.11 m, and the elbow
-turns 3 rad at most."""
+"""Every point between these distances from the shoulder, in metres, can be reached.
+
+The links are 0.10 m and 0.11 m long, and the elbow turns 3 rad at most."""
 MAX_ELBOW = 2.98
 """Largest elbow angle that inverse kinematics asks for, rad; the joint's stop is at 3."""
 FEATURES = 14
+"""Number of values that `features` returns."""
 
 
 def features(state: JointState, target: NDArray[Any]) -> NDArray[np.float32]:
-    """The policy's inputs, float32 [14] (or [..., 14] for arrays of states), each of order one.
+    """Return the policy's inputs, float32 [14] (or [..., 14] for arrays of states), each of order one.
 
-    Directions are given in the frame of the upper arm, which makes the task the same whichever way the arm points:
-    target [2], cosine and sine of the elbow [2], joint velocities coarse and fine [4], distance still to go from the
-    fingertip coarse, fine and finest [6].
+    Directions are given in the frame of the upper arm, so that the task does not depend on the direction of the arm:
+    target [2], cosine and sine of the elbow [2], joint velocities coarse and fine [4], vector from the fingertip to
+    the target coarse, fine and finest [6].
     """
     shoulder, elbow = state.angles[..., 0], state.angles[..., 1]
     cos, sin = np.cos(shoulder), np.sin(shoulder)
@@ -40,6 +42,8 @@ def features(state: JointState, target: NDArray[Any]) -> NDArray[np.float32]:
         return np.stack([cos * x + sin * y, cos * y - sin * x], axis=-1)
 
     error = in_upper_arm_frame(target - state.tip)
+    # Linear terms cover the whole range; the tanh terms resolve small velocities (0.5 rad/s) and the last
+    # centimetres (3 cm, 0.8 cm) and saturate elsewhere, so that every input stays of order one.
     return np.concatenate(
         [
             in_upper_arm_frame(np.asarray(target)) / 0.2,
@@ -56,21 +60,22 @@ def features(state: JointState, target: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def fingertip(angles: NDArray[Any]) -> NDArray[np.float64]:
-    """Fingertip [..., 2] in metres for joint angles [..., 2]."""
-    shoulder, both = angles[..., 0], angles[..., 0] + angles[..., 1]
+    """Compute the fingertip [..., 2] in metres for joint angles [..., 2]."""
+    shoulder, forearm = angles[..., 0], angles[..., 0] + angles[..., 1]
     return np.stack(
         [
-            UPPER_ARM * np.cos(shoulder) + FOREARM * np.cos(both),
-            UPPER_ARM * np.sin(shoulder) + FOREARM * np.sin(both),
+            UPPER_ARM * np.cos(shoulder) + FOREARM * np.cos(forearm),
+            UPPER_ARM * np.sin(shoulder) + FOREARM * np.sin(forearm),
         ],
         axis=-1,
     )
 
 
 def inverse_kinematics(target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Joint angles [..., 2] that put the fingertip on `target`, elbow to the left (angle >= 0), or nearest to it.
+    """Compute joint angles [..., 2] that put the fingertip on `target`, or nearest to it.
 
-    One elbow side for all targets makes the angles a continuous function of the target, which a policy can learn.
+    Of the two solutions the one with an elbow angle >= 0 is returned. One elbow side for all targets makes the angles
+    a continuous function of the target, which a policy can learn.
     """
     x, y = target[..., 0], target[..., 1]
     cosine = (x * x + y * y - UPPER_ARM**2 - FOREARM**2) / (2 * UPPER_ARM * FOREARM)
@@ -79,14 +84,14 @@ def inverse_kinematics(target: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([shoulder, elbow], axis=-1)
 
 
-def foreseen(state: JointState, correction: MotorCorrection) -> JointState:
-    """The arm as it will be when a command sent now acts, rather than as `state` shows it."""
+def predicted_state(state: JointState, correction: MotorCorrection) -> JointState:
+    """Move `state` forward to the time when a command sent now acts, by the lead of `correction`."""
     angles = state.angles + correction.angles
-    # the difference, so that without a correction the state is exactly the one that was felt
+    # The reported tip plus a difference, not the computed tip: without a correction the state is exactly unchanged.
     tip = state.tip + fingertip(angles) - fingertip(state.angles)
     return replace(state, angles=angles, velocities=state.velocities + correction.velocities, tip=tip)
 
 
 def tip_distance(state: JointState, target: NDArray[Any]) -> float:
-    """Metres from the fingertip to `target`."""
+    """Compute the distance in metres from the fingertip to `target`."""
     return float(np.hypot(*(target - state.tip)))

@@ -18,11 +18,11 @@ from brainnet.effectors.planar_arm import JOINTS
 from brainnet.node.params import NodeParameters
 
 MAX_DELAY = 5
-"""Most steps by which the sensors can be late."""
+"""Largest delay of the sensors, in steps."""
 
 
 class Dynamics(NodeParameters):
-    """What can be changed about the arm while it runs; the defaults are the arm as Gymnasium defines it."""
+    """Dynamics of the arm, which can be changed while it runs; the defaults are the arm as Gymnasium defines it."""
 
     inertia_scale: float = Field(1.0, gt=0.0, le=20.0, description="factor on the inertia of joints and links")
     link_mass_scale: float = Field(1.0, gt=0.0, le=20.0, description="factor on the mass of the links alone")
@@ -36,12 +36,21 @@ class Dynamics(NodeParameters):
 
 
 class Plant:
-    """Reacher-v5's physics without its task: set it, step it, read it. One step is `dt` seconds of arm time."""
+    """Reacher-v5's physics without its task.
+
+    Args:
+        seed: Seed of the first posture.
+
+    Attributes:
+        dt: Seconds of arm time per step.
+        tick: Number of steps so far.
+        applied: Command of the newest step, fractions of full torque.
+    """
 
     def __init__(self, seed: int = 0) -> None:
         import gymnasium
 
-        # the time limit and the order check of the outer wrappers belong to episodes, which a body does not have
+        # Unwrapped: the outer wrappers enforce the time limit and the call order of episodes; there are none here.
         self._env: Any = gymnasium.make("Reacher-v5").unwrapped
         self._env.reset(seed=seed)
         self._model, self._data = self._env.model, self._env.data
@@ -56,8 +65,8 @@ class Plant:
         self.applied: NDArray[np.float64] = np.zeros(JOINTS)
         self._past: deque[JointState] = deque([self.state()], maxlen=MAX_DELAY + 1)
 
-    def change(self, dynamics: Dynamics) -> None:
-        """Let the arm follow `dynamics` from the next step on."""
+    def set_dynamics(self, dynamics: Dynamics) -> None:
+        """Apply `dynamics` from the next step on."""
         self._dynamics = dynamics
         for name, factor in (
             ("dof_armature", dynamics.inertia_scale),
@@ -68,10 +77,10 @@ class Plant:
         ):
             getattr(self._model, name)[:] = self._nominal[name] * factor
 
-    def place(self, angles: NDArray[Any], velocities: NDArray[Any]) -> None:
-        """Put the joints at `angles` (rad) moving at `velocities` (rad/s), as if it had been so for long.
+    def set_state(self, angles: NDArray[Any], velocities: NDArray[Any]) -> None:
+        """Set the joint `angles` (rad) and `velocities` (rad/s); delayed sensors show the new state at once.
 
-        Ticks are left out, so that nobody takes the jump for a movement.
+        The tick jumps by more than any sensor delay, so that no observer mistakes the jump for a movement.
         """
         position, velocity = self._data.qpos.copy(), self._data.qvel.copy()
         position[:JOINTS], velocity[:JOINTS] = angles, velocities
@@ -85,6 +94,7 @@ class Plant:
         """Advance by `dt` under `command` [2], fractions of full torque."""
         self.applied = np.clip(command, -1.0, 1.0)
         fx, fy = self._dynamics.force
+        # The curl force is perpendicular to the fingertip's velocity and proportional to its speed.
         if self._dynamics.curl:
             vx, vy = self._tip_velocity()
             fx, fy = fx + self._dynamics.curl * vy, fy - self._dynamics.curl * vx
@@ -96,12 +106,12 @@ class Plant:
         return state
 
     def sensed(self) -> JointState:
-        """What the sensors show now: the state of `sensor_delay` steps ago, under the tick of now."""
+        """Return the sensor reading: the state of `sensor_delay` steps ago, with the present tick."""
         late = min(self._dynamics.sensor_delay, len(self._past) - 1)
         return replace(self._past[-1 - late], tick=self.tick)
 
     def state(self) -> JointState:
-        """The state now. The first angle, which may turn without end, is given within [-pi, pi)."""
+        """Return the present state; the shoulder angle, which is unlimited, is wrapped to [-pi, pi)."""
         angles = self._data.qpos[:JOINTS].copy()
         angles[0] = (angles[0] + np.pi) % (2.0 * np.pi) - np.pi
         return JointState(
@@ -113,7 +123,10 @@ class Plant:
         )
 
     def _tip_velocity(self) -> NDArray[np.float64]:
-        """Fingertip velocity from the joints' (planar arm: each joint moves the tip across its lever)."""
+        """Compute the fingertip's velocity [2] from the joint velocities.
+
+        Each joint moves the tip perpendicular to the vector from that joint to the tip.
+        """
         tip, elbow = self._data.xpos[self._tip, :2], self._data.body("body1").xpos[:2]
         shoulder_rate, elbow_rate = self._data.qvel[:JOINTS]
         lever = tip * shoulder_rate + (tip - elbow) * elbow_rate

@@ -1,9 +1,9 @@
-"""What training programs are made with: `brainnet train NAME` and `brainnet eval NAME` run them.
+"""The library of training programs, which `brainnet train NAME` and `brainnet eval NAME` run.
 
-A training program is a Python file that defines `Settings`, a subclass of :class:`TrainingSettings` with its
-hyper-parameters, `train(run)`, which writes `run.weights`, and `evaluate(run)`, which yields a
-:class:`~brainnet.rows.Row` for each figure, measured on held-out data beside its baseline. The programs of our
-regions stand beside them, as `nodes/REGION/REGION_training.py`; a path names any other.
+A training program is a Python file that defines `Settings`, a subclass of `TrainingSettings` with its
+hyper-parameters, `train(run)`, which writes `run.weights`, and `evaluate(run)`, which yields a `Row` for each figure,
+measured on held-out data beside its baseline. The programs that come with brainnet are
+`nodes/REGION/REGION_training.py`; any other is named by its path.
 """
 
 from brainnet.rows import Row, compare

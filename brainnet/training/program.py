@@ -1,4 +1,4 @@
-"""From the name of a training program to its functions."""
+"""Finds and imports training programs by name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ from brainnet.wire.messages import explain
 
 @dataclass(frozen=True)
 class Program:
-    """A training program that has been imported."""
+    """A training program that has been imported.
+
+    Attributes:
+        name: The region's name, or the stem of the file.
+        about: First paragraph of its docstring.
+        settings: Its hyper-parameters.
+        train: Writes the weights.
+        evaluate: Yields the figures.
+    """
 
     name: str
     about: str
@@ -32,10 +40,10 @@ class Program:
     evaluate: Callable[[Run[Any]], Iterable[Row]]
 
     def configure(self, profile: str | None, changes: Mapping[str, Any]) -> TrainingSettings:
-        """The settings: the program's defaults, then those of `profile` in training_config.yaml, then `changes`.
+        """Build the settings: the defaults, overridden by `profile` in training_config.yaml, then by `changes`.
 
         Raises:
-            TrainingError: an unknown profile or setting, or a value that it does not accept.
+            TrainingError: A profile or setting is unknown, or a value is invalid.
         """
         values = {**self._profile(profile), **changes}
         for name in values:
@@ -58,18 +66,22 @@ class Program:
 
 
 def programs() -> dict[str, Path]:
-    """The training programs that come with brainnet, by region: `nodes/REGION/REGION_training.py`."""
-    found = sorted((share_dir() / "nodes").glob("*/*_training.py"))
-    return {path.parent.name: path for path in found if path.stem == f"{path.parent.name}_training"}
+    """List the training programs that come with brainnet, by region: `nodes/REGION/REGION_training.py`."""
+    paths = sorted((share_dir() / "nodes").glob("*/*_training.py"))
+    return {path.parent.name: path for path in paths if path.stem == f"{path.parent.name}_training"}
 
 
 def summaries() -> dict[str, str]:
-    """The first paragraph of each program's docstring, by name, without importing any."""
+    """Read the first paragraph of each program's docstring, by name, without importing any."""
     return {name: _summary(ast.get_docstring(ast.parse(path.read_text("utf-8")))) for name, path in programs().items()}
 
 
 def profiles() -> dict[str, dict[str, dict[str, Any] | None]]:
-    """Named settings of training programs, from config/training_config.yaml."""
+    """Read the named settings of training programs from config/training_config.yaml.
+
+    Raises:
+        TrainingError: The file cannot be read.
+    """
     try:
         return yaml.safe_load(_config_file().read_text("utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
@@ -77,18 +89,19 @@ def profiles() -> dict[str, dict[str, dict[str, Any] | None]]:
 
 
 def find_program(name: str) -> Program:
-    """Import a program: a name among :func:`programs`, or the path of a Python file.
+    """Import a program. It may import the files of its own folder.
 
-    A program may import the files that stand beside it.
+    Args:
+        name: A name among `programs`, or the path of a Python file.
 
     Raises:
-        TrainingError: it is not there, fails to import, or lacks `Settings`, `train` or `evaluate`.
+        TrainingError: It does not exist, fails to import, or lacks `Settings`, `train` or `evaluate`.
     """
     try:
         name, module = _import(name)
     except TrainingError:
         raise
-    except Exception as error:  # a program may fail in any way
+    except Exception as error:  # a program that is imported may raise anything
         raise TrainingError(f"training program {name} fails to import: {type(error).__name__}: {error}") from error
     missing = [part for part in ("Settings", "train", "evaluate") if not hasattr(module, part)]
     if missing:

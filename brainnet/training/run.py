@@ -1,4 +1,4 @@
-"""What a training program is given: its settings, its data, where the weights go, and ways to show progress."""
+"""The argument of a training program: settings, data, weights file, checkpoints and progress display."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from brainnet.training import checkpoint
 
 
 class TrainingSettings(BaseModel):
-    """Base of a program's `Settings`. Every field needs a default; a `Field` description is shown to users."""
+    """Base class of a program's `Settings`. Every field needs a default; its `Field` description is shown to users."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,18 +35,27 @@ class Run(Generic[S_co]):
 
     Made by `brainnet train` and `brainnet eval`, and by tests. Python's, NumPy's and torch's generators are seeded
     and torch's threads are set when it is made.
+
+    Attributes:
+        name: Name of the training program.
+        settings: Its hyper-parameters.
+        weights: The safetensors file that training writes and evaluation reads.
+        data_dir: The folder of `--data`, if given; `data` checks it.
+        device: `cpu`, `cuda` or `cuda:N`.
+        seed: Seed of every random draw.
+        threads: CPU threads of torch.
+        resume: Whether to continue from a checkpoint when there is one.
+        console: Where progress is shown.
     """
 
     name: str
     settings: S_co
     weights: Path
-    """The safetensors file that training writes and evaluation reads."""
     data_dir: Path | None = None
     device: str = "cpu"
     seed: int = 0
     threads: int = 1
     resume: bool = False
-    """Go on from a checkpoint where there is one."""
     console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
 
     def __post_init__(self) -> None:
@@ -60,7 +69,7 @@ class Run(Generic[S_co]):
         """The folder of `--data`.
 
         Raises:
-            TrainingError: none was given, or it is no folder.
+            TrainingError: None was given, or it is not a folder.
         """
         if self.data_dir is None:
             raise TrainingError(f"{self.name} learns from data: name the folder that holds it with --data DIR")
@@ -69,53 +78,60 @@ class Run(Generic[S_co]):
         return self.data_dir
 
     def file(self, name: str) -> Path:
-        """A file of the data folder.
+        """Return the path of a file of the data folder.
 
         Raises:
-            TrainingError: it is not there.
+            TrainingError: There is no such file.
         """
         path = self.data / name
         if not path.is_file():
             raise TrainingError(f"{self.name} needs {name} in {self.data}; nodes/README.md says what it holds")
         return path
 
-    def beside(self, name: str) -> Path:
-        """A file next to the weights, such as a tokenizer or the weights of a baseline."""
+    def sibling(self, name: str) -> Path:
+        """Return the path of a file in the folder of the weights, such as a tokenizer."""
         return self.weights.with_name(name)
 
-    def say(self, text: str) -> None:
-        """A line for the person who waits, above the progress bar."""
+    def log(self, text: str) -> None:
+        """Print a line above the progress bar."""
         self.console.print(text)
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Progress]:
-        """A progress bar on stderr."""
+        """Show a progress bar on stderr."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console) as bar:
             yield bar
 
     def track(self, items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
-        """`items`, with a progress bar."""
+        """Iterate over `items` with a progress bar."""
         with self.progress() as bar:
             yield from bar.track(items, total, description=description)
 
     def load_checkpoint(self, part: str = "") -> dict[str, Any] | None:
-        """What :meth:`save_checkpoint` kept, when this run is to resume and there is something; else None.
+        """Read what `save_checkpoint` wrote.
 
-        `part` tells several trainings of one program apart (a model and its baseline, say).
+        Args:
+            part: Name of the training, where a program has several (a model and its baseline, for example).
+
+        Returns:
+            The state; None when this run does not resume, or there is no checkpoint.
+
+        Raises:
+            TrainingError: The checkpoint cannot be read, or is one of other settings.
         """
         return checkpoint.load(self._checkpoint(part), self._identity()) if self.resume else None
 
     def save_checkpoint(self, state: Mapping[str, Any], part: str = "") -> None:
-        """Keep tensors, numbers, strings and containers of them; the last checkpoint is replaced whole, or not."""
+        """Write tensors, numbers, strings and containers of them; replaces the last checkpoint atomically."""
         checkpoint.save(self._checkpoint(part), state, self._identity())
 
     def has_checkpoint(self) -> bool:
-        """Whether a training of these weights left something to go on from."""
+        """Return whether there is a checkpoint of these weights."""
         return bool(self._checkpoints())
 
-    def forget_checkpoints(self) -> None:
-        """Remove the checkpoints: the weights are written."""
+    def delete_checkpoints(self) -> None:
+        """Delete the checkpoints, once the weights are written."""
         for path in self._checkpoints():
             path.unlink()
 

@@ -1,4 +1,4 @@
-"""Weights as files."""
+"""Writes weights files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from torch import Tensor
 def save_weights(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], dtype: torch.dtype = torch.float16
 ) -> None:
-    """Write `tensors` as safetensors, floating-point ones as `dtype`, replacing the file whole."""
+    """Write `tensors` as a safetensors file, replacing it atomically.
+
+    Args:
+        path: The file.
+        tensors: Tensors by name.
+        metadata: Texts that the file holds beside the tensors.
+        dtype: Type to which floating-point tensors are converted.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     stored = {
         name: value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
@@ -21,5 +28,5 @@ def save_weights(
     }
     part = path.with_suffix(".part")
     save_file(stored, part, dict(metadata))
-    part.chmod(0o644)  # safetensors writes files for the owner alone
+    part.chmod(0o644)  # safetensors creates files that only the owner can read
     part.replace(path)

@@ -104,7 +104,7 @@ class ArmBody(Node):
         dynamics = tuple(getattr(self.params, name) for name in Dynamics.model_fields)
         if dynamics != self._applied_dynamics:
             self._applied_dynamics = dynamics
-            self.plant.change(self.params)
+            self.plant.set_dynamics(self.params)
         if time.monotonic() - self._commanded_at <= self.params.watchdog_s:
             self.plant.step(self._command)
         else:

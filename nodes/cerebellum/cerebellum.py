@@ -69,7 +69,7 @@ class Cerebellum(Region):
         if idle:
             self._publish(await self.in_model_thread(self.model.rest, state), state.tick)
         else:
-            await self.in_model_thread(self.model.feel, state)
+            await self.in_model_thread(self.model.observe, state)
 
     async def on_efference_copy(self, packet: SpikePacket) -> None:
         try:

@@ -132,7 +132,7 @@ class Adaptation:
         self.changes: deque[float] = deque(maxlen=window)
         self.corrections: deque[float] = deque(maxlen=window)
         self.spikes: deque[NDArray[np.uint8]] = deque(maxlen=16)
-        self.correction = MotorCorrection.none(JOINTS)
+        self.correction = MotorCorrection.zero(JOINTS)
         self.unmatched = 0
         self._delays = Choice(LATEST + 1, window=15, margin=math.log(4.0))
         self._state: JointState | None = None
@@ -144,7 +144,7 @@ class Adaptation:
         """Steps by which the feedback seems to be late."""
         return self._delays.best
 
-    def feel(self, state: JointState) -> None:
+    def observe(self, state: JointState) -> None:
         """Take in the newest feedback and learn from what it shows to have happened since the one before."""
         previous, features = self._state, self._features
         if previous is not None and state.tick < previous.tick:
@@ -180,9 +180,9 @@ class Adaptation:
         # by the logarithm, so that what counts is how many times likelier, however badly the model fits
         self._delays.judge(np.log(((change - predicted) ** 2).mean(axis=1) + DELAY_TOLERANCE**2))
 
-    def rest(self, state: JointState) -> MotorCorrection:
+    def begin(self, state: JointState) -> MotorCorrection:
         """Take in the feedback of an arm that rests and nobody commands: the correction for a first command."""
-        self.feel(state)
+        self.observe(state)
         return self.correct(state.tick, np.zeros(JOINTS))
 
     def correct(self, tick: int, command: NDArray[Any]) -> MotorCorrection:
@@ -206,7 +206,7 @@ class Adaptation:
     def _correction(self, state: JointState) -> MotorCorrection:
         delay, contexts = self.delay, self.contexts
         if not delay and not contexts.active:
-            return MotorCorrection.none(JOINTS)
+            return MotorCorrection.zero(JOINTS)
         angles, velocities = state.angles, state.velocities
         shown = (angles, velocities)
         # through the commands under way to the next feedback, and on to the arm on which the next command will act

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from brainnet.effectors import reaching
-from brainnet.effectors.reaching import PID, Controller, FloatArray, Trace
+from brainnet.effectors.reaching import PID, Controller, FloatArray, Trajectory
 from brainnet.effectors.simulation import Dynamics, Plant
 from brainnet.paths import share_dir
 from brainnet.snn.models.granule import FloatArray as Array32
@@ -142,11 +142,11 @@ class Movements:
 
     def _traces(
         self, numbers: range, dynamics: Dynamics, controller: Controller, cerebellum: Adaptation | None
-    ) -> Iterator[Trace]:
+    ) -> Iterator[Trajectory]:
         arm = Plant()
-        arm.change(dynamics)
+        arm.set_dynamics(dynamics)
         for number in numbers:
-            arm.place(self.postures[number], np.zeros(2))
+            arm.set_state(self.postures[number], np.zeros(2))
             if isinstance(controller, PID):
                 controller.reset()
             yield reaching.reach(arm, controller, self.targets[number], corrector=cerebellum)
@@ -164,7 +164,7 @@ def tuned_pid(seed: int) -> PID:
     def cost(pid: PID) -> float:
         total = 0.0
         for target, posture in zip(targets, postures, strict=True):
-            arm.place(posture, np.zeros(2))
+            arm.set_state(posture, np.zeros(2))
             pid.reset()
             total += float(reaching.reach(arm, pid, target, 60).distances.mean())
         return total
@@ -208,7 +208,7 @@ def evaluate(run: Run[Settings]) -> Iterator[Row]:
     )
     for name in run.track(options.changes, "changes", len(options.changes)):
         yield from _adapted(name, options, movements, of_pid, policy, pid, model)
-    links = movements.follow(range(min(20, options.reaches)), reaching.changed("link_mass_x2"), policy)
+    links = movements.follow(range(min(20, options.reaches)), reaching.changed_dynamics("link_mass_x2"), policy)
     yield compare("link_mass_x2_off_path_of_the_policy_alone", float(np.mean(links.path)), "cm")
 
 
@@ -222,7 +222,7 @@ def _adapted(
     model: ForwardModel,
 ) -> Iterator[Row]:
     """One change: learned, gone, and come again."""
-    dynamics, learner = reaching.changed(name), Adaptation(model)
+    dynamics, learner = reaching.changed_dynamics(name), Adaptation(model)
     first, second = options.reaches, options.reaches + options.between
     learning, between, again = range(first), range(first, second), range(second, second + options.again)
     learned = movements.follow(learning, dynamics, policy, learner)

@@ -114,7 +114,7 @@ def train(run: Run[Settings]) -> None:
     """Asks the teacher, then trains the embedder and writes run.weights."""
     texts = Texts(run.data, Path(run.settings.wordnet))
     if not texts.synsets:
-        run.say(f"no WordNet in {run.settings.wordnet}: training without its words and glosses")
+        run.log(f"no WordNet in {run.settings.wordnet}: training without its words and glosses")
     asked_words = texts.vocabulary(run.settings.taught_words)
     asked_texts = texts.mix(random.Random(run.seed), run.settings.books, run.settings.synsets)
     taught = ask_teacher(run, [*asked_words, *asked_texts])
@@ -233,7 +233,7 @@ def fit_words(
                 bar.update(task, advance=1, description=f"training, loss {total / (step + 1):.4f}")
             state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
             run.save_checkpoint({**state, "epoch": epoch + 1})
-            run.say(f"epoch {epoch + 1}: loss {total / steps_an_epoch:.4f}")
+            run.log(f"epoch {epoch + 1}: loss {total / steps_an_epoch:.4f}")
     return net.bag.weight.detach().cpu()
 
 

@@ -102,7 +102,7 @@ def train(run: Run[Settings]) -> None:
     model = SpikingTextModel(config, settings.dropout, settings.products == "bfloat16")
     if settings.start is not None:
         model.load_state_dict(load_text_model(settings.start).state_dict())
-    run.say(
+    run.log(
         f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(lesson.train.tokens):,} tokens to learn from"
     )
     learn(run, model.to(run.device).train(), lesson)
@@ -153,7 +153,7 @@ def weights_path(run: Run[Settings], text: str, role: str) -> Path:
     """
     stem = run.weights.stem if text == "library" else f"{run.weights.stem}_{text}"
     if role == "model":
-        return run.beside(f"{stem}.safetensors")
+        return run.sibling(f"{stem}.safetensors")
     return run.weights.parent / "baselines" / f"{stem}_{role}.safetensors"
 
 
@@ -195,7 +195,7 @@ def learn(run: Run[Settings], model: SpikingTextModel, lesson: Lesson) -> None:
             if step % settings.every == 0 or step == settings.steps:
                 held_out = nats(model, lesson.held_out) / lesson.held_out.bytes
                 seconds = time.process_time() - begun
-                run.say(
+                run.log(
                     f"step {step}, {seconds:.0f} s of CPU, {step * settings.streams * settings.window / 1e6:.2f} M "
                     f"tokens: loss {np.mean(losses):.4f} nats/token, held out {held_out:.4f} nats/byte, "
                     f"{share_fired(state):.1%} fired, price {price:.2f}"

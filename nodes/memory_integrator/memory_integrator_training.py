@@ -37,7 +37,7 @@ from brainnet import Partial, Prompt
 from brainnet.errors import TrainingError
 from brainnet.node import load_program, logs
 from brainnet.paths import share_dir
-from brainnet.prompts.fusion import Fused, Trust, claim, fuse, load_trust
+from brainnet.prompts import Fused, Trust, claim, fuse, load_trust
 from brainnet.snn.models.router import Router
 from brainnet.testing import MemoryBrain
 from brainnet.training import Row, Run, TrainingSettings, compare, save_weights
@@ -210,7 +210,7 @@ async def _ask(run: Run[Settings], router: Router, count: int, split: str, rng: 
                 await brain.start(load_program(str(share_dir() / "nodes" / name / f"{name}.py")), name)
             albums = [Album(run, kind, split) for kind in KINDS]
             known = [album for album in albums if await _is_known(brain, album, random.Random(0))]
-            run.say(f"{split}: pictures of {', '.join(album.kind.file for album in known)}")
+            run.log(f"{split}: pictures of {', '.join(album.kind.file for album in known)}")
             drawn = tasks(known, count, rng)
             first, second = ([t.told[i] for t in drawn if len(t.told) > i] for i in (0, 1))
             for told in (first, second):
@@ -258,7 +258,7 @@ def train(run: Run[Settings]) -> None:
     rows = torch.tensor([[t.slope, t.offset, t.floor] for t in trust.values()])
     save_weights(run.weights, {"trust": rows}, {"regions": json.dumps(list(trust))}, torch.float32)
     for region, t in trust.items():
-        run.say(f"{region}: slope {t.slope:.2f}, offset {t.offset:.2f}, floor {t.floor:.2g}")
+        run.log(f"{region}: slope {t.slope:.2f}, offset {t.offset:.2f}, floor {t.floor:.2g}")
 
 
 def fitted(prompts: Sequence[Heard], steps: int) -> dict[str, Trust]:

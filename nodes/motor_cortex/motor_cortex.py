@@ -19,7 +19,7 @@ from pydantic import Field
 from brainnet import Candidate, NodeParameters, Partial, Query, Region, RegionError, SpikePacket, main
 from brainnet.effectors.correction import MotorCorrection
 from brainnet.effectors.joint_state import JointState, command_data
-from brainnet.effectors.planar_arm import INNER_RADIUS, JOINTS, OUTER_RADIUS, features, foreseen, tip_distance
+from brainnet.effectors.planar_arm import INNER_RADIUS, JOINTS, OUTER_RADIUS, features, predicted_state, tip_distance
 from brainnet.errors import PacketError
 from brainnet.snn.models.policy import SpikingPolicy
 from brainnet.wire.keys import key
@@ -95,7 +95,7 @@ class MotorCortex(Region):
         self._one_at_a_time = asyncio.Lock()
         self._reach: Reach | None = None
         self._release: asyncio.TimerHandle | None = None
-        self._correction: tuple[float, MotorCorrection] = (float("-inf"), MotorCorrection.none(JOINTS))
+        self._correction: tuple[float, MotorCorrection] = (float("-inf"), MotorCorrection.zero(JOINTS))
         effector = self.params.effector
         self._command_key = key("motor_command", effector=effector)
         self._efference_key = key("motor_efference", effector=effector)
@@ -130,7 +130,7 @@ class MotorCortex(Region):
             return
         reach.saw(state)
         correction = self._fresh_correction()
-        seen = foreseen(state, correction)
+        seen = predicted_state(state, correction)
         action = await self.in_model_thread(self.policy.act, features(seen, reach.target))
         if self._reach is not reach:
             return
@@ -145,7 +145,7 @@ class MotorCortex(Region):
     def _fresh_correction(self) -> MotorCorrection:
         came, correction = self._correction
         fresh = self.params.use_correction and time.monotonic() - came < CORRECTION_LIFE_S
-        return correction if fresh else MotorCorrection.none(JOINTS)
+        return correction if fresh else MotorCorrection.zero(JOINTS)
 
     def _send(self, command: NDArray[np.float64], target: NDArray[np.float64], tick: int) -> None:
         self.publish(self._command_key, self._command(command, target, tick))

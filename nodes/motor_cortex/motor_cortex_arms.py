@@ -59,7 +59,7 @@ class Arms:
         targets = reaching.random_targets(rng, len(self.plants))
         for index, plant in enumerate(self.plants):
             if standard and index % 2 == 0:
-                plant.place(rng.uniform(-0.1, 0.1, JOINTS), rng.uniform(-0.005, 0.005, JOINTS))
+                plant.set_state(rng.uniform(-0.1, 0.1, JOINTS), rng.uniform(-0.005, 0.005, JOINTS))
                 # uniform over the disc of 20 cm, as Reacher-v5 has it
                 radius, angle = 0.2 * np.sqrt(rng.uniform()), rng.uniform(-np.pi, np.pi)
                 targets[index] = radius * np.cos(angle), radius * np.sin(angle)

@@ -103,7 +103,7 @@ async def _over_topics(
             env.reset(seed=seed + number)
             data = env.unwrapped.data
             target = data.body("target").xpos[:JOINTS].copy()
-            body.plant.place(data.qpos[:JOINTS], data.qvel[:JOINTS])
+            body.plant.set_state(data.qpos[:JOINTS], data.qvel[:JOINTS])
             moving = asyncio.create_task(_movement(feedback, body.plant.tick))
             prompt = Prompt(text=f"Move the arm to ({float(target[0])!r}, {float(target[1])!r})")
             partial = await brain.query("motor_cortex", prompt)

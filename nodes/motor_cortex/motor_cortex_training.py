@@ -133,7 +133,7 @@ def imitate(
                 loss.backward()
                 optimiser.step()
                 bar.advance(task)
-            run.say(f"{part}: round {number + 1}, loss {loss.item():.4f}, {len(inputs)} states")
+            run.log(f"{part}: round {number + 1}, loss {loss.item():.4f}, {len(inputs)} states")
             run.save_checkpoint(
                 {
                     "net": net.state_dict(),
@@ -209,7 +209,7 @@ def reinforce(run: Run[Settings], net: Policy, part: str) -> None:
             bar.advance(task)
             if (iteration + 1) % 10 == 0:
                 spread = policy.log_spread.detach().exp().mean().item()
-                run.say(
+                run.log(
                     f"{part}: update {iteration + 1}, return {rollout.rewards[:, ::2].sum(0).mean():.3f} from "
                     f"Reacher-v5's starts while exploring by {spread:.3f}, KL {done.kl:.4f}, {done.steps} steps"
                 )
@@ -240,7 +240,7 @@ def train(run: Run[Settings]) -> None:
             run.weights.chmod(0o644)
         else:
             save_weights(run.weights.parent / TWIN, net.state_dict(), {"rectified_policy": "1"})
-    run.forget_checkpoints()
+    run.delete_checkpoints()
 
 
 def twin_controller(path: Path) -> Controller:

@@ -192,7 +192,7 @@ def train(run: Run[Settings]) -> None:
         optimiser.load_state_dict(kept["optimiser"])
         schedule.load_state_dict(kept["schedule"])
         done = kept["done"]
-    run.say(f"{len(vocabulary)} token rows, {sum(p.numel() for p in model.net.parameters())} parameters")
+    run.log(f"{len(vocabulary)} token rows, {sum(p.numel() for p in model.net.parameters())} parameters")
     with run.progress() as bar:
         task = bar.add_task("training", total=settings.steps, completed=done)
         while done < settings.steps:
@@ -218,8 +218,8 @@ def train(run: Run[Settings]) -> None:
     scale = fitted_scale(router, chosen_by, modulated)
     router.net.config = router.config = replace(config, scale=scale)
     router.save(run.weights)
-    run.forget_checkpoints()
-    run.say(f"scale {scale:.3f}; wrote {run.weights} ({run.weights.stat().st_size / 1e6:.2f} MB)")
+    run.delete_checkpoints()
+    run.log(f"scale {scale:.3f}; wrote {run.weights} ({run.weights.stat().st_size / 1e6:.2f} MB)")
 
 
 def drawn(run: Run[Settings], text: FreeText, config: RouterConfig, done: int) -> list[list[Example]]:

@@ -106,7 +106,7 @@ def train(run: Run[Settings]) -> None:
     calm = replace(config, temperatures=(temperature(alone, torch.cat([part.labels for part in held_out])),))
     save_weights(twin_file(run), twin.state_dict(), weights_metadata(calm))
     save_weights(run.weights, model.state_dict(), weights_metadata(with_exit(run, model, held_out)))
-    run.forget_checkpoints()
+    run.delete_checkpoints()
 
 
 def evaluate(run: Run[Settings]) -> Iterator[Row]:
@@ -212,7 +212,7 @@ def optimise(
             bar.advance(task)
             if done % often == 0 or done == updates:
                 model.eval()
-                run.say(f"{part} {done}/{updates}: loss {value.item():.3f}, held out {check()}")
+                run.log(f"{part} {done}/{updates}: loss {value.item():.3f}, held out {check()}")
                 run.save_checkpoint({name: each.state_dict() for name, each in states.items()} | {"done": done}, part)
 
 
@@ -318,7 +318,7 @@ def with_exit(run: Run[Settings], model: SpikingClassifier, held_out: list[Pictu
     # nothing is surer than 1.01: all steps
     threshold = next(each for each in torch.linspace(0.5, 1.01, 103).tolist() if lost(each) <= run.settings.cost)
     steps = ", ".join(f"{leaving(each, threshold)[1].float().mean():.2f}" for each in given)
-    run.say(f"answers at a confidence of {threshold:.3f}, after {steps} of {len(temperatures)} steps")
+    run.log(f"answers at a confidence of {threshold:.3f}, after {steps} of {len(temperatures)} steps")
     return replace(model.config, temperatures=temperatures, threshold=threshold)
 
 

@@ -45,7 +45,7 @@ def test_accuracy_of_the_unchanged_arm_is_the_measure() -> None:
     policy = cerebellum.policy_of(run_in(WEIGHTS))
     movements = cerebellum.Movements.draw(np.random.default_rng(0), policy, 3)
     assert movements.follow(range(3), Dynamics(), policy).path == pytest.approx([0.0] * 3, abs=1e-9)
-    pushed = movements.follow(range(3), reaching.changed("constant_force"), policy)
+    pushed = movements.follow(range(3), reaching.changed_dynamics("constant_force"), policy)
     assert min(pushed.path) > 0.5
     assert cerebellum.won_back([2.0, 4.0], [1.0, 0.5]) == pytest.approx(75.0)
 

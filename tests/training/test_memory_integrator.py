@@ -17,7 +17,7 @@ import memory_integrator_training as program
 from brainnet import Candidate, Partial
 from brainnet.errors import TrainingError
 from brainnet.paths import share_dir
-from brainnet.prompts.fusion import Trust, claim, load_trust
+from brainnet.prompts import Trust, claim, load_trust
 from brainnet.training import Run
 from memory_integrator_training import CASES, KINDS, Heard, Settings, Task, damaged, fitted
 

@@ -37,7 +37,7 @@ def test_calibration_equals_the_definition(answers: list[tuple[float, bool]]) ->
 
 @pytest.mark.parametrize(("confidence", "right"), [([], []), ([0.5], [1, 0]), ([[0.5]], [[1]])])
 def test_calibration_names_shapes_that_do_not_fit(confidence: list[float], right: list[float]) -> None:
-    with pytest.raises(ModelError, match=r"confidence .* and right"):
+    with pytest.raises(ModelError, match=r"confidence .* and correct"):
         expected_calibration_error(confidence, right)
 
 

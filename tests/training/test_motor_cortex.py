@@ -101,7 +101,7 @@ def test_the_arm_moves_in_an_episode_as_the_arm_of_the_node_does() -> None:
     env = gymnasium.make("Reacher-v5")
     env.reset(seed=4)
     data, plant = env.unwrapped.data, Plant()
-    plant.place(data.qpos[:2], data.qvel[:2])
+    plant.set_state(data.qpos[:2], data.qvel[:2])
     rng = np.random.default_rng(0)
     for _ in range(20):
         command = rng.uniform(-1, 1, 2)

@@ -59,7 +59,7 @@ def test_checkpoints_come_back_for_the_same_settings_only(tmp_path: Path) -> Non
     assert run_in(tmp_path, resume=False).load_checkpoint() is None
     with pytest.raises(TrainingError, match="other settings"):
         run_in(tmp_path, epochs=4).load_checkpoint()
-    run.forget_checkpoints()
+    run.delete_checkpoints()
     assert list(tmp_path.iterdir()) == []
 
 
