@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from brainnet.errors import ModelError
-from brainnet.prompts.fusion import Trust, claim, fuse, load_trust
+from brainnet.prompts import Trust, claim, fuse, load_trust
 from brainnet.wire.messages import Candidate, Partial
 
 unit = st.floats(0.0, 1.0)

@@ -1,1 +1,27 @@
-"""The protocol of a prompt: which are open, what each region answered, how the answers become one. Knows no bus."""
+"""The protocol of a prompt: which are open, what each region answered, how the answers become one. It knows no bus."""
+
+from __future__ import annotations
+
+from brainnet.prompts.answers import conclude, error_answer
+from brainnet.prompts.claims import claim
+from brainnet.prompts.fusion import Fused, Scored, fuse
+from brainnet.prompts.journal import Journal
+from brainnet.prompts.open_prompts import OpenPrompt, OpenPromptTable
+from brainnet.prompts.presence import RegionPresence
+from brainnet.prompts.trust import Reliability, Trust, load_trust
+
+__all__ = [
+    "Fused",
+    "Journal",
+    "OpenPrompt",
+    "OpenPromptTable",
+    "RegionPresence",
+    "Reliability",
+    "Scored",
+    "Trust",
+    "claim",
+    "conclude",
+    "error_answer",
+    "fuse",
+    "load_trust",
+]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 import time
 from pathlib import Path
+from typing import Final
 
 from brainnet.errors import StoreError
 from brainnet.wire.messages import Answer, Prompt, decode, encode
 
-_KEEP_ANSWERED_S = 3600.0
+_KEEP_ANSWERED_S: Final = 3600.0
+"""How long an answer is kept for a client that asks again: six times the longest deadline."""
 
 
 class Journal:
@@ -18,14 +20,19 @@ class Journal:
     Guarantees: what `accept` or `answered` returned from is there after a kill -9 of the process (not after a power
     cut: the write-ahead log is not flushed to the disk for each prompt). One thread at a time.
 
+    Args:
+        path: The database file; made when it is missing.
+
     Raises:
-        StoreError: the file is not a journal or cannot be written.
+        StoreError: The file is not a journal or cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
+            # isolation_level None: every statement is its own transaction, so that a returned `accept` is written down
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            # a write-ahead log that is flushed at checkpoints only: no wait for the disk at every prompt
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute(
@@ -40,7 +47,11 @@ class Journal:
             raise StoreError(f"{path} cannot be used as a journal ({error}); move it away to start a new one") from None
 
     def accept(self, prompt: Prompt) -> Answer | None:
-        """Write an open prompt down; returns the answer if this id already has one."""
+        """Write an open prompt down.
+
+        Returns:
+            The answer, if this id already has one.
+        """
         row = self._db.execute("SELECT answer FROM prompt WHERE prompt_id = ?", (prompt.prompt_id,)).fetchone()
         if row is not None:
             return None if row[0] is None else decode(Answer, row[0])
@@ -48,7 +59,7 @@ class Journal:
         return None
 
     def answered(self, answer: Answer) -> bool:
-        """Close a prompt with its answer; False when it already has one."""
+        """Close a prompt with its answer; return False when it already has one."""
         cursor = self._db.execute(
             "UPDATE prompt SET answer = ?, prompt = x'' WHERE prompt_id = ? AND answer IS NULL",
             (encode(answer), answer.prompt_id),
@@ -56,7 +67,7 @@ class Journal:
         return cursor.rowcount == 1
 
     def open_prompts(self) -> list[tuple[Prompt, float]]:
-        """Prompts without an answer and when (`time.time()`) they were accepted, oldest first."""
+        """Return prompts without an answer and when (`time.time()`) they were accepted, oldest first."""
         rows = self._db.execute("SELECT prompt, accepted_s FROM prompt WHERE answer IS NULL ORDER BY accepted_s")
         return [(decode(Prompt, blob), accepted) for blob, accepted in rows]
 

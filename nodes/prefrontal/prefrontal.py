@@ -5,29 +5,46 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from brainnet import Answer, Decision, Node, NodeParameters, Prompt, main, subscribe
+from brainnet.bus import Bus
 from brainnet.errors import BrainnetError
+from brainnet.node import NodeSpec
+from brainnet.prompts import RegionPresence
 from brainnet.snn.models.decision import DecisionParams
 from brainnet.snn.models.quantum import MAX_TEMPERATURE
 from brainnet.snn.models.router import RouteDecision, Router, RouterState
 from brainnet.wire.keys import chunk, key
 from brainnet.wire.messages import OpenPromptsQuery, QueryHeader
 
-_SESSIONS = 256
-_REMEMBERED = 512
+MAX_SESSIONS = 256
+"""Sessions whose working memory is held; the least recently used one is dropped."""
+MAX_REMEMBERED = 512
+"""Prompts that are remembered, open or answered: so that one that comes again is neither routed nor answered twice."""
+
+V = TypeVar("V")
 
 
 @dataclass(slots=True)
-class Asked:
-    """A prompt that was decided, kept until its answer so that it can be asked again."""
+class Routed:
+    """A prompt that was routed, held until its answer so that its regions can be asked again.
+
+    Attributes:
+        prompt: What was asked.
+        decision: Where it was routed.
+        spikes: The prompt's code, uint8 [neurons, steps].
+        deadline: `time.monotonic()` after which nobody waits any more.
+        regions: The regions that were asked.
+    """
 
     prompt: Prompt
     decision: Decision
-    spikes: np.ndarray
+    spikes: NDArray[np.uint8]
     deadline: float
     regions: set[str] = field(default_factory=set)
 
@@ -50,25 +67,29 @@ class Prefrontal(Node):
         patience_s: float = Field(3.0, ge=0.0, description="how long to wait for a region that was alive a moment ago")
 
     params: Parameters
+    router: Router
+    """Made by `load`, used in the model thread."""
+
+    def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
+        super().__init__(spec, bus, control)
+        self._decisions_key = key("decision", node_id=self.id)
+        self._presence = RegionPresence()
+        self._sessions: OrderedDict[str, RouterState] = OrderedDict()
+        self._routing: set[str] = set()
+        self._routed: OrderedDict[str, Routed] = OrderedDict()
+        self._answered: OrderedDict[str, None] = OrderedDict()
 
     def load(self) -> None:
         assert self.checkpoint is not None
-        self._router = Router.load(self.checkpoint)
-        self._router.decide("warm up", has_image=False)
+        self.router = Router.load(self.checkpoint)
+        self.router.decide("warm up", has_image=False)  # the first run compiles kernels
 
     async def setup(self) -> None:
-        self._asked: OrderedDict[str, Asked] = OrderedDict()
-        self._closed: OrderedDict[str, None] = OrderedDict()
-        self._deciding: set[str] = set()
-        self._sessions: OrderedDict[str, RouterState] = OrderedDict()
-        self._last_seen: dict[str, float] = {}
-        self._alive: set[str] = set()
-        self._decisions_key = key("decision", node_id=self.id)
         self.bus.declare(self._decisions_key)
-        self.spawn(self._watch_regions())
+        self.spawn(self._follow_presence())
 
     async def run(self) -> None:
-        """Take up what a predecessor left open; the journal of whoever answers knows."""
+        """Take up what a predecessor left open; the integrator's journal knows."""
         try:
             journal = await self.call(key("open_prompts"), OpenPromptsQuery(), timeout=1.0)
         except BrainnetError:  # a brain that starts has no journal yet, and nothing open
@@ -78,35 +99,33 @@ class Prefrontal(Node):
 
     @subscribe("prompt")
     async def on_prompt(self, prompt: Prompt) -> None:
-        if not prompt.named:  # plain text, say: whoever answers publishes it again with an id
+        if not prompt.named:  # plain text, say: the integrator publishes it again with an id
             return
-        if prompt.prompt_id in self._closed or prompt.prompt_id in self._deciding:
+        if prompt.prompt_id in self._answered or prompt.prompt_id in self._routing:
             return
-        asked = self._asked.get(prompt.prompt_id)
-        if asked is not None:  # the integrator was restarted and asks again
-            self.spawn(self._ask(asked, asked.decision.chosen))
+        routed = self._routed.get(prompt.prompt_id)
+        if routed is not None:  # the integrator was restarted and asks again
+            self.spawn(self._ask(routed, routed.decision.chosen))
             return
-        self._deciding.add(prompt.prompt_id)
-        self.spawn(self._decide(prompt))
+        self._routing.add(prompt.prompt_id)
+        self.spawn(self._route(prompt))
 
     @subscribe("result")
     async def on_result(self, answer: Answer) -> None:
-        self._asked.pop(answer.prompt_id, None)
-        self._closed[answer.prompt_id] = None
-        while len(self._closed) > _REMEMBERED:
-            self._closed.popitem(last=False)
+        self._routed.pop(answer.prompt_id, None)
+        _put(self._answered, answer.prompt_id, None, MAX_REMEMBERED)
 
     # -- deciding ----------------------------------------------------------------------------------------------------
 
-    async def _decide(self, prompt: Prompt) -> None:
+    async def _route(self, prompt: Prompt) -> None:
         started = time.monotonic()
         deadline = started + prompt.deadline_ms / 1000
         try:
             if prompt.regions is not None:
-                routed, decision = None, await self._as_told(prompt, prompt.regions, deadline)
+                decision = await self._decide_as_asked(prompt, prompt.regions, deadline)
+                spikes = await self.in_model_thread(self._encode, prompt)
             else:
-                routed, decision = await self._route(prompt, deadline)
-            spikes = routed.spikes if routed else await self.in_model_thread(self._encode, prompt)
+                decision, spikes = await self._decide(prompt, deadline)
         except Exception as error:
             self.fail("decide", error)
             code = error.code if isinstance(error, BrainnetError) else "internal"
@@ -114,20 +133,19 @@ class Prefrontal(Node):
             decision = Decision(prompt_id=prompt.prompt_id, error=reason, code=code)
             spikes = np.zeros((0, 0), np.uint8)
         finally:
-            self._deciding.discard(prompt.prompt_id)
+            self._routing.discard(prompt.prompt_id)
         decision.latency_ms = (time.monotonic() - started) * 1000
-        asked = self._asked[prompt.prompt_id] = Asked(prompt, decision, spikes, deadline, set(decision.chosen))
-        while len(self._asked) > _REMEMBERED:
-            self._asked.popitem(last=False)
+        routed = Routed(prompt, decision, spikes, deadline, set(decision.chosen))
+        _put(self._routed, prompt.prompt_id, routed, MAX_REMEMBERED)
         self.count("decisions")
-        await self._ask(asked, decision.chosen)
+        await self._ask(routed, decision.chosen)
 
-    async def _as_told(self, prompt: Prompt, regions: list[str], deadline: float) -> Decision:
-        """The client named the regions."""
-        present = [r for r in dict.fromkeys(regions) if await self._present(r, deadline)]
+    async def _decide_as_asked(self, prompt: Prompt, regions: list[str], deadline: float) -> Decision:
+        """Choose the regions that the client named."""
+        present = [r for r in dict.fromkeys(regions) if await self._is_present(r, deadline)]
         unknown = [r for r in regions if r not in present]
         share = 1.0 / len(present) if present else 0.0
-        known = sorted(r for r in self._alive if self._listens(r))
+        known = sorted(r for r in self._presence.alive if self._listens(r))
         error = f"no region {', '.join(unknown)} is alive; alive are: {', '.join(known) or 'none'}" if unknown else None
         return Decision(
             prompt_id=prompt.prompt_id,
@@ -138,37 +156,43 @@ class Prefrontal(Node):
             code="no_region" if error else None,
         )
 
-    async def _route(self, prompt: Prompt, deadline: float) -> tuple[RouteDecision, Decision]:
-        """The router chooses among all its regions; if a chosen one does not come back in time, among those present."""
-        routes = list(self._router.config.routes)
-        available = [r for r in routes if self._expected(r)]
+    async def _decide(self, prompt: Prompt, deadline: float) -> tuple[Decision, NDArray[np.uint8]]:
+        """Let the network choose among all its routes; where a chosen region stays away, among those that are present.
+
+        Returns:
+            The decision, and the prompt's code [neurons, steps].
+
+        Raises:
+            BrainnetError: No region that can be routed to is alive.
+        """
+        routes = list(self.router.config.routes)
+        available = [r for r in routes if self._presence.is_expected(r, self.params.patience_s)]
         while True:
             if not available:
                 known = ", ".join(routes)
                 raise BrainnetError(f"none of the regions that can be routed to is alive ({known})", code="no_region")
-            routed = await self.in_model_thread(self._run_router, prompt, available)
-            absent = [r for r in routed.chosen if not await self._present(r, deadline)]
+            made = await self.in_model_thread(self._run_router, prompt, available)
+            absent = [r for r in made.chosen if not await self._is_present(r, deadline)]
             if not absent:
                 break
             available = [r for r in available if r not in absent]
         if prompt.session_id:
-            self._sessions[prompt.session_id] = routed.state
-            self._sessions.move_to_end(prompt.session_id)
-            while len(self._sessions) > _SESSIONS:
-                self._sessions.popitem(last=False)
-        return routed, Decision(
+            _put(self._sessions, prompt.session_id, made.state, MAX_SESSIONS)
+        decision = Decision(
             prompt_id=prompt.prompt_id,
-            route_probs=dict(zip(routed.names, map(float, routed.route_probs), strict=True)),
-            scores=dict(zip(routed.names, map(float, routed.scores), strict=True)),
-            entropy=max(0.0, float(routed.entropy)),
-            alpha=min(1.0, max(0.0, float(routed.alpha))),
-            temperature=float(routed.temperature),
-            threshold=float(routed.threshold),
-            chosen=list(routed.chosen),
+            route_probs=dict(zip(made.names, map(float, made.route_probs), strict=True)),
+            scores=dict(zip(made.names, map(float, made.scores), strict=True)),
+            # float rounding may leave the bounds that the message checks by one part in 10^16
+            entropy=max(0.0, float(made.entropy)),
+            alpha=min(1.0, max(0.0, float(made.alpha))),
+            temperature=float(made.temperature),
+            threshold=float(made.threshold),
+            chosen=list(made.chosen),
         )
+        return decision, made.spikes
 
     def _run_router(self, prompt: Prompt, available: list[str]) -> RouteDecision:
-        return self._router.decide(
+        return self.router.decide(
             prompt.text,
             has_image=prompt.image is not None,
             has_audio=prompt.audio is not None,
@@ -178,56 +202,54 @@ class Prefrontal(Node):
             max_temperature=self.params.max_temperature,
         )
 
-    def _encode(self, prompt: Prompt) -> np.ndarray:
-        return self._router.encode(prompt.text, has_image=prompt.image is not None, has_audio=prompt.audio is not None)
+    def _encode(self, prompt: Prompt) -> NDArray[np.uint8]:
+        return self.router.encode(prompt.text, has_image=prompt.image is not None, has_audio=prompt.audio is not None)
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
-    async def _ask(self, asked: Asked, regions: list[str]) -> None:
-        if not await self.send(self._decisions_key, asked.decision, wait_s=2.0):
-            self.log.warning("nobody fuses", key=self._decisions_key)
+    async def _ask(self, routed: Routed, regions: list[str]) -> None:
+        prompt, decision = routed.prompt, routed.decision
+        if not await self.send(self._decisions_key, decision, wait_s=2.0):
+            self.log.warning("no integrator listens", key=self._decisions_key)
         for region in regions:
             header = QueryHeader(
-                prompt=asked.prompt,
-                prompt_id=asked.prompt.prompt_id,
-                route_prob=min(1.0, asked.decision.route_probs.get(region, 0.0)),
-                left_ms=max(1.0, (asked.deadline - time.monotonic()) * 1000),
+                prompt=prompt,
+                prompt_id=prompt.prompt_id,
+                route_prob=min(1.0, decision.route_probs.get(region, 0.0)),
+                left_ms=max(1.0, (routed.deadline - time.monotonic()) * 1000),
             )
-            packet = self.packet(asked.spikes, modality="text", header=header)
+            packet = self.packet(routed.spikes, modality="text", header=header)
             if not await self.send(key("query", region=region), packet):
-                self.log.warning("region went away", region=region, prompt_id=asked.prompt.prompt_id)
+                self.log.warning("region went away", region=region, prompt_id=prompt.prompt_id)
 
-    async def _watch_regions(self) -> None:
-        """Know who is alive; ask a region that came back again what it has not answered."""
+    async def _follow_presence(self) -> None:
+        """Follow who is alive; ask a region that came back again what it has not answered."""
         async for token in self.bus.watch_alive():
-            name = chunk("alive", token.key, "node_id")
-            if not token.alive:
-                self._alive.discard(name)
-                self._last_seen[name] = time.monotonic()
-                continue
-            returned = name in self._last_seen and name not in self._alive
-            self._alive.add(name)
-            if returned:
+            region = chunk("alive", token.key, "node_id")
+            if self._presence.update(region, token.alive):
                 now = time.monotonic()
-                for asked in [a for a in self._asked.values() if name in a.regions and a.deadline > now]:
-                    self.spawn(self._ask(asked, [name]))
+                for routed in [r for r in self._routed.values() if region in r.regions and r.deadline > now]:
+                    self.spawn(self._ask(routed, [region]))
 
     def _listens(self, region: str) -> bool:
         return self.bus.is_matched(key("query", region=region))
 
-    def _expected(self, region: str) -> bool:
-        """Whether a region is there, or was a moment ago and may come back."""
-        gone = time.monotonic() - self._last_seen.get(region, -1e9)
-        return region in self._alive or gone < self.params.patience_s
-
-    async def _present(self, region: str, deadline: float) -> bool:
-        """Whether a region listens, waiting for one that is being restarted."""
+    async def _is_present(self, region: str, deadline: float) -> bool:
+        """Return whether a region listens, waiting for one that is being restarted."""
         if self._listens(region):
             return True
-        if not self._expected(region):
+        if not self._presence.is_expected(region, self.params.patience_s):
             return False
         patience = min(self.params.patience_s, max(0.0, deadline - time.monotonic()))
         return await self.bus.wait_matching(key("query", region=region), patience)
+
+
+def _put(table: OrderedDict[str, V], name: str, value: V, limit: int) -> None:
+    """Set an entry as the newest one, and drop the oldest beyond a limit."""
+    table[name] = value
+    table.move_to_end(name)
+    while len(table) > limit:
+        table.popitem(last=False)
 
 
 if __name__ == "__main__":

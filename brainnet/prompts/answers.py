@@ -1,0 +1,120 @@
+"""From what is known of an open prompt to its one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from brainnet.errors import ErrorCode
+from brainnet.prompts.fusion import Fused, fuse
+from brainnet.prompts.open_prompts import OpenPrompt
+from brainnet.prompts.trust import Trust
+from brainnet.wire.messages import Answer, Decision, Partial, Prompt, StoppedBy
+
+_SHOWN: Final = 5
+"""Candidates that an answer lists."""
+
+
+def conclude(
+    entry: OpenPrompt, *, trust: Mapping[str, Trust], reliability: Mapping[str, float], at_deadline: bool
+) -> Answer | None:
+    """Return the answer of a prompt, or None while waiting may still change it.
+
+    Args:
+        entry: An open prompt that was accepted.
+        trust: Learned trust by region.
+        reliability: Record by region.
+        at_deadline: Whether its deadline has come: then there is always an answer.
+    """
+    prompt, decision = entry.prompt, entry.decision
+    if prompt is None or (decision is None and not at_deadline):
+        return None
+    if decision is None:
+        reason = f"no decision within {prompt.deadline_ms} ms: the router did not answer"
+        return error_answer(prompt, "no_decision", reason)
+    if decision.error is not None:
+        return error_answer(prompt, decision.code or "no_region", decision.error, decision=decision)
+    missing = entry.missing
+    partials = {r: p for r, p in entry.partials.items() if r in decision.chosen}
+    fused = fuse(partials, decision.route_probs, decision.chosen, reliability, trust, prompt.text)
+    if missing and not fused.settled and not at_deadline:
+        return None
+    if not fused.ranked:
+        code, reason = _why_nothing(partials, missing, prompt)
+        return error_answer(prompt, code, reason, decision=decision, late=missing)
+    stopped_by: StoppedBy = "all" if not missing else "settled" if fused.settled else "deadline"
+    return _fused_answer(entry, prompt, decision, fused, missing, stopped_by)
+
+
+def error_answer(
+    prompt: Prompt,
+    code: str,
+    reason: str,
+    *,
+    decision: Decision | None = None,
+    late: list[str] | None = None,
+) -> Answer:
+    """Return the answer of a prompt that has none, which says why.
+
+    Args:
+        prompt: What was asked.
+        code: One of `brainnet.errors.ERROR_CODES`.
+        reason: One sentence for people.
+        decision: Where it was routed, if it was.
+        late: Regions that were asked and did not answer.
+    """
+    return Answer(
+        prompt_id=prompt.prompt_id,
+        stopped_by="error",
+        error=reason,
+        code=code,
+        decision=decision,
+        late=late or [],
+        prompt=prompt.text,
+        session_id=prompt.session_id,
+    )
+
+
+def _fused_answer(
+    entry: OpenPrompt, prompt: Prompt, decision: Decision, fused: Fused, missing: list[str], stopped_by: StoppedBy
+) -> Answer:
+    best = fused.ranked[0]
+    content: dict[str, Any] = {
+        "regions": best.content,
+        "candidates": [
+            {
+                "text": scored.text,
+                "score": scored.score,
+                "regions": scored.regions,
+                "evidence": {region: scored.content[region] | scored.support[region] for region in scored.regions},
+            }
+            for scored in fused.ranked[:_SHOWN]
+        ],
+    }
+    refused = {region: partial.error for region, partial in entry.partials.items() if partial.error is not None}
+    if refused:
+        content["refused"] = refused
+    others = {region for scored in fused.ranked for region in scored.regions} - set(best.regions)
+    return Answer(
+        prompt_id=prompt.prompt_id,
+        text=best.text,
+        content=content,
+        confidence=fused.confidence,
+        contributing=best.regions + sorted(others),
+        late=missing,
+        stopped_by=stopped_by,
+        decision=decision,
+        prompt=prompt.text,
+        session_id=prompt.session_id,
+    )
+
+
+def _why_nothing(partials: Mapping[str, Partial], missing: list[str], prompt: Prompt) -> tuple[str, str]:
+    reasons = [f"{region}: {partial.error or 'it has no answer'}" for region, partial in partials.items()]
+    if missing:
+        reasons.append(f"{', '.join(missing)}: no answer within {prompt.deadline_ms} ms")
+    fallback: ErrorCode = "deadline" if missing else "no_answer"
+    # one region alone: what kept it from answering is what went wrong
+    codes = {partial.code for partial in partials.values() if partial.code is not None}
+    code = codes.pop() if len(codes) == 1 and not missing else fallback
+    return code, "; ".join(reasons) or "no region was asked"

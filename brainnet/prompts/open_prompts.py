@@ -1,0 +1,104 @@
+"""The prompts that have no answer yet, and what is known of each. No timers and no bus: those are the integrator's."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from brainnet.wire.messages import Decision, Partial, Prompt
+
+_DEFAULT_PRIORITY = 5
+
+
+@dataclass(slots=True)
+class OpenPrompt:
+    """One prompt without an answer. Its decision and partials may arrive before the prompt itself.
+
+    Attributes:
+        prompt: What was asked; None while only its decision or partials have arrived.
+        arrived: `time.monotonic()` of the first of them.
+        decision: Where it was routed.
+        decided_ms: From `arrived` to the decision.
+        partials: Final partials by region, the first of each.
+        answering: Set when its answer is being written; from then on nothing changes it.
+    """
+
+    prompt: Prompt | None = None
+    arrived: float = field(default_factory=time.monotonic)
+    decision: Decision | None = None
+    decided_ms: float = 0.0
+    partials: dict[str, Partial] = field(default_factory=dict)
+    answering: bool = False
+
+    def elapsed_ms(self) -> float:
+        """Return the milliseconds since it arrived."""
+        return (time.monotonic() - self.arrived) * 1000
+
+    @property
+    def missing(self) -> list[str]:
+        """The regions that were asked and have not answered."""
+        return [] if self.decision is None else [r for r in self.decision.chosen if r not in self.partials]
+
+
+class OpenPromptTable:
+    """Open prompts by id, oldest first.
+
+    Guarantees: at most `capacity` x 1.4 prompts are open; a decision and each region's final partial are taken once,
+    the first of each; nothing is taken for a prompt whose answer is being written.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._open: OrderedDict[str, OpenPrompt] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def get(self, prompt_id: str) -> OpenPrompt | None:
+        """Return the entry of a prompt, or None."""
+        return self._open.get(prompt_id)
+
+    def prompts(self) -> list[Prompt]:
+        """Return the prompts that were accepted, oldest first."""
+        return [entry.prompt for entry in self._open.values() if entry.prompt is not None]
+
+    def has_room(self, priority: int = _DEFAULT_PRIORITY) -> bool:
+        """Return whether a prompt of this priority may be opened.
+
+        The default priority, 5, may fill `capacity`; background (0) half of it, urgent prompts (9) 1.4 times as much:
+        when the brain is busy, the less urgent are refused first.
+        """
+        return len(self._open) < self.capacity * (0.5 + priority / 10)
+
+    def accept(self, prompt: Prompt) -> OpenPrompt:
+        """Open a prompt, or complete the entry that its decision or a partial made before it arrived."""
+        entry = self._open.setdefault(prompt.prompt_id, OpenPrompt())
+        entry.prompt = prompt
+        return entry
+
+    def add_decision(self, decision: Decision) -> OpenPrompt | None:
+        """Take a decision in; returns the entry that it changed, or None."""
+        entry = self._entry(decision.prompt_id)
+        if entry is None or entry.answering or entry.decision is not None:
+            return None
+        entry.decision, entry.decided_ms = decision, entry.elapsed_ms()
+        return entry
+
+    def add_partial(self, partial: Partial) -> OpenPrompt | None:
+        """Take a final partial in; returns the entry that it changed, or None."""
+        entry = self._entry(partial.prompt_id)
+        if entry is None or entry.answering or partial.region in entry.partials:
+            return None
+        entry.partials[partial.region] = partial
+        return entry
+
+    def _entry(self, prompt_id: str) -> OpenPrompt | None:
+        entry = self._open.get(prompt_id)
+        if entry is None and self.has_room():
+            entry = self._open[prompt_id] = OpenPrompt()
+        return entry
+
+    def close(self, prompt_id: str) -> OpenPrompt | None:
+        """Remove a prompt; returns its entry, or None when it was not open."""
+        return self._open.pop(prompt_id, None)
