@@ -1,12 +1,12 @@
-"""Durable memory: episodes in SQLite, found again by full text and by vector, in context.
+"""Durable memory: episodes in SQLite, searched by full text and by vector, with the context of their session.
 
-Knows nothing of the bus or of any model: whoever stores brings the vector.
+The package does not depend on the message bus or on a model: the caller supplies the vectors.
 """
 
 from brainnet.memory.fusion import convex_combination
 from brainnet.memory.index import EpisodeIndex
-from brainnet.memory.meanings import Meanings
 from brainnet.memory.store import Episode, EpisodicStore, Hit, NewEpisode, StoreStats
+from brainnet.memory.term_embeddings import TermEmbeddings
 from brainnet.memory.text_index import TextIndex
 from brainnet.memory.vectors import VectorIndex
 
@@ -15,9 +15,9 @@ __all__ = [
     "EpisodeIndex",
     "EpisodicStore",
     "Hit",
-    "Meanings",
     "NewEpisode",
     "StoreStats",
+    "TermEmbeddings",
     "TextIndex",
     "VectorIndex",
     "convex_combination",

@@ -1,4 +1,4 @@
-"""What a search needs of the episodes of a store, in memory: their words, vectors, kinds, and who followed whom."""
+"""The in-memory search index over the episodes of a store: terms, vectors, kinds, and the order within a session."""
 
 from __future__ import annotations
 
@@ -10,34 +10,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.memory.fusion import convex_combination
-from brainnet.memory.meanings import Meanings
+from brainnet.memory.term_embeddings import TermEmbeddings
 from brainnet.memory.text_index import TextIndex
-from brainnet.memory.vectors import COMPILED_FROM, VectorIndex
+from brainnet.memory.vectors import MIN_COMPILED_ROWS, VectorIndex
 
-__all__ = ["FOLLOWING", "PRECEDING", "EpisodeIndex", "Found"]
+__all__ = ["NEXT_WEIGHT", "PREVIOUS_WEIGHT", "EpisodeIndex", "Match"]
 
-FOLLOWING = 0.3
-"""How much of an episode's score the next of its session is given: remembering goes on with what came after."""
-PRECEDING = 0.1
-"""How much of it the one before is given. Recall goes forward more readily than back: Kahana 1996, *Associative
-retrieval processes in free recall*."""
-FEEDBACK = 10
-"""How many of the best episodes the second look of a search learns from."""
-SECOND = 5000
-"""How many it looks at anew by their vectors."""
-SHARPNESS = 6
-"""To which power of its score each of them counts: where one stands out, little but its own terms is added."""
-GROWN = 1.5
-"""A search first learns anew when there are so many times as many episodes as when it learned last."""
+NEXT_WEIGHT = 0.3
+"""The fraction of an episode's score that the next episode of its session receives."""
+PREVIOUS_WEIGHT = 0.1
+"""The fraction that the previous episode receives. It is smaller because human recall goes forward more often than
+backward: Kahana 1996, *Associative retrieval processes in free recall*."""
+FEEDBACK_EPISODES = 10
+"""The number of best episodes that pseudo-relevance feedback uses."""
+RERANKED = 5000
+"""The number of episodes whose vectors are compared again with the query after feedback."""
+FEEDBACK_EXPONENT = 6
+"""Feedback weighs an episode by its score to this power, so that a clear first result dominates the others."""
+REFIT_GROWTH = 1.5
+"""A search fits the term embeddings again when the number of episodes has grown by this factor."""
 
 Vector = NDArray[np.integer | np.floating]
 Scores = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """An episode, its fused score in context, and its rank by its own words and by its own vector (from 1, equal ones
-    sharing the better rank; None: no word in common, no similarity, or not asked that way).
+class Match:
+    """One search result.
+
+    Attributes:
+        episode_id: the id of the episode.
+        score: the fused score, with the contribution of neighbouring episodes.
+        text_rank: the rank by BM25 alone, from 1; equal scores share the better rank. None without a common term.
+        vector_rank: the rank by cosine similarity alone; None without a similarity above 0, or without a query vector.
     """
 
     episode_id: int
@@ -47,162 +52,202 @@ class Found:
 
 
 class EpisodeIndex:
-    """Episodes in rising order of their ids, found by text and by vector; derived from a store, and never stored.
+    """An index over episodes in ascending order of their ids; derived from a store, never written to disk.
 
-    Episodes of one kind and session are linked in their order. What fits a query lifts its neighbours: an episode is
-    ranked by the cube of its own score, plus `FOLLOWING` of that of the episode before it and `PRECEDING` of that of
-    the one after it; cubed, so that only what fits well lifts others. An answer is found by its question, and a
-    sentence by its topic, though they share no word.
+    Episodes of the same kind and session are linked in their order. An episode is ranked by the cube of its own
+    score, plus `NEXT_WEIGHT` times the cubed score of the previous episode and `PREVIOUS_WEIGHT` times that of the
+    next one. The cube makes sure that only good matches raise their neighbours. So a search finds an answer through
+    its question, even if the two share no word.
     """
 
     def __init__(self) -> None:
         self.texts = TextIndex()
         self.vectors = VectorIndex()
-        self.meanings = Meanings()
-        self._ids, self._kinds, self._before, self._after = (array("q") for _ in range(4))
-        self._codes: dict[str, int] = {}
-        self._last: dict[tuple[str, str], int] = {}
+        self.term_embeddings = TermEmbeddings()
+        # array.array grows by amortised doubling and exposes its buffer to numpy without a copy (see _view);
+        # a list would cost a conversion at every search
+        self._ids, self._kinds, self._previous, self._next = (array("q") for _ in range(4))
+        self._kind_codes: dict[str, int] = {}
+        self._last_of_session: dict[tuple[str, str], int] = {}
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def add(self, episode_id: int, kind: str, session: str, text: str, vector: Vector | None) -> None:
-        """Adds the next episode; an empty `session` links it to none."""
-        number = len(self._ids)
+        """Add the next episode; an empty `session` links it to no other episode.
+
+        Raises:
+            ModelError: the vector has another width than the vectors of the index.
+        """
+        row = len(self._ids)
         self.vectors.add(vector)
         self.texts.add(text)
         self._ids.append(episode_id)
-        self._kinds.append(self._codes.setdefault(kind, len(self._codes)))
-        before = self._last.get((kind, session), -1) if session else -1
-        self._before.append(before)
-        self._after.append(-1)
+        self._kinds.append(self._kind_codes.setdefault(kind, len(self._kind_codes)))
+        previous = self._last_of_session.get((kind, session), -1) if session else -1
+        self._previous.append(previous)
+        self._next.append(-1)
         if session:
-            self._last[kind, session] = number
-        if before >= 0:
-            self._after[before] = number
+            self._last_of_session[kind, session] = row
+        if previous >= 0:
+            self._next[previous] = row
 
-    def consolidate(self, grown: float = 1.0) -> bool:
-        """Learns anew what words mean, if there are more than `grown` times as many episodes as when it did last."""
-        if len(self) <= grown * self.meanings.learned:
+    def consolidate(self, min_growth: float = 1.0) -> bool:
+        """Fit the term embeddings again if the number of episodes has grown by more than the factor `min_growth`.
+
+        Returns:
+            Whether the embeddings were fitted: False without growth, or with too few vectors.
+        """
+        if len(self) <= min_growth * self.term_embeddings.fitted_texts:
             return False
-        self.meanings.learn(self.texts, self.vectors)
-        return self.meanings.learned > 0
+        self.term_embeddings.fit(self.texts, self.vectors)
+        return self.term_embeddings.fitted_texts > 0
 
     def search(
-        self, text: str, vector: Vector | None, limit: int, kinds: Collection[str] | None, words: float
-    ) -> list[Found]:
-        """The best `limit`, best first, of equal ones the newest first; none that neither fits the query by itself
-        nor adjoins one that does. `words` is the share of BM25 in the fused score.
+        self, text: str, vector: Vector | None, limit: int, kinds: Collection[str] | None, text_weight: float
+    ) -> list[Match]:
+        """Return the best `limit` matches, best first; of equal scores the newest first.
 
-        Once words have been learned, a search looks twice: the second time for what the best `FEEDBACK` of the first
-        look have in common, too, in terms and in vectors.
+        A match has a score of its own above 0, or a neighbour that has one. Once the term embeddings are fitted, a
+        search runs twice: the second time with pseudo-relevance feedback from the best `FEEDBACK_EPISODES`, both in
+        terms and in vectors.
+
+        Args:
+            text: the query text; may be empty.
+            vector: the query vector, or None to search by text alone.
+            limit: the largest number of matches.
+            kinds: the kinds of episodes to search; None for all.
+            text_weight: the weight of BM25 in the fused score, in [0, 1].
+
+        Raises:
+            ModelError: the query vector has another width than the vectors of the index.
         """
         allowed = self._allowed(kinds)
-        asked = self.texts.asked(text)
-        by_text = self._only(self.texts.scores(asked), allowed)
-        by_vector = self._only(self._similarities(asked, vector), allowed)
-        fused = convex_combination(by_text, by_vector, words)
-        if vector is not None and self.meanings.learned and fused.any():
-            likely = _at_least(fused, SECOND)
-            best = np.array(_best(fused, FEEDBACK, likely))
-            counts = fused[best] ** SHARPNESS
-            by_vector = self._only(self.meanings.recalled(by_vector, likely, best, counts), allowed)
-            if asked:
-                query = self.texts.recalled(asked, dict(zip(best.tolist(), counts.tolist(), strict=True)))
-                by_text = self._only(self.texts.scores(query), allowed)
-            fused = convex_combination(by_text, by_vector, words)
-        total = self._in_context(fused, allowed)
+        query_terms = self.texts.query_terms(text)
+        by_text = self._masked(self.texts.scores(query_terms), allowed)
+        by_vector = self._masked(self._similarities(query_terms, vector), allowed)
+        fused = convex_combination(by_text, by_vector, text_weight)
+        if vector is not None and self.term_embeddings.fitted_texts and fused.any():
+            candidates = _at_least(fused, RERANKED)
+            best = np.array(_best(fused, FEEDBACK_EPISODES, candidates))
+            weights = fused[best] ** FEEDBACK_EXPONENT
+            by_vector = self._masked(
+                self.term_embeddings.feedback_similarities(by_vector, candidates, best, weights), allowed
+            )
+            if query_terms:
+                feedback = dict(zip(best.tolist(), weights.tolist(), strict=True))
+                by_text = self._masked(self.texts.scores(self.texts.expanded_query(query_terms, feedback)), allowed)
+            fused = convex_combination(by_text, by_vector, text_weight)
+        total = self._with_neighbours(fused, allowed)
         return [
-            Found(self._ids[number], float(total[number]), _rank(by_text, number), _rank(by_vector, number))
-            for number in _best(total, limit)
+            Match(self._ids[row], float(total[row]), _rank(by_text, row), _rank(by_vector, row))
+            for row in _best(total, limit)
         ]
 
-    def holders(self, word: str, kinds: Collection[str] | None) -> list[int]:
-        """The ids of the episodes that hold a word, matched by its stem, rising."""
-        numbers = self.texts.holders(word)
+    def containing(self, word: str, kinds: Collection[str] | None) -> list[int]:
+        """Return the ids of the episodes that contain `word`, compared by its stem, in ascending order."""
+        rows = self.texts.containing(word)
         allowed = self._allowed(kinds)
-        return [self._ids[n] for n in (numbers if allowed is None else numbers[allowed[numbers]]).tolist()]
+        return [self._ids[row] for row in (rows if allowed is None else rows[allowed[rows]]).tolist()]
 
     def set_vector(self, episode_id: int, vector: Vector) -> None:
-        """Gives an episode of the index another vector."""
+        """Replace the vector of an episode of the index.
+
+        Raises:
+            ModelError: the vector has another width than the vectors of the index.
+        """
         self.vectors.replace(int(np.searchsorted(_view(self._ids), episode_id)), vector)
-        self.meanings = Meanings()
+        # term embeddings are sums over all vectors, so a changed vector invalidates them
+        self.term_embeddings = TermEmbeddings()
 
     def count(self, kinds: Collection[str] | None) -> int:
-        """How many episodes there are of these kinds."""
+        """Return the number of episodes of these kinds; None counts all."""
         by_kind = self.by_kind()
         return sum(by_kind.values() if kinds is None else (by_kind.get(kind, 0) for kind in set(kinds)))
 
     def by_kind(self) -> dict[str, int]:
-        """How many episodes there are of each kind, by name."""
-        counts = np.bincount(_view(self._kinds), minlength=len(self._codes))
-        return {kind: int(counts[code]) for kind, code in sorted(self._codes.items())}
+        """Return the number of episodes of each kind."""
+        counts = np.bincount(_view(self._kinds), minlength=len(self._kind_codes))
+        return {kind: int(counts[code]) for kind, code in sorted(self._kind_codes.items())}
 
     def similarity(self, vector: Vector, episode_ids: Collection[int]) -> dict[int, float]:
-        """Cosine similarity of the vectors of these episodes; those without one are left out."""
-        numbers = np.searchsorted(_view(self._ids), sorted(episode_ids))
-        found = self.vectors.similarities(vector, numbers)
-        return {self._ids[n]: float(s) for n, s in zip(numbers.tolist(), found, strict=True) if self.vectors.has(n)}
+        """Return the cosine similarity of `vector` to the vectors of these episodes; those without one are omitted."""
+        rows = np.searchsorted(_view(self._ids), sorted(episode_ids))
+        similarities = self.vectors.similarities(vector, rows)
+        return {
+            self._ids[row]: float(similarity)
+            for row, similarity in zip(rows.tolist(), similarities, strict=True)
+            if self.vectors.has(row)
+        }
 
-    def _similarities(self, asked: Collection[int], vector: Vector | None) -> Scores:
-        """To every episode, 0 where negative: of the vectors, in the light of what words mean once that is learned."""
+    def _similarities(self, query_terms: Collection[int], vector: Vector | None) -> Scores:
+        """Return the similarity of the query to every episode, negative ones as 0.
+
+        The vectors are compared alone until the term embeddings are fitted, and together with those afterwards.
+        """
         if vector is None:
             return np.zeros(len(self), np.float32)
-        self.consolidate(GROWN)
-        if not self.meanings.learned:
+        self.consolidate(REFIT_GROWTH)
+        if not self.term_embeddings.fitted_texts:
             return np.maximum(self.vectors.similarities(vector), 0)
-        self.meanings.see(self.texts, self.vectors)
-        return np.maximum(self.meanings.similarities(list(asked), vector), 0)
+        self.term_embeddings.update(self.texts, self.vectors)
+        return np.maximum(self.term_embeddings.similarities(list(query_terms), vector), 0)
 
     def _allowed(self, kinds: Collection[str] | None) -> NDArray[np.bool_] | None:
         if kinds is None:
             return None
-        codes = [self._codes[kind] for kind in kinds if kind in self._codes]
+        codes = [self._kind_codes[kind] for kind in kinds if kind in self._kind_codes]
         return np.isin(_view(self._kinds), codes)
 
     @staticmethod
-    def _only(scores: Scores, allowed: NDArray[np.bool_] | None) -> Scores:
+    def _masked(scores: Scores, allowed: NDArray[np.bool_] | None) -> Scores:
         if allowed is not None:
             scores[~allowed] = 0
         return scores
 
-    def _in_context(self, scores: Scores, allowed: NDArray[np.bool_] | None) -> Scores:
+    def _with_neighbours(self, scores: Scores, allowed: NDArray[np.bool_] | None) -> Scores:
         best = scores.max(initial=0)
         if not best > 0:
             return scores
+        # relative to the best score, so that the cube of small scores does not underflow
         scores = scores / best
-        if len(scores) >= COMPILED_FROM:
-            from brainnet.memory.kernels import in_context
+        if len(scores) >= MIN_COMPILED_ROWS:
+            # imported here: loading numba takes longer than the whole search of a small store
+            from brainnet.memory.kernels import add_neighbours
 
             total = np.empty_like(scores)
-            following, preceding = np.float32(FOLLOWING), np.float32(PRECEDING)
-            in_context(scores, _view(self._before), _view(self._after), following, preceding, total)
+            next_weight, previous_weight = np.float32(NEXT_WEIGHT), np.float32(PREVIOUS_WEIGHT)
+            add_neighbours(scores, _view(self._previous), _view(self._next), next_weight, previous_weight, total)
         else:
+            # multiplications: numpy computes `** 3` by calling pow for every element
             scores *= scores * scores
-            padded = np.append(scores, np.float32(0))  # number -1, no episode, scores 0
-            total = scores + np.float32(FOLLOWING) * padded[_view(self._before)]
-            total += np.float32(PRECEDING) * padded[_view(self._after)]
-        return self._only(total, allowed)
+            # row -1 stands for "no neighbour" and reads the 0 that is appended at the end
+            padded = np.append(scores, np.float32(0))
+            total = scores + np.float32(NEXT_WEIGHT) * padded[_view(self._previous)]
+            total += np.float32(PREVIOUS_WEIGHT) * padded[_view(self._next)]
+        return self._masked(total, allowed)
 
 
 def _at_least(scores: Scores, count: int) -> NDArray[np.int64]:
-    """The numbers of the `count` highest scores, rising, none of them 0; of more, where they tie with the last."""
-    # By value: numpy finds places (argpartition) several times as slowly.
+    """Return the rows of the `count` highest scores above 0, ascending; more of them where the last score is tied."""
+    # partition finds the smallest score to keep; argpartition, which finds the rows, is several times slower
     last = np.partition(scores, len(scores) - count)[len(scores) - count] if len(scores) > count else np.float32(0)
     return np.flatnonzero(scores >= last if last > 0 else scores > 0)
 
 
-def _best(scores: Scores, limit: int, among: NDArray[np.int64] | None = None) -> list[int]:
-    """The numbers of the highest scores, none of them 0, of equal ones the last first."""
-    at = _at_least(scores, limit) if among is None else among
-    best: list[int] = at[np.lexsort((-at, -scores[at]))][:limit].tolist()
+def _best(scores: Scores, limit: int, candidates: NDArray[np.int64] | None = None) -> list[int]:
+    """Return the rows of the highest scores above 0, highest first; of equal scores the highest row first."""
+    rows = _at_least(scores, limit) if candidates is None else candidates
+    # lexsort sorts by its last key first; the negated row breaks ties in favour of the newest episode
+    best: list[int] = rows[np.lexsort((-rows, -scores[rows]))][:limit].tolist()
     return best
 
 
-def _rank(scores: Scores, number: int) -> int | None:
-    return 1 + int(np.count_nonzero(scores > scores[number])) if scores[number] > 0 else None
+def _rank(scores: Scores, row: int) -> int | None:
+    return 1 + int(np.count_nonzero(scores > scores[row])) if scores[row] > 0 else None
 
 
 def _view(numbers: array[int]) -> NDArray[np.int64]:
-    """The numbers without a copy; while the view lives, the array cannot grow."""
+    """Return the numbers as a numpy array without a copy; `numbers` cannot grow while the view exists."""
+    # frombuffer refuses an empty buffer
     return np.frombuffer(numbers, np.int64) if numbers else np.zeros(0, np.int64)

@@ -1,4 +1,4 @@
-"""Compiled CPU kernels (Numba) of the search; imported when there is enough to search."""
+"""Compiled CPU kernels (Numba) of the search; imported only when the store is large enough."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from brainnet.snn.kernels import compiled
 
 
 @compiled
-def products(rows: NDArray[np.int8], query: NDArray[np.int8], out: NDArray[np.int32]) -> None:
-    """`out` [N] is the product of every one of `rows` [N, D] with `query` [D], in whole numbers."""
+def int8_matvec(rows: NDArray[np.int8], query: NDArray[np.int8], out: NDArray[np.int32]) -> None:
+    """Write the product of `rows` [N, D] and `query` [D] to `out` [N], in int32.
+
+    It is exact: a product is at most 127 * 127, so int32 overflows only beyond D = 133,000.
+    """
     for i in range(rows.shape[0]):
+        # numpy would first convert the whole matrix to a wider type: four times the memory traffic;
+        # int32 (not Numba's default int64) lets the compiler use the widest multiply-add of the CPU
         total = numba.int32(0)
         for j in range(rows.shape[1]):
             total += numba.int32(rows[i, j]) * numba.int32(query[j])
@@ -27,34 +32,44 @@ def weighted_sums(
     rows: NDArray[np.int8],
     out: NDArray[np.float32],
 ) -> None:
-    """`out` [N, D], zero before, becomes the sums over `starts[n] <= i < starts[n + 1]` of
-    `weights[i] * rows[items[i]]`.
+    """Add to `out` [N, D] the sums of `weights[i] * rows[items[i]]` over `starts[n] <= i < starts[n + 1]`.
+
+    This is the product of a sparse CSR matrix (`starts`, `items`, `weights`) and a dense matrix of int8 `rows`.
     """
     for n in range(len(starts) - 1):
         for i in range(starts[n], starts[n + 1]):
             row, weight = rows[items[i]], weights[i]
+            # the inner loop runs along contiguous memory of both arrays, so it vectorises
             for j in range(rows.shape[1]):
                 out[n, j] += weight * numba.float32(row[j])
 
 
 @compiled
-def in_context(
+def add_neighbours(
     scores: NDArray[np.float32],
-    before: NDArray[np.int64],
-    after: NDArray[np.int64],
-    following: np.float32,
-    preceding: np.float32,
+    previous: NDArray[np.int64],
+    following: NDArray[np.int64],
+    next_weight: np.float32,
+    previous_weight: np.float32,
     out: NDArray[np.float32],
 ) -> None:
-    """`out` is the cube of every score, plus `following` times that of the one `before` it and `preceding`
-    times that of the one `after` it; -1 stands for none.
+    """Write to `out` the cubed scores with shares of the cubed scores of the neighbours.
+
+    Args:
+        scores: float32 [N].
+        previous: the row of the previous episode of the session, or -1.
+        following: the row of the next episode of the session, or -1.
+        next_weight: the share that an episode receives from its previous one.
+        previous_weight: the share that an episode receives from its next one.
+        out: float32 [N].
     """
+    # one pass without temporaries: the numpy version makes four arrays of N and reads each from memory again
     for n in range(len(scores)):
         total = scores[n] * scores[n] * scores[n]
-        if before[n] >= 0:
-            score = scores[before[n]]
-            total += following * score * score * score
-        if after[n] >= 0:
-            score = scores[after[n]]
-            total += preceding * score * score * score
+        if previous[n] >= 0:
+            score = scores[previous[n]]
+            total += next_weight * score * score * score
+        if following[n] >= 0:
+            score = scores[following[n]]
+            total += previous_weight * score * score * score
         out[n] = total

@@ -1,7 +1,7 @@
-"""Porter's stemmer: English words to the stem that their inflected forms share.
+"""Porter's stemmer: it reduces an English word to the stem that its inflected forms share.
 
-M. F. Porter 1980, *An algorithm for suffix stripping*, Program 14(3), with the two departures of its author's own
-programs: "bli" -> "ble" for "abli" -> "able", and "logi" -> "log".
+M. F. Porter 1980, *An algorithm for suffix stripping*, Program 14(3), with the two changes that its author made in
+his own programs: "bli" -> "ble" for "abli" -> "able", and "logi" -> "log".
 """
 
 from __future__ import annotations
@@ -20,19 +20,27 @@ _STEP_3 = {"icate": "ic", "ative": "", "alize": "al", "iciti": "ic", "ical": "ic
 _STEP_4 = frozenset(
     "al ance ence er ic able ible ant ement ment ent ion ou ism ate iti ous ive ize".split()  # noqa: SIM905
 )
+# the length of the longest suffixes, such as "ational" and "fulness"
 _LONGEST = 7
 
 
 def stem(word: str) -> str:
-    """The stem of a lower-case word; a word of up to two letters, or with others than a to z, stays as it is."""
+    """Return the stem of a lower-case word.
+
+    Words of one or two letters, and words with other characters than a to z, are returned unchanged.
+    """
     if len(word) < 3 or not (word.isascii() and word.isalpha()):
         return word
+    # the comments name the steps of the paper: step 1a and 1b
     word = _plurals_and_participles(word)
+    # step 1c
     if word.endswith("y") and _has_vowel(word[:-1]):
         word = word[:-1] + "i"
+    # steps 2 to 4
     word = _replaced(word, _STEP_2)
     word = _replaced(word, _STEP_3)
     word = _without_suffix(word)
+    # steps 5a and 5b
     if word.endswith("e"):
         rest = word[:-1]
         if _measure(rest) > 1 or (_measure(rest) == 1 and not _ends_short(rest)):
@@ -62,7 +70,8 @@ def _plurals_and_participles(word: str) -> str:
 
 
 def _replaced(word: str, endings: dict[str, str]) -> str:
-    """`word` with the longest of the endings that it has replaced, when what is before has a measure above 0."""
+    """Return `word` with its longest matching suffix replaced, if the rest has a measure above 0."""
+    # the longest suffix first, and only that one: if its condition fails, the paper tries no shorter suffix
     for length in range(min(_LONGEST, len(word)), 1, -1):
         ending = word[-length:]
         if ending in endings:
@@ -81,24 +90,24 @@ def _without_suffix(word: str) -> str:
     return word
 
 
-def _is_consonant(word: str, at: int) -> bool:
-    if word[at] == "y":
-        return at == 0 or not _is_consonant(word, at - 1)
-    return word[at] not in "aeiou"
+def _is_consonant(word: str, position: int) -> bool:
+    if word[position] == "y":
+        return position == 0 or not _is_consonant(word, position - 1)
+    return word[position] not in "aeiou"
 
 
 def _measure(word: str) -> int:
-    """Porter's m: how often a vowel is followed by a consonant."""
-    kinds = [_is_consonant(word, at) for at in range(len(word))]
-    return sum(after and not before for before, after in pairwise(kinds))
+    """Return Porter's measure m: how often a vowel is followed by a consonant."""
+    consonants = [_is_consonant(word, position) for position in range(len(word))]
+    return sum(after and not before for before, after in pairwise(consonants))
 
 
 def _has_vowel(word: str) -> bool:
-    return not all(_is_consonant(word, at) for at in range(len(word)))
+    return not all(_is_consonant(word, position) for position in range(len(word)))
 
 
 def _ends_short(word: str) -> bool:
-    """Whether a word ends consonant, vowel, consonant, the last not w, x or y."""
+    """Return whether a word ends in consonant, vowel, consonant, where the last is not w, x or y."""
     end = len(word) - 1
     return (
         end >= 2

@@ -1,5 +1,6 @@
-"""English words that say nothing of what a text is about: those that the Snowball project lists (Porter and Boulton,
-snowballstem.org/algorithms/english/stop.txt).
+"""English stop words: words that do not tell what a text is about.
+
+Source: the Snowball project (Porter and Boulton), snowballstem.org/algorithms/english/stop.txt.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""The durable store of episodes: SQLite is the truth, the indexes of words and vectors are derived from it.
+"""The durable store of episodes: an SQLite file, and in-memory indexes of terms and vectors derived from it.
 
-**What is promised.** When `store` or `store_many` returns, the episodes are committed to a write-ahead log that
-has been synced to disk (WAL, synchronous=FULL): they survive `kill -9` of the process at any moment and, as far as
-the disk keeps its word on fsync, a power cut. A batch is stored whole or not at all. Access counts are not
-promised: they are written with the next store, every few hundred searches, and at close.
+Durability: when `store` or `store_many` returns, the episodes are committed to a write-ahead log that is synced to
+disk (WAL, synchronous=FULL). They survive `kill -9` of the process at any moment and, if the disk honours fsync, a
+power failure. A batch is stored completely or not at all.
 
-One store belongs to the thread that opened it.
+A store may be used only by the thread that opened it.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +25,7 @@ from numpy.typing import NDArray
 from brainnet.errors import StoreError
 from brainnet.memory.index import EpisodeIndex
 from brainnet.memory.text_index import terms
-from brainnet.memory.vectors import whole
+from brainnet.memory.vectors import quantize
 
 Vector = NDArray[np.integer | np.floating]
 
@@ -35,8 +33,9 @@ __all__ = ["Episode", "EpisodicStore", "Hit", "NewEpisode", "StoreStats"]
 
 APPLICATION_ID = 0x62726E6D  # "brnm": marks the file as ours
 SCHEMA_VERSION = 2
-TOUCHES_HELD = 256
 
+# Nothing reads `importance` and `accesses`. They stay in the table so that format 2 does not change: files of earlier
+# versions work without a migration, and earlier versions can read new files.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS {table} (
     episode_id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -55,47 +54,58 @@ _FROM_VERSION_1 = (
     "DROP TRIGGER IF EXISTS {table}_stored",
     "DROP TABLE IF EXISTS {table}_text",
     "DROP INDEX IF EXISTS {table}_kind",
-    "UPDATE {table} SET vector = whole(vector) WHERE vector IS NOT NULL",
+    "UPDATE {table} SET vector = quantize(vector) WHERE vector IS NOT NULL",
 )
+_UNUSED_IMPORTANCE = 0.5
+"""The value of the unused column `importance`, which is NOT NULL and has no default."""
 _SESSION = "CASE json_type(metadata, '$.session_id') WHEN 'text' THEN json_extract(metadata, '$.session_id') END"
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
-_COLUMNS = "episode_id, kind, text, metadata, importance, created_ns, accesses"
+_COLUMNS = "episode_id, kind, text, metadata, created_ns"
 
 
 @dataclass(frozen=True, slots=True)
 class NewEpisode:
-    """Something to be stored. `key` makes storing idempotent: a second episode of the same key is not stored.
+    """An episode to be stored.
 
-    Episodes of one kind whose metadata have the same `session_id` are each other's context, in the order in which
-    they are stored: what fits a query lifts its neighbours (`EpisodeIndex`).
+    Episodes of the same kind whose metadata have the same `session_id` form a sequence, in the order in which they
+    are stored: a good match raises the scores of its neighbours (see `EpisodeIndex`).
+
+    Attributes:
+        text: the text that is searched; must not be blank.
+        kind: a name by which searches can be restricted.
+        metadata: any JSON object.
+        vector: the vector of the text, [D], or None.
+        key: makes storing idempotent: an episode whose key is already stored is not stored again.
     """
 
     text: str
     kind: str = "statement"
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    importance: float = 0.5
     vector: Vector | None = None
     key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One stored episode; `created_ns` in nanoseconds since the epoch, `importance` in [0, 1]."""
+    """One stored episode; `created_ns` is in nanoseconds since the epoch."""
 
     episode_id: int
     kind: str
     text: str
     metadata: dict[str, Any]
-    importance: float
     created_ns: int
-    accesses: int
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A found episode: fused `score` in context, to be compared within one search; its rank by its own words and by
-    its own vector (from 1; None: not found that way); and the cosine `similarity` of its vector to the query's (None:
-    the query or the episode has none).
+    """One search result.
+
+    Attributes:
+        episode: the episode.
+        score: the fused score with the contribution of its neighbours; comparable only within one search.
+        bm25_rank: its rank by BM25 alone, from 1; None without a common term.
+        vector_rank: its rank by cosine similarity alone, from 1; None without a similarity above 0.
+        similarity: the cosine similarity of its vector to that of the query; None if one of the two is missing.
     """
 
     episode: Episode
@@ -107,7 +117,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class StoreStats:
-    """How much a store holds."""
+    """The size of a store: numbers of episodes and vectors, and the bytes of the database file."""
 
     episodes: int
     by_kind: dict[str, int]
@@ -116,14 +126,17 @@ class StoreStats:
 
 
 class EpisodicStore:
-    """Episodes in one table of the SQLite file at `path`, which is made when missing.
+    """Episodes in one table of an SQLite file.
 
-    `table` keeps several memories in one file: "episodes", or "facts" for semantic memory. `vector_model` names
-    what makes the vectors: stored vectors of another model are left out of the search until `set_vectors`
-    replaces them.
+    Args:
+        path: the file; it is created if missing.
+        table: "episodes", or "facts" for semantic memory; one file can hold both.
+        vector_model: the name of the model that computes the vectors. Stored vectors of another model are not
+            searched until `set_vectors` replaces them.
 
-    Every method raises StoreError, naming the file and what to do, when the file is damaged, is no memory
-    store, or cannot be written.
+    Raises:
+        StoreError: every method raises it, with the file and what to do, when the file is damaged, is not a memory
+            store, or cannot be written.
     """
 
     def __init__(
@@ -133,16 +146,16 @@ class EpisodicStore:
         self.table = table
         self.vector_model = vector_model
         self._index = EpisodeIndex()
-        self._touched: Counter[int] = Counter()
         self._insert = (
             f"INSERT INTO {table} (key, kind, text, metadata, importance, created_ns, vector, vector_model)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            f" VALUES (?, ?, ?, ?, {_UNUSED_IMPORTANCE}, ?, ?, ?)"
         )
-        with self._reporting():
+        with self._store_errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            # isolation_level None: sqlite3 opens no transactions of its own, all of them are explicit here
             self._db = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
         try:
-            with self._reporting():
+            with self._store_errors():
                 self._open()
         except StoreError:
             self._db.close()
@@ -157,14 +170,8 @@ class EpisodicStore:
         self.close()
 
     def close(self) -> None:
-        """Writes the access counts and closes the file. Closing twice is fine."""
-        try:
-            with self._transaction():
-                pass
-        except StoreError as error:
-            if not isinstance(error.__cause__, sqlite3.ProgrammingError):
-                raise
-        finally:
+        """Close the file; closing it again has no effect."""
+        with self._store_errors():
             self._db.close()
 
     def store(
@@ -172,47 +179,52 @@ class EpisodicStore:
         text: str,
         kind: str = "statement",
         metadata: Mapping[str, Any] | None = None,
-        importance: float = 0.5,
         vector: Vector | None = None,
         key: str | None = None,
     ) -> Episode:
-        """Stores one episode durably and returns it; with a `key` already stored, returns that one unchanged."""
-        return self.store_many([NewEpisode(text, kind, metadata or {}, importance, vector, key)])[0]
+        """Store one episode durably and return it; if `key` is already stored, return that episode unchanged.
+
+        Raises:
+            ValueError: as for `store_many`.
+        """
+        return self.store_many([NewEpisode(text, kind, metadata or {}, vector, key)])[0]
 
     def store_many(self, episodes: Sequence[NewEpisode]) -> list[Episode]:
-        """Stores a batch durably, all or nothing, and returns it in order.
+        """Store a batch durably, all or nothing, and return it in order.
 
-        Raises ValueError, and stores nothing, for an empty text or kind, an importance outside [0, 1], metadata
-        that is not JSON, or a vector of another width than those stored before.
+        Raises:
+            ValueError: an empty text or kind, metadata that is not JSON, or a vector of another width than those
+                stored before; nothing is stored then.
         """
         rows = [self._row(episode) for episode in episodes]
         self._check_widths(episode.vector for episode in episodes)
-        stored: list[int] = []
-        fresh: dict[int, tuple[Episode, Vector | None]] = {}
+        ids: list[int] = []
+        inserted: dict[int, tuple[Episode, Vector | None]] = {}
         with self._transaction():
             for episode, row in zip(episodes, rows, strict=True):
-                known = self._id_of(episode.key)
-                if known is None:
-                    known = int(self._db.execute(self._insert, row).lastrowid or 0)
-                    fresh[known] = _episode((known, *row[1:6], 0)), episode.vector
-                stored.append(known)
-        for made, vector in fresh.values():
-            self._index.add(made.episode_id, made.kind, _session(made.metadata), made.text, vector)
-        found = {item: made for item, (made, _) in fresh.items()}
-        if len(found) < len(stored):
-            found |= self._load(set(stored) - set(found))
-        return [found[episode_id] for episode_id in stored]
+                episode_id = self._id_of(episode.key)
+                if episode_id is None:
+                    episode_id = int(self._db.execute(self._insert, row).lastrowid or 0)
+                    inserted[episode_id] = _episode((episode_id, *row[1:5])), episode.vector
+                ids.append(episode_id)
+        # the index only after the commit, so that it never holds an episode that was rolled back
+        for new, vector in inserted.values():
+            self._index.add(new.episode_id, new.kind, _session(new.metadata), new.text, vector)
+        result = {episode_id: new for episode_id, (new, _) in inserted.items()}
+        if len(result) < len(ids):
+            result |= self._load(set(ids) - set(result))
+        return [result[episode_id] for episode_id in ids]
 
     def get(self, episode_id: int) -> Episode | None:
-        """The episode of this id, or None. Does not count as an access."""
+        """Return the episode of this id, or None."""
         return self._load([episode_id]).get(episode_id)
 
     def recent(self, limit: int, kinds: Collection[str] | None = None) -> list[Episode]:
-        """At most `limit` episodes, newest first. Does not count as an access."""
+        """Return at most `limit` episodes, newest first."""
         where, values = _kind_filter(kinds)
         sql = f"SELECT {_COLUMNS} FROM {self.table} WHERE true{where} ORDER BY episode_id DESC LIMIT ?"
-        with self._reporting():
-            return [_episode(row, self._touched[row[0]]) for row in self._db.execute(sql, (*values, limit))]
+        with self._store_errors():
+            return [_episode(row) for row in self._db.execute(sql, (*values, limit))]
 
     def search(
         self,
@@ -220,83 +232,104 @@ class EpisodicStore:
         vector: Vector | None = None,
         k: int = 5,
         kinds: Collection[str] | None = None,
-        words: float = 0.5,
+        text_weight: float = 0.5,
     ) -> list[Hit]:
-        """The `k` best episodes for a text and its vector, best first; each counts as accessed.
+        """Return the `k` best episodes for a text and its vector, best first; of equal scores the newest first.
 
-        BM25 over the words of `text` (any text is safe; there is no query syntax) and cosine similarity to `vector`
-        give a score each, of which `words` is the share of the first; equal scores: the newest first. `kinds` None
-        searches every kind. Without a vector, or with `words` = 1, it is BM25 alone.
+        The score is a convex combination of BM25 and cosine similarity. A store of 100 vectors or more also uses term
+        embeddings (see `consolidate`) and pseudo-relevance feedback.
 
-        A store of 100 vectors or more has a meaning of its own for words (`consolidate`), and looks twice.
+        Args:
+            text: the query; any text is safe, there is no query syntax.
+            vector: the vector of the query; without one the search is BM25 alone.
+            k: the largest number of results, at least 1.
+            kinds: the kinds of episodes to search; None for all.
+            text_weight: the weight of BM25, in [0, 1]; 1 is BM25 alone.
+
+        Raises:
+            ValueError: `k` or `text_weight` is out of range.
+            ModelError: the query vector has another width than the stored ones.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        if not 0.0 <= words <= 1.0:
-            raise ValueError(f"the share of the words must be in [0, 1], got {words}")
-        with self._reporting():
-            self._pragma("user_version")  # a closed store, or one of another thread, says so
-        found = self._index.search(text, vector if words < 1 else None, k, kinds, words)
-        best = [hit.episode_id for hit in found]
-        episodes = self._load(best)
-        similar = self._index.similarity(vector, best) if vector is not None else {}
-        self._touched.update(best)
-        if self._touched.total() >= TOUCHES_HELD:
-            with self._transaction():
-                pass
+        if not 0.0 <= text_weight <= 1.0:
+            raise ValueError(f"text_weight must be in [0, 1], got {text_weight}")
+        with self._store_errors():
+            # the index would answer even if the store is closed or belongs to another thread; SQLite reports it
+            self._pragma("user_version")
+        matches = self._index.search(text, vector if text_weight < 1 else None, k, kinds, text_weight)
+        ids = [match.episode_id for match in matches]
+        episodes = self._load(ids)
+        similarity = self._index.similarity(vector, ids) if vector is not None else {}
         return [
-            Hit(episodes[hit.episode_id], hit.score, hit.text_rank, hit.vector_rank, similar.get(hit.episode_id))
-            for hit in found
+            Hit(
+                episodes[match.episode_id],
+                match.score,
+                match.text_rank,
+                match.vector_rank,
+                similarity.get(match.episode_id),
+            )
+            for match in matches
         ]
 
     def consolidate(self) -> bool:
-        """Learns what words mean here from the company they keep, if anything was stored since it did last.
+        """Fit the term embeddings again if an episode was stored since the last fit.
 
-        Then a text is compared by its vector and by what its words have come to mean, and a search is widened by
-        terms that its best episodes share. A search does the same by itself once there are half as many episodes
-        again, so that calling this in quiet times only keeps it fresh. Nothing is written. 100,000 episodes take
-        under a second; fewer than 100 with a vector teach nothing.
+        Afterwards a text is compared by its vector and by the embeddings of its terms (see `TermEmbeddings`), and a
+        search uses pseudo-relevance feedback. A search fits them by itself when the number of episodes has grown by
+        half, so that calls in idle times are optional. Nothing is written to disk. 100,000 episodes take less than a
+        second.
+
+        Returns:
+            Whether the embeddings were fitted: False without a new episode, or with fewer than 100 vectors.
         """
         return self._index.consolidate()
 
     def count(self, kinds: Collection[str] | None = None) -> int:
-        """How many episodes there are."""
+        """Return the number of episodes of these kinds; None counts all."""
         return self._index.count(kinds)
 
-    def document_frequencies(self, asked: Collection[str], kinds: Collection[str] | None = None) -> dict[str, int]:
-        """How many episodes hold each word, matched as `search` matches it (stemmed, without accents)."""
-        return {word: len(self._index.holders(word, kinds)) for word in asked}
+    def document_frequencies(self, words: Collection[str], kinds: Collection[str] | None = None) -> dict[str, int]:
+        """Return the number of episodes that contain each word, compared as in `search` (stemmed, without accents)."""
+        return {word: len(self._index.containing(word, kinds)) for word in words}
 
-    def terms_in(self, episode_id: int, asked: Collection[str]) -> set[str]:
-        """Those of the words that an episode holds, matched as `search` matches them."""
+    def terms_in(self, episode_id: int, words: Collection[str]) -> set[str]:
+        """Return those of the words that an episode contains, compared as in `search`."""
         episode = self.get(episode_id)
-        held = set(terms(episode.text)) if episode else set()
-        return {word for word in asked if held.issuperset(terms(word))}
+        contained = set(terms(episode.text)) if episode else set()
+        return {word for word in words if contained.issuperset(terms(word))}
 
     def without_vector(self, limit: int = 256) -> list[Episode]:
-        """At most `limit` episodes that have no vector of this `vector_model`, oldest first."""
+        """Return at most `limit` episodes that have no vector of this `vector_model`, oldest first."""
         sql = (
             f"SELECT {_COLUMNS} FROM {self.table} WHERE vector IS NULL OR vector_model IS NOT ?"
             " ORDER BY episode_id LIMIT ?"
         )
-        with self._reporting():
+        with self._store_errors():
             return [_episode(row) for row in self._db.execute(sql, (self.vector_model, limit))]
 
     def set_vectors(self, vectors: Mapping[int, Vector]) -> None:
-        """Gives episodes new vectors, durably."""
-        rows = [(_blob(vector), self.vector_model, item) for item, vector in vectors.items()]
+        """Replace the vectors of episodes durably.
+
+        Args:
+            vectors: the new vectors by episode id.
+
+        Raises:
+            ValueError: a vector has another width than those stored before, or values that are not finite.
+        """
+        rows = [(_blob(vector), self.vector_model, episode_id) for episode_id, vector in vectors.items()]
         self._check_widths(vectors.values())
         with self._transaction():
             self._db.executemany(f"UPDATE {self.table} SET vector = ?, vector_model = ? WHERE episode_id = ?", rows)
-        for item, vector in vectors.items():
-            self._index.set_vector(item, vector)
+        for episode_id, vector in vectors.items():
+            self._index.set_vector(episode_id, vector)
 
     def stats(self) -> StoreStats:
-        """Counts, and the bytes of the database file."""
-        with self._reporting():
+        """Return the size of the store."""
+        with self._store_errors():
             size = self.path.stat().st_size
         by_kind = self._index.by_kind()
-        return StoreStats(sum(by_kind.values()), by_kind, self._index.vectors.held, size)
+        return StoreStats(sum(by_kind.values()), by_kind, self._index.vectors.vector_count, size)
 
     def _open(self) -> None:
         if self._pragma("application_id") not in (0, APPLICATION_ID) or (
@@ -311,6 +344,7 @@ class EpisodicStore:
             )
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
+        # one transaction for migration and version: a crash in between leaves the old format
         self._db.execute("BEGIN IMMEDIATE")
         try:
             if version == 1:
@@ -325,8 +359,8 @@ class EpisodicStore:
         self._load_index()
 
     def _migrate(self) -> None:
-        """From format 1, which kept vectors as float32 and the words in a full-text table of SQLite's."""
-        self._db.create_function("whole", 1, lambda blob: whole(np.frombuffer(blob, "<f4")).tobytes())
+        """Convert format 1, which stored vectors as float32 and the terms in an FTS5 table."""
+        self._db.create_function("quantize", 1, lambda blob: quantize(np.frombuffer(blob, "<f4")).tobytes())
         for table in ("episodes", "facts"):
             if self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchone():
                 for step in _FROM_VERSION_1:
@@ -345,17 +379,15 @@ class EpisodicStore:
     def _row(self, episode: NewEpisode) -> tuple[object, ...]:
         if not episode.text.strip() or not episode.kind:
             raise ValueError("an episode needs a text and a kind")
-        if not 0.0 <= episode.importance <= 1.0:
-            raise ValueError(f"importance must be in [0, 1], got {episode.importance}")
         try:
             metadata = _JSON.encode(dict(episode.metadata))
         except (TypeError, ValueError) as error:
             raise ValueError(f"the metadata of an episode must be JSON: {error}") from error
         blob = None if episode.vector is None else _blob(episode.vector)
-        # SQLite holds text as UTF-8, which has no lone surrogates.
+        # SQLite stores text as UTF-8, which cannot represent lone surrogates
         text = episode.text.encode("utf-8", "replace").decode("utf-8")
         model = None if blob is None else self.vector_model
-        return (episode.key, episode.kind, text, metadata, episode.importance, time.time_ns(), blob, model)
+        return (episode.key, episode.kind, text, metadata, time.time_ns(), blob, model)
 
     def _check_widths(self, vectors: Iterable[Vector | None]) -> None:
         width = self._index.vectors.width
@@ -371,34 +403,30 @@ class EpisodicStore:
 
     def _load(self, ids: Collection[int]) -> dict[int, Episode]:
         marks = ",".join("?" * len(ids))
-        with self._reporting():
+        with self._store_errors():
             rows = self._db.execute(f"SELECT {_COLUMNS} FROM {self.table} WHERE episode_id IN ({marks})", tuple(ids))
-            return {row[0]: _episode(row, self._touched[row[0]]) for row in rows}
+            return {row[0]: _episode(row) for row in rows}
 
     def _pragma(self, name: str) -> int:
         return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """One write transaction; it takes the waiting access counts along."""
-        with self._reporting():
+        """Run the block in one write transaction; an exception rolls it back."""
+        with self._store_errors():
+            # IMMEDIATE takes the write lock now: a deferred transaction can fail at its first write, after reads
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._db.executemany(
-                    f"UPDATE {self.table} SET accesses = accesses + ? WHERE episode_id = ?",
-                    [(count, item) for item, count in self._touched.items()],
-                )
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-        self._touched.clear()
 
     @contextmanager
-    def _reporting(self) -> Iterator[None]:
-        """Turns SQLite's errors into one sentence that says which file and what to do."""
+    def _store_errors(self) -> Iterator[None]:
+        """Translate errors of SQLite to StoreError, with the file and what to do."""
         try:
             yield
         except sqlite3.ProgrammingError as error:
@@ -428,7 +456,7 @@ def _kind_filter(kinds: Collection[str] | None) -> tuple[str, tuple[str, ...]]:
 def _blob(vector: Vector) -> bytes:
     if vector.ndim != 1 or not np.isfinite(vector).all():
         raise ValueError("a vector must be one row of finite numbers")
-    return whole(vector).tobytes()
+    return quantize(vector).tobytes()
 
 
 def _session(metadata: Mapping[str, Any]) -> str:
@@ -436,6 +464,6 @@ def _session(metadata: Mapping[str, Any]) -> str:
     return session if isinstance(session, str) else ""
 
 
-def _episode(row: Sequence[Any], touched: int = 0) -> Episode:
-    episode_id, kind, text, metadata, importance, created_ns, accesses = row
-    return Episode(episode_id, kind, text, json.loads(metadata), importance, created_ns, accesses + touched)
+def _episode(row: Sequence[Any]) -> Episode:
+    episode_id, kind, text, metadata, created_ns = row
+    return Episode(episode_id, kind, text, json.loads(metadata), created_ns)

@@ -1,7 +1,7 @@
-"""BM25 full-text search over the texts of a store: derived data, held in memory only.
+"""BM25 full-text search over the texts of a store; derived data, held in memory only.
 
-SQLite's FTS5 fetches and scores every row that holds any word of a query, one by one: 0.2 s for a question to 100,000
-episodes. Here a posting is one number of an array, and a query adds a few arrays.
+SQLite's FTS5 fetches and scores every row that contains any word of the query, one by one: 0.2 s for a question to
+100,000 episodes. Here a posting is one integer of an array, and a query adds a few arrays.
 """
 
 from __future__ import annotations
@@ -23,164 +23,186 @@ from brainnet.snn.models.text_features import words
 
 __all__ = ["TextIndex", "terms"]
 
-SATURATION = 1.2
-"""k1: how soon further occurrences of a term in a text stop counting."""
-LENGTH_SHARE = 0.75
-"""b: how far long texts are discounted."""
-QUERY_TERMS = 64
-"""How many distinct terms of a query are looked up."""
+K1 = 1.2
+"""BM25's k1: how quickly further occurrences of a term in a text stop to count."""
+B = 0.75
+"""BM25's b: how strongly long texts are discounted."""
+MAX_QUERY_TERMS = 64
+"""The number of distinct terms of a query that are looked up."""
 FEEDBACK_TERMS = 20
-QUERY_SHARE = 0.5
-"""How much of a query that recalled something is the query itself: RM3's usual interpolation."""
-_COUNT_BITS = 6
-_MOST = (1 << _COUNT_BITS) - 1
+"""The number of terms that pseudo-relevance feedback adds to a query."""
+QUERY_WEIGHT = 0.5
+"""The weight of the original query in an expanded query, as is usual for RM3."""
+# A posting packs an index (of a text or of a term) and a term frequency into one uint32: 26 bits and 6 bits. That
+# halves the memory, and a query reads one array per term instead of two.
+_TF_BITS = 6
+_MAX_TF = (1 << _TF_BITS) - 1
 
 
 def terms(text: str) -> list[str]:
-    """What full-text search matches: the words of a text, without accents and possessives, as stems."""
+    """Return the terms of a text: the stems of its words, without accents and possessives."""
     plain = text
     if not text.isascii():
         plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return [_term(word) for word in words(plain)]
 
 
+# texts repeat their words, and stemming one takes microseconds in Python
 @lru_cache(maxsize=65536)
 def _term(word: str) -> str:
     return stem(word.replace("’", "'").removesuffix("'s").replace("'", ""))
 
 
-_STOPS = frozenset(_term(word) for word in STOP_WORDS)
+_STOP_TERMS = frozenset(_term(word) for word in STOP_WORDS)
 
 
 class TextIndex:
-    """Texts, numbered from 0 as they are added, searched by BM25.
+    """Texts, numbered from 0 in the order they are added, searched by BM25.
 
-    Robertson and Zaragoza 2009, *The Probabilistic Relevance Framework: BM25 and Beyond*: the sum over the terms of
-    the query of idf * tf (k1 + 1) / (tf + k1 (1 - b + b length / mean length)), where idf is
-    ln(1 + (N - n + 0.5) / (n + 0.5)), which no term, however usual, turns negative. Stop words of a query are left
-    out, unless it has no other words.
+    The score of a text is the sum over the terms of the query of
+    idf * tf (k1 + 1) / (tf + k1 (1 - b + b length / mean length)), where
+    idf = ln(1 + (N - n + 0.5) / (n + 0.5)) is positive even for terms that most texts contain (Robertson and
+    Zaragoza 2009, *The Probabilistic Relevance Framework: BM25 and Beyond*). Stop words of a query are ignored, unless
+    it has no other words.
 
-    Terms are numbered too, from 0 as they are first met.
+    Terms are numbered too, from 0 in the order of their first occurrence.
     """
 
     def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
+        self._term_ids: dict[str, int] = {}
+        # both directions are stored: per term the texts that contain it, for the search, and per text its terms,
+        # for feedback and term embeddings
         self._postings: list[array[int]] = []
-        self._held = array("I")  # what each text holds, one text after the other: term and count
+        self._document_terms = array("I")  # the terms of all texts, one text after the other
         self._ends = array("q", [0])
         self._lengths = array("I")
-        self._total = 0
-        self._stops: list[int] = []
-        self._discounts = np.zeros(0, np.float32)
+        self._total_length = 0
+        self._stop_term_ids: list[int] = []
+        self._cached_length_norms = np.zeros(0, np.float32)
 
     def __len__(self) -> int:
         return len(self._lengths)
 
     @property
-    def terms(self) -> int:
-        """How many different terms the texts hold."""
+    def term_count(self) -> int:
+        """The number of distinct terms of all texts."""
         return len(self._postings)
 
     def add(self, text: str) -> None:
-        """Adds the next text."""
+        """Add the next text."""
         number, found = len(self._lengths), terms(text)
         for term, count in Counter(found).items():
-            which = self._numbers.get(term)
-            if which is None:
-                which = self._new(term)
-            count = min(count, _MOST)  # noqa: PLW2901
-            self._postings[which].append(number << _COUNT_BITS | count)
-            self._held.append(which << _COUNT_BITS | count)
-        self._ends.append(len(self._held))
+            term_id = self._term_ids.get(term)
+            if term_id is None:
+                term_id = self._new_term(term)
+            # more than 63 occurrences do not fit; BM25 is then within 2 % of its limit in a text of mean length
+            frequency = min(count, _MAX_TF)
+            self._postings[term_id].append(number << _TF_BITS | frequency)
+            self._document_terms.append(term_id << _TF_BITS | frequency)
+        self._ends.append(len(self._document_terms))
         self._lengths.append(len(found))
-        self._total += len(found)
+        self._total_length += len(found)
 
-    def holders(self, word: str) -> NDArray[np.int64]:
-        """The numbers of the texts that hold a word, or every one of several, rising."""
-        found = [(self._posting(term) >> _COUNT_BITS).astype(np.int64) for term in set(terms(word))]
+    def containing(self, word: str) -> NDArray[np.int64]:
+        """Return the numbers of the texts that contain a word, ascending; if there are several words, all of them."""
+        found = [(self._posting(term) >> _TF_BITS).astype(np.int64) for term in set(terms(word))]
         return reduce(np.intersect1d, found) if found else np.zeros(0, np.int64)
 
-    def scores(self, asked: Mapping[int, float]) -> NDArray[np.float32]:
-        """The BM25 score of every text for these terms, each counting so much; 0 for those that hold none of them."""
+    def scores(self, query: Mapping[int, float]) -> NDArray[np.float32]:
+        """Return the BM25 score of every text for a query, a mapping of term ids to weights; 0 without a match."""
         scores = np.zeros(len(self), np.float32)
-        for which, share in asked.items():
-            posting = np.frombuffer(self._postings[which], np.uint32)
-            at = posting >> _COUNT_BITS
-            scores[at] += np.float32(share * self._idf(len(at))) * self._counts_for(posting, at)
+        for term_id, weight in query.items():
+            posting = np.frombuffer(self._postings[term_id], np.uint32)
+            texts = posting >> _TF_BITS
+            # a text occurs once per posting, so fancy-index += loses no addition
+            scores[texts] += np.float32(weight * self._idf(len(texts))) * self._tf_weights(posting, texts)
         return scores
 
-    def asked(self, text: str) -> dict[int, float]:
-        """The terms of a query that any text holds, each of them counting 1."""
+    def query_terms(self, text: str) -> dict[int, float]:
+        """Return the ids of the query's terms that occur in any text, each with weight 1."""
         found = list(dict.fromkeys(terms(text)))
-        telling = [term for term in found if term not in _STOPS] or found
-        return {self._numbers[term]: 1.0 for term in islice(telling, QUERY_TERMS) if term in self._numbers}
+        content_terms = [term for term in found if term not in _STOP_TERMS] or found
+        known = (term for term in islice(content_terms, MAX_QUERY_TERMS) if term in self._term_ids)
+        return {self._term_ids[term]: 1.0 for term in known}
 
-    def recalled(self, asked: Mapping[int, float], texts: Mapping[int, float]) -> dict[int, float]:
-        """A query that recalled these texts, each counting so much, and the terms that they have most in common.
+    def expanded_query(self, query: Mapping[int, float], feedback: Mapping[int, float]) -> dict[int, float]:
+        """Return the query with terms added that the feedback texts have in common (pseudo-relevance feedback).
 
-        Pseudo-relevance feedback: the `FEEDBACK_TERMS` terms of the highest sum, over the texts, of score times BM25
-        weight are added, so that of the whole query they are the share that `QUERY_SHARE` leaves. Rocchio 1971, with
-        the interpolation of RM3 (Abdul-Jaleel et al. 2004).
+        The `FEEDBACK_TERMS` terms with the highest sum, over the feedback texts, of text weight times BM25 weight are
+        added. The weights of the result add up to 1; the original query has the share `QUERY_WEIGHT`. Source:
+        Rocchio 1971, with the interpolation of RM3 (Abdul-Jaleel et al. 2004).
+
+        Args:
+            query: term ids with their weights.
+            feedback: numbers of texts with their weights.
         """
         sums: dict[int, float] = {}
-        for number, score in texts.items():
-            _, held, counts = self.by_text(number, number + 1)
-            for which, count in zip(held.tolist(), (score * counts).tolist(), strict=True):
-                sums[which] = sums.get(which, 0.0) + count
-        for which in self._stops:
-            sums.pop(which, None)
-        ranked = sorted(sums, key=lambda which: -sums[which] * self._idf(len(self._postings[which])))[:FEEDBACK_TERMS]
-        total = sum(sums[which] for which in ranked)
-        query = {which: QUERY_SHARE * share / sum(asked.values()) for which, share in asked.items()}
-        for which in ranked:
-            query[which] = query.get(which, 0.0) + (1 - QUERY_SHARE) * sums[which] / total
-        return query
+        for number, text_weight in feedback.items():
+            _, term_ids, weights = self.document_terms(number, number + 1)
+            for term_id, weight in zip(term_ids.tolist(), (text_weight * weights).tolist(), strict=True):
+                sums[term_id] = sums.get(term_id, 0.0) + weight
+        for term_id in self._stop_term_ids:
+            sums.pop(term_id, None)
+        ranked = sorted(sums, key=lambda term_id: -sums[term_id] * self._idf(len(self._postings[term_id])))
+        added = ranked[:FEEDBACK_TERMS]
+        total = sum(sums[term_id] for term_id in added)
+        expanded = {term_id: QUERY_WEIGHT * weight / sum(query.values()) for term_id, weight in query.items()}
+        for term_id in added:
+            expanded[term_id] = expanded.get(term_id, 0.0) + (1 - QUERY_WEIGHT) * sums[term_id] / total
+        return expanded
 
     def idf(self) -> NDArray[np.float32]:
-        """The idf of every term; 0 for stop words."""
-        held = np.fromiter(map(len, self._postings), np.float32, len(self._postings))
-        found: NDArray[np.float32] = np.log(1 + (len(self) - held + np.float32(0.5)) / (held + np.float32(0.5)))
-        found[self._stops] = 0
-        return found
+        """Return the inverse document frequency of every term, float32 [terms]; 0 for stop words."""
+        frequency = np.fromiter(map(len, self._postings), np.float32, len(self._postings))
+        idf: NDArray[np.float32] = np.log(1 + (len(self) - frequency + np.float32(0.5)) / (frequency + np.float32(0.5)))
+        idf[self._stop_term_ids] = 0
+        return idf
 
-    def by_text(self, first: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """What the texts from number `first` to before `end` hold: where each text begins in the two other arrays,
-        and where the last ends; the terms; and what each counts in BM25 beside its idf.
+    def document_terms(self, first: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Return the terms of the texts from `first` to before `end`, in CSR form.
+
+        Returns:
+            `starts` [end - first + 1], the position at which each text begins in the other two arrays, and the end;
+            the term ids; and the BM25 weight of each without its idf.
         """
         starts = np.array(self._ends[first : end + 1], np.int64)
-        held = np.array(self._held[starts[0] : starts[-1]], np.uint32)
+        packed = np.array(self._document_terms[starts[0] : starts[-1]], np.uint32)
         texts = np.repeat(np.arange(first, end), np.diff(starts))
-        return starts - starts[0], (held >> _COUNT_BITS).astype(np.int64), self._counts_for(held, texts)
+        return starts - starts[0], (packed >> _TF_BITS).astype(np.int64), self._tf_weights(packed, texts)
 
-    def by_term(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """The same the other way round: per term, the texts that hold it."""
+    def term_postings(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Return the texts that contain each term, in CSR form: starts, numbers of texts, and BM25 weights."""
         starts = np.zeros(len(self._postings) + 1, np.int64)
         np.cumsum([len(posting) for posting in self._postings], out=starts[1:])
+        # joining bytes copies each posting once; numpy would convert every array by itself
         postings = np.frombuffer(b"".join(self._postings), np.uint32)
-        texts = (postings >> _COUNT_BITS).astype(np.int64)
-        return starts, texts, self._counts_for(postings, texts)
+        texts = (postings >> _TF_BITS).astype(np.int64)
+        return starts, texts, self._tf_weights(postings, texts)
 
-    def _counts_for(self, held: NDArray[np.uint32], texts: NDArray[np.int64]) -> NDArray[np.float32]:
-        count = (held & _MOST).astype(np.float32)
-        counted: NDArray[np.float32] = count * np.float32(SATURATION + 1) / (count + self._discounted()[texts])
-        return counted
+    def _tf_weights(self, packed: NDArray[np.uint32], texts: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return BM25's saturated term frequency of packed postings, without the idf."""
+        frequency = (packed & _MAX_TF).astype(np.float32)
+        weights: NDArray[np.float32] = frequency * np.float32(K1 + 1) / (frequency + self._length_norms()[texts])
+        return weights
 
-    def _discounted(self) -> NDArray[np.float32]:
-        if len(self._discounts) != len(self):
-            share = np.array(self._lengths, np.float32) * (LENGTH_SHARE / max(1.0, self._total / len(self)))
-            self._discounts = np.float32(SATURATION) * (share + np.float32(1 - LENGTH_SHARE))
-        return self._discounts
+    def _length_norms(self) -> NDArray[np.float32]:
+        """Return k1 (1 - b + b length / mean length) of every text."""
+        # the mean length changes with every text, so the cache is valid until the next one is added
+        if len(self._cached_length_norms) != len(self):
+            share = np.array(self._lengths, np.float32) * (B / max(1.0, self._total_length / len(self)))
+            self._cached_length_norms = np.float32(K1) * (share + np.float32(1 - B))
+        return self._cached_length_norms
 
-    def _idf(self, held: int) -> float:
-        return math.log(1 + (len(self) - held + 0.5) / (held + 0.5))
+    def _idf(self, document_frequency: int) -> float:
+        return math.log(1 + (len(self) - document_frequency + 0.5) / (document_frequency + 0.5))
 
-    def _new(self, term: str) -> int:
-        which = self._numbers[term] = len(self._postings)
+    def _new_term(self, term: str) -> int:
+        term_id = self._term_ids[term] = len(self._postings)
         self._postings.append(array("I"))
-        if term in _STOPS:
-            self._stops.append(which)
-        return which
+        if term in _STOP_TERMS:
+            self._stop_term_ids.append(term_id)
+        return term_id
 
     def _posting(self, term: str) -> NDArray[np.uint32]:
-        which = self._numbers.get(term)
-        return np.zeros(0, np.uint32) if which is None else np.frombuffer(self._postings[which], np.uint32)
+        term_id = self._term_ids.get(term)
+        return np.zeros(0, np.uint32) if term_id is None else np.frombuffer(self._postings[term_id], np.uint32)

@@ -277,9 +277,7 @@ class Hippocampus(Region):
         return self._found("semantic", request)
 
     def _stored(self, system: str, request: MemoryStore) -> MemoryStored:
-        episode = self.memories[system].store(
-            request.text, request.kind, request.metadata, request.importance, self._vector(request.text)
-        )
+        episode = self.memories[system].store(request.text, request.kind, request.metadata, self._vector(request.text))
         return MemoryStored(episode_id=episode.episode_id, created_ns=episode.created_ns)
 
     def _found(self, system: str, request: MemoryQuery) -> MemoryReply:

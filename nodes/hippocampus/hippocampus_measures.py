@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.memory import EpisodicStore, NewEpisode, TextIndex
-from brainnet.memory.index import FEEDBACK, FOLLOWING, PRECEDING, SHARPNESS
-from brainnet.memory.meanings import RECALLED, SAMPLE, decorrelating
+from brainnet.memory.index import FEEDBACK_EPISODES, FEEDBACK_EXPONENT, NEXT_WEIGHT, PREVIOUS_WEIGHT
+from brainnet.memory.term_embeddings import COVARIANCE_SAMPLE, FEEDBACK_WEIGHT, decorrelation_matrix
 from brainnet.rows import Row, compare, percentile
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.training import ndcg, recall
@@ -116,7 +116,7 @@ def rankings(judged: Judged, embed: Embed | None, *, words: float = 0.5, context
         )
         number = {episode.episode_id: i for i, episode in enumerate(stored)}
         return [
-            [number[hit.episode.episode_id] for hit in store.search(query, vector, AT, words=words)]
+            [number[hit.episode.episode_id] for hit in store.search(query, vector, AT, text_weight=words)]
             for query, vector in zip(judged.queries, asked, strict=True)
         ]
 
@@ -174,7 +174,7 @@ def store_rows(texts: Texts, embedder: SpikingTextEmbedder, episodes: int, quest
             yield compare("query_p95_processor_time", round(1e3 * percentile(busy, 95), 2), "ms")
             vectors = embedder.counts(asked)
             found = [
-                [hit.episode.episode_id for hit in store.search(question, vector, AT, words=0)]
+                [hit.episode.episode_id for hit in store.search(question, vector, AT, text_weight=0)]
                 for question, vector in zip(asked, vectors, strict=True)
             ]
         exact = _exact(embedder, [*said, (said[0][0], "")], asked)
@@ -203,26 +203,31 @@ def _exact(embedder: SpikingTextEmbedder, said: list[tuple[str, str]], asked: li
     for part, _ in said:
         texts.add(part)
     vectors = embedder.embed([part for part, _ in said])
-    starts, items, weights = texts.by_term()
+    starts, items, weights = texts.term_postings()
     there = np.abs(vectors).max(1) > 0
     mean = vectors.sum(0) / np.count_nonzero(there)
     away = np.where(there[:, None], vectors - mean, 0)
     meant = np.array([weights[a:b] @ away[items[a:b]] for a, b in pairwise(starts.tolist())], np.float32)
-    meant = unit(meant @ decorrelating(vectors[:: max(1, len(said) // SAMPLE)], mean)) * texts.idf()[:, None]
-    starts, items, weights = texts.by_text(0, len(said))
+    meant = (
+        unit(meant @ decorrelation_matrix(vectors[:: max(1, len(said) // COVARIANCE_SAMPLE)], mean))
+        * texts.idf()[:, None]
+    )
+    starts, items, weights = texts.document_terms(0, len(said))
     sums = np.array([weights[a:b] @ meant[items[a:b]] for a, b in pairwise(starts.tolist())], np.float32)
     vectors = unit(np.where(there[:, None], vectors + unit(sums), 0))
     follows = np.array([False, *(a == b for (_, a), (_, b) in pairwise(said))])
     best = []
     for question, query in zip(asked, embedder.embed(asked), strict=True):
-        words = meant[list(texts.asked(question))].sum(0)
+        words = meant[list(texts.query_terms(question))].sum(0)
         own = np.maximum(vectors @ unit((query + unit(words[None])[0])[None])[0], 0)
-        first = np.argsort(-own)[:FEEDBACK]
-        own += RECALLED * vectors @ unit(((own[first] / own.max()) ** SHARPNESS @ vectors[first])[None])[0]
+        first = np.argsort(-own)[:FEEDBACK_EPISODES]
+        own += (
+            FEEDBACK_WEIGHT * vectors @ unit(((own[first] / own.max()) ** FEEDBACK_EXPONENT @ vectors[first])[None])[0]
+        )
         own = np.maximum(own / own.max(), 0) ** 3
         total = own.copy()
-        total[1:] += FOLLOWING * own[:-1] * follows[1:]
-        total[:-1] += PRECEDING * own[1:] * follows[1:]
+        total[1:] += NEXT_WEIGHT * own[:-1] * follows[1:]
+        total[:-1] += PREVIOUS_WEIGHT * own[1:] * follows[1:]
         best.append([int(i) + 1 for i in np.lexsort((-np.arange(len(total)), -total))[:AT]])
     return best
 

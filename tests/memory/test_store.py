@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from brainnet.errors import StoreError
-from brainnet.memory import EpisodicStore, NewEpisode
+from brainnet.memory import Episode, EpisodicStore, NewEpisode
 
 TEXTS = st.text(min_size=1, max_size=60).filter(lambda text: bool(text.strip()))
 tmp_path_is_fine = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> Iterator[EpisodicStore]:
 
 def test_finds_a_statement_by_its_words(store: EpisodicStore) -> None:
     store.store("the red hammer is on the shelf")
-    blue = store.store("the blue toolbox is under the workbench", metadata={"said_by": "Anna"}, importance=0.9)
+    blue = store.store("the blue toolbox is under the workbench", metadata={"said_by": "Anna"})
     hits = store.search("Where is the blue toolbox?")
     assert hits[0].episode.episode_id == blue.episode_id
     assert hits[0].episode.metadata == {"said_by": "Anna"}
@@ -60,12 +60,12 @@ def test_fuses_both_scores(store: EpisodicStore) -> None:
     assert hits[both.episode_id].similarity == pytest.approx(1.0)
     assert hits[text_only.episode_id].similarity is None
 
-    def found(words: float) -> list[int]:
-        return [hit.episode.episode_id for hit in store.search("kettle", vector(0.9, 0.1), words=words)]
+    def found(weight: float) -> list[int]:
+        return [hit.episode.episode_id for hit in store.search("kettle", vector(0.9, 0.1), text_weight=weight)]
 
     assert found(1) == [text_only.episode_id, both.episode_id]
     assert found(0) == [vector_only.episode_id, both.episode_id]
-    with pytest.raises(ValueError, match="share of the words"):
+    with pytest.raises(ValueError, match="text_weight"):
         found(1.1)
 
 
@@ -144,15 +144,39 @@ def test_a_store_of_format_1_opens(tmp_path: Path) -> None:
             assert facts.stats().episodes == 0
 
 
+def test_a_file_whose_importance_and_access_counts_were_used_opens(tmp_path: Path) -> None:
+    """Format 2 has the two columns; nothing reads them any more."""
+    path = tmp_path / "memory.sqlite"
+    db = sqlite3.connect(path)
+    db.executescript(FORMAT_2)
+    db.execute(
+        "INSERT INTO episodes (key, kind, text, metadata, importance, created_ns, accesses, vector, vector_model)"
+        " VALUES ('k', 'statement', 'the saw is rusty', '{\"a\": 1}', 0.9, 7, 3, ?, 'm')",
+        (np.array([60, 80], np.int8).tobytes(),),
+    )
+    db.commit()
+    db.close()
+    for texts in (["the hammer is new"], []):
+        with EpisodicStore(path, vector_model="m") as store:
+            saw = store.search("saws", vector(0.6, 0.8))[0]
+            assert saw.episode == Episode(1, "statement", "the saw is rusty", {"a": 1}, 7)
+            assert saw.similarity == pytest.approx(1, abs=1e-3)
+            assert store.store("again", key="k") == saw.episode
+            store.store_many([NewEpisode(text, vector=vector(1, 0)) for text in texts])
+            assert store.search("hammer")[0].episode.episode_id == 2
+    db = sqlite3.connect(path)
+    assert db.execute("SELECT importance, accesses FROM episodes").fetchall() == [(0.9, 3), (0.5, 0)]
+    assert db.execute("PRAGMA user_version").fetchone() == (2,)
+    db.close()
+
+
 def test_everything_is_there_after_opening_again(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "memory.sqlite"
     with EpisodicStore(path, vector_model="a") as store:
         before = store.store("the tent is in the attic", vector=vector(0.6, 0.8))
         store.search("tent")
     with EpisodicStore(path, vector_model="a") as store:
-        again = store.get(before.episode_id)
-        assert again is not None
-        assert again.accesses == 1
+        assert store.get(before.episode_id) == before
         hit = store.search("attic", vector(0.6, 0.8))[0]
         assert hit.episode.episode_id == before.episode_id
         assert hit.vector_rank == 1
@@ -169,8 +193,8 @@ def test_the_same_key_is_stored_once(store: EpisodicStore) -> None:
 
 
 def test_a_batch_is_stored_whole_or_not_at_all(store: EpisodicStore) -> None:
-    with pytest.raises(ValueError, match="importance"):
-        store.store_many([NewEpisode("good"), NewEpisode("bad", importance=2.0)])
+    with pytest.raises(ValueError, match="JSON"):
+        store.store_many([NewEpisode("good"), NewEpisode("bad", metadata={"bad": object()})])
     with pytest.raises(ValueError, match="vectors of 2"):
         store.store_many([NewEpisode("good", vector=vector(1, 0)), NewEpisode("bad", vector=vector(1, 0, 0))])
     assert store.stats().episodes == 0
@@ -322,6 +346,21 @@ CREATE TRIGGER {table}_stored AFTER INSERT ON {table} BEGIN
     INSERT INTO {table}_text (rowid, text) VALUES (new.episode_id, new.text);
 END;
 PRAGMA application_id = 0x62726E6D; PRAGMA user_version = 1;
+"""
+FORMAT_2 = """
+CREATE TABLE episodes (
+    episode_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT UNIQUE,
+    kind TEXT NOT NULL,
+    text TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    importance REAL NOT NULL,
+    created_ns INTEGER NOT NULL,
+    accesses INTEGER NOT NULL DEFAULT 0,
+    vector BLOB,
+    vector_model TEXT
+);
+PRAGMA application_id = 0x62726E6D; PRAGMA user_version = 2;
 """
 WRITER = """
 import sys

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from brainnet.memory import TextIndex
 from brainnet.memory.stemming import stem
-from brainnet.memory.text_index import FEEDBACK_TERMS, QUERY_SHARE, terms
+from brainnet.memory.text_index import FEEDBACK_TERMS, QUERY_WEIGHT, terms
 from brainnet.paths import share_dir
 
 WORDS = st.sampled_from(["ovens", "oven's", "hot", "café", "cafe", "running", "ran", "12", "toolbox"])
@@ -76,7 +76,7 @@ def test_scores_are_bm25(texts: list[str], query: str) -> None:
             idf = math.log(1 + (len(held) - n + 0.5) / (n + 0.5))
             score += idf * tf * 2.2 / (tf + 1.2 * (0.25 + 0.75 * len(found) / mean))
         expected.append(score)
-    assert index.scores(index.asked(query)) == pytest.approx(expected, abs=1e-4)
+    assert index.scores(index.query_terms(query)) == pytest.approx(expected, abs=1e-4)
 
 
 def test_accents_and_possessives_do_not_count() -> None:
@@ -87,9 +87,9 @@ def test_holders_of_a_word() -> None:
     index = TextIndex()
     for text in ("two ovens", "a kettle", "the oven, the kettle"):
         index.add(text)
-    assert index.holders("oven").tolist() == [0, 2]
-    assert index.holders("oven kettles").tolist() == [2]
-    assert index.holders("spoon").tolist() == index.holders("").tolist() == []
+    assert index.containing("oven").tolist() == [0, 2]
+    assert index.containing("oven kettles").tolist() == [2]
+    assert index.containing("spoon").tolist() == index.containing("").tolist() == []
     assert TextIndex().scores({}).tolist() == []
 
 
@@ -102,22 +102,22 @@ def indexed(*texts: str) -> TextIndex:
 
 def test_stop_words_of_a_query_do_not_count_unless_there_are_no_others() -> None:
     index = indexed("where is the oven", "the the the", "ovens")
-    assert index.asked("Where is the oven?") == index.asked("oven")
-    assert index.scores(index.asked("Where is the oven?"))[1] == 0
-    assert index.scores(index.asked("the")).argmax() == 1
-    assert index.idf()[list(index.asked("the"))] == 0
+    assert index.query_terms("Where is the oven?") == index.query_terms("oven")
+    assert index.scores(index.query_terms("Where is the oven?"))[1] == 0
+    assert index.scores(index.query_terms("the")).argmax() == 1
+    assert index.idf()[list(index.query_terms("the"))] == 0
 
 
 def test_what_a_text_holds_both_ways_round() -> None:
     index = indexed("oven kettle oven", "", "kettle")
-    starts, terms_, weights = index.by_text(0, 3)
+    starts, terms_, weights = index.document_terms(0, 3)
     assert starts.tolist() == [0, 2, 2, 3]
-    other, texts, same = index.by_term()
+    other, texts, same = index.term_postings()
     pairs = [(n, int(t)) for n in range(3) for t in terms_[starts[n] : starts[n + 1]]]
     back = [(int(n), t) for t in range(2) for n in texts[other[t] : other[t + 1]]]
     assert sorted(pairs) == sorted(back) == [(0, 0), (0, 1), (2, 1)]
     assert sorted(weights) == sorted(same)
-    part = index.by_text(2, 3)
+    part = index.document_terms(2, 3)
     assert [part[0].tolist(), part[1].tolist()] == [[0, 1], [1]]
     # What each counts, times its idf, is BM25.
     assert index.scores({1: 2.0}) == pytest.approx([2 * index.idf()[1] * same[1], 0, 2 * index.idf()[1] * same[2]])
@@ -125,15 +125,17 @@ def test_what_a_text_holds_both_ways_round() -> None:
 
 def test_a_query_that_recalled_is_widened_by_what_the_texts_have_in_common() -> None:
     index = indexed("the hot oven bakes bread", "the oven bakes bread", "a cold kettle", "a hot stove")
-    oven, bread, kettle, stop, hot = (next(iter(index.asked(word))) for word in "oven bread kettle the hot".split())  # noqa: SIM905
-    wider = index.recalled({oven: 1.0}, {0: 1.0, 1: 1.0})
+    oven, bread, kettle, stop, hot = (
+        next(iter(index.query_terms(word))) for word in ["oven", "bread", "kettle", "the", "hot"]
+    )
+    wider = index.expanded_query({oven: 1.0}, {0: 1.0, 1: 1.0})
     assert sum(wider.values()) == pytest.approx(1)
-    assert wider[oven] > QUERY_SHARE > wider[bread] > wider[hot]
+    assert wider[oven] > QUERY_WEIGHT > wider[bread] > wider[hot]
     assert not {kettle, stop} & set(wider)
-    ahead = index.recalled({oven: 1.0}, {0: 3.0, 1: 1.0})
+    ahead = index.expanded_query({oven: 1.0}, {0: 3.0, 1: 1.0})
     assert ahead[hot] > wider[hot]
 
 
 def test_only_so_many_terms_are_added() -> None:
     index = indexed(" ".join(f"word{n}" for n in range(60)), "oven")
-    assert len(index.recalled(index.asked("oven"), {0: 1.0})) == FEEDBACK_TERMS + 1
+    assert len(index.expanded_query(index.query_terms("oven"), {0: 1.0})) == FEEDBACK_TERMS + 1

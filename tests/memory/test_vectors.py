@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from brainnet.errors import ModelError
 from brainnet.memory import VectorIndex
-from brainnet.memory.vectors import COMPILED_FROM, whole_rows
+from brainnet.memory.vectors import MIN_COMPILED_ROWS, quantize_rows
 
 
 def cosines(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
@@ -45,7 +45,7 @@ def test_other_vectors_are_rounded(seed: int) -> None:
 @pytest.mark.parametrize("width", [3, 256])
 def test_many_vectors_are_compared_as_few_are(width: int) -> None:
     rng = np.random.default_rng(0)
-    vectors = rng.integers(-127, 128, (COMPILED_FROM + 3, width), np.int8)
+    vectors = rng.integers(-127, 128, (MIN_COMPILED_ROWS + 3, width), np.int8)
     index = VectorIndex()
     for vector in vectors:
         index.add(vector)
@@ -70,7 +70,7 @@ def test_a_replaced_vector_is_found_where_it_is_now() -> None:
     index.add(None)
     index.add(np.array([1, 0]))
     index.replace(0, np.array([0, 1]))
-    assert index.held == 2
+    assert index.vector_count == 2
     assert index.similarities(np.array([0, 1])).tolist() == [1, 0]
 
 
@@ -81,7 +81,7 @@ def test_many_at_once_are_those_one_by_one() -> None:
         one_by_one.add(row)
     at_once.extend(rows[:300])
     at_once.extend(rows[300:])
-    assert len(at_once) == at_once.held == 700
+    assert len(at_once) == at_once.vector_count == 700
     assert np.array_equal(at_once.rows, rows)
     assert np.array_equal(at_once.similarities(rows[2]), one_by_one.similarities(rows[2]))
     with pytest.raises(ModelError, match="vectors of 5"):
@@ -90,7 +90,7 @@ def test_many_at_once_are_those_one_by_one() -> None:
 
 def test_rows_are_rounded_to_127ths_of_their_largest_entry() -> None:
     rows = np.array([[0.5, -0.25, 0], [0, 0, 0], [-3, 1, 2]], np.float32)
-    assert whole_rows(rows).tolist() == [[127, -64, 0], [0, 0, 0], [-127, 42, 85]]
+    assert quantize_rows(rows).tolist() == [[127, -64, 0], [0, 0, 0], [-127, 42, 85]]
 
 
 def test_refuses_another_width() -> None:

@@ -165,7 +165,7 @@ async def test_keeps_exchanges_and_does_not_recall_them(brain: MemoryBrain) -> N
 @pytest.mark.parametrize("system", ["episodic", "semantic"])
 async def test_stores_and_finds_over_the_bus(brain: MemoryBrain, system: str) -> None:
     bus = brain.bus()
-    request = MemoryStore(text="ovens are hot", kind="fact", metadata={"source": "test"}, importance=0.8)
+    request = MemoryStore(text="ovens are hot", kind="fact", metadata={"source": "test"})
     stored = await bus.call(f"memory/{system}/store", request)
     assert isinstance(stored, MemoryStored)
     reply = await bus.call(f"memory/{system}/query", MemoryQuery(text="is an oven hot?"))

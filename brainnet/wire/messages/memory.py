@@ -15,7 +15,6 @@ class MemoryStore(Message):
     text: str = Field(min_length=1, max_length=MAX_TEXT)
     kind: str = "statement"
     metadata: dict[str, Any] = Field(default_factory=dict)
-    importance: float = Field(0.5, ge=0.0, le=1.0)
 
 
 class MemoryStored(Message):

@@ -1,4 +1,4 @@
-"""What words come to mean in a store, against its definition in plain numpy, and what it is good for."""
+"""Term embeddings against their definition in plain numpy, and their effect on a search."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainnet.memory import EpisodicStore, Meanings, NewEpisode, TextIndex, VectorIndex
-from brainnet.memory.meanings import POWER, RECALLED, SHRINKAGE
-from brainnet.memory.vectors import COMPILED_FROM
+from brainnet.memory import EpisodicStore, NewEpisode, TermEmbeddings, TextIndex, VectorIndex
+from brainnet.memory.term_embeddings import DECORRELATION_POWER, FEEDBACK_WEIGHT, SHRINKAGE
+from brainnet.memory.vectors import MIN_COMPILED_ROWS
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in ("rl", "mp", "nk", "lt")]
 
@@ -48,7 +48,7 @@ def expected(said: list[str], vectors: np.ndarray, asked: list[str], vector: np.
     away = own[there] - own[there].mean(0)
     variances, directions = np.linalg.eigh(np.cov(own[there].T, bias=True))
     variances = np.maximum(variances, 0) + SHRINKAGE * variances.mean()
-    spread = directions @ np.diag(variances ** (-POWER / 2)) @ directions.T
+    spread = directions @ np.diag(variances ** (-DECORRELATION_POWER / 2)) @ directions.T
     meant = unit(weights[there].T @ away @ spread) * idf[:, None]
     seen = unit(own + unit(weights @ meant)) * there[:, None]
     cue = unit(vector[None].astype(np.float64)) + unit(sum(meant[known.index(word)] for word in asked)[None])
@@ -56,45 +56,47 @@ def expected(said: list[str], vectors: np.ndarray, asked: list[str], vector: np.
     return found
 
 
-@pytest.mark.parametrize("count", [150, COMPILED_FROM + 5])
+@pytest.mark.parametrize("count", [150, MIN_COMPILED_ROWS + 5])
 def test_is_what_it_is_said_to_be(count: int) -> None:
     said, vectors, texts, index = filled(count)
-    meanings = Meanings()
-    meanings.learn(texts, index)
+    embeddings = TermEmbeddings()
+    embeddings.fit(texts, index)
     asked, vector = [WORDS[3], WORDS[40]], vectors[1]
-    found = meanings.similarities(list(texts.asked(" ".join(["the", *asked]))), vector)
+    found = embeddings.similarities(list(texts.query_terms(" ".join(["the", *asked]))), vector)
     assert found == pytest.approx(expected(said, vectors, asked, vector), abs=0.03)
     assert not found[::7].any()
-    assert meanings.learned == count
+    assert embeddings.fitted_texts == count
 
 
 def test_later_texts_are_seen_with_what_was_learned() -> None:
     said, vectors, texts, index = filled(200)
-    meanings = Meanings()
-    meanings.learn(texts, index)
-    asked = list(texts.asked(said[1]))
-    before = meanings.similarities(asked, vectors[1])
+    embeddings = TermEmbeddings()
+    embeddings.fit(texts, index)
+    asked = list(texts.query_terms(said[1]))
+    before = embeddings.similarities(asked, vectors[1])
     texts.add(f"{said[1]} unheard")
     index.add(vectors[1])
-    meanings.see(texts, index)
-    after = meanings.similarities(asked, vectors[1])
+    embeddings.update(texts, index)
+    after = embeddings.similarities(asked, vectors[1])
     assert np.array_equal(after[:-1], before)
     assert after[-1] == pytest.approx(before[1], abs=0.02)
-    assert meanings.learned == 200
+    assert embeddings.fitted_texts == 200
 
 
 def test_a_query_takes_on_what_it_recalled() -> None:
     _, vectors, texts, index = filled(300)
-    meanings = Meanings()
-    meanings.learn(texts, index)
-    first = np.maximum(meanings.similarities([3, 5], vectors[1]), 0)
+    embeddings = TermEmbeddings()
+    embeddings.fit(texts, index)
+    first = np.maximum(embeddings.similarities([3, 5], vectors[1]), 0)
     recalled, counts = np.array([8, 20]), np.array([3, 1], np.float32)
     likely = np.arange(0, 300, 2)
-    found = meanings.recalled(first, likely, recalled, counts)
+    found = embeddings.feedback_similarities(first, likely, recalled, counts)
     ones, every = np.ones(300, np.float32), np.arange(300)
-    to_eight, to_twenty = (meanings.recalled(ones, every, at, counts[:1]) - 1 for at in recalled[:, None])
-    assert (to_eight[8], to_twenty[20]) == pytest.approx((RECALLED, RECALLED), abs=1e-3)
-    length = np.sqrt(9 + 1 + 2 * 3 * to_eight[20] / RECALLED)
+    to_eight, to_twenty = (
+        embeddings.feedback_similarities(ones, every, at, counts[:1]) - 1 for at in recalled[:, None]
+    )
+    assert (to_eight[8], to_twenty[20]) == pytest.approx((FEEDBACK_WEIGHT, FEEDBACK_WEIGHT), abs=1e-3)
+    length = np.sqrt(9 + 1 + 2 * 3 * to_eight[20] / FEEDBACK_WEIGHT)
     wanted = np.maximum(first + (3 * to_eight + to_twenty) / length, 0)
     assert found[likely] == pytest.approx(wanted[likely], abs=1e-3)
     assert found[1::2] == pytest.approx(first[1::2])
@@ -103,9 +105,9 @@ def test_a_query_takes_on_what_it_recalled() -> None:
 
 def test_few_vectors_teach_nothing() -> None:
     _, _, texts, index = filled(110)  # 94 of them have a vector
-    meanings = Meanings()
-    meanings.learn(texts, index)
-    assert meanings.learned == 0
+    embeddings = TermEmbeddings()
+    embeddings.fit(texts, index)
+    assert embeddings.fitted_texts == 0
 
 
 def test_a_store_learns_what_a_foreign_word_means(tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ def test_a_store_learns_what_a_foreign_word_means(tmp_path: Path) -> None:
         said.append(NewEpisode(f"zorp {words}" if number % 8 == 1 else words, vector=vector))
     with EpisodicStore(tmp_path / "memory.sqlite") as store:
         store.store_many(said)
-        hits = store.search("zorp", np.array([1, 1, 0, 0]), k=80, words=0)
+        hits = store.search("zorp", np.array([1, 1, 0, 0]), k=80, text_weight=0)
         assert np.mean([hit.episode.episode_id % 2 == 0 for hit in hits]) > 0.9
         assert not store.consolidate()  # nothing came since
         store.store("zorp", vector=fields[1])
