@@ -1,6 +1,6 @@
-"""The edge to Zenoh: sessions, mailboxes, queries and liveliness, behind one interface.
+"""The interface to Zenoh: sessions, mailboxes, queries and liveliness.
 
-`open_bus` joins a running brain over Zenoh; `MemoryNetwork` gives buses that live in one process, for tests.
+`open_bus` joins a running brain over Zenoh; `MemoryNetwork` connects buses within one process, for tests.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from brainnet.bus.incoming import Received
 from brainnet.bus.mailbox import Mailbox, MailboxStatistics
 from brainnet.bus.memory import MemoryNetwork
 from brainnet.bus.sessions import Endpoint, open_bus, open_hub, open_session
-from brainnet.bus.stamp import Gaps, Stamp, read_stamp
-from brainnet.bus.transport import Outlet, QoS, Sample, Transport
+from brainnet.bus.stamp import SequenceTracker, Stamp, read_stamp
+from brainnet.bus.transport import Publisher, QoS, Sample, Transport
 
 __all__ = [
     "Bus",
     "Endpoint",
-    "Gaps",
     "Mailbox",
     "MailboxStatistics",
     "MemoryNetwork",
-    "Outlet",
+    "Publisher",
     "QoS",
     "Received",
     "Reply",
     "Sample",
+    "SequenceTracker",
     "Stamp",
     "Transport",
     "open_bus",

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
-from brainnet.bus.complaints import Complaints
 from brainnet.bus.counters import Count, Counters
 from brainnet.bus.incoming import OnMalformed, Received, reader
+from brainnet.bus.log import MalformedMessageLog
 from brainnet.bus.mailbox import Mailbox
 from brainnet.bus.outbox import Outbox
-from brainnet.bus.serving import Handler, Serving, refusal
+from brainnet.bus.query_server import Handler, QueryServer, refusal
 from brainnet.bus.stamp import Stamp, write_stamp
-from brainnet.bus.transport import Handle, Outlet, QoS, RawReply, Request, Sample, Transport
+from brainnet.bus.transport import Handle, Publisher, QoS, RawReply, Request, Sample, Transport
 from brainnet.errors import BusError, CallError, CallTimeout, TopicError, WireError
 from brainnet.wire import keys, messages, packet
 from brainnet.wire.messages import Message
@@ -39,11 +39,17 @@ class Reply:
 class Bus:
     """One session of a brain.
 
-    Guarantees: `publish` never blocks the event loop; what it could not send is counted under the topic; messages of
-    one source on one key arrive in order; a message that does not follow the contract is counted, reported once a
-    minute per source, and never reaches a consumer; leaving the context ends everything that was declared.
+    Guarantees: `publish` never blocks the event loop; a message that it could not send is counted under its topic;
+    messages of one source on one key arrive in order; a message that does not follow the contract is counted, logged
+    once a minute per source, and never reaches a consumer; leaving the context undeclares everything.
 
-    Keys are relative to the namespace. `role` is checked against the contract for everything sent or listened to.
+    Keys are relative to the namespace.
+
+    Args:
+        transport: The session, which the bus closes.
+        namespace: First chunk of every key of the brain.
+        role: Checked against the contract for every publisher, subscriber, query and queryable.
+        source: Id of the sender in every message; a random one by default.
     """
 
     def __init__(self, transport: Transport, *, namespace: str, role: str = "client", source: str = "") -> None:
@@ -55,13 +61,13 @@ class Bus:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._prefix = namespace + "/"
-        self._outgoing: dict[str, _Outgoing] = {}
+        self._publishers: dict[str, _TopicPublisher] = {}
         self._mailboxes: list[Mailbox[Any]] = []
         self._subscriptions: dict[Mailbox[Any], Handle] = {}
         self._handles: list[Handle] = []
         self._outbox = Outbox()
-        self._serving = Serving(self.source, self._prefix, self.counters, self._outbox)
-        self._complaints = Complaints()
+        self._query_server = QueryServer(self.source, self._prefix, self.counters, self._outbox)
+        self._malformed_log = MalformedMessageLog()
         self._closed = False
 
     # -- publishing --------------------------------------------------------------------------------------------------
@@ -69,46 +75,59 @@ class Bus:
     def publish(self, key: str, message: Payload, *, as_json: bool = False) -> None:
         """Send a message on a key of the contract.
 
-        A SpikePacket without source, seq or time gets them here; so does every typed message, as its attachment.
+        A SpikePacket gets its source and sequence number here, and a timestamp when it has none. A typed message gets
+        them as its attachment.
+
+        Args:
+            key: A concrete key, relative to the namespace.
+            message: The payload that the contract lists for the key.
+            as_json: Write a typed message as JSON instead of msgpack.
 
         Raises:
-            TopicError: the key is not in the contract, not for this role, or carries another payload.
-            WireError: the message cannot be written.
+            TopicError: The key is not in the contract, not for this role, or carries another payload.
+            WireError: The message cannot be encoded.
         """
-        out = self._outgoing.get(key) or self._declare(key)
-        with out.lock:
+        out = self._publishers.get(key) or self._declare(key)
+        with out.lock:  # numbering and sending are one step, so that numbers leave in order from several threads
             item = self._prepare(out, key, message, as_json)
             if not out.reliable:
-                out.outlet.put(*item)
-            elif not self._outbox.put(len(item[0]), out.outlet.put, *item):
+                # Congestion control is DROP: Zenoh drops the message on a congested link and never blocks.
+                out.publisher.put(*item)
+            elif not self._outbox.put(len(item[0]), out.publisher.put, *item):
                 out.count.dropped += 1
                 return
             out.count.count += 1
             out.count.bytes += len(item[0])
 
     def publish_blocking(self, key: str, message: Payload) -> None:
-        """Send from a thread that may wait: returns when the network has taken the message.
+        """Send from a thread that may block; return when the network has accepted the message.
 
-        A reliable message waits here while the link is busy, so a fast sender runs at the speed of its slowest
-        subscriber and nothing is dropped. Do not mix it with `publish` on one key: their order is not kept.
+        A reliable message blocks here while the link is congested (back-pressure), so a fast sender runs at the speed
+        of its slowest subscriber and nothing is dropped. Do not mix it with `publish` on one key: the order of the
+        messages would not be preserved, because `publish` sends through the outbox.
 
         Raises:
-            BusError: called on the event loop, which it would hold up.
-            TopicError, WireError: as `publish`.
+            BusError: Called on the event loop, which it would block.
+            TopicError: As `publish`.
+            WireError: As `publish`.
         """
         if threading.get_ident() == self._thread:
             raise BusError("publish_blocking was called on the event loop; use publish there")
-        out = self._outgoing.get(key) or self._declare(key)
+        out = self._publishers.get(key) or self._declare(key)
         with out.lock:
             item = self._prepare(out, key, message, False)
-            out.outlet.put(*item)
+            out.publisher.put(*item)
             out.count.count += 1
             out.count.bytes += len(item[0])
 
     def _prepare(
-        self, out: _Outgoing, key: str, message: Payload, as_json: bool
+        self, out: _TopicPublisher, key: str, message: Payload, as_json: bool
     ) -> tuple[bytes, bytes | None, str | None]:
-        """Number, stamp and write one message: payload, attachment, encoding where it is not the publisher's."""
+        """Assign number and stamp to one message and encode it.
+
+        Returns:
+            Payload, attachment, and the Zenoh encoding where it differs from the publisher's.
+        """
         if isinstance(message, SpikePacket):
             if not out.is_packet:
                 raise TopicError(f"{key} carries {out.topic.payload}, not a SpikePacket")
@@ -117,7 +136,7 @@ class Bus:
             if not message.timestamp_ns:
                 message.timestamp_ns = time.time_ns()
             payload = packet.encode(message)
-            out.seq += 1  # only what could be written has a number
+            out.seq += 1  # after encoding: a message that cannot be encoded must not leave a gap in the numbers
             return payload, None, None
         if out.topic.message is not type(message):
             raise TopicError(f"{key} carries {out.topic.payload}, not {type(message).__name__}")
@@ -126,74 +145,79 @@ class Bus:
         return payload, write_stamp(Stamp(self.source, out.seq, time.time_ns())), _JSON if as_json else None
 
     def declare(self, key: str) -> None:
-        """Declare the publisher of a key before the first message, so that subscribers can be matched."""
-        if key not in self._outgoing:
+        """Declare the publisher of a key before the first message.
+
+        Zenoh matches a publisher with its subscribers asynchronously; a message put before that is lost.
+        """
+        if key not in self._publishers:
             self._declare(key)
 
-    def _declare(self, key: str) -> _Outgoing:
+    def _declare(self, key: str) -> _TopicPublisher:
         topic = contract().find(check_key(key))
-        self._permit(topic, "out")
+        self._check_role(topic, "out")
         qos = QoS(topic.delivery == "reliable", topic.priority, topic.express, topic.wire_encoding)
-        out = _Outgoing(
-            self._transport.outlet(self._prefix + key, qos),
+        out = _TopicPublisher(
+            self._transport.declare_publisher(self._prefix + key, qos),
             topic,
             self.counters.of(key, "out"),
             qos.reliable,
             topic.payload == PACKET,
         )
-        self._outgoing[key] = out
+        self._publishers[key] = out
         return out
 
-    def _permit(self, topic: Topic, direction: Any) -> None:
+    def _check_role(self, topic: Topic, direction: Any) -> None:
         if not topic.permits(self.role, direction):
             verb = "publish" if direction == "out" else "listen"
             raise TopicError(f"role {self.role!r} may not {verb} on {topic.key}; the contract lists {topic.name}")
 
     def is_matched(self, key: str) -> bool:
-        """Whether somebody listens on this key now."""
-        out = self._outgoing.get(key) or self._declare(key)
-        return out.outlet.matching
+        """Return whether the key has a subscriber now."""
+        out = self._publishers.get(key) or self._declare(key)
+        return out.publisher.matching
 
     async def wait_matching(self, key: str, timeout: float) -> bool:
-        """Wait until somebody listens on this key; False when nobody did in time.
+        """Wait until the key has a subscriber; return False after `timeout` seconds without one.
 
-        A message sent before its subscriber is known would be lost: senders of what must arrive wait here first.
+        A message sent before its subscriber is known to this session is lost: a sender whose message must arrive
+        waits here first.
         """
-        out = self._outgoing.get(key) or self._declare(key)
-        return await self.wait_outlet(out.outlet, timeout)
+        out = self._publishers.get(key) or self._declare(key)
+        return await self.wait_publisher(out.publisher, timeout)
 
-    async def wait_outlet(self, outlet: Outlet, timeout: float) -> bool:
-        """`wait_matching` for a publisher of `outlet_raw`."""
-        if outlet.matching:
+    async def wait_publisher(self, publisher: Publisher, timeout: float) -> bool:
+        """Do the same as `wait_matching`, for a publisher of `declare_publisher_raw`."""
+        if publisher.matching:
             return True
         matched = asyncio.Event()
 
         def changed(matching: bool) -> None:
             if matching:
-                self._from_thread(matched.set)
+                self._call_soon_threadsafe(matched.set)
 
-        handle = outlet.on_matching(changed)
+        handle = publisher.on_matching(changed)
         try:
-            if outlet.matching:  # it may have come between the look and the listener
+            if publisher.matching:  # a subscriber may have appeared before the matching listener was declared
                 return True
             async with asyncio.timeout(timeout):
                 await matched.wait()
         except TimeoutError:
-            return outlet.matching
+            return publisher.matching
         finally:
             handle.close()
         return True
 
     async def wait_listener(self, expression: str, timeout: float) -> bool:
-        """Wait until this session sees a subscriber of the expression, whoever may publish there."""
-        outlet = self._transport.outlet(self._prefix + expression, QoS(reliable=False))
+        """Wait until this session sees a subscriber of the expression; the role is not checked."""
+        # Zenoh tells a publisher whether there is a subscriber; this publisher never sends.
+        publisher = self._transport.declare_publisher(self._prefix + expression, QoS(reliable=False))
         try:
-            return await self.wait_outlet(outlet, timeout)
+            return await self.wait_publisher(publisher, timeout)
         finally:
-            outlet.close()
+            publisher.close()
 
     async def flush(self, timeout: float = 1.0) -> bool:
-        """Wait until everything reliable has been handed to the network; False when that took too long."""
+        """Wait until every reliable message was handed to the network; return False after `timeout` seconds."""
         return await self._loop.run_in_executor(None, self._outbox.drain, timeout)
 
     # -- subscribing -------------------------------------------------------------------------------------------------
@@ -206,18 +230,24 @@ class Bus:
         overflow: Overflow | None = None,
         on_malformed: OnMalformed | None = None,
     ) -> Mailbox[Received]:
-        """Listen on a key expression of the contract; messages are read and checked as they are taken.
+        """Subscribe to a key expression of the contract; messages are decoded and checked when they are taken.
+
+        Args:
+            expression: A key expression relative to the namespace.
+            capacity: Messages that may wait; by default what the contract says.
+            overflow: What happens to one more; by default what the contract says.
+            on_malformed: Called with every message that does not follow the contract.
 
         Raises:
-            TopicError: the contract has no such topic, or not for this role.
+            TopicError: The contract has no such topic, or not for this role.
         """
         topics = contract().covering(expression)
         if not topics:
             raise TopicError(f"no topic of the contract matches {expression!r}; see `brainnet topic list --contract`")
         for topic in topics:
-            self._permit(topic, "in")
+            self._check_role(topic, "in")
         spec = topics[0].mailbox
-        read = reader(self._transport, self._prefix, self.counters, self._complaints, on_malformed)
+        read = reader(self._transport, self._prefix, self.counters, self._malformed_log, on_malformed)
         mailbox = Mailbox(read, capacity=capacity or spec.capacity, overflow=overflow or spec.overflow, loop=self._loop)
         self.counters.watch(expression, mailbox)
         self._mailboxes.append(mailbox)
@@ -225,7 +255,7 @@ class Bus:
         return mailbox
 
     def unsubscribe(self, mailbox: Mailbox[Any]) -> None:
-        """Listen no more, and close the mailbox; what waits in it can still be read."""
+        """Undeclare the subscription and close the mailbox; messages that wait in it can still be read."""
         handle = self._subscriptions.pop(mailbox, None)
         if handle is not None:
             self.counters.unwatch(mailbox)
@@ -234,33 +264,38 @@ class Bus:
         mailbox.close()
 
     def subscribe_raw(self, full_expression: str, *, capacity: int = 4096) -> Mailbox[Sample]:
-        """Listen on any Zenoh key expression, namespace and contract or not; for inspection."""
+        """Subscribe to any Zenoh key expression, also outside the namespace and the contract; for inspection."""
         mailbox = Mailbox(self._transport.read, capacity=capacity, overflow="drop_newest", loop=self._loop)  # type: Mailbox[Sample]
         self._mailboxes.append(mailbox)
         self._subscriptions[mailbox] = self._transport.subscribe(full_expression, mailbox.offer)
         return mailbox
 
-    def publish_raw(self, full_key: str, payload: bytes, encoding: str, *, reliable: bool = True) -> Outlet:
-        """Declare a publisher on any Zenoh key and put one payload; returns it for more. For inspection."""
-        outlet = self.outlet_raw(full_key, QoS(reliable=reliable, encoding=encoding))
+    def publish_raw(self, full_key: str, payload: bytes, encoding: str, *, reliable: bool = True) -> Publisher:
+        """Declare a publisher on any Zenoh key, put one payload if there is one, and return it; for inspection."""
+        publisher = self.declare_publisher_raw(full_key, QoS(reliable=reliable, encoding=encoding))
         if payload:
-            outlet.put(payload, None)
-        return outlet
+            publisher.put(payload, None)
+        return publisher
 
-    def outlet_raw(self, full_key: str, qos: QoS) -> Outlet:
-        """Declare a publisher on any Zenoh key, contract or not; ends with the bus. For inspection."""
-        outlet = self._transport.outlet(full_key, qos)
-        self._handles.append(outlet)
-        return outlet
+    def declare_publisher_raw(self, full_key: str, qos: QoS) -> Publisher:
+        """Declare a publisher on any Zenoh key, also outside the contract; closed with the bus. For inspection."""
+        publisher = self._transport.declare_publisher(full_key, qos)
+        self._handles.append(publisher)
+        return publisher
 
     # -- queries -----------------------------------------------------------------------------------------------------
 
     async def call(self, key: str, request: Message, *, timeout: float = 2.0) -> Any:
-        """Ask whoever serves the key, and return the first reply.
+        """Send a query and return the first reply.
+
+        Args:
+            key: The key of a queryable.
+            request: The payload that the contract lists for the key.
+            timeout: Seconds to wait for the reply.
 
         Raises:
-            CallTimeout: nobody answered in `timeout` seconds.
-            CallError: it was refused; the text is the server's.
+            CallTimeout: No server replied within `timeout` seconds.
+            CallError: The server refused the query; text and code are the server's.
         """
         refused: CallError | None = None
         for reply in await self.call_all(key, request, timeout=timeout, first=True):
@@ -274,11 +309,24 @@ class Bus:
     async def call_all(
         self, expression: str, request: Message, *, timeout: float = 2.0, first: bool = False
     ) -> list[Reply]:
-        """Ask everybody who serves the expression. A refusal is a Reply whose message is a `CallError`."""
+        """Send a query to every server of the expression and return the replies.
+
+        Args:
+            expression: A key expression.
+            request: The payload that the contract lists for it.
+            timeout: Seconds to wait for replies.
+            first: Return at the first reply that is not a refusal.
+
+        Returns:
+            The replies that came in time. A refusal is a Reply whose message is a `CallError`.
+
+        Raises:
+            TopicError: The contract has no query on this expression, not for this role, or with another payload.
+        """
         topic = next((t for t in contract().covering(expression) if t.reply), None)
         if topic is None:
             raise TopicError(f"nothing in the contract answers queries on {expression!r}")
-        self._permit(topic, "out")
+        self._check_role(topic, "out")
         if topic.message is not type(request):
             raise TopicError(f"{expression} is asked with {topic.payload}, not {type(request).__name__}")
         replies: list[Reply] = []
@@ -295,15 +343,15 @@ class Bus:
                 done.set()
 
         payload = messages.encode(request)
-        await self._loop.run_in_executor(  # a congested link would hold up the loop
+        await self._loop.run_in_executor(  # a query has congestion control BLOCK, and would block the event loop
             None,
             lambda: self._transport.ask(
                 self._prefix + expression,
                 payload,
                 topic.wire_encoding,
                 timeout,
-                lambda raw: self._from_thread(received, raw),
-                lambda: self._from_thread(done.set),
+                lambda raw: self._call_soon_threadsafe(received, raw),
+                lambda: self._call_soon_threadsafe(done.set),
             ),
         )
         try:
@@ -311,7 +359,7 @@ class Bus:
                 await done.wait()
         except TimeoutError:
             pass
-        return list(replies)  # a reply that comes later must not change what was returned
+        return list(replies)  # a copy: a late reply is still appended to `replies`
 
     @staticmethod
     def _read_reply(topic: Topic, raw: RawReply) -> Any:
@@ -321,21 +369,24 @@ class Bus:
         return messages.decode(topic.reply_message, raw.payload, raw.encoding)
 
     def serve(self, key: str, handler: Handler) -> None:
-        """Answer queries on a key (or expression) of the contract: `await handler(request, key)`.
+        """Reply to queries on a key (or key expression) of the contract with what `handler(request, key)` returns.
 
-        What the handler raises is refused to the asker with its text; the server goes on. A request that came as JSON
-        or text is answered in JSON.
+        An exception of the handler becomes a refusal with its text and code; the server goes on. A request in JSON or
+        text gets its reply in JSON.
+
+        Raises:
+            TopicError: The contract has no query on this key, or not for this role.
         """
         topic = next((t for t in contract().covering(key) if t.reply), None)
         if topic is None:
             raise TopicError(f"nothing in the contract answers queries on {key!r}")
-        self._permit(topic, "in")
+        self._check_role(topic, "in")
 
         def received(request: Request) -> None:
             if self._closed:
                 request.refuse(*refusal("stopping", f"{self.source} is stopping"))
             else:
-                self._from_thread(self._serving.accept, topic, key, request, handler)
+                self._call_soon_threadsafe(self._query_server.accept, topic, key, request, handler)
 
         self.counters.of(key, "in")
         self._handles.append(self._transport.serve(self._prefix + key, received))
@@ -343,14 +394,14 @@ class Bus:
     # -- liveliness --------------------------------------------------------------------------------------------------
 
     def declare_alive(self, key: str) -> Handle:
-        """Be seen by everybody as long as this process lives."""
-        self._permit(contract().find(key), "out")
+        """Declare a liveliness token: the network withdraws it when this process ends, however it ends."""
+        self._check_role(contract().find(key), "out")
         handle = self._transport.declare_alive(self._prefix + key)
         self._handles.append(handle)
         return handle
 
     def watch_alive(self, expression: str | None = None) -> Mailbox[Sample]:
-        """Liveliness tokens as they appear and go, those already there first; keys are relative."""
+        """Receive liveliness tokens as they appear and disappear, existing ones first; keys are relative."""
 
         def read(sample: Sample) -> Sample:
             sample.key = sample.key[len(self._prefix) :]
@@ -364,29 +415,31 @@ class Bus:
         return mailbox
 
     async def alive(self, expression: str | None = None, *, timeout: float = 2.0) -> list[str]:
-        """The liveliness tokens there are now, as keys relative to the namespace."""
-        found: asyncio.Future[list[str]] = self._loop.create_future()
+        """Return the liveliness tokens that exist now, as keys relative to the namespace."""
+        tokens: asyncio.Future[list[str]] = self._loop.create_future()
 
-        def resolve(keys: list[str]) -> None:
-            if not found.done():
-                found.set_result(keys)
+        def resolve(found: list[str]) -> None:
+            if not tokens.done():  # done when it was cancelled by the timeout below
+                tokens.set_result(found)
 
         self._transport.list_alive(
-            self._prefix + (expression or keys.key("alive")), timeout, lambda keys: self._from_thread(resolve, keys)
+            self._prefix + (expression or keys.key("alive")),
+            timeout,
+            lambda found: self._call_soon_threadsafe(resolve, found),
         )
         try:
-            async with asyncio.timeout(timeout + 0.5):
-                return sorted(full[len(self._prefix) :] for full in await found)
+            async with asyncio.timeout(timeout + 0.5):  # Zenoh reports at its own timeout, half a second is spare
+                return sorted(token[len(self._prefix) :] for token in await tokens)
         except TimeoutError:
             return []
 
     # -- life --------------------------------------------------------------------------------------------------------
 
-    def _from_thread(self, function: Callable[..., Any], *args: Any) -> None:
+    def _call_soon_threadsafe(self, function: Callable[..., Any], *args: Any) -> None:
         if not self._closed:
             try:
                 self._loop.call_soon_threadsafe(function, *args)
-            except RuntimeError:  # the loop is gone; so is whoever would have been told
+            except RuntimeError:  # the event loop was closed, and its consumers with it
                 self._closed = True
 
     async def __aenter__(self) -> Self:
@@ -398,18 +451,19 @@ class Bus:
         await self.close()
 
     async def close(self) -> None:
-        """Send what is still queued (for at most a second), then end the session. Safe to call twice."""
+        """Send what is queued, for at most a second, then close the session. Calling it again does nothing."""
         if self._closed:
             return
-        await self._serving.close()
+        await self._query_server.close()
         await self.flush()
         self._closed = True
         for mailbox in self._mailboxes:
             mailbox.close()
-        await self._loop.run_in_executor(None, self._shut)
+        await self._loop.run_in_executor(None, self._close_transport)  # undeclaring and closing block on the network
 
-    def _shut(self) -> None:
+    def _close_transport(self) -> None:
         self._outbox.close()
+        # Subscriptions first: no callback may run while the rest is undeclared.
         for handle in [*self._subscriptions.values(), *reversed(self._handles)]:
             handle.close()
         self._transport.close()
@@ -418,14 +472,16 @@ class Bus:
 def _read_refusal(raw: RawReply) -> CallError:
     try:
         refused = messages.decode(messages.Refusal, raw.payload, raw.encoding)
-    except WireError:  # of a foreign server, which says it in its own way
+    except WireError:  # a server that is not brainnet puts what it likes into a Zenoh error reply
         return CallError(raw.payload.decode(errors="replace"))
     return CallError(refused.error, code=refused.code)
 
 
 @dataclass(slots=True)
-class _Outgoing:
-    outlet: Outlet
+class _TopicPublisher:
+    """A declared publisher with what every message on it needs, looked up once per key."""
+
+    publisher: Publisher
     topic: Topic
     count: Count
     reliable: bool

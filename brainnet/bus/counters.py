@@ -1,4 +1,4 @@
-"""Counts of what one session sent and received, by key; every drop and gap is in them."""
+"""Counters of what one session sent and received, by key, with every drop and gap."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from brainnet.bus.mailbox import Mailbox
 from brainnet.wire.messages import TopicCount
 
 _RATE_WINDOW_S = 5.0
+"""Span of a rate: long enough for a topic that is published once a second, short enough to follow a change."""
 _MAX_KEYS = 4096
+"""Keys are chosen by senders, so the table of them is bounded."""
 
 
 @dataclass(slots=True)
@@ -30,10 +32,10 @@ class Counters:
     def __init__(self) -> None:
         self._counts: dict[tuple[str, Literal["out", "in"]], Count] = {}
         self._mailboxes: list[tuple[str, Mailbox[Any]]] = []
-        self._marks: list[tuple[float, dict[tuple[str, str], tuple[int, int]]]] = [(time.monotonic(), {})]
+        self._snapshots: list[tuple[float, dict[tuple[str, str], tuple[int, int]]]] = [(time.monotonic(), {})]
 
     def of(self, key: str, direction: Literal["out", "in"]) -> Count:
-        """The count of one key; keys past a bound share one entry, so a flood of keys costs no memory."""
+        """Return the counters of one key; keys beyond `_MAX_KEYS` share one entry."""
         count = self._counts.get((key, direction))
         if count is None:
             if len(self._counts) >= _MAX_KEYS:
@@ -42,11 +44,11 @@ class Counters:
         return count
 
     def watch(self, expression: str, mailbox: Mailbox[Any]) -> None:
-        """Report a subscription, and its mailbox's drops, under its expression."""
+        """Report the drops of a subscription's mailbox under its key expression."""
         self._mailboxes.append((expression, mailbox))
 
     def unwatch(self, mailbox: Mailbox[Any]) -> None:
-        """Report a subscription no longer; what its mailbox dropped stays counted under its expression."""
+        """Stop reporting a subscription; the drops of its mailbox stay counted under its key expression."""
         for expression, watched in self._mailboxes:
             if watched is mailbox:
                 self.of(expression, "in").dropped += mailbox.statistics().dropped
@@ -58,15 +60,17 @@ class Counters:
         return sum(mailbox.statistics().waiting for _, mailbox in self._mailboxes)
 
     def snapshot(self) -> list[TopicCount]:
-        """Totals since the start and rates over the last seconds."""
+        """Return totals since the start and rates over the last seconds."""
         now = time.monotonic()
-        then, before = self._marks[0]
+        then, before = self._snapshots[0]
         span = max(now - then, 1e-3)
         totals = {key: (c.count, c.bytes) for key, c in self._counts.items()}
-        if now - self._marks[-1][0] >= 1.0:
-            self._marks.append((now, totals))  # type: ignore[arg-type]
-            while now - self._marks[0][0] > _RATE_WINDOW_S and len(self._marks) > 1:
-                self._marks.pop(0)
+        # Rates are differences to the oldest of a few stored totals. At most one is stored a second, so that many
+        # readers do not shorten the window.
+        if now - self._snapshots[-1][0] >= 1.0:
+            self._snapshots.append((now, totals))  # type: ignore[arg-type]
+            while now - self._snapshots[0][0] > _RATE_WINDOW_S and len(self._snapshots) > 1:
+                self._snapshots.pop(0)
         rows = []
         for (key, direction), c in self._counts.items():
             count0, bytes0 = before.get((key, direction), (0, 0))
@@ -86,7 +90,7 @@ class Counters:
         by_key = {row.key: row for row in rows if row.direction == "in"}
         for expression, mailbox in self._mailboxes:
             row = by_key.get(expression)
-            if row is None:  # a subscription is shown also when nothing came on exactly its key
+            if row is None:  # a subscription with wildcards has no count of its own, but is shown
                 row = by_key[expression] = TopicCount(key=expression, direction="in")
                 rows.append(row)
             row.dropped += mailbox.statistics().dropped

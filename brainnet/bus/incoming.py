@@ -1,13 +1,13 @@
-"""Turns what a subscription was handed into checked messages, and keeps the counts of it."""
+"""Decodes and checks the samples of a subscription, and counts them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
 
-from brainnet.bus.complaints import Complaints
 from brainnet.bus.counters import Count, Counters
-from brainnet.bus.stamp import Gaps, Stamp, read_stamp
+from brainnet.bus.log import MalformedMessageLog
+from brainnet.bus.stamp import SequenceTracker, Stamp, read_stamp
 from brainnet.bus.transport import Sample, Transport
 from brainnet.errors import PacketError, WireError
 from brainnet.wire import messages, packet
@@ -16,7 +16,8 @@ from brainnet.wire.packet import SpikePacket
 from brainnet.wire.topics import PACKET, Topic, contract
 
 OnMalformed = Callable[[Sample, WireError], None]
-_MAX_ROUTES: Final = 4096
+_MAX_CACHED_KEYS: Final = 4096
+"""Keys are chosen by senders, so the cache of them is bounded; a key beyond it is looked up for every message."""
 
 
 class Received:
@@ -32,7 +33,7 @@ class Received:
 
     @property
     def stamp(self) -> Stamp | None:
-        """Who sent it, its number and when; None when the sender gave no stamp."""
+        """Source, sequence number and timestamp; None when the sender gave no stamp."""
         message = self.message
         if isinstance(message, SpikePacket):
             return Stamp(message.source, message.seq, message.timestamp_ns)
@@ -42,10 +43,10 @@ class Received:
         return f"Received({self.message!r}, {self.key!r})"
 
 
-class _Route:
-    """What is known of one key: looked up once, then found by the raw key."""
+class _KeyEntry:
+    """Topic, counters and sequence numbers of one key, looked up at its first message."""
 
-    __slots__ = ("count", "error", "gaps", "is_packet", "key", "topic")
+    __slots__ = ("count", "error", "is_packet", "key", "sequence", "topic")
 
     def __init__(self, key: str, topic: Topic | None, count: Count, error: WireError | None) -> None:
         self.key = key
@@ -53,69 +54,83 @@ class _Route:
         self.is_packet = topic is not None and topic.payload == PACKET
         self.count = count
         self.error = error
-        self.gaps = Gaps()
+        self.sequence = SequenceTracker()
 
 
 def reader(
     transport: Transport,
     prefix: str,
     counters: Counters,
-    complaints: Complaints,
+    malformed_log: MalformedMessageLog,
     on_malformed: OnMalformed | None = None,
 ) -> Callable[[Any], Received | None]:
-    """The `read` of one subscription's mailbox: a message, or None for one that does not follow the contract.
+    """Return the `read` function of one subscription's mailbox.
 
-    Sequence numbers are followed per subscription, because two of them may be read at different times.
+    The function returns a message, or None for one that does not follow the contract. Sequence numbers are tracked
+    per subscription, because two subscriptions may read the same message at different times.
+
+    Args:
+        transport: Decodes its own samples.
+        prefix: The namespace with its slash, which is cut off every key.
+        counters: Where messages, bytes, gaps and malformed messages are counted.
+        malformed_log: Where malformed messages are logged.
+        on_malformed: Called with every malformed message.
     """
-    routes: dict[str, _Route] = {}
+    entries: dict[str, _KeyEntry] = {}
+    # Local names: `read` runs for every message, and a local is found faster than a global or an attribute.
     decode_packet = packet.decode
     key_and_payload = transport.key_and_payload
 
-    def find(full: str) -> _Route:
+    def find(full: str) -> _KeyEntry:
         key = full[len(prefix) :]
         try:
-            route = _Route(key, contract().find(key), counters.of(key, "in"), None)
+            entry = _KeyEntry(key, contract().find(key), counters.of(key, "in"), None)
         except WireError as error:
-            route = _Route(key, None, counters.of(key, "in"), error)
-        if len(routes) < _MAX_ROUTES:
-            routes[full] = route
-        return route
+            entry = _KeyEntry(key, None, counters.of(key, "in"), error)
+        if len(entries) < _MAX_CACHED_KEYS:
+            entries[full] = entry
+        return entry
 
     def read(raw: Any) -> Received | None:
+        # Key and payload only: a SpikePacket needs no more, and converting encoding, attachment and kind costs time.
         full, payload = key_and_payload(raw)
-        route = routes.get(full) or find(full)
-        count = route.count
+        entry = entries.get(full) or find(full)
+        count = entry.count
         count.count += 1
         count.bytes += len(payload)
         try:
-            if route.is_packet:
+            if entry.is_packet:
                 message = decode_packet(payload)
-                count.lost += route.gaps.missing(message.source, message.seq)
-                return Received(message, route.key)
-            if route.error is not None:
-                raise route.error
-            return read_typed(route, transport.read(raw))
+                count.lost += entry.sequence.missing(message.source, message.seq)
+                return Received(message, entry.key)
+            if entry.error is not None:  # the contract has no such key; counted as malformed below
+                raise entry.error
+            return read_typed(entry, transport.read(raw))
         except WireError as error:
             count.malformed += 1
             sample = transport.read(raw)
-            complaints.report(route.key, sample, error)
+            malformed_log.warn(entry.key, sample, error)
             if on_malformed is not None:
                 on_malformed(sample, error)
             return None
 
-    def read_typed(route: _Route, sample: Sample) -> Received:
-        assert route.topic is not None
-        typed = decode_message(route.topic, sample.payload, sample.encoding)
-        stamp = read_stamp(route.topic, b"", sample.attachment)
+    def read_typed(entry: _KeyEntry, sample: Sample) -> Received:
+        assert entry.topic is not None
+        typed = decode_message(entry.topic, sample.payload, sample.encoding)
+        stamp = read_stamp(entry.topic, b"", sample.attachment)
         if stamp is not None:
-            route.count.lost += route.gaps.missing(stamp.source, stamp.seq)
-        return Received(typed, route.key, stamp, sample.encoding)
+            entry.count.lost += entry.sequence.missing(stamp.source, stamp.seq)
+        return Received(typed, entry.key, stamp, sample.encoding)
 
     return read
 
 
 def decode_message(topic: Topic, payload: bytes, encoding: str) -> Message:
-    """Read a typed message of a topic; raises `WireError` for what is none."""
+    """Read a typed message of a topic.
+
+    Raises:
+        WireError: The payload is not the topic's message, or the topic carries SpikePackets.
+    """
     kind = topic.message
     if kind is None:
         raise PacketError(f"{topic.key} carries {topic.payload}, which is no typed message")

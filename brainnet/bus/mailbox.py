@@ -1,4 +1,4 @@
-"""Bounded, counted mailboxes between transport threads and asyncio, woken in batches."""
+"""Bounded, counted queues from transport threads to asyncio; a consumer is woken once per batch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,23 @@ from brainnet.wire.topics import Overflow
 
 T = TypeVar("T")
 _YIELD_EVERY = 64
+"""Messages after which `get` yields to the event loop. A `get` that finds a message does not suspend, so a consumer of
+a fast stream would otherwise block every other task. 64 packets take about 1 ms at the speed that `brainnet bench bus`
+measures; a yield per message would cost an iteration of the event loop for each."""
 
 
 @dataclass(frozen=True, slots=True)
 class MailboxStatistics:
-    """A snapshot: received = taken + waiting + dropped (+ malformed)."""
+    """A snapshot of the counts: received = taken + waiting + dropped + malformed.
+
+    Attributes:
+        capacity: Messages that may wait.
+        waiting: Messages that wait now.
+        peak: The most that ever waited.
+        received: Messages delivered to the mailbox.
+        dropped: Of those, the ones that the overflow rule dropped.
+        malformed: Of those, the ones that `read` refused.
+    """
 
     capacity: int
     waiting: int
@@ -29,16 +41,19 @@ class MailboxStatistics:
 
 
 class Mailbox(Generic[T]):
-    """Hands messages from any thread to one asyncio consumer.
+    """A queue from any thread to one asyncio consumer.
 
-    Guarantees: at most `capacity` messages wait; what does not fit is dropped by the `overflow` rule and counted,
-    never lost silently; the event loop is woken once for everything that arrives while it is busy; a consumer that
-    always finds messages still yields to the loop; a cancelled `get` loses nothing.
+    Guarantees: at most `capacity` messages wait; a message that does not fit is dropped by the `overflow` rule and
+    counted, never lost silently; the event loop is woken once for everything that arrives while it is busy; a
+    consumer that always finds messages still yields to the loop; a cancelled `get` loses nothing.
 
-    `overflow` is `drop_newest`, `drop_oldest`, or `block`, which holds up the delivering thread and so hands
-    the pressure back to the sender: only for a session whose subscriptions may all wait together.
-
-    `read` runs in the consumer and turns what was delivered into a message, or None for one that is malformed.
+    Args:
+        read: Runs in the consumer; turns what was delivered into a message, or None for a malformed one.
+        capacity: Messages that may wait.
+        overflow: `drop_newest`, `drop_oldest`, or `block`. `block` blocks the delivering thread, which puts
+            back-pressure on the sender. A session delivers all its subscriptions on the same threads, so `block` also
+            delays the others: use it on a session of its own.
+        loop: The consumer's event loop; the running one by default.
     """
 
     def __init__(
@@ -55,15 +70,15 @@ class Mailbox(Generic[T]):
         self._loop = loop or asyncio.get_running_loop()
         self._items: deque[Any] = deque()
         self._lock = threading.Lock()
-        self._room = threading.Condition(self._lock)
+        self._not_full = threading.Condition(self._lock)
         self._blocked = 0
         self._waiter: _Waiter | None = None
         self._closed = False
         self._peak = self._received = self._dropped = self._malformed = 0
-        self._streak = 0
+        self._since_yield = 0
 
     def offer(self, raw: Any) -> None:
-        """Put one message in; from any thread, returns at once (except for `block`)."""
+        """Put one message in, from any thread; returns at once, except with overflow `block`."""
         with self._lock:
             if self._closed:
                 return
@@ -73,6 +88,7 @@ class Mailbox(Generic[T]):
                 return
             self._peak = max(self._peak, len(items) + 1)
             items.append(raw)
+            # Taken under the lock, so that only the first of many messages wakes the event loop.
             waiter, self._waiter = self._waiter, None
         if waiter is not None:
             self._wake(waiter)
@@ -86,33 +102,34 @@ class Mailbox(Generic[T]):
             self._dropped += 1
             return True
         self._blocked += 1
-        self._room.wait_for(lambda: self._closed or len(self._items) < self._capacity)
+        self._not_full.wait_for(lambda: self._closed or len(self._items) < self._capacity)
         self._blocked -= 1
         return not self._closed
 
     def _wake(self, waiter: _Waiter) -> None:
         try:
             self._loop.call_soon_threadsafe(waiter.resume)
-        except RuntimeError:  # the loop was closed: nobody is left to read
+        except RuntimeError:  # the event loop was closed, and the consumer with it
             self._closed = True
 
     async def get(self) -> T:
-        """The next message, in order of arrival per sender.
+        """Wait for the next message and return it; messages of one sender come in order.
 
         Raises:
-            EOFError: the mailbox was closed and is empty.
+            EOFError: The mailbox was closed and is empty.
+            RuntimeError: Another consumer is waiting.
         """
-        if self._streak >= _YIELD_EVERY:  # before taking, so that a cancellation here loses nothing
-            self._streak = 0
+        if self._since_yield >= _YIELD_EVERY:  # before a message is taken, so that a cancellation here loses none
+            self._since_yield = 0
             await asyncio.sleep(0)
         while True:
             message = self.get_nowait()
             if message is not None:
-                self._streak += 1
+                self._since_yield += 1
                 return message
-            self._streak = 0
+            self._since_yield = 0
             with self._lock:
-                if self._items:
+                if self._items:  # delivered since `get_nowait` looked, which does so without the lock
                     continue
                 if self._closed:
                     raise EOFError("the mailbox is closed")
@@ -122,16 +139,19 @@ class Mailbox(Generic[T]):
             await waiter
 
     def get_nowait(self) -> T | None:
-        """The next message if one waits, else None."""
+        """Return the next message if one waits, else None."""
+        # Without the lock, which would cost time for every message: `deque.popleft` is atomic, and there is one
+        # consumer.
         items = self._items
         while items:
             try:
                 raw = items.popleft()
-            except IndexError:
+            except IndexError:  # `offer` dropped the oldest, which was the last
                 return None
+            # At half full, not at one free place: each wake-up of a blocked thread costs a switch between threads.
             if self._blocked and len(items) <= self._capacity // 2:
                 with self._lock:
-                    self._room.notify_all()
+                    self._not_full.notify_all()
             message = self._read(raw)
             if message is not None:
                 return message
@@ -139,7 +159,7 @@ class Mailbox(Generic[T]):
         return None
 
     async def get_batch(self, limit: int) -> list[T]:
-        """At least one message, and with it those that already wait, up to `limit`."""
+        """Wait for one message and return it with those that already wait, at most `limit` together."""
         batch = [await self.get()]
         while len(batch) < limit and (message := self.get_nowait()) is not None:
             batch.append(message)
@@ -155,16 +175,16 @@ class Mailbox(Generic[T]):
             raise StopAsyncIteration from None
 
     def close(self) -> None:
-        """Take nothing more in; what waits can still be read, then `get` raises EOFError."""
+        """Accept no more messages; those that wait can still be read, then `get` raises EOFError."""
         with self._lock:
             self._closed = True
             waiter, self._waiter = self._waiter, None
-            self._room.notify_all()
+            self._not_full.notify_all()
         if waiter is not None:
             self._wake(waiter)
 
     def statistics(self) -> MailboxStatistics:
-        """A snapshot of the counts."""
+        """Return a snapshot of the counts."""
         with self._lock:
             return MailboxStatistics(
                 self._capacity, len(self._items), self._peak, self._received, self._dropped, self._malformed
@@ -172,41 +192,52 @@ class Mailbox(Generic[T]):
 
 
 class _Waiter(asyncio.Future[None]):
-    """What a consumer awaits. It is resumed by the callback that wakes the loop, not an iteration of the loop later."""
+    """A future whose done callbacks run at once in `resume`, not in the next iteration of the event loop.
+
+    `Future.set_result` schedules the callbacks, among them the step of the task that awaits, with `call_soon`. That is
+    one more iteration of the event loop, with one more `select` system call, for every wake-up. Here the callback that
+    `call_soon_threadsafe` runs continues the task itself.
+
+    The callbacks are kept here until the future is done, because asyncio's own list would be scheduled by
+    `set_result`.
+    """
 
     def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
-        self._callbacks_now: list[tuple[Callable[[Any], object], Context | None]] = []
+        self._immediate_callbacks: list[tuple[Callable[[Any], object], Context | None]] = []
 
     def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Context | None = None) -> None:
+        """Keep a callback for `resume`; a task calls this when it awaits the future."""
         if self.done():
             super().add_done_callback(fn, context=context)
         else:
-            self._callbacks_now.append((fn, context))
+            self._immediate_callbacks.append((fn, context))
 
     def remove_done_callback(self, fn: Callable[[Any], object], /) -> int:
-        kept = [entry for entry in self._callbacks_now if entry[0] != fn]
-        removed = len(self._callbacks_now) - len(kept)
-        self._callbacks_now = kept
+        """Remove every entry of a callback and return how many there were."""
+        remaining = [entry for entry in self._immediate_callbacks if entry[0] != fn]
+        removed = len(self._immediate_callbacks) - len(remaining)
+        self._immediate_callbacks = remaining
         return removed + super().remove_done_callback(fn)
 
     def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel the future; the callbacks are scheduled, as by any future."""
         cancelled = super().cancel(msg)
         if cancelled:
-            for fn, context in self._take():
+            for fn, context in self._take_callbacks():
                 self.get_loop().call_soon(fn, self, context=context)
         return cancelled
 
     def resume(self) -> None:
-        """Be done, and run what waits for it; on the loop."""
+        """Set the result and run the callbacks; on the event loop, outside of any task."""
         if not self.done():
             self.set_result(None)
-            for fn, context in self._take():
+            for fn, context in self._take_callbacks():
                 if context is None:
                     fn(self)
                 else:
                     context.run(fn, self)
 
-    def _take(self) -> list[tuple[Callable[[Any], object], Context | None]]:
-        taken, self._callbacks_now = self._callbacks_now, []
+    def _take_callbacks(self) -> list[tuple[Callable[[Any], object], Context | None]]:
+        taken, self._immediate_callbacks = self._immediate_callbacks, []
         return taken

@@ -1,4 +1,4 @@
-"""A network within one process, with the same interface as Zenoh: for tests of nodes and clients without a socket."""
+"""A network within one process, with the same interface as Zenoh: for tests of nodes and clients without sockets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from brainnet.bus.transport import Handle, Outlet, QoS, RawReply, Request, Sample, Transport
+from brainnet.bus.transport import Handle, Publisher, QoS, RawReply, Request, Sample, Transport
 
 
 def _intersects(a: str, b: str) -> bool:
@@ -26,7 +26,7 @@ class _Entry:
 
 @dataclass
 class MemoryNetwork:
-    """What the transports made from it share. Delivery is synchronous, in order, in the sender's thread."""
+    """The state that its transports share. Delivery is synchronous, in order, in the sender's thread."""
 
     subscribers: dict[int, _Entry] = field(default_factory=dict)
     queryables: dict[int, _Entry] = field(default_factory=dict)
@@ -37,35 +37,40 @@ class MemoryNetwork:
     ids: itertools.count[int] = field(default_factory=itertools.count)
 
     def transport(self) -> Transport:
-        """A new session on this network."""
+        """Open a new session on this network."""
         return _MemoryTransport(self)
 
     def matching(self, key: str) -> bool:
+        """Return whether the key has a subscriber."""
         with self.lock:
             return any(_intersects(e.expression, key) for e in self.subscribers.values())
 
+    # Callbacks run outside the lock below: one that takes another lock, or publishes, would deadlock two threads.
+
     def announce(self, key: str, alive: bool) -> None:
+        """Tell the liveliness subscribers that a token appeared or disappeared."""
         with self.lock:
             watchers = [w for w in self.watchers.values() if _intersects(w.expression, key)]
         for watcher in watchers:
             watcher.callback(Sample(key, b"", alive=alive))
 
-    def rematch(self) -> None:
+    def notify_matching(self) -> None:
+        """Tell every matching listener its status; a subscriber was declared or undeclared."""
         with self.lock:
             matchers = list(self.matchers.values())
         for matcher in matchers:
             matcher.callback(self.matching(matcher.expression))
 
 
-class _Entered:
-    """Removes one entry of one table when closed."""
+class _MemoryHandle:
+    """Removes one entry of one table when it is closed."""
 
-    def __init__(self, table: dict[int, Any], number: int, after: Callable[[], None] | None = None) -> None:
-        self._table, self._number, self._after = table, number, after
+    def __init__(self, table: dict[int, Any], number: int, on_close: Callable[[], None] | None = None) -> None:
+        self._table, self._number, self._on_close = table, number, on_close
 
     def close(self) -> None:
-        if self._table.pop(self._number, None) is not None and self._after:
-            self._after()
+        if self._table.pop(self._number, None) is not None and self._on_close:
+            self._on_close()
 
 
 class _MemoryTransport(Transport):
@@ -73,26 +78,26 @@ class _MemoryTransport(Transport):
         self._network = network
         self._handles: list[Handle] = []
 
-    def _enter(
+    def _register(
         self,
         table: dict[int, Any],
         expression: str,
         callback: Callable[..., None],
-        after: Callable[[], None] | None = None,
+        on_close: Callable[[], None] | None = None,
     ) -> Handle:
         with self._network.lock:
             number = next(self._network.ids)
             table[number] = _Entry(self, expression, callback)
-        handle = _Entered(table, number, after)
+        handle = _MemoryHandle(table, number, on_close)
         self._handles.append(handle)
         return handle
 
-    def outlet(self, key: str, qos: QoS) -> Outlet:
-        return _MemoryOutlet(self._network, self, key, qos)
+    def declare_publisher(self, key: str, qos: QoS) -> Publisher:
+        return _MemoryPublisher(self._network, self, key, qos)
 
     def subscribe(self, expression: str, callback: Callable[[Any], None]) -> Handle:
-        handle = self._enter(self._network.subscribers, expression, callback, self._network.rematch)
-        self._network.rematch()
+        handle = self._register(self._network.subscribers, expression, callback, self._network.notify_matching)
+        self._network.notify_matching()
         return handle
 
     @staticmethod
@@ -105,7 +110,7 @@ class _MemoryTransport(Transport):
         return raw.key, raw.payload
 
     def serve(self, expression: str, callback: Callable[[Request], None]) -> Handle:
-        return self._enter(self._network.queryables, expression, callback)
+        return self._register(self._network.queryables, expression, callback)
 
     def ask(
         self,
@@ -118,8 +123,8 @@ class _MemoryTransport(Transport):
     ) -> None:
         with self._network.lock:
             servers = [q for q in self._network.queryables.values() if _intersects(q.expression, expression)]
-        pending = _Pending(len(servers), on_reply, on_done)
-        timer = threading.Timer(timeout, pending.give_up)
+        pending = _PendingQuery(len(servers), on_reply, on_done)
+        timer = threading.Timer(timeout, pending.time_out)
         timer.daemon = True
         pending.timer = timer
         if not servers:
@@ -134,12 +139,12 @@ class _MemoryTransport(Transport):
             number = next(self._network.ids)
             self._network.tokens[number] = (self, key)
         self._network.announce(key, True)
-        handle = _Entered(self._network.tokens, number, lambda: self._network.announce(key, False))
+        handle = _MemoryHandle(self._network.tokens, number, lambda: self._network.announce(key, False))
         self._handles.append(handle)
         return handle
 
     def watch_alive(self, expression: str, callback: Callable[[Sample], None]) -> Handle:
-        handle = self._enter(self._network.watchers, expression, callback)
+        handle = self._register(self._network.watchers, expression, callback)
         for key in self._alive(expression):
             callback(Sample(key, b"", alive=True))
         return handle
@@ -157,7 +162,7 @@ class _MemoryTransport(Transport):
         self._handles.clear()
 
 
-class _MemoryOutlet:
+class _MemoryPublisher:
     def __init__(self, network: MemoryNetwork, owner: _MemoryTransport, key: str, qos: QoS) -> None:
         self._network, self._owner, self._key, self._qos = network, owner, key, qos
 
@@ -172,14 +177,14 @@ class _MemoryOutlet:
         return self._network.matching(self._key)
 
     def on_matching(self, callback: Callable[[bool], None]) -> Handle:
-        return self._owner._enter(self._network.matchers, self._key, callback)
+        return self._owner._register(self._network.matchers, self._key, callback)
 
     def close(self) -> None:
         pass
 
 
-class _Pending:
-    """Counts the servers of one query that are not finished yet."""
+class _PendingQuery:
+    """Counts the servers of one query that have not finished."""
 
     def __init__(self, count: int, on_reply: Callable[[RawReply], None], on_done: Callable[[], None]) -> None:
         self._count, self._on_reply, self._on_done = count, on_reply, on_done
@@ -196,7 +201,7 @@ class _Pending:
         if last:
             self._end()
 
-    def give_up(self) -> None:
+    def time_out(self) -> None:
         with self._lock:
             if self._count <= 0:
                 return
@@ -210,7 +215,7 @@ class _Pending:
 
 
 class _MemoryRequest:
-    def __init__(self, key: str, payload: bytes, encoding: str, pending: _Pending) -> None:
+    def __init__(self, key: str, payload: bytes, encoding: str, pending: _PendingQuery) -> None:
         self.key, self.payload, self.encoding = key, payload, encoding
         self._pending = pending
 

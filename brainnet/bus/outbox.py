@@ -1,4 +1,9 @@
-"""One thread that hands reliable messages to the network, so that a congested link never holds up an event loop."""
+"""A send queue for reliable messages, with a thread of its own.
+
+Reliable messages have Zenoh's congestion control BLOCK: `put` blocks while the link is congested. Zenoh has no
+asynchronous put, so a thread is the only way to keep that wait off the event loop. It is one thread, because messages
+must leave in order.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +13,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from brainnet.bus.complaints import logger
+from brainnet.bus.log import logger
 
 
 class Outbox:
-    """A bounded queue of sends and the thread that does them, in order. The thread starts with the first one."""
+    """A bounded queue of send operations and the thread that runs them in order; it starts with the first one.
+
+    Args:
+        capacity: Messages that may wait. With 8192 a burst on a congested link drops nothing.
+        max_bytes: Bytes that may wait. 256 MiB bounds the memory of a node whose link stays congested; a prompt with a
+            picture may have 8 MiB, so the number of messages alone would not bound it.
+    """
 
     def __init__(self, capacity: int = 8192, max_bytes: int = 256 << 20) -> None:
         self._capacity, self._max_bytes = capacity, max_bytes
@@ -24,7 +35,7 @@ class Outbox:
         self._closed = False
 
     def put(self, size: int, send: Callable[..., None], *args: Any) -> bool:
-        """Queue `send(*args)`, which carries `size` bytes; False when the outbox is full or closed."""
+        """Queue `send(*args)`, which carries `size` bytes; return False when the outbox is full or closed."""
         with self._changed:
             if self._closed or len(self._items) >= self._capacity or self._bytes + size > self._max_bytes:
                 return False
@@ -33,7 +44,7 @@ class Outbox:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="brainnet-outbox", daemon=True)
                 self._thread.start()
-            elif not self._busy:
+            elif not self._busy:  # a busy thread looks at the queue before it waits again, and needs no wake-up
                 self._changed.notify_all()
         return True
 
@@ -42,7 +53,7 @@ class Outbox:
             with self._changed:
                 self._busy = False
                 if not self._items:
-                    self._changed.notify_all()  # whoever drains
+                    self._changed.notify_all()  # for `drain`
                 self._changed.wait_for(lambda: self._items or self._closed)
                 if not self._items:
                     return
@@ -51,16 +62,16 @@ class Outbox:
                 self._busy = True
             try:
                 send(*args)
-            except Exception:  # the session went; the loss shows as a gap in the sequence numbers
+            except Exception:  # the session was closed; receivers see the loss as a gap in the sequence numbers
                 logger().warning("a reliable message could not be sent", exc_info=True)
 
     @property
     def waiting(self) -> int:
-        """Messages not handed over yet."""
+        """Messages that are queued."""
         return len(self._items)
 
     def drain(self, timeout: float) -> bool:
-        """Wait until nothing waits; False after `timeout` seconds. Blocks: not for event loops."""
+        """Block until the queue is empty; return False after `timeout` seconds. Not for event loops."""
         deadline = time.monotonic() + timeout
         with self._changed:
             if self._thread is None:
@@ -73,9 +84,9 @@ class Outbox:
         return True
 
     def close(self) -> None:
-        """Take nothing more; what waits is still sent if the link takes it within a moment."""
+        """Accept no more messages; those queued are still sent if the link accepts them within half a second."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         if self._thread is not None:
-            self._thread.join(0.5)
+            self._thread.join(0.5)  # no longer: a congested link may never accept them, and the thread is a daemon

@@ -1,8 +1,8 @@
-"""How this process joins a brain: Zenoh sessions as hub, peer or client.
+"""Opens Zenoh sessions that join a brain: as hub, peer or client.
 
-Each host has one hub, a session in router mode on a known port, loopback only unless more is written out. A node's data
-session is a peer that finds the other peers of its host through the hub's gossip and talks to them directly; its
-control session, the command line and foreign clients are clients of the hub.
+Each host has one hub, a session in router mode on a known port, which listens on loopback unless the allocation lists
+more endpoints. The data session of a node is a peer: it finds the other peers of its host through the hub's gossip and
+sends to them directly. The control session of a node, the command line and foreign clients are clients of the hub.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from brainnet.bus.bus import Bus
 from brainnet.errors import AddressInUseError, BusError, ConnectError
 
 LEASE_MS = 2000
-"""A frozen process is dropped by its peers after this long."""
+"""Milliseconds without a keep-alive after which Zenoh closes the link to a process that is frozen or unreachable, and
+withdraws its liveliness tokens. Zenoh's default is 10 s; at 2 s a router stops asking such a node within one prompt's
+deadline."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the hub of this host is, and the namespace of the brain."""
+    """The hub of this host as a Zenoh endpoint, and the namespace of the brain."""
 
     namespace: str = "evospikenet"
     hub: str = "tcp/127.0.0.1:7447"
@@ -37,10 +39,19 @@ async def open_bus(
     mode: Literal["client", "peer"] = "client",
     timeout: float = 3.0,
 ) -> Bus:
-    """Join the brain at `endpoint`. Use it as `async with await open_bus(...) as bus`.
+    """Join the brain at `endpoint`.
+
+    Example: `async with await open_bus(endpoint) as bus: ...`
+
+    Args:
+        endpoint: The hub and the namespace.
+        role: The role in the contract.
+        source: Id of the sender; a random one by default.
+        mode: The Zenoh mode of the session.
+        timeout: Seconds to wait for the hub.
 
     Raises:
-        ConnectError: nobody answers at the hub's endpoint within `timeout` seconds.
+        ConnectError: No hub answers at the endpoint within `timeout` seconds.
     """
     session = await asyncio.get_running_loop().run_in_executor(None, open_session, endpoint, mode, timeout)
     from brainnet.bus.zenoh_transport import ZenohTransport
@@ -49,11 +60,12 @@ async def open_bus(
 
 
 def open_session(endpoint: Endpoint, mode: Literal["client", "peer"] = "client", timeout: float = 3.0) -> Any:
-    """A plain `zenoh.Session` that joins the brain the way `open_bus` does; the caller closes it.
+    """Open a plain `zenoh.Session` that joins the brain as `open_bus` does; the caller closes it.
 
     Raises:
-        ConnectError: nobody answers at the hub's endpoint within `timeout` seconds.
+        ConnectError: No hub answers at the endpoint within `timeout` seconds.
     """
+    # A peer listens on a free port of the loopback, which the hub's gossip tells the other peers.
     listen = ["tcp/127.0.0.1:0"] if mode == "peer" else []
     try:
         return _open(_config(mode, listen=listen, connect=[endpoint.hub], connect_timeout=timeout))
@@ -68,13 +80,13 @@ def open_hub(listen: list[str], connect: list[str]) -> Any:
     """Open the hub of this host: a router that listens on `listen` and keeps trying to reach the hubs in `connect`.
 
     Raises:
-        AddressInUseError: another program listens at one of the endpoints.
-        BusError: an endpoint cannot be listened on for another reason.
+        AddressInUseError: Another program listens at one of the endpoints.
+        BusError: An endpoint cannot be listened on for another reason.
     """
     try:
         return _open(_config("router", listen=listen, connect=connect, connect_timeout=None))
     except BusError as error:
-        # Zenoh says why in words only; the operating system says it in a number.
+        # Zenoh gives the reason as text only, so it is asked again from the operating system, as an errno.
         taken = next((endpoint for endpoint in listen if _is_taken(endpoint)), None)
         if taken is not None:
             raise AddressInUseError(f"{taken} is in use by another program", endpoint=taken) from None
@@ -82,14 +94,15 @@ def open_hub(listen: list[str], connect: list[str]) -> Any:
 
 
 def _is_taken(endpoint: str) -> bool:
-    """Whether another program listens at a TCP endpoint."""
+    """Return whether another program listens at a TCP endpoint."""
     kind, _, address = endpoint.partition("/")
     host, _, port = address.partition("?")[0].partition("#")[0].rpartition(":")
     if kind not in ("tcp", "tls") or not port.isdigit():
         return False
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger do not take the port
+        # Without it, closed connections in state TIME_WAIT would make the port look taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host.strip("[]"), int(port)))
         except OSError as error:
@@ -105,16 +118,18 @@ def _config(mode: str, *, listen: list[str], connect: list[str], connect_timeout
         "mode": mode,
         "listen/endpoints": listen,
         "connect/endpoints": connect,
+        # Multicast would join brains of other people on the same network; peers are found through the hub only.
         "scouting/multicast/enabled": False,
         "scouting/gossip/enabled": True,
-        # no half second at every start in case somebody turns up; whoever must be there is waited for by matching
+        # By default `zenoh.open` waits half a second for peers. Here nobody relies on it: who needs a subscriber
+        # waits until its publisher matches.
         "scouting/delay": 0,
         "open/return_conditions/connect_scouted": False,
-        # a SIGKILL would leave a shared-memory pool behind in /dev/shm
+        # A process killed by SIGKILL would leave its shared-memory segment in /dev/shm.
         "transport/shared_memory/enabled": False,
         "transport/link/tx/lease": LEASE_MS,
     }
-    if mode == "router":
+    if mode == "router":  # a hub starts before the hubs of other hosts, and retries for ever
         settings["connect/timeout_ms"] = -1
         settings["connect/exit_on_failure"] = False
     elif connect_timeout is not None:
@@ -131,4 +146,4 @@ def _open(config: Any) -> Any:
     try:
         return zenoh.open(config)
     except zenoh.ZError as error:
-        raise BusError(str(error).split(" at ")[0]) from None
+        raise BusError(str(error).split(" at ")[0]) from None  # Zenoh appends the line of its source file

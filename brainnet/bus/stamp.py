@@ -1,4 +1,4 @@
-"""Who sent a message, its number and when: in a SpikePacket's header, or beside a typed message as its attachment."""
+"""Source, sequence number and timestamp of a message: fields of a SpikePacket, or the attachment of a typed message."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import msgpack
 from brainnet.wire.topics import PACKET, Topic
 
 _MAX_SOURCES: Final = 256
-_MAX_GAP: Final = 1 << 32  # a forged sequence number must not overflow the counters
+"""Sources tracked per key. They are chosen by senders, so the table of them is bounded."""
+_MAX_GAP: Final = 1 << 32
+"""A sender may claim any sequence number: msgpack carries up to 2**64. Without a limit one forged message would make
+the loss counters too large for the integers of a reader in another language."""
 
 
 class Stamp(NamedTuple):
-    """`seq` counts up by one per source and key, so a gap is a loss."""
+    """Identifies one message of one source; `seq` counts up by one per source and key, so a gap is a loss."""
 
     source: str
     seq: int
@@ -21,15 +24,23 @@ class Stamp(NamedTuple):
 
 
 def write_stamp(stamp: Stamp) -> bytes:
-    """The attachment of a typed message."""
+    """Return the attachment of a typed message."""
     packed: bytes = msgpack.packb(tuple(stamp))
     return packed
 
 
 def read_stamp(topic: Topic | None, payload: bytes, attachment: bytes | None) -> Stamp | None:
-    """The stamp of a message, without decoding the message; None when it has none (a foreign client's)."""
+    """Return the stamp of a message without decoding the message; None when it has none, as from foreign clients.
+
+    Args:
+        topic: The topic of the key; None when it is unknown.
+        payload: The payload, read only for a topic of SpikePackets.
+        attachment: The attachment, read for every other topic.
+    """
     try:
         if topic is not None and topic.payload == PACKET:
+            # Streaming, so that only the first four of a packet's fields are unpacked, not its data. The limit is set
+            # because the default of msgpack is 100 MiB; + 1 because 0, for an empty payload, means no limit.
             unpacker = msgpack.Unpacker(max_buffer_size=len(payload) + 1)
             unpacker.feed(payload)
             if unpacker.read_array_header() < 4:
@@ -39,15 +50,15 @@ def read_stamp(topic: Topic | None, payload: bytes, attachment: bytes | None) ->
             source, seq, timestamp_ns = msgpack.unpackb(attachment)
         else:
             return None
-    except Exception:  # whatever a foreign client attached is not a stamp
+    except Exception:  # msgpack raises many kinds of errors for bytes that are not msgpack
         return None
     if isinstance(source, str) and isinstance(seq, int) and isinstance(timestamp_ns, int):
         return Stamp(source, seq, timestamp_ns)
     return None
 
 
-class Gaps:
-    """Follows the sequence numbers of one key, by source."""
+class SequenceTracker:
+    """Tracks the sequence numbers of one key, by source."""
 
     __slots__ = ("_last",)
 
@@ -55,7 +66,10 @@ class Gaps:
         self._last: dict[str, int] = {}
 
     def missing(self, source: str, seq: int) -> int:
-        """How many messages of this source are missing before this one. A restart (seq back to 1) is no gap."""
+        """Return how many messages of this source are missing before this one.
+
+        A number that is not above the last one is a restart of the source, and no gap.
+        """
         last = self._last.get(source)
         if last is None:
             if len(self._last) < _MAX_SOURCES:

@@ -1,6 +1,6 @@
-"""What a bus needs from the network: a small interface with two implementations, Zenoh and in-memory.
+"""The interface of a network session, with two implementations: Zenoh and in-memory.
 
-Callbacks run on threads of the transport and must return at once. Keys here are full keys, namespace included.
+Callbacks run on threads of the transport and must return at once. Keys are full keys, with the namespace.
 """
 
 from __future__ import annotations
@@ -15,19 +15,33 @@ from brainnet.wire.topics import Priority
 
 @dataclass(slots=True)
 class Sample:
-    """One message as it came."""
+    """One message as it was received.
+
+    Attributes:
+        key: The full key.
+        payload: The bytes.
+        encoding: The Zenoh encoding.
+        attachment: Bytes beside the payload; the stamp of a typed message.
+        alive: For liveliness, whether the token appeared (True) or disappeared.
+    """
 
     key: str
     payload: bytes
     encoding: str = ""
     attachment: bytes | None = None
     alive: bool = True
-    """For liveliness: whether the token appeared (True) or went."""
 
 
 @dataclass(frozen=True, slots=True)
 class QoS:
-    """How a publisher's messages travel."""
+    """Quality of service of a publisher.
+
+    Attributes:
+        reliable: Reliable transport, and congestion control BLOCK instead of DROP.
+        priority: Zenoh priority.
+        express: Send each message at once instead of batching it with others.
+        encoding: Zenoh encoding of the payloads.
+    """
 
     reliable: bool
     priority: Priority = "data"
@@ -36,41 +50,46 @@ class QoS:
 
 
 class Handle(Protocol):
-    """Something declared that can be taken back."""
+    """A declaration on a session."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Undeclare it."""
 
 
-class Outlet(Protocol):
+class Publisher(Protocol):
     """A declared publisher."""
 
-    def put(self, payload: bytes, attachment: bytes | None, encoding: str | None = None) -> None: ...
+    def put(self, payload: bytes, attachment: bytes | None, encoding: str | None = None) -> None:
+        """Send one message; `encoding` overrides the publisher's."""
 
     @property
     def matching(self) -> bool:
-        """Whether somebody listens now."""
+        """Whether there is a matching subscriber now."""
 
     def on_matching(self, callback: Callable[[bool], None]) -> Handle:
         """Call back whenever `matching` changes."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Undeclare it."""
 
 
 class Request(Protocol):
-    """A query that came in. Exactly one of `reply` or `refuse`, then it is finished."""
+    """A received query. Call exactly one of `reply` and `refuse`; then the query is finished."""
 
     key: str
     payload: bytes
     encoding: str
 
-    def reply(self, key: str, payload: bytes, encoding: str) -> None: ...
+    def reply(self, key: str, payload: bytes, encoding: str) -> None:
+        """Send the reply."""
 
-    def refuse(self, payload: bytes, encoding: str) -> None: ...
+    def refuse(self, payload: bytes, encoding: str) -> None:
+        """Send an error reply."""
 
 
 @dataclass(slots=True)
 class RawReply:
-    """One answer to a query: a reply, or a refusal whose payload says why."""
+    """One received reply to a query, or an error reply (`refused`) whose payload gives the reason."""
 
     key: str
     payload: bytes
@@ -82,22 +101,25 @@ class Transport(ABC):
     """One session."""
 
     @abstractmethod
-    def outlet(self, key: str, qos: QoS) -> Outlet:
+    def declare_publisher(self, key: str, qos: QoS) -> Publisher:
         """Declare a publisher."""
 
     @abstractmethod
     def subscribe(self, expression: str, callback: Callable[[Any], None]) -> Handle:
-        """Declare a subscriber; what the callback gets is turned into a `Sample` by `read`."""
+        """Declare a subscriber; the callback gets raw samples, which `read` turns into a `Sample`."""
 
     @staticmethod
     @abstractmethod
     def read(raw: Any) -> Sample:
-        """Turn what a subscriber's callback got into a `Sample`. Kept apart because it may run on another thread."""
+        """Turn a raw sample of a subscriber into a `Sample`.
+
+        It is not done before the callback, so that the consumer's thread does it and not the transport's.
+        """
 
     @staticmethod
     @abstractmethod
     def key_and_payload(raw: Any) -> tuple[str, bytes]:
-        """The two parts of a `Sample` that every message needs; much cheaper than `read`."""
+        """Return the two parts of a raw sample that every message needs; much cheaper than `read`."""
 
     @abstractmethod
     def serve(self, expression: str, callback: Callable[[Request], None]) -> Handle:
@@ -113,7 +135,7 @@ class Transport(ABC):
         on_reply: Callable[[RawReply], None],
         on_done: Callable[[], None],
     ) -> None:
-        """Send a query to everybody who serves the expression; `on_done` comes once, after the last reply."""
+        """Send a query to every queryable of the expression; `on_done` is called once, after the last reply."""
 
     @abstractmethod
     def declare_alive(self, key: str) -> Handle:
@@ -121,12 +143,12 @@ class Transport(ABC):
 
     @abstractmethod
     def watch_alive(self, expression: str, callback: Callable[[Sample], None]) -> Handle:
-        """Watch liveliness tokens, those already there included."""
+        """Watch liveliness tokens, existing ones included."""
 
     @abstractmethod
     def list_alive(self, expression: str, timeout: float, on_done: Callable[[list[str]], None]) -> None:
-        """The liveliness tokens there are now."""
+        """Call `on_done` with the keys of the liveliness tokens that exist now."""
 
     @abstractmethod
     def close(self) -> None:
-        """End the session and everything declared on it."""
+        """Close the session and everything declared on it."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import zenoh
 
-from brainnet.bus.transport import Handle, Outlet, QoS, RawReply, Request, Sample, Transport
+from brainnet.bus.transport import Handle, Publisher, QoS, RawReply, Request, Sample, Transport
 
 _PRIORITY = {
     "real_time": zenoh.Priority.REAL_TIME,
@@ -21,17 +21,26 @@ _PRIORITY = {
 }
 
 
-_ZENOH_GRACE_S: Final = 1.0
+_QUERY_GRACE_S: Final = 1.0
+"""By how much Zenoh's timeout of a query is longer than the caller's.
+
+Zenoh reports its own timeout as an error reply, which only its text tells from the error reply of a server. With this
+grace the caller has always given up first, and never sees those replies. One second is far above any delay of the event
+loop."""
 
 
 class ZenohTransport(Transport):
-    """Owns its session: `close` undeclares everything (an open subscriber would keep the interpreter alive)."""
+    """A `zenoh.Session`, which it owns.
+
+    `close` undeclares everything: an open subscriber would keep the interpreter alive.
+    """
 
     def __init__(self, session: zenoh.Session) -> None:
         self._session = session
 
-    def outlet(self, key: str, qos: QoS) -> Outlet:
-        return _ZenohOutlet(
+    def declare_publisher(self, key: str, qos: QoS) -> Publisher:
+        """Declare a publisher; a reliable one blocks on a congested link, any other drops."""
+        return _ZenohPublisher(
             self._session.declare_publisher(
                 key,
                 encoding=qos.encoding or None,
@@ -43,10 +52,12 @@ class ZenohTransport(Transport):
         )
 
     def subscribe(self, expression: str, callback: Callable[[Any], None]) -> Handle:
+        """Declare a subscriber; the callback runs on Zenoh's threads with `zenoh.Sample`s."""
         return _Declared(self._session.declare_subscriber(expression, callback))
 
     @staticmethod
     def read(raw: Any) -> Sample:
+        """Copy a `zenoh.Sample`."""
         attachment = raw.attachment
         return Sample(
             str(raw.key_expr),
@@ -58,9 +69,11 @@ class ZenohTransport(Transport):
 
     @staticmethod
     def key_and_payload(raw: Any) -> tuple[str, bytes]:
+        """Copy key and payload of a `zenoh.Sample`; each of its attributes costs a call into Rust."""
         return str(raw.key_expr), raw.payload.to_bytes()
 
     def serve(self, expression: str, callback: Callable[[Request], None]) -> Handle:
+        """Declare a complete queryable: it can answer for every key of the expression."""
         return _Declared(
             self._session.declare_queryable(expression, lambda query: callback(_ZenohRequest(query)), complete=True)
         )
@@ -74,6 +87,8 @@ class ZenohTransport(Transport):
         on_reply: Callable[[RawReply], None],
         on_done: Callable[[], None],
     ) -> None:
+        """Send a query; blocks while the link is congested."""
+
         def received(reply: zenoh.Reply) -> None:
             if reply.ok is not None:
                 on_reply(RawReply(str(reply.ok.key_expr), reply.ok.payload.to_bytes(), str(reply.ok.encoding)))
@@ -86,9 +101,9 @@ class ZenohTransport(Transport):
             zenoh.handlers.Callback(received, on_done),
             payload=payload,
             encoding=encoding,
-            # Zenoh reports its own timeout as an error reply that only its text tells from a server's. It is asked to
-            # wait longer than anybody here does, so that those replies are never seen.
-            timeout=timeout + _ZENOH_GRACE_S,
+            timeout=timeout + _QUERY_GRACE_S,
+            # By default Zenoh asks the nearest queryable only, and keeps one reply per key: several nodes may serve
+            # one key, and each reply counts.
             target=zenoh.QueryTarget.ALL,
             consolidation=zenoh.ConsolidationMode.NONE,
             congestion_control=zenoh.CongestionControl.BLOCK,
@@ -96,9 +111,11 @@ class ZenohTransport(Transport):
         )
 
     def declare_alive(self, key: str) -> Handle:
+        """Declare a liveliness token."""
         return _Declared(self._session.liveliness().declare_token(key))
 
     def watch_alive(self, expression: str, callback: Callable[[Sample], None]) -> Handle:
+        """Declare a liveliness subscriber, with history: it also gets the tokens that already exist."""
         return _Declared(
             self._session.liveliness().declare_subscriber(
                 expression, lambda sample: callback(self.read(sample)), history=True
@@ -106,16 +123,18 @@ class ZenohTransport(Transport):
         )
 
     def list_alive(self, expression: str, timeout: float, on_done: Callable[[list[str]], None]) -> None:
-        found: list[str] = []
+        """Query the liveliness tokens that exist now."""
+        tokens: list[str] = []
 
         def received(reply: zenoh.Reply) -> None:
             if reply.ok is not None:
-                found.append(str(reply.ok.key_expr))
+                tokens.append(str(reply.ok.key_expr))
 
-        handler = zenoh.handlers.Callback(received, lambda: on_done(found))
+        handler = zenoh.handlers.Callback(received, lambda: on_done(tokens))
         self._session.liveliness().get(expression, handler, timeout=timeout)
 
     def close(self) -> None:
+        """Close the session; closing a closed one does nothing."""
         with contextlib.suppress(zenoh.ZError):
             self._session.close()
 
@@ -125,15 +144,16 @@ class _Declared:
         self._entity = entity
 
     def close(self) -> None:
-        with contextlib.suppress(zenoh.ZError):  # already gone with its session
+        with contextlib.suppress(zenoh.ZError):  # its session was closed before
             self._entity.undeclare()
 
 
-class _ZenohOutlet:
+class _ZenohPublisher:
     def __init__(self, publisher: zenoh.Publisher) -> None:
         self._publisher = publisher
 
     def put(self, payload: bytes, attachment: bytes | None, encoding: str | None = None) -> None:
+        # Only the arguments that are needed, because this runs for every message and each is converted into Rust.
         if encoding is None and attachment is None:
             self._publisher.put(payload)
         elif encoding is None:
@@ -143,18 +163,18 @@ class _ZenohOutlet:
 
     @property
     def matching(self) -> bool:
-        return _is_matching(self._publisher.matching_status)
+        return _has_subscribers(self._publisher.matching_status)
 
     def on_matching(self, callback: Callable[[bool], None]) -> Handle:
-        return _Declared(self._publisher.declare_matching_listener(lambda status: callback(_is_matching(status))))
+        return _Declared(self._publisher.declare_matching_listener(lambda status: callback(_has_subscribers(status))))
 
     def close(self) -> None:
         with contextlib.suppress(zenoh.ZError):
             self._publisher.undeclare()
 
 
-def _is_matching(status: Any) -> bool:
-    return bool(status.matching)  # the status object itself is always true
+def _has_subscribers(status: Any) -> bool:
+    return bool(status.matching)  # `zenoh.MatchingStatus` has no truth value: the object itself is always true
 
 
 class _ZenohRequest:
@@ -165,8 +185,9 @@ class _ZenohRequest:
         self.encoding = "" if query.encoding is None else str(query.encoding)
 
     def reply(self, key: str, payload: bytes, encoding: str) -> None:
-        with contextlib.suppress(zenoh.ZError):  # the asker is gone
+        with contextlib.suppress(zenoh.ZError):  # the client has left
             self._query.reply(key, payload, encoding=encoding)  # travels with the quality of service of the query
+        # Dropping finalises the query. Left to the garbage collector, the client would wait for its timeout.
         self._query.drop()
 
     def refuse(self, payload: bytes, encoding: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from brainnet.bus import Bus, Gaps, Mailbox, Sample
+from brainnet.bus import Bus, SequenceTracker, Mailbox, Sample
 from brainnet.observe import keys, reading
 
 CAPACITY: Final = 65_536
@@ -24,21 +24,21 @@ class Losses:
 
     Attributes:
         seen: Messages handed over.
-        missing: Gaps in the senders' sequence numbers.
+        missing: SequenceTracker in the senders' sequence numbers.
         dropped: Of those missing, the ones that this listener's full mailbox refused.
     """
 
     seen: int = 0
     missing: int = 0
     dropped: int = 0
-    _gaps: dict[str, Gaps] = field(default_factory=dict)
+    _sequences: dict[str, SequenceTracker] = field(default_factory=dict)
 
     def count(self, sample: Sample, namespace: str) -> None:
         """Count one message and what is missing before it."""
         self.seen += 1
         stamp = reading.stamp_of(sample, namespace)
         if stamp is not None:
-            self.missing += self._gaps.setdefault(sample.key, Gaps()).missing(stamp.source, stamp.seq)
+            self.missing += self._sequences.setdefault(sample.key, SequenceTracker()).missing(stamp.source, stamp.seq)
 
     def __str__(self) -> str:
         return (

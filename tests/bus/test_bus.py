@@ -12,11 +12,10 @@ import pytest
 
 from brainnet.bus import Bus, Endpoint, Received, open_bus, open_hub
 from brainnet.errors import BusError, ConnectError, MessageError, PacketError, TopicError, WireError
+from brainnet.testing import PATIENCE_S, free_port, until
 from brainnet.wire.messages import Answer, Decision, Prompt, TopicCount
 from brainnet.wire.packet import SpikePacket
-from tests.bus.conftest import Network, eventually
-
-PATIENCE_S = 10.0
+from tests.bus.conftest import Network
 
 
 def _packet(value: int = 1) -> SpikePacket:
@@ -75,7 +74,7 @@ async def test_everybody_who_listens_gets_every_message(network: Network) -> Non
         sender.publish("pfc/pfc/decisions", Decision(prompt_id="warm-up"))
         return all(mailbox.statistics().received for mailbox in mailboxes)
 
-    await eventually(all_are_known)
+    await until("every listener to be known", all_are_known)
     sender.publish("pfc/pfc/decisions", Decision(prompt_id="last"))
     for mailbox in mailboxes:
         async with asyncio.timeout(PATIENCE_S):
@@ -86,11 +85,11 @@ async def test_everybody_who_listens_gets_every_message(network: Network) -> Non
 async def test_missing_numbers_are_counted_by_source_and_a_restart_is_no_gap(network: Network) -> None:
     stranger, listener = await network("client"), await network("region", "ear")
     mailbox = listener.subscribe("spikes/**")
-    outlet = stranger.publish_raw("test/spikes/a/b", b"", "")
-    assert await stranger.wait_outlet(outlet, PATIENCE_S)
+    publisher = stranger.publish_raw("test/spikes/a/b", b"", "")
+    assert await stranger.wait_publisher(publisher, PATIENCE_S)
     numbers = [("a", 5), ("a", 6), ("b", 100), ("a", 9), ("b", 101), ("a", 1), ("a", 2), ("a", 2**64 - 1)]
     for source, seq in numbers:
-        outlet.put(SpikePacket(np.eye(2, dtype=bool), source=source, seq=min(seq, 2**63)).encode(), None)
+        publisher.put(SpikePacket(np.eye(2, dtype=bool), source=source, seq=min(seq, 2**63)).encode(), None)
     await _take(mailbox, len(numbers))
     assert _count(listener, "spikes/a/b", "in").lost == 2 + 2**32  # an absurd gap is capped
 
@@ -112,7 +111,7 @@ async def test_a_full_mailbox_shows_in_the_counters(network: Network) -> None:
     await _matched(sender, "spikes/eye/ear")
     for _ in range(10):
         sender.publish("spikes/eye/ear", _packet())
-    await eventually(lambda: mailbox.statistics().received == 10)
+    await until("10 messages", lambda: mailbox.statistics().received == 10)
     assert _count(listener, "spikes/eye/ear", "in").dropped == 7
     await _take(mailbox, 3)
 
@@ -121,18 +120,18 @@ async def test_what_is_no_message_is_counted_and_never_reaches_the_consumer(netw
     stranger, listener = await network("client"), await network("region", "ear")
     refused: list[WireError] = []
     mailbox = listener.subscribe("spikes/**", on_malformed=lambda sample, error: refused.append(error))
-    outlet = stranger.publish_raw("test/spikes/a/b", b"", "application/x-nonsense")
+    publisher = stranger.publish_raw("test/spikes/a/b", b"", "application/x-nonsense")
     unlisted = stranger.publish_raw("test/spikes/a/b/c/d", b"", "")
-    assert await stranger.wait_outlet(outlet, PATIENCE_S)
-    assert await stranger.wait_outlet(unlisted, PATIENCE_S)
+    assert await stranger.wait_publisher(publisher, PATIENCE_S)
+    assert await stranger.wait_publisher(unlisted, PATIENCE_S)
     good = SpikePacket(np.eye(2, dtype=bool), source="a", seq=1).encode()
     bad = [b"", b"\xc1", b"text", good[:-3], msgpack.packb([1, 2, 3]), msgpack.packb({"text": "x"})]
     for payload in [*bad, good]:
-        outlet.put(payload, None)
+        publisher.put(payload, None)
     (received,) = await _take(mailbox, 1)
     assert received.message.source == "a"
     unlisted.put(good, None)
-    outlet.put(good, None)
+    publisher.put(good, None)
     await _take(mailbox, 1)
     counted = _count(listener, "spikes/a/b", "in")
     assert (counted.malformed, counted.count) == (len(bad), len(bad) + 2)
@@ -143,10 +142,10 @@ async def test_what_is_no_message_is_counted_and_never_reaches_the_consumer(netw
 async def test_a_typed_topic_survives_garbage_and_attachments_that_are_no_stamp(network: Network) -> None:
     stranger, listener = await network("client"), await network("router")
     mailbox = listener.subscribe("api/prompt")
-    outlet = stranger.publish_raw("test/api/prompt", b"", "text/plain")
-    assert await stranger.wait_outlet(outlet, PATIENCE_S)
+    publisher = stranger.publish_raw("test/api/prompt", b"", "text/plain")
+    assert await stranger.wait_publisher(publisher, PATIENCE_S)
     for payload, attachment in ((b"\xff\xfe", None), (b"  ", b"\xc1"), (b"hello", b"\xc1"), (b"again", b"\x01")):
-        outlet.put(payload, attachment)
+        publisher.put(payload, attachment)
     received = await _take(mailbox, 2)
     assert [r.message.text for r in received] == ["hello", "again"]
     assert [r.stamp for r in received] == [None, None]
@@ -288,22 +287,22 @@ async def test_rates_are_those_of_the_last_seconds(network: Network) -> None:
 async def test_any_key_can_be_heard_and_written_raw(network: Network) -> None:
     stranger, listener = await network("client"), await network("client")
     mailbox = listener.subscribe_raw("some/where/**")
-    outlet = stranger.publish_raw("some/where/else", b"", "text/plain")
-    assert await stranger.wait_outlet(outlet, PATIENCE_S)
-    outlet.put(b"hello", b"note")
+    publisher = stranger.publish_raw("some/where/else", b"", "text/plain")
+    assert await stranger.wait_publisher(publisher, PATIENCE_S)
+    publisher.put(b"hello", b"note")
     async with asyncio.timeout(PATIENCE_S):
         sample = await mailbox.get()
     assert (sample.key, sample.payload, sample.attachment) == ("some/where/else", b"hello", b"note")
     assert sample.encoding == "text/plain"
 
 
-async def test_no_hub_is_a_connect_error_that_names_the_endpoint(free_port: object) -> None:
-    address = f"tcp/127.0.0.1:{free_port()}"  # type: ignore[operator]
+async def test_no_hub_is_a_connect_error_that_names_the_endpoint() -> None:
+    address = f"tcp/127.0.0.1:{free_port()}"
     with pytest.raises(ConnectError, match=address):
         await open_bus(Endpoint("test", address), timeout=0.3)
 
 
-async def test_a_port_in_use_is_a_bus_error(free_port: object) -> None:
-    address = f"tcp/127.0.0.1:{free_port()}"  # type: ignore[operator]
+async def test_a_port_in_use_is_a_bus_error() -> None:
+    address = f"tcp/127.0.0.1:{free_port()}"
     with contextlib.closing(open_hub([address], [])), pytest.raises(BusError):
         open_hub([address], [])

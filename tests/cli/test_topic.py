@@ -8,12 +8,12 @@ import msgpack
 import numpy as np
 import pytest
 
-from brainnet.bus import Bus, Outlet
+from brainnet.bus import Bus, Publisher
+from brainnet.testing import PATIENCE_S, until
 from brainnet.wire.messages import Decision
 from brainnet.wire.packet import SpikePacket
 from brainnet.wire.topics import contract
-from tests.bus.conftest import eventually
-from tests.cli.conftest import PATIENCE_S, SmallBrain, run_command
+from tests.cli.conftest import SmallBrain, run_command
 
 NEAR = pytest.approx
 
@@ -22,11 +22,11 @@ def _spikes(seq: int = 1, source: str = "eye", timestamp_ns: int = 1) -> bytes:
     return SpikePacket(np.eye(8, dtype=bool), source=source, seq=seq, timestamp_ns=timestamp_ns).encode()
 
 
-async def _outlet(bus: Bus, full_key: str, encoding: str = "") -> Outlet:
+async def _publisher(bus: Bus, full_key: str, encoding: str = "") -> Publisher:
     """A publisher that somebody listens to."""
-    outlet = bus.publish_raw(full_key, b"", encoding)
-    assert await bus.wait_outlet(outlet, PATIENCE_S)
-    return outlet
+    publisher = bus.publish_raw(full_key, b"", encoding)
+    assert await bus.wait_publisher(publisher, PATIENCE_S)
+    return publisher
 
 
 class TestList:
@@ -63,15 +63,15 @@ class TestList:
     async def test_drops_and_gaps_are_shown(self, small_brain: SmallBrain) -> None:
         stranger, ear = await small_brain.join("client"), await small_brain.node("region", "ear")
         mailbox = ear.subscribe("spikes/eye/ear", capacity=2)
-        outlet = await _outlet(stranger, "test/spikes/eye/ear")
+        publisher = await _publisher(stranger, "test/spikes/eye/ear")
         for seq in (1, 5):
-            outlet.put(_spikes(seq), None)
+            publisher.put(_spikes(seq), None)
         for _ in range(2):
             async with asyncio.timeout(PATIENCE_S):
                 await mailbox.get()
         for seq in (6, 7, 8):
-            outlet.put(_spikes(seq), None)
-        await eventually(lambda: mailbox.statistics().received == 5)
+            publisher.put(_spikes(seq), None)
+        await until("5 messages", lambda: mailbox.statistics().received == 5)
         done = await small_brain.run("topic", "list", "--json")
         (flow,) = [row for row in done.rows if row["key"] == "spikes/eye/ear"]
         assert (flow["dropped"], flow["lost"]) == (1, 3)
@@ -105,12 +105,12 @@ class TestEcho:
         echo = await small_brain.start("topic", "echo", "**", "--count", "5", "--json")
         assert await pfc.wait_matching("pfc/pfc/decisions", PATIENCE_S)
         pfc.publish("pfc/pfc/decisions", Decision(prompt_id="p1", chosen=["eye"]))
-        spikes = await _outlet(pfc, "test/spikes/pfc/ear")
+        spikes = await _publisher(pfc, "test/spikes/pfc/ear")
         spikes.put(_spikes(7), None)
         spikes.put(b"garbage", None)
         with_bytes = SpikePacket(np.zeros((0, 0), bool), source="x", metadata={"image": b"\x00\xff"})
         spikes.put(with_bytes.encode(), None)
-        (await _outlet(pfc, "test/not/in/contract", "text/plain")).put(b"hello", None)
+        (await _publisher(pfc, "test/not/in/contract", "text/plain")).put(b"hello", None)
         done = await echo.ended()
         (decision,) = [row for row in done.rows if row["key"] == "pfc/pfc/decisions"]
         packet, malformed, empty = [row for row in done.rows if row["key"] == "spikes/pfc/ear"]
@@ -135,7 +135,7 @@ class TestEcho:
             (msgpack.packb({"b": b"12345"}), "application/msgpack"),
             (b"\x00\xff", ""),
         ):
-            (await _outlet(stranger, "my/own/key", encoding)).put(payload, None)
+            (await _publisher(stranger, "my/own/key", encoding)).put(payload, None)
         shown = (await echo.ended()).out
         for text in ("my/own/key  text", "words", "json", "{'a': 1}", "msgpack", "<5 bytes>", "bytes", "00 ff"):
             assert text in shown
@@ -143,9 +143,9 @@ class TestEcho:
     async def test_gaps_in_the_numbering_are_said(self, small_brain: SmallBrain) -> None:
         stranger = await small_brain.join("client")
         echo = await small_brain.start("topic", "echo", "spikes/**", "-n", "3")
-        outlet = await _outlet(stranger, "test/spikes/eye/ear")
+        publisher = await _publisher(stranger, "test/spikes/eye/ear")
         for seq in (4, 5, 9):
-            outlet.put(_spikes(seq), None)
+            publisher.put(_spikes(seq), None)
         assert "3 messages seen, 3 missing" in (await echo.ended()).err
 
     async def test_too_few_messages_in_the_time_given_is_status_1(self, small_brain: SmallBrain) -> None:
@@ -156,9 +156,9 @@ class TestEcho:
     async def test_rasters_have_a_caption_and_neurons_down(self, small_brain: SmallBrain) -> None:
         stranger = await small_brain.join("client")
         echo = await small_brain.start("topic", "echo", "--raster", "spikes/**", "-n", "2", "--rows", "4")
-        (await _outlet(stranger, "test/spikes/eye/ear")).put(_spikes(3), None)
+        (await _publisher(stranger, "test/spikes/eye/ear")).put(_spikes(3), None)
         large = SpikePacket(np.ones((500, 300), bool), modality="vision", source="eye", seq=4)
-        (await _outlet(stranger, "test/spikes/eye/ear")).put(large.encode(), None)
+        (await _publisher(stranger, "test/spikes/eye/ear")).put(large.encode(), None)
         lines = (await echo.ended()).out.splitlines()
         assert lines[0].split("  ")[:3] == ["spikes/eye/ear", "eye #3", "spikes"]
         assert "8 neurons x 8 steps" in lines[0]
@@ -184,10 +184,10 @@ class TestMeasures:
         stranger = await small_brain.join("client")
         count = str(len(self.SEQUENCE) + 2)
         measuring = await small_brain.start("topic", verb, "**", "--count", count, "--json", *options)
-        outlet = await _outlet(stranger, "test/spikes/eye/ear")
+        publisher = await _publisher(stranger, "test/spikes/eye/ear")
         for seq in self.SEQUENCE:
-            outlet.put(_spikes(seq, timestamp_ns=10**18 + seq * 10_000_000), None)
-        foreign = await _outlet(stranger, "test/other/key")
+            publisher.put(_spikes(seq, timestamp_ns=10**18 + seq * 10_000_000), None)
+        foreign = await _publisher(stranger, "test/other/key")
         for payload in (b"1234", b"12345678"):
             foreign.put(payload, None)
         done = await measuring.ended()
@@ -221,9 +221,9 @@ class TestMeasures:
     async def test_without_an_end_it_reports_every_second_until_interrupted(self, small_brain: SmallBrain) -> None:
         stranger = await small_brain.join("client")
         measuring = await small_brain.start("topic", "hz", "spikes/**")
-        outlet = await _outlet(stranger, "test/spikes/eye/ear")
+        publisher = await _publisher(stranger, "test/spikes/eye/ear")
         for seq in self.SEQUENCE:
-            outlet.put(_spikes(seq, timestamp_ns=10**18 + seq * 10_000_000), None)
+            publisher.put(_spikes(seq, timestamp_ns=10**18 + seq * 10_000_000), None)
         assert measuring.process.stdout is not None
         async with asyncio.timeout(PATIENCE_S):
             line = (await measuring.process.stdout.readline()).decode()

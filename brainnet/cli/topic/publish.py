@@ -61,14 +61,14 @@ async def _publish(
     from brainnet.errors import TopicError
 
     async with await common.connect(settings) as bus:
-        outlet = bus.outlet_raw(writer.full_key, writer.qos)
-        if not await bus.wait_outlet(outlet, wait):
+        publisher = bus.declare_publisher_raw(writer.full_key, writer.qos)
+        if not await bus.wait_publisher(publisher, wait):
             silence = f"nobody subscribed to {writer.full_key} within {wait:g} s{writer.hint}"
             if require_match:
                 raise TopicError(f"{silence}; nothing was sent")
             common.note(silence)
         stop = threading.Event()
-        sending = asyncio.create_task(asyncio.to_thread(writer.send, outlet, bus.source, count, rate, stop))
+        sending = asyncio.create_task(asyncio.to_thread(writer.send, publisher, bus.source, count, rate, stop))
         try:
             return await asyncio.shield(sending)
         finally:

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from brainnet.bus import Outlet, QoS, Stamp
+from brainnet.bus import Publisher, QoS, Stamp
 from brainnet.bus.stamp import write_stamp
 from brainnet.errors import MessageError, PacketError, TopicError
 from brainnet.observe import keys
@@ -37,14 +37,14 @@ class Writer:
     make: Make
     hint: str = ""
 
-    def send(self, outlet: Outlet, source: str, count: int | None, rate: float | None, stop: threading.Event) -> int:
+    def send(self, publisher: Publisher, source: str, count: int | None, rate: float | None, stop: threading.Event) -> int:
         """Send `count` messages (None: until `stop`) at `rate` per second; blocks, and returns how many."""
         start, sent = time.monotonic(), 0
         while sent != count and not stop.is_set():
             if rate is not None and stop.wait(max(0.0, start + sent / rate - time.monotonic())):
                 break
             payload, attachment = self.make(Stamp(source, sent + 1, time.time_ns()))
-            outlet.put(payload, attachment)
+            publisher.put(payload, attachment)
             sent += 1
         return sent
 

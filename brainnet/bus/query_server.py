@@ -1,4 +1,4 @@
-"""The serving side of queries: runs handlers on the event loop, bounded, and sends what they return."""
+"""The server side of queries: runs handlers on the event loop, a bounded number at a time, and sends their replies."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from brainnet.bus.complaints import logger
 from brainnet.bus.counters import Counters
 from brainnet.bus.incoming import decode_message
+from brainnet.bus.log import logger
 from brainnet.bus.outbox import Outbox
 from brainnet.bus.transport import Request
 from brainnet.errors import BrainnetError, WireError
@@ -18,19 +18,21 @@ from brainnet.wire.topics import Topic
 
 Handler = Callable[[Any, str], Awaitable[Message]]
 _JSON: Final = "application/json"
-MAX_OPEN: Final = 1024
-"""Queries that one bus works on at the same time; one more is refused."""
+MAX_CONCURRENT: Final = 1024
+"""Queries that one bus works on at the same time; one more is refused as `busy`. Each holds a task and its payload."""
 
 
 def refusal(code: str, reason: str) -> tuple[bytes, str]:
-    """Payload and encoding of a refusal."""
+    """Return payload and encoding of a refusal; always JSON, so that any client can read it."""
     return messages.encode(Refusal(code=code, error=reason), as_json=True), _JSON
 
 
-class Serving:
-    """Answers requests. Every request is replied to or refused exactly once, also when the bus closes.
+class QueryServer:
+    """Replies to queries.
 
-    Replies leave through the outbox: an asker that does not read cannot hold up the event loop.
+    Guarantees: every query is replied to or refused exactly once, also when the bus closes.
+
+    Replies leave through the outbox, because a client that does not read its replies would block the event loop.
     """
 
     def __init__(self, source: str, prefix: str, counters: Counters, outbox: Outbox) -> None:
@@ -41,13 +43,22 @@ class Serving:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def accept(self, topic: Topic, served: str, request: Request, handler: Handler) -> None:
-        """Start answering a request on the key that is `served`; on the event loop."""
+        """Start to answer a query; on the event loop.
+
+        Args:
+            topic: The topic of the queryable.
+            served: Its key or key expression, under which the query is counted.
+            request: The query.
+            handler: Returns the reply.
+        """
         count = self._counters.of(served, "in")
         count.count += 1
         count.bytes += len(request.payload)
-        if len(self._tasks) >= MAX_OPEN:
+        if len(self._tasks) >= MAX_CONCURRENT:
             count.dropped += 1
-            self._refuse(request, "busy", f"{self._source} is working on {MAX_OPEN} queries already; ask again later")
+            self._refuse(
+                request, "busy", f"{self._source} is working on {MAX_CONCURRENT} queries already; ask again later"
+            )
             return
         try:
             message = decode_message(topic, request.payload, request.encoding)
@@ -66,7 +77,7 @@ class Serving:
             payload = messages.encode(reply, as_json=as_json)
         except BrainnetError as error:
             self._refuse(request, error.code, str(error))
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # by `close`: a query without a reply would wait for its whole timeout
             self._refuse(request, "stopping", f"{self._source} is stopping")
             raise
         except Exception as error:
@@ -75,19 +86,22 @@ class Serving:
             self._refuse(request, "internal", reason)
         else:
             encoding = _JSON if as_json else reply.wire_encoding()
-            replied = request.key if "*" in served else self._prefix + served  # says who, when everybody was asked
-            if not self._outbox.put(len(payload), request.reply, replied, payload, encoding):
+            # The key of the queryable names the server, also when the query had wildcards. A queryable that has
+            # wildcards itself replies on the key of the query.
+            reply_key = request.key if "*" in served else self._prefix + served
+            if not self._outbox.put(len(payload), request.reply, reply_key, payload, encoding):
                 self._counters.of(served, "in").dropped += 1
                 reason = f"{self._source} has too many messages waiting to be sent; ask again later"
                 request.refuse(*refusal("busy", reason))
 
     def _refuse(self, request: Request, code: str, reason: str) -> None:
         payload, encoding = refusal(code, reason)
+        # Directly when the outbox is full: a refusal is small, and must not be lost.
         if not self._outbox.put(len(payload), request.refuse, payload, encoding):
             request.refuse(payload, encoding)
 
     async def close(self) -> None:
-        """Cancel what is still open; each is refused."""
+        """Cancel the handlers that still run; their queries are refused as `stopping`."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
