@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 import subprocess
@@ -12,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Brain, MakeBrain, node, wait_for, write_allocation
+from brainnet.testing import wait_until
+from tests.support import Brain, MakeBrain, node, write_allocation
 
 HOSTS = {"left": "10.231.77.1", "right": "10.231.77.2"}
 PORT = 7447
@@ -75,9 +75,7 @@ def allocation(tmp_path: Path) -> Path:
 
 def seen_from(part: Brain) -> dict[str, str]:
     """Host of each ready node, as one host sees the brain."""
-    done = part.run("status", "--json", check=False)
-    records = map(json.loads, done.stdout.splitlines())
-    return {r["id"]: r["host"] for r in records if r["state"] == "ready"}
+    return {id: row["host"] for id, row in part.status(check=False).items() if row["state"] == "ready"}
 
 
 WHOLE = {"one": "left", "two": "right", "three": "right"}
@@ -90,31 +88,32 @@ def test_the_hosts_find_each_other_in_any_order(
     for host in order:
         hosts[host].launch(allocation, "--host", host)
     for part in hosts.values():
-        wait_for("the whole brain", lambda part=part: seen_from(part) == WHOLE)  # type: ignore[misc]
+        wait_until("the whole brain", lambda part=part: seen_from(part) == WHOLE)  # type: ignore[misc]
 
 
 def test_a_host_that_was_away_is_found_again(hosts: dict[str, Brain], allocation: Path) -> None:
     for host, part in hosts.items():
         part.launch(allocation, "--host", host)
-    wait_for("the whole brain", lambda: seen_from(hosts["left"]) == WHOLE)
+    wait_until("the whole brain", lambda: seen_from(hosts["left"]) == WHOLE)
     hosts["right"].run("stop")
     assert seen_from(hosts["left"]) == {"one": "left"}
     hosts["right"].launch(allocation, "--host", "right")
-    wait_for("the whole brain again", lambda: seen_from(hosts["left"]) == WHOLE)
+    wait_until("the whole brain again", lambda: seen_from(hosts["left"]) == WHOLE)
 
 
 def test_nodes_are_reached_from_the_other_host(hosts: dict[str, Brain], allocation: Path) -> None:
     for host, part in hosts.items():
         part.launch(allocation, "--host", host)
     left, right = hosts["left"], hosts["right"]
-    wait_for("the whole brain", lambda: seen_from(left) == seen_from(right) == WHOLE)
+    wait_until("the whole brain", lambda: seen_from(left) == seen_from(right) == WHOLE)
     left.run("node", "param", "set", "two", "gain", "0.25")
     assert right.run("node", "param", "get", "two", "gain").stdout.strip() == "0.25"
-    before = right.run("node", "info", "two", "--json").stdout
+    (before,) = right.rows("node", "info", "two")
     left.run("node", "restart", "two")
-    assert json.loads(right.run("node", "info", "two", "--json").stdout)["pid"] != json.loads(before)["pid"]
+    (after,) = right.rows("node", "info", "two")
+    assert after["pid"] != before["pid"]
     left.run("stop", "--host", "right")
-    wait_for("the processes of the other host to go", lambda: not right.processes())
+    wait_until("the processes of the other host to go", lambda: not right.processes())
     assert seen_from(left) == {"one": "left"}
 
 
@@ -130,9 +129,8 @@ def test_a_picture_is_recognised_on_the_other_host(hosts: dict[str, Brain], tmp_
         part.launch(path, "--host", host)
     everybody = {"prefrontal": "left", "memory_integrator": "left", "hippocampus": "left", "vision": "right"}
     for part in hosts.values():
-        wait_for("the whole brain", lambda part=part: seen_from(part) == everybody)  # type: ignore[misc]
-        done = part.run("prompt", "which digit is this?", "--image", str(PICTURE), "--json")
-        answer = json.loads(done.stdout)
+        wait_until("the whole brain", lambda part=part: seen_from(part) == everybody)  # type: ignore[misc]
+        answer = part.prompt("which digit is this?", "--image", str(PICTURE))
         assert (answer["text"], answer["contributing"]) == ("7", ["vision"])
 
 

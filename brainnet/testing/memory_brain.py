@@ -1,12 +1,14 @@
-"""A brain in one process without sockets, for tests of regions::
+"""A brain in one process without sockets, for tests of regions.
+
+Nodes run exactly as they do under a launcher, each with its own buses, over an in-memory network.
+
+Example::
 
     async def test_echo(tmp_path):
         async with MemoryBrain(tmp_path) as brain:
             await brain.start(Echo, "echo")
             partial = await brain.query("echo", Prompt(text="hello"))
             assert partial.best.text == "hello"
-
-Nodes run exactly as they do under a launcher, each with its own buses, over an in-memory network.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 
 from brainnet.bus import Bus, Mailbox, MemoryNetwork, Received
 from brainnet.node import Node, NodeSpec
+from brainnet.testing.waiting import PATIENCE_S
 from brainnet.wire.keys import key
 from brainnet.wire.messages import NodeState, Partial, PartialHeader, Prompt, QueryHeader
 from brainnet.wire.packet import SpikePacket
@@ -39,7 +42,7 @@ class MemoryBrain:
         self._buses: list[Bus] = []
 
     def bus(self, role: str = "client", source: str = "") -> Bus:
-        """A bus on the network; closed with the brain."""
+        """Make a bus on the network; it closes with the brain."""
         bus = self._make_bus(role, source)
         self._buses.append(bus)
         return bus
@@ -55,13 +58,13 @@ class MemoryBrain:
         parameters: dict[str, Any] | None = None,
         checkpoint: Path | None = None,
         on_state: Callable[[NodeState, str], None] | None = None,
-        timeout: float = 30.0,
+        timeout: float = PATIENCE_S,
     ) -> N:
         """Start a node and wait until it is ready.
 
         Raises:
-            BrainnetError: what kept it from starting.
-            TimeoutError: it was not ready in time.
+            BrainnetError: The node could not start; the message says why.
+            TimeoutError: The node was not ready in time.
         """
         spec = NodeSpec(
             id=node_id,
@@ -95,7 +98,11 @@ class MemoryBrain:
         return node
 
     async def stop(self, node_id: str) -> None:
-        """Stop a node in order; raises what it failed with."""
+        """Stop a node in order.
+
+        Raises:
+            Exception: Whatever the node failed with.
+        """
         node, life, buses = self._running.pop(node_id)
         node.stop()
         try:
@@ -105,14 +112,19 @@ class MemoryBrain:
                 await bus.close()
 
     async def query(
-        self, region: str, prompt: Prompt, *, timeout: float = 30.0, interim: Callable[[Partial], None] | None = None
+        self,
+        region: str,
+        prompt: Prompt,
+        *,
+        timeout: float = PATIENCE_S,
+        interim: Callable[[Partial], None] | None = None,
     ) -> Partial:
         """Ask one region directly, as the router would, and return its final partial.
 
         `interim` is called with every partial that comes before it.
 
         Raises:
-            TimeoutError: no final partial in time.
+            TimeoutError: No final partial came in time.
         """
         asker = self._make_bus("router", "test-asker")
         listener = self._make_bus("integrator", "test-listener")
@@ -138,13 +150,6 @@ class MemoryBrain:
             await self.stop(node_id)
         for bus in self._buses:
             await bus.close()
-
-
-async def until(condition: Callable[[], bool], *, timeout: float = 10.0) -> None:
-    """Wait for a condition that nothing announces; raises TimeoutError when it did not come about in time."""
-    async with asyncio.timeout(timeout):
-        while not condition():  # noqa: ASYNC110 (there is no event to wait for)
-            await asyncio.sleep(0.001)
 
 
 async def _final(results: Mailbox[Received], prompt_id: str, interim: Callable[[Partial], None] | None) -> Partial:

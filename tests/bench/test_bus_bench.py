@@ -14,7 +14,8 @@ import pytest
 from brainnet.bench import bus
 from brainnet.bench.bus import Plan
 from brainnet.rows import compare, percentile
-from tests.conftest import processes_of, wait_for
+from brainnet.testing import PATIENCE_S, wait_until
+from tests.support import processes_of
 
 
 async def test_rows_say_what_was_measured_and_nothing_is_lost() -> None:
@@ -53,10 +54,10 @@ def test_however_it_ends_no_process_is_left(tmp_path: Path, ending: signal.Signa
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    wait_for("the second process", lambda: len(processes_of(marker)) >= 2)
+    wait_until("the second process", lambda: len(processes_of(marker)) >= 2)
     process.send_signal(ending)
-    process.wait()
-    wait_for("both processes to go", lambda: not processes_of(marker))
+    process.wait(PATIENCE_S)
+    wait_until("both processes to go", lambda: not processes_of(marker))
 
 
 @pytest.mark.parametrize(

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 import pytest
 
 from brainnet.bus import Bus, Endpoint, MemoryNetwork, open_bus, open_hub
+from brainnet.testing import free_port
 
 NAMESPACE = "test"
-
-
-async def eventually(condition: Callable[[], bool], timeout: float = 10.0) -> None:
-    """Wait until the condition holds, letting the event loop run."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout
-    while not condition():
-        assert loop.time() < deadline, "waited in vain"
-        await asyncio.sleep(0.005)
 
 
 class Network(Protocol):
@@ -30,7 +21,7 @@ class Network(Protocol):
 
 
 @pytest.fixture(params=["memory", "zenoh"])
-async def network(request: pytest.FixtureRequest, free_port: Callable[[], int]) -> AsyncIterator[Network]:
+async def network(request: pytest.FixtureRequest) -> AsyncIterator[Network]:
     async with contextlib.AsyncExitStack() as stack:
         if request.param == "memory":
             memory = MemoryNetwork()

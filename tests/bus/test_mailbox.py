@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainnet.bus import Mailbox
+from brainnet.testing import PATIENCE_S, until
 from brainnet.wire.topics import Overflow
-from tests.bus.conftest import eventually
 
 
 def _mailbox(
@@ -84,9 +84,9 @@ async def test_closing_frees_a_blocked_sender() -> None:
     mailbox = _mailbox(1, "block")
     sender = threading.Thread(target=lambda: [mailbox.offer(n) for n in range(3)])
     sender.start()
-    await eventually(lambda: mailbox.statistics().received == 2)
+    await until("2 messages", lambda: mailbox.statistics().received == 2)
     mailbox.close()
-    await asyncio.to_thread(sender.join, 10)
+    await asyncio.to_thread(sender.join, PATIENCE_S)
     assert not sender.is_alive()
     assert [message async for message in mailbox] == [0]
 

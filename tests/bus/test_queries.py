@@ -11,6 +11,7 @@ import pytest
 from brainnet.bus import Bus, Sample
 from brainnet.bus.transport import RawReply
 from brainnet.errors import CallError, CallTimeout, RegionError, TopicError
+from brainnet.testing import PATIENCE_S
 from brainnet.wire.messages import (
     Answer,
     Health,
@@ -25,8 +26,6 @@ from brainnet.wire.messages import (
     StatusQuery,
 )
 from tests.bus.conftest import Network
-
-PATIENCE_S = 10.0
 
 
 def _into(queue: asyncio.Queue[RawReply]) -> Callable[[RawReply], None]:

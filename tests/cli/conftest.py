@@ -6,17 +6,17 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytest
 
 from brainnet.bus import Bus, Endpoint, open_bus, open_hub
+from brainnet.testing import PATIENCE_S, free_port
 from brainnet.wire.messages import Health, StatusQuery
 
 NAMESPACE = "test"
-PATIENCE_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ async def run_command(*arguments: str) -> Done:
 
 
 @pytest.fixture
-async def small_brain(free_port: Callable[[], int]) -> AsyncIterator[SmallBrain]:
+async def small_brain() -> AsyncIterator[SmallBrain]:
     async with contextlib.AsyncExitStack() as stack:
         port = free_port()
         stack.callback(open_hub([f"tcp/127.0.0.1:{port}"], []).close)

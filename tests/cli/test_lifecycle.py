@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from brainnet.cli.app import VERBS, load_verb
-from tests.conftest import Brain, node, write_allocation
+from tests.support import Brain, node, write_allocation
 
 HEAVY = {"torch", "numba", "zenoh", "numpy", "pydantic", "yaml", "asyncio"}
 LEAVES = [
@@ -76,7 +76,7 @@ class TestCommand:
         assert done.returncode != 0
         assert "status" in done.stderr
 
-    def test_an_error_is_one_line_on_stderr(self, free_port: object) -> None:
+    def test_an_error_is_one_line_on_stderr(self) -> None:
         done = brainnet("status", "--port", "1")
         assert done.returncode == 1
         assert done.stdout == ""
@@ -148,7 +148,7 @@ class TestRunningBrain:
         return brain
 
     def test_what_can_be_seen(self, running: Brain) -> None:
-        lines = [json.loads(line) for line in running.run("status", "--json").stdout.splitlines()]
+        lines = running.rows("status")
         assert {line["id"] for line in lines} == {"one", "two"}
         for line in lines:
             assert line["state"] == "ready"
@@ -159,25 +159,23 @@ class TestRunningBrain:
         assert "one" in shown
         assert "ready" in shown
 
-        listed = [json.loads(line) for line in running.run("node", "list", "--json").stdout.splitlines()]
+        listed = running.rows("node", "list")
         assert [(h["node_id"], h["answers"], h["role"]) for h in listed] == [
             ("one", True, "region"),
             ("two", True, "region"),
         ]
-        info = json.loads(running.run("node", "info", "two", "--json").stdout)
+        (info,) = running.rows("node", "info", "two")
         assert info["about"] == "Says what it was asked."
         assert {p["name"]: p["value"] for p in info["params"]} == {"prefix": "", "gain": 0.5}
 
-        records = [json.loads(line) for line in running.run("logs", "one", "--json").stdout.splitlines()]
+        records = running.rows("logs", "one")
         assert any(r["event"] == "state" and r["state"] == "ready" for r in records)
         assert "zygote ready" in running.run("logs", "launcher").stdout
 
     def test_parameters(self, running: Brain) -> None:
         running.run("node", "param", "set", "one", "gain", "0.25")
         running.run("node", "param", "set", "one", "prefix", "'7'")
-        values = [
-            json.loads(line) for line in running.run("node", "param", "list", "one", "--json").stdout.splitlines()
-        ]
+        values = running.rows("node", "param", "list", "one")
         assert {v["name"]: v["value"] for v in values} == {"prefix": "7", "gain": 0.25}
         assert running.run("node", "param", "get", "one", "gain").stdout.strip() == "0.25"
         assert running.run("node", "param", "get", "two", "gain").stdout.strip() == "0.5"
@@ -202,11 +200,9 @@ class TestRunningBrain:
         assert {r.state for r in running.nodes().values()} == {"ready"}
 
     def test_logs_follow_what_comes(self, running: Brain) -> None:
-        command = running.command("logs", "--follow", "--lines", "1", "--json", "one")
-        with subprocess.Popen(command, env=running.env, stdout=subprocess.PIPE, text=True) as following:
-            assert following.stdout is not None
-            assert following.stdout.readline()
-            running.run("node", "param", "set", "one", "gain", "0.125")
-            record = json.loads(following.stdout.readline())
-            following.terminate()
+        following = running.start("logs", "--follow", "--lines", "1", "--json", "one")
+        assert following.stdout is not None
+        assert following.stdout.readline()
+        running.run("node", "param", "set", "one", "gain", "0.125")
+        record = json.loads(following.stdout.readline())
         assert (record["event"], record["value"]) == ("parameter set", 0.125)

@@ -11,9 +11,10 @@ import pytest
 
 from brainnet.bus import Bus
 from brainnet.errors import RegionError
+from brainnet.testing import PATIENCE_S
 from brainnet.wire.messages import MAX_PROMPT_BYTES, Answer, Candidate, Decision, Partial, Prompt
 from brainnet.wire.packet import SpikePacket
-from tests.cli.conftest import PATIENCE_S, SmallBrain
+from tests.cli.conftest import SmallBrain
 
 Answering = Callable[[Prompt], Awaitable[Answer]]
 
@@ -148,7 +149,7 @@ async def test_an_integrator_that_goes_is_asked_again_with_the_same_id(small_bra
 
     first = await small_brain.join("integrator", "first")
     asked_first = _serve(first, never)
-    command = await small_brain.start("prompt", "still there?", "--timeout", "15", "--json")
+    command = await small_brain.start("prompt", "still there?", "--timeout", "60", "--json")
     async with asyncio.timeout(PATIENCE_S):
         await reached.wait()
     await first.close()

@@ -13,7 +13,8 @@ import pytest
 from brainnet.bus import Mailbox
 from brainnet.cli.topic import writing
 from brainnet.errors import WireError
-from tests.cli.conftest import PATIENCE_S, SmallBrain, run_command
+from brainnet.testing import PATIENCE_S
+from tests.cli.conftest import SmallBrain, run_command
 
 
 async def _take(mailbox: Mailbox[Any], count: int = 1) -> list[Any]:

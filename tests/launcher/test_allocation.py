@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from brainnet.errors import AllocationError
 from brainnet.launcher.describe.allocation import Allocation, load
 from brainnet.launcher.describe.programs import check_programs
-from tests.conftest import PROGRAMS, node, write_allocation
+from tests.support import PROGRAMS, node, write_allocation
 
 ECHO = PROGRAMS / "echo.py"
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Brain, MakeBrain, node, wait_for, write_allocation
+from brainnet.testing import PATIENCE_S, free_port, wait_until
+from tests.support import Brain, MakeBrain, node, write_allocation
 
 NO_WAIT = {"backoff_s": 0.05, "max_backoff_s": 0.1, "max_restarts": 2}
 
@@ -27,8 +26,7 @@ def allocation(tmp_path: Path) -> Callable[..., Path]:
 
 
 def logged(brain: Brain, id: str, event: str) -> dict[str, Any]:
-    lines = brain.run("logs", id, "--json").stdout.splitlines()
-    return next(r for r in map(json.loads, lines) if r.get("event") == event)
+    return next(row for row in brain.rows("logs", id) if row.get("event") == event)
 
 
 class TestLaunch:
@@ -47,7 +45,7 @@ class TestLaunch:
         brain.launch(allocation(node("one")))
         brain.run("stop")
         assert brain.processes() == {}
-        brain.wait_gone(0.1)
+        brain.wait_gone()
         again = brain.run("stop", check=False)
         assert again.returncode == 1
         assert "no brain runs" in again.stderr
@@ -82,14 +80,12 @@ class TestLaunch:
         second.run("stop", "--namespace", "other")
         assert first.nodes()["one"].state == "ready"
 
-    def test_a_port_option_wins_over_the_allocation(
-        self, brain: Brain, allocation: Callable[..., Path], free_port: Callable[[], int]
-    ) -> None:
+    def test_a_port_option_wins_over_the_allocation(self, brain: Brain, allocation: Callable[..., Path]) -> None:
         other = free_port()
         del brain.env["BRAINNET_PORT"]
         brain.launch(allocation(node("one"), port=free_port(), namespace="named"), "--port", str(other))
-        status = brain.run("status", "--json", "--port", str(other), "--namespace", "named")
-        assert json.loads(status.stdout)["id"] == "one"
+        (row,) = brain.rows("status", "--port", str(other), "--namespace", "named")
+        assert row["id"] == "one"
 
     def test_only_some_nodes(self, brain: Brain, allocation: Callable[..., Path]) -> None:
         path = allocation(node("one"), node("two"), node("three"))
@@ -145,11 +141,10 @@ class TestFailedLaunch:
         self.expect(brain, allocation(node("one"), preload=["no_such_library"]), "preload", "no_such_library")
 
     def test_ctrl_c_while_waiting_leaves_nothing(self, brain: Brain, allocation: Callable[..., Path]) -> None:
-        command = brain.command("launch", str(allocation(node("slow", "hang"))), "--detach")
-        with subprocess.Popen(command, env=brain.env, stderr=subprocess.PIPE, text=True) as launching:
-            wait_for("the node's process", lambda: "slow" in brain.processes().values())
-            launching.send_signal(signal.SIGINT)
-            assert launching.wait() == 130
+        launching = brain.start("launch", str(allocation(node("slow", "hang"))), "--detach")
+        wait_until("the node's process", lambda: "slow" in brain.processes().values())
+        launching.send_signal(signal.SIGINT)
+        assert launching.wait(PATIENCE_S) == 130
         brain.wait_gone()
 
 
@@ -229,7 +224,7 @@ class TestEnd:
         for id in ("one", "two"):
             brain.wait_state(id, "ready")
         launcher.kill()
-        launcher.wait()
+        launcher.wait(PATIENCE_S)
         brain.wait_gone()
 
     def test_launcher_and_zygote_killed_together_leave_no_process(
@@ -240,7 +235,7 @@ class TestEnd:
         (zygote,) = (pid for pid, name in brain.processes().items() if name == "brainnet-zygote"[:15])
         launcher.kill()
         os.kill(zygote, signal.SIGKILL)
-        launcher.wait()
+        launcher.wait(PATIENCE_S)
         brain.wait_gone()
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -250,7 +245,7 @@ class TestEnd:
         launcher = brain.launch_foreground(allocation(node("one")))
         brain.wait_state("one", "ready")
         launcher.send_signal(number)
-        out, err = launcher.communicate(timeout=20)
+        out, err = launcher.communicate(timeout=PATIENCE_S)
         assert launcher.returncode == 0, err
         assert "one: stopped" in out
         brain.wait_gone()
@@ -267,5 +262,5 @@ class TestEnd:
         launcher.send_signal(signal.SIGINT)
         brain.wait_state("one", "stopping")
         launcher.send_signal(signal.SIGINT)
-        launcher.communicate(timeout=20)
+        launcher.communicate(timeout=PATIENCE_S)
         brain.wait_gone()

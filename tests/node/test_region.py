@@ -148,9 +148,9 @@ async def test_queries_that_wait_together_are_batched(tmp_path: Path) -> None:
     async with MemoryBrain(tmp_path) as brain:
         node = await brain.start(Batcher, "batcher")
         first = asyncio.create_task(brain.query("batcher", Prompt(text="first")))
-        await until(node.entered.is_set)
+        await until("the node to be asked", node.entered.is_set)
         others = [asyncio.create_task(brain.query("batcher", Prompt(text=str(i)))) for i in range(5)]
-        await until(lambda: node.bus.counters.queued == 5)
+        await until("5 queued messages", lambda: node.bus.counters.queued == 5)
         node.gate.set()
         await asyncio.gather(first, *others)
     assert node.sizes == [1, 5]

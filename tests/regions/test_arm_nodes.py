@@ -13,7 +13,7 @@ from brainnet.bus import Mailbox, Received
 from brainnet.effectors.joint_state import JointState, command_data
 from brainnet.node import load_program
 from brainnet.paths import share_dir
-from brainnet.testing import MemoryBrain, until
+from brainnet.testing import PATIENCE_S, MemoryBrain, until
 from brainnet.wire.messages import CommandHeader, CorrectionHeader, ParamsQuery
 
 
@@ -22,7 +22,7 @@ def program(name: str) -> type[Node]:
 
 
 async def next_state(feedback: Mailbox[Received]) -> JointState:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         message = (await feedback.get()).message
     assert isinstance(message, SpikePacket)
     return JointState.from_packet(message)
@@ -111,7 +111,7 @@ async def test_notices_an_arm_that_went_away(tmp_path: Path) -> None:
         await brain.start(program("arm_body"), "arm_body")
         cortex = await brain.start(program("motor_cortex"), "motor_cortex")
         moving = asyncio.create_task(brain.query("motor_cortex", Prompt(text="reach -0.1, 0.1")))
-        await until(lambda: any(t.key.startswith("spikes") and t.count > 2 for t in cortex.health().topics))
+        await until("spikes", lambda: any(t.key.startswith("spikes") and t.count > 2 for t in cortex.health().topics))
         await brain.stop("arm_body")
         partial = await moving
         assert partial.error is not None
@@ -127,7 +127,7 @@ async def test_bad_commands_are_counted_and_harm_nobody(tmp_path: Path) -> None:
         for bad in (np.zeros((3, 1), np.float32), np.ones((2, 1), np.uint8), np.zeros((2, 4), np.float32)):
             counted = arm.health().counters.get("bad_commands", 0)
             region.publish("motor/command/arm", SpikePacket(bad))
-            await until(lambda n=counted: arm.health().counters.get("bad_commands", 0) > n)  # type: ignore[misc]
+            await until("a refusal", lambda n=counted: arm.health().counters.get("bad_commands", 0) > n)  # type: ignore[misc]
         assert arm.health().counters["bad_commands"] == 3
         region.publish("motor/command/arm", SpikePacket(command_data(np.array([0.2, 0.0]))))
         while (state := await next_state(feedback)).velocities[0] <= 0.1:
@@ -188,5 +188,5 @@ async def test_damaged_efference_copies_and_feedback_are_counted(tmp_path: Path)
             (command, {"tick": "x"}),
         ):
             region.publish("motor/efference/arm", SpikePacket(data, metadata=metadata))
-        await until(lambda: cerebellum.health().counters.get("bad_efference_copies") == 3)
-        await until(lambda: cerebellum.health().counters.get("bad_feedback") == 1)
+        await until("3 bad efference copies", lambda: cerebellum.health().counters.get("bad_efference_copies") == 3)
+        await until("bad feedback", lambda: cerebellum.health().counters.get("bad_feedback") == 1)

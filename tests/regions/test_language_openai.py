@@ -17,7 +17,7 @@ from brainnet import Partial, Prompt
 from brainnet.errors import ConfigError
 from brainnet.node import load_program
 from brainnet.paths import share_dir
-from brainnet.testing import MemoryBrain, until
+from brainnet.testing import PATIENCE_S, MemoryBrain, free_port, until
 from brainnet.wire.messages import Health, ParamsQuery, StatusQuery
 
 PROGRAM = load_program(str(share_dir() / "nodes" / "language" / "language.py"))
@@ -229,7 +229,7 @@ async def test_a_server_that_dies_on_the_way(tmp_path: Path) -> None:
     assert "broke off" in await refusal(tmp_path, reply)
 
 
-async def test_nobody_there(tmp_path: Path, free_port: Callable[[], int]) -> None:
+async def test_nobody_there(tmp_path: Path) -> None:
     async with talking(tmp_path, f"http://127.0.0.1:{free_port()}/v1") as brain:
         partial = await brain.query("words", Prompt(text="Hello"))
     assert partial.error is not None
@@ -241,7 +241,7 @@ async def test_at_the_deadline_it_answers_with_what_there_is(tmp_path: Path) -> 
     reply = and_then_nothing(STREAM, events(chat("Good ", -0.1)))
     async with serving(reply) as server, talking(tmp_path, server.url) as brain:
         partial = await brain.query("words", Prompt(text="Hello", deadline_ms=400))
-        await asyncio.wait_for(server.left.wait(), 5)  # and lets go of the server
+        await asyncio.wait_for(server.left.wait(), PATIENCE_S)  # and lets go of the server
     assert partial.best is not None
     assert (partial.best.text, partial.content["stopped_by"]) == ("Good", "deadline")
 
@@ -260,8 +260,8 @@ async def test_a_silent_server_costs_no_more_than_the_deadline_or_the_timeout(tm
 async def test_while_it_waits_it_is_well_takes_more_and_stops_when_told(tmp_path: Path) -> None:
     async with serving(and_then_nothing(STREAM)) as server, talking(tmp_path, server.url) as brain:
         asking = [asyncio.create_task(brain.query("words", Prompt(text="Hello"), timeout=60)) for _ in range(2)]
-        async with asyncio.timeout(10):
-            await until(lambda: len(server.requests) == 2)  # both are asked at the same time
+        async with asyncio.timeout(PATIENCE_S):
+            await until("2 requests", lambda: len(server.requests) == 2)  # both are asked at the same time
             health: Health = await brain.bus().call("node/words/status", StatusQuery())
             assert health.state == "ready"
             assert not any(task.done() for task in asking)

@@ -16,7 +16,7 @@ from brainnet.bus import Bus, Mailbox, Received
 from brainnet.errors import CallError
 from brainnet.node import load_program
 from brainnet.paths import share_dir
-from brainnet.testing import MemoryBrain, until
+from brainnet.testing import PATIENCE_S, MemoryBrain, until
 from brainnet.wire.messages import OpenPromptsQuery
 
 
@@ -25,15 +25,15 @@ def program() -> type[Node]:
     return load_program(str(share_dir() / "nodes" / "memory_integrator" / "memory_integrator.py"))
 
 
-class Brain(MemoryBrain):
-    """A brain whose regions and prefrontal cortex are played by the test."""
+class IntegratorHarness(MemoryBrain):
+    """A memory integrator; the test plays the client, the prefrontal cortex and the regions."""
 
-    async def integrate(self, program: type[Node]) -> None:
-        await self.start(program, "memory_integrator")
+    async def integrate(self, program: type[Node], **parameters: int) -> Node:
         self.client = self.bus()
         self.answers: Mailbox[Received] = self.client.subscribe("api/result")
         self.pfc = self.bus("router", "pfc")
         self.regions: dict[str, Bus] = {}
+        return await self.start(program, "memory_integrator", parameters=dict(parameters))
 
     def decide(self, prompt: Prompt, probs: dict[str, float], **fields: Any) -> None:
         decision = Decision(prompt_id=prompt.prompt_id, route_probs=probs, chosen=list(probs), **fields)
@@ -49,13 +49,13 @@ class Brain(MemoryBrain):
         bus.publish(f"brain/result/{region}", SpikePacket(np.zeros((0, 0), np.uint8), metadata=metadata))
 
     async def answer(self) -> Answer:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             answer: Answer = (await self.answers.get()).message
         return answer
 
 
 async def test_one_region_one_answer(tmp_path: Path, program: type[Node]) -> None:
-    async with Brain(tmp_path) as brain:
+    async with IntegratorHarness(tmp_path) as brain:
         await brain.integrate(program)
         prompt = Prompt(text="which digit?")
         brain.client.publish("api/prompt", prompt)
@@ -71,7 +71,7 @@ async def test_one_region_one_answer(tmp_path: Path, program: type[Node]) -> Non
 
 
 async def test_the_answer_cites_what_every_candidate_rests_on(tmp_path: Path, program: type[Node]) -> None:
-    async with Brain(tmp_path) as brain:
+    async with IntegratorHarness(tmp_path) as brain:
         await brain.integrate(program)
         prompt = Prompt(text="Which digit is on the door?")
         brain.client.publish("api/prompt", prompt)
@@ -98,7 +98,7 @@ async def test_trust_decides_between_regions_that_disagree(tmp_path: Path, progr
     weights = tmp_path / "trust.safetensors"
     rows = np.array([[1.0, 2.0, 0.1], [1.0, -2.0, 0.1]], np.float32)
     save_file({"trust": rows}, weights, {"regions": json.dumps(["eye", "memory"])})
-    async with Brain(tmp_path) as brain:
+    async with IntegratorHarness(tmp_path) as brain:
         await brain.start(program, "memory_integrator", checkpoint=weights)
         brain.client = brain.bus()
         brain.answers = brain.client.subscribe("api/result")
@@ -113,7 +113,7 @@ async def test_trust_decides_between_regions_that_disagree(tmp_path: Path, progr
 
 
 async def test_order_of_arrival_does_not_matter(tmp_path: Path, program: type[Node]) -> None:
-    async with Brain(tmp_path) as brain:
+    async with IntegratorHarness(tmp_path) as brain:
         await brain.integrate(program)
         prompt = Prompt(text="which digit?")
         brain.reply(prompt, "eye", "7")
@@ -123,7 +123,7 @@ async def test_order_of_arrival_does_not_matter(tmp_path: Path, program: type[No
 
 
 async def test_it_stops_when_the_outcome_is_settled(tmp_path: Path, program: type[Node]) -> None:
-    async with Brain(tmp_path) as brain:
+    async with IntegratorHarness(tmp_path) as brain:
         await brain.integrate(program)
         prompt = Prompt(text="which digit?")
         brain.client.publish("api/prompt", prompt)
@@ -134,23 +134,24 @@ async def test_it_stops_when_the_outcome_is_settled(tmp_path: Path, program: typ
 
 
 async def test_at_the_deadline_it_answers_with_what_there_is(tmp_path: Path, program: type[Node]) -> None:
-    async with Brain(tmp_path) as brain:
+    async with IntegratorHarness(tmp_path) as brain:
         await brain.integrate(program)
         prompt = Prompt(text="which digit?", deadline_ms=200)
-        brain.client.publish("api/prompt", prompt)
+        # before the prompt: what is there does not depend on how much of the deadline a slow machine uses up
         brain.decide(prompt, {"eye": 0.4, "slow": 0.6})
         brain.reply(prompt, "eye", "7")
+        brain.client.publish("api/prompt", prompt)
         answer = await brain.answer()
         assert (answer.text, answer.stopped_by, answer.late) == ("7", "deadline", ["slow"])
 
 
 async def test_errors_are_answers_that_say_what_failed(tmp_path: Path, program: type[Node]) -> None:
-    async with Brain(tmp_path) as brain:
+    async with IntegratorHarness(tmp_path) as brain:
         await brain.integrate(program)
         unrouted = Prompt(text="a", deadline_ms=100)
         brain.client.publish("api/prompt", unrouted)
         answer = await brain.answer()
-        assert answer.error == "no decision within 100 ms: the prefrontal cortex did not answer"
+        assert answer.error == "no decision within 100 ms: the router did not answer"
         refused = Prompt(text="b")
         brain.client.publish("api/prompt", refused)
         brain.decide(refused, {"eye": 1.0})
@@ -168,11 +169,11 @@ async def test_errors_are_answers_that_say_what_failed(tmp_path: Path, program: 
 
 
 async def test_a_query_gets_the_answer_as_its_reply_and_on_the_topic(tmp_path: Path, program: type[Node]) -> None:
-    async with Brain(tmp_path) as brain:
+    async with IntegratorHarness(tmp_path) as brain:
         await brain.integrate(program)
         heard = brain.pfc.subscribe("api/prompt")
         prompt = Prompt(text="which digit?")
-        asked = asyncio.create_task(brain.bus().call("api/prompt", prompt, timeout=10))
+        asked = asyncio.create_task(brain.bus().call("api/prompt", prompt, timeout=PATIENCE_S))
         assert (await heard.get()).message == prompt
         brain.decide(prompt, {"eye": 1.0})
         brain.reply(prompt, "eye", "7")
@@ -181,18 +182,18 @@ async def test_a_query_gets_the_answer_as_its_reply_and_on_the_topic(tmp_path: P
 
 
 async def test_asking_again_with_the_same_id_gets_the_same_answer(tmp_path: Path, program: type[Node]) -> None:
-    async with Brain(tmp_path) as brain:
+    async with IntegratorHarness(tmp_path) as brain:
         await brain.integrate(program)
         prompt = Prompt(text="which digit?")
         brain.client.publish("api/prompt", prompt)
         brain.decide(prompt, {"eye": 1.0})
         brain.reply(prompt, "eye", "7")
         first = await brain.answer()
-        assert await brain.bus().call("api/prompt", prompt, timeout=10) == first
+        assert await brain.bus().call("api/prompt", prompt, timeout=PATIENCE_S) == first
 
 
 async def test_foreign_text_and_json_are_answered_in_json(tmp_path: Path, program: type[Node]) -> None:
-    async with Brain(tmp_path) as brain:
+    async with IntegratorHarness(tmp_path) as brain:
         await brain.integrate(program)
         heard = brain.pfc.subscribe("api/prompt")
         raw = brain.client.subscribe_raw("test/api/result")
@@ -211,7 +212,7 @@ async def test_foreign_text_and_json_are_answered_in_json(tmp_path: Path, progra
 
 
 async def test_malformed_and_oversized_prompts_get_one_error_answer(tmp_path: Path, program: type[Node]) -> None:
-    async with Brain(tmp_path) as brain:
+    async with IntegratorHarness(tmp_path) as brain:
         await brain.integrate(program)
         stranger = brain.bus()
         outlet = stranger.publish_raw("test/api/prompt", b"\xc1\xff", "application/msgpack")
@@ -225,7 +226,7 @@ async def test_malformed_and_oversized_prompts_get_one_error_answer(tmp_path: Pa
 
 
 async def test_a_restarted_integrator_takes_up_what_was_open(tmp_path: Path, program: type[Node]) -> None:
-    async with Brain(tmp_path) as brain:
+    async with IntegratorHarness(tmp_path) as brain:
         await brain.integrate(program)
         prompt = Prompt(text="which digit?", deadline_ms=60_000)
         heard = brain.pfc.subscribe("api/prompt")
@@ -248,11 +249,12 @@ async def test_a_restarted_integrator_takes_up_what_was_open(tmp_path: Path, pro
 
 
 async def test_too_many_open_prompts_are_refused_at_once(tmp_path: Path, program: type[Node]) -> None:
-    async with Brain(tmp_path) as brain:
-        node = await brain.start(program, "memory_integrator", parameters={"max_open": 1})
-        brain.client = brain.bus()
-        brain.answers = brain.client.subscribe("api/result")
+    async with IntegratorHarness(tmp_path) as brain:
+        node = await brain.integrate(program, max_open=1)
         brain.client.publish("api/prompt", Prompt(text="a"))
-        await until(lambda: sum(t.count for t in node.health().topics if t.key == "api/prompt") == 1)
+        await until(
+            "the first prompt to arrive",
+            lambda: sum(t.count for t in node.health().topics if t.key == "api/prompt") == 1,
+        )
         brain.client.publish("api/prompt", Prompt(text="b"))
         assert "the brain is busy: 1 prompts are open" in ((await brain.answer()).error or "")

@@ -16,8 +16,8 @@ from brainnet import Prompt, SpikePacket
 from brainnet.errors import ModelError
 from brainnet.node import load_program
 from brainnet.snn.nir.snntorch import export_snntorch
-from brainnet.testing import MemoryBrain
-from tests.conftest import Brain, wait_for, write_allocation
+from brainnet.testing import MemoryBrain, wait_until
+from tests.support import Brain, has_subscriber, write_allocation
 
 nir = pytest.importorskip("nir", reason="needs brainnet[nir]")
 
@@ -71,18 +71,14 @@ def ask(session: zenoh.Session, region: str, packets: list[bytes]) -> list[Spike
         f"evospikenet/brain/query/{region}", congestion_control=zenoh.CongestionControl.BLOCK
     )
 
-    def listened_to() -> bool:
-        status: Any = publisher.matching_status  # the stubs call it a bool; it is an object
-        return bool(status.matching)
-
-    wait_for(f"{region} to listen", listened_to)
+    wait_until(f"{region} to listen", lambda: has_subscriber(publisher))
     for seq, packet in enumerate(packets, 1):
         prompt = Prompt(prompt_id=f"prompt-{seq}", arrays={"spikes": packet})
         query = SpikePacket(
             np.zeros((0, 0), np.uint8), source="test", seq=seq, metadata={"prompt": prompt.model_dump()}
         )
         publisher.put(query.encode())
-    wait_for("an answer to each", lambda: len(results) == len(packets))
+    wait_until("an answer to each", lambda: len(results) == len(packets))
     subscriber.undeclare()  # type: ignore[no-untyped-call]
     partials = [SpikePacket.decode(sample.payload.to_bytes()) for sample in results]
     return sorted(partials, key=lambda partial: str(partial.metadata["prompt_id"]))
@@ -95,10 +91,7 @@ def test_a_trained_network_runs_in_a_launched_brain_spike_for_spike(
     brain.launch(write_allocation(tmp_path / "brain.yaml", {"id": "reflex", "program": "nir:reflex.nir"}))
     spikes, labels = patterns(6, seed=2000)
     packets = [SpikePacket(pattern.T.numpy().astype(np.uint8)).encode() for pattern in spikes.unbind(1)]
-    config = zenoh.Config()
-    config.insert_json5("mode", '"client"')
-    config.insert_json5("connect/endpoints", f'["tcp/127.0.0.1:{brain.port}"]')
-    with zenoh.open(config) as session:
+    with brain.session() as session:
         answers = ask(session, "reflex", packets)
     brain.run("stop")
     with torch.no_grad():

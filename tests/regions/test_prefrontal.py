@@ -15,7 +15,7 @@ from brainnet.node import load_program
 from brainnet.paths import share_dir
 from brainnet.snn.models.router import Router, RouterConfig, RouterNet
 from brainnet.snn.models.text_features import HashedVocabulary
-from brainnet.testing import MemoryBrain, until
+from brainnet.testing import PATIENCE_S, MemoryBrain, until
 from brainnet.wire.messages import OpenPrompts, OpenPromptsQuery
 
 
@@ -55,8 +55,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-class Brain(MemoryBrain):
-    """The test plays client and integrator."""
+class PrefrontalHarness(MemoryBrain):
+    """A prefrontal cortex; the test plays the client and the memory integrator."""
 
     async def route(self, program: type[Node], weights: Path, **parameters: float) -> Node:
         self.client = self.bus()
@@ -70,13 +70,13 @@ class Brain(MemoryBrain):
         return prompt
 
     async def decision(self) -> Decision:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             decision: Decision = (await self.decisions.get()).message
         return decision
 
 
 async def test_a_decision_says_why_and_the_chosen_are_asked(tmp_path: Path, program: type[Node], weights: Path) -> None:
-    async with Brain(tmp_path) as brain:
+    async with PrefrontalHarness(tmp_path) as brain:
         regions = {name: await brain.start(Answering, name) for name in ("nose", "tongue")}
         await brain.route(program, weights)
         prompt = brain.ask(Prompt(text="smell the rose", image=b"\x01\x02"))
@@ -86,7 +86,7 @@ async def test_a_decision_says_why_and_the_chosen_are_asked(tmp_path: Path, prog
         assert decision.chosen
         assert set(decision.scores) == {"nose", "tongue"}
         assert 0.0 <= decision.entropy <= np.log(2) + 1e-9
-        await until(lambda: all(regions[r].asked for r in decision.chosen))
+        await until("the chosen to be asked", lambda: all(regions[r].asked for r in decision.chosen))
         query = regions[decision.chosen[0]].asked[0]
         assert query.prompt == prompt
         assert query.route_prob == pytest.approx(decision.route_probs[decision.chosen[0]])
@@ -95,19 +95,19 @@ async def test_a_decision_says_why_and_the_chosen_are_asked(tmp_path: Path, prog
 
 
 async def test_a_client_may_name_the_regions(tmp_path: Path, program: type[Node], weights: Path) -> None:
-    async with Brain(tmp_path) as brain:
+    async with PrefrontalHarness(tmp_path) as brain:
         mine = await brain.start(Answering, "my_own")
         await brain.route(program, weights)
         brain.ask(Prompt(text="hello", regions=["my_own"]))
         decision = await brain.decision()
         assert (decision.chosen, decision.routed_by) == (["my_own"], "client")
-        await until(lambda: len(mine.asked) == 1)
+        await until("the region to be asked", lambda: len(mine.asked) == 1)
 
 
 async def test_a_region_that_nobody_runs_is_an_error_that_names_the_others(
     tmp_path: Path, program: type[Node], weights: Path
 ) -> None:
-    async with Brain(tmp_path) as brain:
+    async with PrefrontalHarness(tmp_path) as brain:
         await brain.start(Answering, "nose")
         await brain.route(program, weights)
         brain.ask(Prompt(text="hello", regions=["ear"]))
@@ -115,7 +115,7 @@ async def test_a_region_that_nobody_runs_is_an_error_that_names_the_others(
 
 
 async def test_only_regions_that_are_there_are_routed_to(tmp_path: Path, program: type[Node], weights: Path) -> None:
-    async with Brain(tmp_path) as brain:
+    async with PrefrontalHarness(tmp_path) as brain:
         await brain.start(Answering, "tongue")
         await brain.route(program, weights)
         brain.ask(Prompt(text="smell"))
@@ -125,40 +125,40 @@ async def test_only_regions_that_are_there_are_routed_to(tmp_path: Path, program
 
 
 async def test_without_any_region_the_decision_is_an_error(tmp_path: Path, program: type[Node], weights: Path) -> None:
-    async with Brain(tmp_path) as brain:
+    async with PrefrontalHarness(tmp_path) as brain:
         await brain.route(program, weights)
         brain.ask(Prompt(text="smell"))
         assert "none of the regions that can be routed to is alive" in ((await brain.decision()).error or "")
 
 
 async def test_a_region_that_returns_is_asked_again(tmp_path: Path, program: type[Node], weights: Path) -> None:
-    async with Brain(tmp_path) as brain:
+    async with PrefrontalHarness(tmp_path) as brain:
         await brain.route(program, weights)
         silent = await brain.start(Silent, "nose")
         brain.ask(Prompt(text="smell", regions=["nose"]))
-        await until(lambda: len(silent.asked) == 1)
+        await until("the region to be asked", lambda: len(silent.asked) == 1)
         await brain.stop("nose")
         again = await brain.start(Answering, "nose")
-        await until(lambda: len(again.asked) == 1)
+        await until("the region to be asked", lambda: len(again.asked) == 1)
 
 
 async def test_it_waits_for_a_region_that_is_being_restarted(
     tmp_path: Path, program: type[Node], weights: Path
 ) -> None:
-    async with Brain(tmp_path) as brain:
-        node = await brain.route(program, weights, patience_s=30.0)
+    async with PrefrontalHarness(tmp_path) as brain:
+        node = await brain.route(program, weights, patience_s=PATIENCE_S)
         await brain.start(Answering, "nose")
-        await until(lambda: "nose" in node._alive)  # type: ignore[attr-defined]
+        await until("the nose to appear", lambda: "nose" in node._presence.alive)  # type: ignore[attr-defined]
         await brain.stop("nose")
-        await until(lambda: "nose" not in node._alive)  # type: ignore[attr-defined]
+        await until("the nose to go", lambda: "nose" not in node._presence.alive)  # type: ignore[attr-defined]
         brain.ask(Prompt(text="smell", regions=["nose"]))
         back = await brain.start(Answering, "nose")
         assert (await brain.decision()).chosen == ["nose"]
-        await until(lambda: len(back.asked) == 1)
+        await until("the region to be asked", lambda: len(back.asked) == 1)
 
 
 async def test_a_restarted_router_reads_the_journal(tmp_path: Path, program: type[Node], weights: Path) -> None:
-    async with Brain(tmp_path) as brain:
+    async with PrefrontalHarness(tmp_path) as brain:
         prompt = Prompt(text="smell")
         journal = brain.bus("integrator", "journal")
 
@@ -169,19 +169,19 @@ async def test_a_restarted_router_reads_the_journal(tmp_path: Path, program: typ
         nose = await brain.start(Answering, "nose")
         await brain.route(program, weights)
         assert (await brain.decision()).prompt_id == prompt.prompt_id
-        await until(lambda: len(nose.asked) == 1)
+        await until("the region to be asked", lambda: len(nose.asked) == 1)
 
 
 async def test_an_answered_prompt_is_not_asked_again(tmp_path: Path, program: type[Node], weights: Path) -> None:
-    async with Brain(tmp_path) as brain:
+    async with PrefrontalHarness(tmp_path) as brain:
         nose = await brain.start(Answering, "nose")
         node = await brain.route(program, weights)
         first = brain.ask(Prompt(text="smell"))
         await brain.decision()
         brain.fuser.publish("api/result", Answer(prompt_id=first.prompt_id, text="done"))
-        await until(lambda: first.prompt_id in node._closed)  # type: ignore[attr-defined]
+        await until("the answer", lambda: first.prompt_id in node._answered)  # type: ignore[attr-defined]
         brain.ask(first)
         second = brain.ask(Prompt(text="taste"))
         assert (await brain.decision()).prompt_id == second.prompt_id
-        await until(lambda: len(nose.asked) == 2)
+        await until("the region to be asked again", lambda: len(nose.asked) == 2)
         assert [q.prompt.prompt_id for q in nose.asked] == [first.prompt_id, second.prompt_id]
