@@ -11,13 +11,13 @@ from brainnet import RegionError, SpikePacket
 from brainnet.effectors import reaching
 from brainnet.effectors.correction import MotorCorrection
 from brainnet.effectors.joint_state import JointState, command_data, read_command
-from brainnet.effectors.planar_arm import features, fingertip, predicted_state, inverse_kinematics
+from brainnet.effectors.planar_arm import features, fingertip, inverse_kinematics, predicted_state
 from brainnet.effectors.reaching import Controller, policy_controller
 from brainnet.effectors.simulation import Dynamics, Plant
 from brainnet.errors import ModelError, PacketError
 from brainnet.paths import share_dir
 from brainnet.snn.models.policy import SpikingPolicy
-from cerebellum_model import Adaptation, ForwardModel
+from cerebellum_model import AdaptiveForwardModel, ForwardModel
 from motor_cortex_targets import check_reachable, parse_target
 
 WEIGHTS = share_dir() / "nodes"
@@ -38,8 +38,8 @@ def plant() -> Plant:
     return Plant()
 
 
-def cerebellum() -> Adaptation:
-    return Adaptation(ForwardModel.load(WEIGHTS / "cerebellum" / "cerebellum.safetensors"))
+def cerebellum() -> AdaptiveForwardModel:
+    return AdaptiveForwardModel(ForwardModel.load(WEIGHTS / "cerebellum" / "cerebellum.safetensors"))
 
 
 def test_kinematics_are_those_of_the_simulated_arm(plant: Plant) -> None:
@@ -105,12 +105,12 @@ def test_forward_model_predicts_the_nominal_arm(controller: Controller, plant: P
     model = cerebellum()
     reaching.reach(plant, controller, np.array([0.1, 0.1]), corrector=model)
     assert len(model.errors) == 100
-    assert np.mean(model.errors) < 0.01 * np.mean(model.changes)
-    assert model.unmatched == 0
+    assert np.mean(model.errors) < 0.01 * np.mean(model.velocity_changes)
+    assert model.late_commands == 0
 
 
 def off_path(
-    controller: Controller, dynamics: Dynamics, model: Adaptation | None, numbers: range, seed: int = 3
+    controller: Controller, dynamics: Dynamics, model: AdaptiveForwardModel | None, numbers: range, seed: int = 3
 ) -> list[float]:
     """Mean distance in metres of each reach from where the nominal arm would be, moved by the controller alone."""
     plant, nominal, rng = Plant(), Plant(), np.random.default_rng(seed)
@@ -127,7 +127,7 @@ def off_path(
 
 
 @pytest.mark.parametrize("name", ["mass_x2", "curl_field", "constant_force", "delay_40ms"])
-def test_wins_back_accuracy_and_keeps_what_it_learned(controller: Controller, name: str) -> None:
+def test_recovers_accuracy_and_retains_what_it_learned(controller: Controller, name: str) -> None:
     changed, model = reaching.changed_dynamics(name), cerebellum()
     off_path(controller, changed, model, range(4))
     learned = off_path(controller, changed, model, range(5, 8))
@@ -145,7 +145,7 @@ def test_cerebellum_leaves_the_nominal_arm_alone(controller: Controller) -> None
     assert model.delay == 0
 
 
-def test_cerebellum_knows_the_arm_again_when_it_is_itself(controller: Controller) -> None:
+def test_cerebellum_recognises_the_nominal_arm_again(controller: Controller) -> None:
     model = cerebellum()
     off_path(controller, reaching.changed_dynamics("half_torque"), model, range(4))
     assert model.contexts.active == 1
@@ -170,7 +170,7 @@ def test_late_commands_are_not_mistaken_for_a_changed_arm(controller: Controller
     for target in reaching.random_targets(rng, 5):
         reaching.random_posture(rng, plant)
         reaching.reach(plant, controller, target, corrector=model, late_commands=iter(rng.random(100) < 0.2))
-    assert model.unmatched > 10
+    assert model.late_commands > 10
     assert model.contexts.active == 0
     assert model.delay == 0
 

@@ -1,8 +1,8 @@
-"""The simulated arm: the two-link planar arm of Gymnasium's Reacher-v5 on MuJoCo, as a body of its own on the bus.
+"""The simulated arm: the two-link planar arm of Gymnasium's Reacher-v5 on MuJoCo, as a node on the bus.
 
-Physics runs in real time, 50 steps a second: each step applies the newest command and publishes the state
-(layout: `brainnet.effectors.joint_state`). Links are 0.10 m and 0.11 m, the
-shoulder is at the origin, full torque accelerates a joint by about 200 rad/s^2.
+Physics runs in real time, 50 steps per second. Each step applies the newest command and publishes the state
+(layout: `brainnet.effectors.joint_state`). The links are 0.10 m and 0.11 m long, the shoulder is at the origin, and
+full torque accelerates a joint by about 200 rad/s^2.
 """
 
 from __future__ import annotations
@@ -16,25 +16,31 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainnet import Node, SpikePacket, main
+from brainnet.bus import Bus
 from brainnet.effectors.joint_state import JointState, read_command
 from brainnet.effectors.planar_arm import JOINTS
 from brainnet.effectors.simulation import Dynamics, Plant
 from brainnet.errors import PacketError
+from brainnet.node import NodeSpec
 from brainnet.wire.keys import key
 from brainnet.wire.messages import FeedbackHeader
 
 BRAKE = 0.1
-"""Torque fraction per rad/s that brakes the joints when nobody commands them."""
+"""Braking torque per joint velocity while no command holds, fraction of full torque per rad/s."""
 AT_REST = 1e-3
-"""rad/s below which an arm that nobody commands counts as resting."""
+"""Joint velocity below which an arm without commands counts as resting, rad/s."""
+MAX_LATE_S = 0.2
+"""Delay of the physics beyond which the missed steps are dropped instead of made up for, seconds."""
 
 
 class ArmBody(Node):
-    """Simulates a two-joint arm in real time: obeys motor commands, reports joint angles, velocities and fingertip."""
+    """A two-joint arm simulated in real time: follows motor commands, reports angles, velocities and fingertip."""
 
     role = "body"
 
     class Parameters(Dynamics):
+        """Dynamics of the arm, and how the node runs; all can be changed while it runs except effector and seed."""
+
         effector: str = Field("arm", pattern=r"^[A-Za-z0-9_-]+$", description="name of the effector on the topics")
         speed: float = Field(1.0, gt=0.0, le=20.0, description="arm time per wall-clock time")
         watchdog_s: float = Field(0.2, gt=0.0, description="how long a command holds; then the joints are braked")
@@ -43,16 +49,20 @@ class ArmBody(Node):
         seed: int = Field(0, ge=0, description="seed of the arm's first posture")
 
     params: Parameters
+    plant: Plant
 
-    def load(self) -> None:
-        self.plant = Plant(self.params.seed)
+    def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
+        super().__init__(spec, bus, control)
         self._applied_dynamics: tuple[Any, ...] = ()
-
-    async def setup(self) -> None:
         self._command: NDArray[np.float64] = np.zeros(JOINTS)
         self._commanded_at = float("-inf")
         self._wake = asyncio.Event()
         self._feedback_key = key("motor_feedback", effector=self.params.effector)
+
+    def load(self) -> None:
+        self.plant = Plant(self.params.seed)
+
+    async def setup(self) -> None:
         self.bus.declare(self._feedback_key)
         await self.add_subscription(key("motor_command", effector=self.params.effector), self.on_command)
 
@@ -74,10 +84,10 @@ class ArmBody(Node):
                 self._step()
             self._publish(self.plant.sensed(), idle=idle)
             period = 1.0 / self.params.idle_hz if idle else self.plant.dt / self.params.speed
-            # steps are due on a fixed grid, so that waking up late never adds up to drift
+            # Steps are due on a fixed time grid, so that late wake-ups do not accumulate to a drift.
             due += period
             now = time.monotonic()
-            if due < now - 0.2:
+            if due < now - MAX_LATE_S:
                 self.count("late_steps", int((now - due) / period))
                 due = now
             if idle:
@@ -86,7 +96,11 @@ class ArmBody(Node):
                 await asyncio.sleep(due - now)
 
     async def _rest(self, until: float) -> float:
-        """Wait until `until` or the next command, whichever comes first; returns when the next step is due."""
+        """Wait until `until` or until the next command, whichever comes first.
+
+        Returns:
+            When the next step is due, on the clock of `time.monotonic`.
+        """
         self._wake.clear()
         try:
             await asyncio.wait_for(self._wake.wait(), until - time.monotonic())
@@ -95,12 +109,13 @@ class ArmBody(Node):
         return time.monotonic()
 
     def _idle(self) -> bool:
-        """Whether nobody commands the arm and nothing moves it."""
+        """Return whether there is no command and nothing moves the arm."""
         quiet = time.monotonic() - self._commanded_at > self.params.idle_after_s
         pushed = any(self.params.force)
         return quiet and not pushed and float(np.abs(self.plant.state().velocities).max()) < AT_REST
 
     def _step(self) -> None:
+        # Parameters may change at any time, so compare before each step; write to the physics only what has changed.
         dynamics = tuple(getattr(self.params, name) for name in Dynamics.model_fields)
         if dynamics != self._applied_dynamics:
             self._applied_dynamics = dynamics

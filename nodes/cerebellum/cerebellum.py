@@ -1,11 +1,14 @@
-"""Cerebellum: predicts what a motor command does to the arm, learns from every wrong prediction, corrects the command.
+"""Cerebellum: predicts the effect of motor commands on the arm, learns from prediction errors, corrects the commands.
 
 A forward model (spiking granule cells and readouts that learn by recursive least squares) takes the arm's state and a
-command and predicts the joint velocities one step later. What it was born with is the arm as it should be; what it
-learns is the arm as it is, in a readout of its own for each way that the arm has been. From the copies of the commands
-that the motor cortex sends along with its spikes it also finds out how late the feedback is. What it sends back is how
-far the arm has moved on since what the feedback shows (Miall et al. 1993, *Is the cerebellum a Smith predictor?*), and
-the extra torque with which the arm as it is does what the arm as it should be would have done.
+command and predicts the joint velocities one step later. The initial readout, fitted in training, describes the
+nominal arm. At run time a readout is learned for each of the arm's dynamics (contexts). From the efference copies of
+the motor cortex's commands the region also estimates the delay of the feedback. It sends back how far the arm has
+moved since the state that the feedback shows (Miall et al. 1993, *Is the cerebellum a Smith predictor?*), and the
+extra torque with which the arm moves as the nominal arm would.
+
+What decides beside the model: a regular expression, `_ABOUT_PREDICTION`, decides whether a prompt asks about
+predictions. If it does not match, the same report is given with a tenth of the confidence.
 """
 
 from __future__ import annotations
@@ -16,34 +19,49 @@ import numpy as np
 from pydantic import Field
 
 from brainnet import Candidate, NodeParameters, Partial, Query, Region, RegionError, SpikePacket, main
+from brainnet.bus import Bus
 from brainnet.effectors.correction import MotorCorrection
 from brainnet.effectors.joint_state import JointState, read_command
 from brainnet.effectors.planar_arm import JOINTS
 from brainnet.errors import WireError
+from brainnet.node import NodeSpec
 from brainnet.wire.keys import key
 from brainnet.wire.messages import CommandHeader, CorrectionHeader, FeedbackHeader
-from cerebellum_model import DT, Adaptation, ForwardModel
+from cerebellum_model import DT, AdaptiveForwardModel, ForwardModel
 
-_ABOUT_ME = re.compile(r"predict|forward model|cerebell|efference|correction|adapt", re.IGNORECASE)
+_ABOUT_PREDICTION = re.compile(r"predict|forward model|cerebell|efference|correction|adapt", re.IGNORECASE)
+"""Decides whether a prompt is about this region; only the confidence of the answer depends on it."""
 
 
 class Cerebellum(Region):
-    """Predicts what motor commands will do to the arm, corrects them, and says how well it predicts."""
+    """Predicts the effect of motor commands on the arm, corrects them, and reports how well it predicts."""
 
     default_checkpoint = "cerebellum.safetensors"
 
     class Parameters(NodeParameters):
+        """How the forward model learns and corrects."""
+
         effector: str = Field("arm", pattern=r"^[A-Za-z0-9_-]+$", description="effector whose feedback it predicts")
-        forgetting: float = Field(1e-6, ge=0.0, lt=1.0, description="share of its certainty a readout loses per step")
+        forgetting: float = Field(
+            1e-6, ge=0.0, lt=1.0, description="fraction by which a readout's covariance returns to its prior per step"
+        )
         limit: float = Field(
-            1.0, ge=0.0, le=1.0, description="largest torque added whatever the command, fraction of full torque"
+            1.0,
+            ge=0.0,
+            le=1.0,
+            description="largest torque added independently of the command, fraction of full torque",
         )
 
     params: Parameters
+    model: AdaptiveForwardModel
+
+    def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
+        super().__init__(spec, bus, control)
+        self._correction_key = key("motor_correction", effector=self.params.effector)
 
     def load(self) -> None:
         assert self.checkpoint is not None
-        self.model = Adaptation(ForwardModel.load(self.checkpoint), self.params.forgetting, self.params.limit)
+        self.model = AdaptiveForwardModel(ForwardModel.load(self.checkpoint), self.params.forgetting, self.params.limit)
 
     def params_changed(self, name: str) -> None:
         self.model.limit = self.params.limit
@@ -52,13 +70,13 @@ class Cerebellum(Region):
 
     async def setup(self) -> None:
         effector = self.params.effector
-        self._correction_key = key("motor_correction", effector=effector)
         self.bus.declare(self._correction_key)
         await self.add_subscription(key("motor_feedback", effector=effector), self.on_feedback)
         await self.add_subscription(key("motor_efference", effector=effector), self.on_efference_copy)
 
-    # `feel`, `correct` and `answer` all run in the model thread, one after the other
+    # `observe`, `correct` and `answer` all run in the one model thread, so they need no lock.
     async def on_feedback(self, packet: SpikePacket) -> None:
+        """Observe a feedback; an idle arm gets a correction at once, for the first command of the next movement."""
         try:
             state = JointState.from_packet(packet)
             idle = FeedbackHeader.of(packet).idle
@@ -67,11 +85,12 @@ class Cerebellum(Region):
             self.log.warning("feedback refused", reason=str(error))
             return
         if idle:
-            self._publish(await self.in_model_thread(self.model.rest, state), state.tick)
+            self._publish(await self.in_model_thread(self.model.begin, state), state.tick)
         else:
             await self.in_model_thread(self.model.observe, state)
 
     async def on_efference_copy(self, packet: SpikePacket) -> None:
+        """Answer a command with the correction for the next one."""
         try:
             tick = CommandHeader.of(packet).tick
             command = read_command(packet, JOINTS)
@@ -96,36 +115,39 @@ class Cerebellum(Region):
         model = self.model
         if not model.errors:
             raise RegionError(
-                "the cerebellum has seen no movement yet, so it has no prediction to judge; move the arm first"
+                "the cerebellum has seen no movement yet, so it has no prediction to report; move the arm first"
             )
-        error, innate, change = (float(np.mean(x)) for x in (model.errors, model.innate_errors, model.changes))
+        error, initial_error, change = (
+            float(np.mean(values)) for values in (model.errors, model.initial_errors, model.velocity_changes)
+        )
         correction = float(np.mean(model.corrections)) if model.corrections else 0.0
-        delay_ms, known = model.delay * DT * 1000.0, len(model.contexts.readouts) - 1
+        delay_ms, learned = model.delay * DT * 1000.0, len(model.contexts.readouts) - 1
         text = (
-            f"Over the last {len(model.errors)} steps of the arm I predicted the joint velocities to {error:.4f} rad/s "
-            f"on average (they changed by {change:.3f} rad/s a step); without what I have learned the error would be "
-            f"{innate:.4f} rad/s. "
+            f"Over the last {len(model.errors)} steps I predicted the joint velocities with a mean error of "
+            f"{error:.4f} rad/s (they changed by {change:.3f} rad/s per step). Without online learning the error would "
+            f"have been {initial_error:.4f} rad/s. "
         )
         if model.contexts.active:
-            text += f"The arm is not as it should be, and I corrected the torque by {correction:.1%} on average. "
+            text += f"The arm's dynamics have changed; I corrected the torque by {correction:.1%} on average. "
         else:
-            text += "The arm is as it should be, and I let the torque be. "
+            text += "The arm has its nominal dynamics; I did not correct the torque. "
         text += f"The feedback is {delay_ms:.0f} ms late. "
-        text += f"I know {known} other {'way' if known == 1 else 'ways'} that the arm has been."
+        text += f"I have learned {learned} changed dynamics."
         content = {
             "prediction_error_rad_s": error,
-            "innate_error_rad_s": innate,
+            "initial_error_rad_s": initial_error,
             "mean_change_rad_s": change,
             "predictions": len(model.errors),
-            "unmatched": model.unmatched,
+            "late_commands": model.late_commands,
             "mean_correction": correction,
             "context": model.contexts.active,
-            "contexts_learned": known,
+            "contexts_learned": learned,
             "delay_ms": delay_ms,
         }
+        # Error relative to predicting no change: 1 is perfect, 0 is useless.
         skill = max(0.0, 1.0 - error / change) if change > 0.0 else 0.0
-        # asked about something else, the report is only a remark
-        confidence = skill if _ABOUT_ME.search(query.prompt.text) else 0.1 * skill
+        # On a prompt about something else the report must not win against the region that was meant.
+        confidence = skill if _ABOUT_PREDICTION.search(query.prompt.text) else 0.1 * skill
         candidate = Candidate(text=text, probability=skill, content=content)
         return Partial(candidates=[candidate], confidence=confidence, spikes=np.concatenate(model.spikes, axis=1))
 

@@ -1,10 +1,9 @@
-"""Trains the cerebellum's forward model on the arm as it should be. Needs no data but the weights of the motor cortex;
-a few seconds.
+"""Trains the cerebellum's forward model on the nominal arm. Needs only the weights of the motor cortex; a few seconds.
 
 The arm moves under the motor cortex's policy with random torques mixed in; the readout of the granule cells is fitted
-to the velocity change of each step (ridge regression). Evaluation changes the arm under the policy and asks how much of
-the accuracy lost thereby the cerebellum wins back while it learns, and whether it still knows how when the change has
-gone away and comes again.
+to the velocity change of each step (ridge regression). Evaluation changes the arm's dynamics and measures how much of
+the lost accuracy the cerebellum recovers while it learns, and how much it recovers at once when the same change returns
+after a period with the nominal arm (washout).
 """
 
 from __future__ import annotations
@@ -26,84 +25,101 @@ from brainnet.snn.models.granule import FloatArray as Array32
 from brainnet.snn.models.granule import GranuleLayer
 from brainnet.snn.models.policy import SpikingPolicy
 from brainnet.training import Row, Run, TrainingSettings, compare
-from cerebellum_model import ELBOW_STOP, Adaptation, ForwardModel, model_features, mossy_input
+from cerebellum_model import ELBOW_STOP, AdaptiveForwardModel, ForwardModel, model_features, mossy_input
 
 HELD_OUT = 1000
-"""Added to the seed for the movements of the evaluation; training never draws from there."""
+"""Added to the seed of the evaluation, so that its movements differ from those of training."""
 Change = Literal["mass_x2", "curl_field", "constant_force", "delay_40ms"]
 """Those of `reaching.CHANGES` that are measured."""
 
 
 class Settings(TrainingSettings):
+    """Hyper-parameters; the defaults are those of the shipped weights."""
+
     cells: int = Field(300, ge=1, description="granule cells")
     movements: int = Field(200, ge=1, description="movements to learn from")
-    movement: int = Field(60, ge=1, description="steps of a movement")
-    ridge: float = Field(1e-7, gt=0.0, description="weight of the ridge, beside the mean square of the features")
-    reaches: int = Field(100, ge=5, description="reaches of the evaluation in which a change is learned")
-    between: int = Field(50, ge=1, description="reaches with the arm as it should be before the change comes again")
-    again: int = Field(20, ge=1, description="reaches after the change has come again")
-    policy: Path | None = Field(None, description="weights of the policy that moves the arm; default: those that ship")
-    changes: tuple[Change, ...] = Field(get_args(Change), description="changes of the arm to evaluate")
+    movement_steps: int = Field(60, ge=1, description="steps of a movement")
+    ridge: float = Field(1e-7, gt=0.0, description="ridge penalty, relative to the mean square of the features")
+    reaches: int = Field(100, ge=5, description="evaluation: reaches in which a change is learned")
+    washout_reaches: int = Field(
+        50, ge=1, description="evaluation: reaches with the nominal arm before the change returns"
+    )
+    readaptation_reaches: int = Field(20, ge=1, description="evaluation: reaches after the change has returned")
+    policy: Path | None = Field(None, description="weights of the policy that moves the arm; default: the shipped ones")
+    changes: tuple[Change, ...] = Field(get_args(Change), description="evaluation: changes of the arm")
 
 
 def babble(
     rng: np.random.Generator, policy: Controller, movements: int, steps: int
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Angles, velocities, commands and the velocity changes they led to, all [n, 2]: reaches with random torques."""
+    """Collect training data by motor babbling: reaches with random torques mixed in.
+
+    Args:
+        rng: Source of all random draws.
+        policy: The policy whose commands are mixed with random torques.
+        movements: Number of movements.
+        steps: Steps per movement.
+
+    Returns:
+        Angles, velocities, commands and the velocity changes that followed, each [n, 2].
+    """
     arm = Plant()
-    seen: list[tuple[FloatArray, ...]] = []
+    samples: list[tuple[FloatArray, ...]] = []
     for target in reaching.random_targets(rng, movements):
         reaching.random_posture(rng, arm)
         noise, share = np.zeros(2), rng.uniform(0.0, 1.0)
         state = arm.state()
         for _ in range(steps):
+            # First-order autoregressive noise, correlated over about five steps.
             noise = 0.8 * noise + rng.normal(0.0, 0.3, 2)
             command = np.clip((1.0 - share) * policy(state, target) + share * noise, -1.0, 1.0)
             following = arm.step(command)
             if max(abs(state.angles[1]), abs(following.angles[1])) < ELBOW_STOP:
-                seen.append((state.angles, state.velocities, command, following.velocities - state.velocities))
+                samples.append((state.angles, state.velocities, command, following.velocities - state.velocities))
             state = following
-    angles, velocities, commands, changes = (np.array(column) for column in zip(*seen, strict=True))
+    angles, velocities, commands, changes = (np.array(column) for column in zip(*samples, strict=True))
     return angles, velocities, commands, changes
 
 
 def fit(options: Settings, rng: np.random.Generator, policy: Controller) -> ForwardModel:
-    """Draw the granule cells and fit the innate readout."""
-    angles, velocities, commands, changes = babble(rng, policy, options.movements, options.movement)
+    """Draw the granule cells at random and fit the initial readout."""
+    angles, velocities, commands, changes = babble(rng, policy, options.movements, options.movement_steps)
     mossy = mossy_input(angles, velocities)
     granules = GranuleLayer.random(mossy, options.cells, rng)
     phi = _features(granules, mossy, commands)
     moment = phi.T @ phi / len(phi)
-    innate = np.linalg.solve(moment + options.ridge * np.eye(len(moment)), phi.T @ changes / len(phi)).T
-    return ForwardModel(granules, innate)
+    readout = np.linalg.solve(moment + options.ridge * np.eye(len(moment)), phi.T @ changes / len(phi)).T
+    return ForwardModel(granules, readout)
 
 
 def _features(granules: GranuleLayer, mossy: Array32, commands: FloatArray) -> FloatArray:
+    # In batches, because the spikes of all samples at once would take much memory.
     batches = [slice(start, start + 1000) for start in range(0, len(mossy), 1000)]
     return np.concatenate(
         [model_features(mossy[part], commands[part], granules.spikes(mossy[part])) for part in batches]
     ).astype(np.float64)
 
 
-def policy_of(run: Run[Settings]) -> Controller:
-    """The policy that moves the arm; by default the one that ships with brainnet."""
+def load_policy(run: Run[Settings]) -> Controller:
+    """Load the policy that moves the arm; by default the one that ships with brainnet."""
     shipped = share_dir() / "nodes" / "motor_cortex" / "motor_cortex.safetensors"
     return reaching.policy_controller(SpikingPolicy.load(run.settings.policy or shipped))
 
 
 def train(run: Run[Settings]) -> None:
-    """Make the forward model."""
+    """Fit the forward model and write it."""
     run.weights.parent.mkdir(parents=True, exist_ok=True)
-    fit(run.settings, np.random.default_rng(run.seed), policy_of(run)).save(run.weights)
+    fit(run.settings, np.random.default_rng(run.seed), load_policy(run)).save(run.weights)
 
 
 @dataclass
 class Accuracy:
-    """How reaches went, in centimetres.
+    """Errors of reaches, in centimetres.
 
-    `path` is the mean distance over a reach of two seconds from where the unchanged arm, under the same controller
-    alone and from the same start, would be at the same time; `end` the mean distance from the target over its last
-    half second.
+    Attributes:
+        path: Mean distance, over a reach of two seconds, from where the nominal arm would be at the same time under
+            the same controller alone and from the same start.
+        end: Mean distance from the target over the last half second.
     """
 
     path: list[float] = field(default_factory=list)
@@ -112,7 +128,13 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Movements:
-    """Starting postures and targets, and where the unchanged arm goes from them under a controller alone."""
+    """A set of movements, and the paths that the nominal arm takes under a controller alone.
+
+    Attributes:
+        postures: Starting joint angles, [movements, 2].
+        targets: Points to reach, [movements, 2].
+        tips: Path of the nominal arm's fingertip for each movement, [steps + 1, 2].
+    """
 
     postures: FloatArray
     targets: FloatArray
@@ -120,28 +142,43 @@ class Movements:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, controller: Controller, count: int) -> Movements:
-        """`count` movements from anywhere to anywhere."""
+        """Draw `count` movements with random starts and targets."""
         targets = reaching.random_targets(rng, count)
         postures = np.stack([rng.uniform(-np.pi, np.pi, count), rng.uniform(-2.9, 2.9, count)], axis=-1)
         return cls(postures, targets, []).under(controller)
 
     def under(self, controller: Controller) -> Movements:
-        """The same movements under another controller, whose own paths they are then compared with."""
-        traces = self._traces(range(len(self.targets)), Dynamics(), controller, None)
-        return Movements(self.postures, self.targets, [trace.tips for trace in traces])
+        """Return the same movements with the nominal arm's paths under another controller."""
+        trajectories = self._trajectories(range(len(self.targets)), Dynamics(), controller, None)
+        return Movements(self.postures, self.targets, [trajectory.tips for trajectory in trajectories])
 
-    def follow(
-        self, numbers: range, dynamics: Dynamics, controller: Controller, cerebellum: Adaptation | None = None
+    def measure(
+        self,
+        numbers: range,
+        dynamics: Dynamics,
+        controller: Controller,
+        cerebellum: AdaptiveForwardModel | None = None,
     ) -> Accuracy:
-        """Make these movements with a changed arm."""
+        """Make the movements `numbers` with a changed arm and measure their errors.
+
+        Args:
+            numbers: Which of the movements, in order.
+            dynamics: Dynamics of the arm.
+            controller: The controller.
+            cerebellum: Corrects the controller, and goes on learning; None for the controller alone.
+
+        Returns:
+            The errors, in the order of `numbers`.
+        """
         accuracy = Accuracy()
-        for number, trace in zip(numbers, self._traces(numbers, dynamics, controller, cerebellum), strict=True):
-            accuracy.path.append(float(np.hypot(*(trace.tips - self.tips[number]).T).mean()) * 100)
-            accuracy.end.append(float(trace.distances[-25:].mean()) * 100)
+        trajectories = self._trajectories(numbers, dynamics, controller, cerebellum)
+        for number, trajectory in zip(numbers, trajectories, strict=True):
+            accuracy.path.append(float(np.hypot(*(trajectory.tips - self.tips[number]).T).mean()) * 100)
+            accuracy.end.append(float(trajectory.distances[-25:].mean()) * 100)
         return accuracy
 
-    def _traces(
-        self, numbers: range, dynamics: Dynamics, controller: Controller, cerebellum: Adaptation | None
+    def _trajectories(
+        self, numbers: range, dynamics: Dynamics, controller: Controller, cerebellum: AdaptiveForwardModel | None
     ) -> Iterator[Trajectory]:
         arm = Plant()
         arm.set_dynamics(dynamics)
@@ -153,15 +190,15 @@ class Movements:
 
 
 def tuned_pid(seed: int) -> PID:
-    """The PID that on the unchanged arm comes closest to its targets over a reach, of a grid of gains.
+    """Choose, from a grid of gains, the PID controller with the smallest mean distance from the target.
 
-    Tuned on movements that neither training nor evaluation draws.
+    The nominal arm is used, on movements that neither training nor evaluation draws.
     """
     rng = np.random.default_rng([seed, 3])
     targets, postures = reaching.random_targets(rng, 12), rng.uniform(-2.8, 2.8, (12, 2))
     arm = Plant()
 
-    def cost(pid: PID) -> float:
+    def mean_distances(pid: PID) -> float:
         total = 0.0
         for target, posture in zip(targets, postures, strict=True):
             arm.set_state(posture, np.zeros(2))
@@ -170,92 +207,93 @@ def tuned_pid(seed: int) -> PID:
         return total
 
     gains = product((0.2, 0.4, 0.7, 1.1), (0.5, 1.5, 3.0), (0.04, 0.07, 0.1, 0.14))
-    return min((PID(gain) for gain in gains), key=cost)
+    return min((PID(gain) for gain in gains), key=mean_distances)
 
 
-def won_back(lost: list[float], left: list[float]) -> float:
-    """Percent of the loss that is no longer there."""
-    return 100.0 * (1.0 - float(np.mean(left)) / float(np.mean(lost)))
+def recovered(without: list[float], with_model: list[float]) -> float:
+    """Compute by how many per cent the mean error is smaller with the model than without."""
+    return 100.0 * (1.0 - float(np.mean(with_model)) / float(np.mean(without)))
 
 
 def evaluate(run: Run[Settings]) -> Iterator[Row]:
-    """Prediction; the unchanged arm; then each change: learned, gone, and come again."""
-    options, policy = run.settings, policy_of(run)
+    """Measure the prediction, the nominal arm, then each change: learned, removed, and applied again."""
+    options, policy = run.settings, load_policy(run)
     model = ForwardModel.load(run.weights)
     rng = np.random.default_rng(run.seed + HELD_OUT)
-    angles, velocities, commands, changes = babble(rng, policy, 40, options.movement)
-    predicted = _features(model.granules, mossy_input(angles, velocities), commands) @ model.innate.T
+    angles, velocities, commands, changes = babble(rng, policy, 40, options.movement_steps)
+    predicted = _features(model.granules, mossy_input(angles, velocities), commands) @ model.readout.T
     yield compare(
         "prediction_error",
         float(np.abs(predicted - changes).mean()),
-        "rad/s a step",
+        "rad/s per step",
         rival="predicting no change",
         rival_value=float(np.abs(changes).mean()),
         limit=("ratio", "<=", 0.01),
     )
-    count = options.reaches + options.between + options.again
+    count = options.reaches + options.washout_reaches + options.readaptation_reaches
     movements, pid = Movements.draw(rng, policy, count), tuned_pid(run.seed)
-    of_pid = movements.under(pid)
-    unharmed = movements.follow(range(options.reaches), Dynamics(), policy, Adaptation(model))
-    yield compare("nominal_off_path", float(np.mean(unharmed.path)), "cm", limit=("value", "<=", 0.05))
+    pid_movements = movements.under(pid)
+    nominal = movements.measure(range(options.reaches), Dynamics(), policy, AdaptiveForwardModel(model))
+    yield compare("nominal_path_error", float(np.mean(nominal.path)), "cm", limit=("value", "<=", 0.05))
     yield compare(
-        "nominal_end",
-        float(np.mean(unharmed.end)),
+        "nominal_end_error",
+        float(np.mean(nominal.end)),
         "cm",
         rival="the policy alone",
-        rival_value=float(np.mean(movements.follow(range(options.reaches), Dynamics(), policy).end)),
+        rival_value=float(np.mean(movements.measure(range(options.reaches), Dynamics(), policy).end)),
         limit=("ratio", "<=", 1.1),
     )
     for name in run.track(options.changes, "changes", len(options.changes)):
-        yield from _adapted(name, options, movements, of_pid, policy, pid, model)
-    links = movements.follow(range(min(20, options.reaches)), reaching.changed_dynamics("link_mass_x2"), policy)
-    yield compare("link_mass_x2_off_path_of_the_policy_alone", float(np.mean(links.path)), "cm")
+        yield from _adaptation_rows(name, options, movements, pid_movements, policy, pid, model)
+    links = movements.measure(range(min(20, options.reaches)), reaching.changed_dynamics("link_mass_x2"), policy)
+    yield compare("link_mass_x2_path_error_of_the_policy_alone", float(np.mean(links.path)), "cm")
 
 
-def _adapted(
+def _adaptation_rows(
     name: str,
     options: Settings,
     movements: Movements,
-    of_pid: Movements,
+    pid_movements: Movements,
     policy: Controller,
     pid: PID,
     model: ForwardModel,
 ) -> Iterator[Row]:
-    """One change: learned, gone, and come again."""
-    dynamics, learner = reaching.changed_dynamics(name), Adaptation(model)
-    first, second = options.reaches, options.reaches + options.between
-    learning, between, again = range(first), range(first, second), range(second, second + options.again)
-    learned = movements.follow(learning, dynamics, policy, learner)
-    as_before = movements.follow(between, Dynamics(), policy, learner)
-    returned = movements.follow(again, dynamics, policy, learner)
-    anew = movements.follow(again, dynamics, policy, Adaptation(model))
-    alone, alone_again = (movements.follow(part, dynamics, policy) for part in (learning, again))
-    rival = of_pid.follow(learning, dynamics, pid)
+    """Measure one change: learned, removed (washout), and applied again (readaptation)."""
+    dynamics, learner = reaching.changed_dynamics(name), AdaptiveForwardModel(model)
+    first, second = options.reaches, options.reaches + options.washout_reaches
+    adaptation, washout = range(first), range(first, second)
+    readaptation = range(second, second + options.readaptation_reaches)
+    learned = movements.measure(adaptation, dynamics, policy, learner)
+    washed_out = movements.measure(washout, Dynamics(), policy, learner)
+    returned = movements.measure(readaptation, dynamics, policy, learner)
+    untrained = movements.measure(readaptation, dynamics, policy, AdaptiveForwardModel(model))
+    alone, alone_returned = (movements.measure(part, dynamics, policy) for part in (adaptation, readaptation))
+    baseline = pid_movements.measure(adaptation, dynamics, pid)
     newest = slice(-20, None)
     yield compare(
-        f"{name}_won_back",
-        won_back(alone.path[newest], learned.path[newest]),
+        f"{name}_recovered",
+        recovered(alone.path[newest], learned.path[newest]),
         "%",
         rival="PID",
-        rival_value=won_back(alone.path[newest], rival.path[newest]),
+        rival_value=recovered(alone.path[newest], baseline.path[newest]),
         limit=("value", ">=", 70.0),
     )
     yield compare(
-        f"{name}_kept",
-        won_back(alone_again.path, returned.path),
+        f"{name}_retained",
+        recovered(alone_returned.path, returned.path),
         "%",
-        rival="learning anew",
-        rival_value=won_back(alone_again.path, anew.path),
+        rival="a model that meets the change for the first time",
+        rival_value=recovered(alone_returned.path, untrained.path),
         limit=("value", ">=", 70.0),
     )
-    shares = [won_back(alone.path[at : at + 5], learned.path[at : at + 5]) for at in range(first - 4)]
+    shares = [recovered(alone.path[at : at + 5], learned.path[at : at + 5]) for at in range(first - 4)]
     reached = next((at + 1 for at, share in enumerate(shares) if share >= 70.0), first + 1)
     yield compare(f"{name}_reaches_needed", reached, "reaches", limit=("value", "<=", options.reaches))
     for figure, ours, theirs, other in (
-        ("off_path", learned.path, alone.path, "the policy alone"),
-        ("end", learned.end, alone.end, "the policy alone"),
-        ("end_beside_pid", learned.end, rival.end, "PID"),
+        ("path_error", learned.path, alone.path, "the policy alone"),
+        ("end_error", learned.end, alone.end, "the policy alone"),
+        ("end_error_beside_pid", learned.end, baseline.end, "PID"),
     ):
         value, rival_value = float(np.mean(ours[newest])), float(np.mean(theirs[newest]))
         yield compare(f"{name}_{figure}", value, "cm", rival=other, rival_value=rival_value)
-    yield compare(f"{name}_gone_off_path", float(np.mean(as_before.path)), "cm", limit=("value", "<=", 0.1))
+    yield compare(f"{name}_washout_path_error", float(np.mean(washed_out.path)), "cm", limit=("value", "<=", 0.1))

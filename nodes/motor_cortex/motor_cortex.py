@@ -1,8 +1,11 @@
 """Motor cortex: reaches for a point with a two-joint arm, driven by a spiking policy in closed loop over topics.
 
-Every feedback of the arm becomes the policy's features, the policy's firing rates become joint torques, and the torques
-go back to the arm: 50 times a second. The cerebellum, when there is one, corrects both ends: it says how far the arm
-has moved on since what the feedback shows, and what to add to the policy's command.
+Each feedback of the arm is turned into the policy's features, the policy's firing rates into joint torques, and these
+are sent to the arm: 50 times per second. The cerebellum, if there is one, corrects input and output of the policy: it
+sends how far the arm has moved since the state that the feedback shows, and what to add to the policy's command.
+
+What decides beside the model: regular expressions (`motor_cortex_targets`) read the target point from the prompt; the
+policy only gets coordinates. A point outside the arm's reach is refused by its distance from the shoulder.
 """
 
 from __future__ import annotations
@@ -17,52 +20,73 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainnet import Candidate, NodeParameters, Partial, Query, Region, RegionError, SpikePacket, main
+from brainnet.bus import Bus
 from brainnet.effectors.correction import MotorCorrection
 from brainnet.effectors.joint_state import JointState, command_data
 from brainnet.effectors.planar_arm import INNER_RADIUS, JOINTS, OUTER_RADIUS, features, predicted_state, tip_distance
 from brainnet.errors import PacketError
+from brainnet.node import NodeSpec
 from brainnet.snn.models.policy import SpikingPolicy
 from brainnet.wire.keys import key
 from brainnet.wire.messages import CommandHeader
 from motor_cortex_targets import check_reachable, parse_target, point_text
 
 FEEDBACK_TIMEOUT_S = 0.5
+"""Silence of the arm after which a movement is given up, seconds."""
 CORRECTION_LIFE_S = 0.4
-"""Longer than an idle arm takes between two feedbacks, which the cerebellum answers too."""
+"""Age at which a correction is no longer used, seconds.
+
+Longer than the time between two feedbacks of an idle arm (0.2 s), which the cerebellum answers too."""
 REST_STEPS = 3
-"""Feedbacks in a row that must show the arm on the target and still."""
+"""Consecutive feedbacks that must show the arm on the target and at rest."""
+REPLY_MARGIN_S = 0.1
+"""Time before the deadline at which a movement ends, so that the answer arrives in time, seconds."""
 
 
 @dataclass
 class Reach:
-    """One movement: what it aims at, what it has seen, and whether it is over."""
+    """One movement.
+
+    Attributes:
+        target: The point to reach, metres [2].
+        near_m: Distance below which the arm is on the target, metres.
+        slow_rad_s: Joint velocity below which the arm is at rest, rad/s.
+        window: Number of policy steps whose spikes are stored.
+        started: When the movement began, on the clock of `time.monotonic`.
+        feedback_at: When the newest feedback came, on the same clock.
+        steps: Number of commands sent.
+        state: The newest feedback.
+        settled: Set once the arm rests on the target.
+        spikes: The policy's spikes in the newest steps.
+        total_correction: Sum over the steps of the mean torque that the cerebellum added.
+    """
 
     target: NDArray[np.float64]
     near_m: float
     slow_rad_s: float
     window: int
     started: float = field(default_factory=time.monotonic)
-    seen_at: float = field(default_factory=time.monotonic)
+    feedback_at: float = field(default_factory=time.monotonic)
     steps: int = 0
     state: JointState | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     spikes: deque[NDArray[np.uint8]] = field(default_factory=deque)
-    corrected: float = 0.0
+    total_correction: float = 0.0
     _resting: int = 0
 
-    def saw(self, state: JointState) -> None:
-        """Take in one feedback; sets `settled` once the arm rests on the target."""
-        self.state, self.seen_at = state, time.monotonic()
+    def add_feedback(self, state: JointState) -> None:
+        """Record one feedback, and set `settled` once the arm rests on the target."""
+        self.state, self.feedback_at = state, time.monotonic()
         on_target = tip_distance(state, self.target) < self.near_m
         still = float(np.abs(state.velocities).max()) < self.slow_rad_s
         self._resting = self._resting + 1 if on_target and still else 0
         if self._resting >= REST_STEPS:
             self.settled.set()
 
-    def did(self, spikes: NDArray[np.uint8], added: NDArray[np.float64]) -> None:
-        """Note one step: the policy's spikes, of which the newest `window` steps are kept, and the torque added."""
+    def add_step(self, spikes: NDArray[np.uint8], added: NDArray[np.float64]) -> None:
+        """Record one command: the policy's spikes, and the torque that the cerebellum added."""
         self.steps += 1
-        self.corrected += float(np.abs(added).mean())
+        self.total_correction += float(np.abs(added).mean())
         self.spikes.append(spikes)
         if len(self.spikes) > self.window:
             self.spikes.popleft()
@@ -74,6 +98,8 @@ class MotorCortex(Region):
     default_checkpoint = "motor_cortex.safetensors"
 
     class Parameters(NodeParameters):
+        """What is moved, and when a movement is over."""
+
         effector: str = Field("arm", pattern=r"^[A-Za-z0-9_-]+$", description="effector that this region moves")
         cerebellum: str = Field("cerebellum", pattern=r"^[A-Za-z0-9_-]+$", description="node that gets its spikes")
         use_correction: bool = Field(True, description="add the cerebellum's correction to the command")
@@ -86,39 +112,47 @@ class MotorCortex(Region):
         window: int = Field(16, ge=1, le=200, description="policy steps whose spikes go into the answer")
 
     params: Parameters
+    policy: SpikingPolicy
+
+    def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
+        super().__init__(spec, bus, control)
+        self._movement_lock = asyncio.Lock()
+        self._reach: Reach | None = None
+        self._release_timer: asyncio.TimerHandle | None = None
+        self._correction = MotorCorrection.zero(JOINTS)
+        self._corrected_at = float("-inf")
+        effector = self.params.effector
+        self._command_key = key("motor_command", effector=effector)
+        self._efference_key = key("motor_efference", effector=effector)
+        self._feedback_key = key("motor_feedback", effector=effector)
+        self._spikes_key = key("spikes", source=self.id, target=self.params.cerebellum)
 
     def load(self) -> None:
         assert self.checkpoint is not None
         self.policy = SpikingPolicy.load(self.checkpoint)
 
     async def setup(self) -> None:
-        self._one_at_a_time = asyncio.Lock()
-        self._reach: Reach | None = None
-        self._release: asyncio.TimerHandle | None = None
-        self._correction: tuple[float, MotorCorrection] = (float("-inf"), MotorCorrection.zero(JOINTS))
-        effector = self.params.effector
-        self._command_key = key("motor_command", effector=effector)
-        self._efference_key = key("motor_efference", effector=effector)
-        self._feedback_key = key("motor_feedback", effector=effector)
-        self._spikes_key = key("spikes", source=self.id, target=self.params.cerebellum)
         for declared in (self._command_key, self._efference_key, self._spikes_key):
             self.bus.declare(declared)
         await self.add_subscription(self._feedback_key, self.on_feedback)
-        await self.add_subscription(key("motor_correction", effector=effector), self.on_correction)
+        await self.add_subscription(key("motor_correction", effector=self.params.effector), self.on_correction)
 
     async def teardown(self) -> None:
-        if self._release is not None:
-            self._release.cancel()
-        self._let_go()
+        if self._release_timer is not None:
+            self._release_timer.cancel()
+        self._release()
 
     async def on_correction(self, packet: SpikePacket) -> None:
+        """Store the newest correction of the cerebellum."""
         try:
-            self._correction = (time.monotonic(), MotorCorrection.from_packet(packet, JOINTS))
+            self._correction = MotorCorrection.from_packet(packet, JOINTS)
+            self._corrected_at = time.monotonic()
         except PacketError as error:
             self.count("bad_corrections")
             self.log.warning("correction refused", reason=str(error))
 
     async def on_feedback(self, packet: SpikePacket) -> None:
+        """Answer a feedback of the arm with the next command, while a movement is under way."""
         reach = self._reach
         if reach is None:
             return
@@ -128,24 +162,24 @@ class MotorCortex(Region):
             self.count("bad_feedback")
             self.log.warning("feedback refused", reason=str(error))
             return
-        reach.saw(state)
+        reach.add_feedback(state)
         correction = self._fresh_correction()
-        seen = predicted_state(state, correction)
-        action = await self.in_model_thread(self.policy.act, features(seen, reach.target))
+        predicted = predicted_state(state, correction)
+        action = await self.in_model_thread(self.policy.act, features(predicted, reach.target))
+        # The movement may have ended, or another begun, while the policy ran.
         if self._reach is not reach:
             return
-        policy = action.values.astype(np.float64)
-        added = correction.torque(policy)
-        reach.did(action.spikes, added)
-        command = np.clip(policy + added, -1.0, 1.0)
+        torque = action.values.astype(np.float64)
+        added = correction.torque(torque)
+        reach.add_step(action.spikes, added)
+        command = np.clip(torque + added, -1.0, 1.0)
         self._send(command, reach.target, state.tick)
         self.publish(self._efference_key, self._command(command, reach.target, state.tick))
         self.publish(self._spikes_key, self.packet(action.spikes, modality="motor", dt_us=2500))
 
     def _fresh_correction(self) -> MotorCorrection:
-        came, correction = self._correction
-        fresh = self.params.use_correction and time.monotonic() - came < CORRECTION_LIFE_S
-        return correction if fresh else MotorCorrection.zero(JOINTS)
+        fresh = self.params.use_correction and time.monotonic() - self._corrected_at < CORRECTION_LIFE_S
+        return self._correction if fresh else MotorCorrection.zero(JOINTS)
 
     def _send(self, command: NDArray[np.float64], target: NDArray[np.float64], tick: int) -> None:
         self.publish(self._command_key, self._command(command, target, tick))
@@ -162,16 +196,16 @@ class MotorCortex(Region):
                 f"between {INNER_RADIUS} m and {OUTER_RADIUS} m from the shoulder at (0, 0)"
             )
         check_reachable(target)
-        async with self._one_at_a_time:
+        async with self._movement_lock:
             if query.expired:
                 raise RegionError("the deadline passed while another movement was under way")
             return await self._move(query, np.array(target))
 
     async def _move(self, query: Query, target: NDArray[np.float64]) -> Partial:
         parameters = self.params
-        if self._release is not None:
-            self._release.cancel()
-            self._release = None
+        if self._release_timer is not None:
+            self._release_timer.cancel()
+            self._release_timer = None
         if not await self.bus.wait_matching(self._command_key, FEEDBACK_TIMEOUT_S):
             raise RegionError(
                 f"no feedback on {self._feedback_key}: nobody listens on {self._command_key}; "
@@ -180,39 +214,43 @@ class MotorCortex(Region):
         reach = Reach(target, parameters.near_m, parameters.slow_rad_s, parameters.window)
         self._reach = reach
         self._send(np.zeros(2), target, 0)  # wakes an idle arm
-        # the answer has to get back before the deadline
-        ends = min(reach.started + parameters.timeout_s, query.deadline - 0.1)
+        end = min(reach.started + parameters.timeout_s, query.deadline - REPLY_MARGIN_S)
         try:
-            await self._follow(query, reach, ends)
+            await self._wait_for_end(query, reach, end)
             partial = self._result(reach)
         except BaseException:
-            self._let_go()
+            self._release()
             raise
-        self._release = asyncio.get_running_loop().call_later(parameters.hold_s, self._let_go)
+        # The arm holds the target for a while after the answer.
+        self._release_timer = asyncio.get_running_loop().call_later(parameters.hold_s, self._release)
         return partial
 
-    async def _follow(self, query: Query, reach: Reach, ends: float) -> None:
-        """Wait until the reach has settled or `ends` has come, reporting on the way."""
+    async def _wait_for_end(self, query: Query, reach: Reach, end: float) -> None:
+        """Wait until the arm has settled or the time `end` has come, with interim reports.
+
+        Raises:
+            RegionError: The arm has stopped sending feedback.
+        """
         while not reach.settled.is_set():
             now = time.monotonic()
-            silent = now - reach.seen_at
+            silent = now - reach.feedback_at
             if silent >= FEEDBACK_TIMEOUT_S:
                 raise RegionError(f"no feedback on {self._feedback_key} for {silent:.1f} s; is the arm's node running?")
-            if now >= ends:
+            if now >= end:
                 return
             try:
-                async with asyncio.timeout(min(self.params.report_s, ends - now, FEEDBACK_TIMEOUT_S - silent)):
+                async with asyncio.timeout(min(self.params.report_s, end - now, FEEDBACK_TIMEOUT_S - silent)):
                     await reach.settled.wait()
             except TimeoutError:
                 if reach.state is not None:
                     query.emit(self._progress(reach, reach.state))
 
-    def _let_go(self) -> None:
-        """Stop controlling: the arm gets a last command of no torque and brakes by itself."""
+    def _release(self) -> None:
+        """Stop controlling: send a last command without torque, after which the arm brakes by itself."""
         if self._reach is not None:
             self._send(np.zeros(2), self._reach.target, 0)
         self._reach = None
-        self._release = None
+        self._release_timer = None
 
     def _progress(self, reach: Reach, state: JointState) -> Partial:
         distance = tip_distance(state, reach.target)
@@ -225,10 +263,10 @@ class MotorCortex(Region):
         if reach.state is None:
             raise RegionError(f"no feedback on {self._feedback_key} before the deadline")
         distance = tip_distance(reach.state, reach.target)
-        duration = reach.seen_at - reach.started
+        duration = reach.feedback_at - reach.started
         verb = "Reached" if distance <= self.params.tolerance_m else "Did not reach"
         text = f"{verb} {point_text(reach.target)}: final distance {distance * 100:.2f} cm after {duration:.2f} s."
-        correction = reach.corrected / max(1, reach.steps)
+        correction = reach.total_correction / max(1, reach.steps)
         if correction > 0.0005:
             text += f" The cerebellum corrected the torque by {correction:.1%} on average."
         content = {
@@ -245,7 +283,7 @@ class MotorCortex(Region):
         return Partial(candidates=[candidate], confidence=confidence, spikes=spikes)
 
     def _confidence(self, distance: float) -> float:
-        """1 on the target, 1/2 at the tolerance, towards 0 far from it."""
+        """Compute the confidence: 1 on the target, 1/2 at the tolerance, towards 0 far from it."""
         return 1.0 / (1.0 + (distance / self.params.tolerance_m) ** 2)
 
 

@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls, no-warn-return-any
-"""The arms that the motor cortex practises on: their states, what Reacher-v5 pays for them, and networks in control."""
+"""The simulated arms for training the motor cortex: their states, Reacher-v5's reward, and networks as controllers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ States = tuple[JointState, FloatArray]
 
 
 def random_states(rng: np.random.Generator, count: int) -> States:
-    """States and targets without a policy: one half anywhere, one half at all distances around their target."""
+    """Draw states and targets without a policy.
+
+    One half lies near its target, at distances that are uniform on a logarithmic scale; the other half is anywhere.
+    """
     targets = reaching.random_targets(rng, count)
     half = count // 2
     angles = np.stack([rng.uniform(-np.pi, np.pi, count), rng.uniform(-3.0, 3.0, count)], axis=-1)
@@ -38,7 +41,7 @@ def random_states(rng: np.random.Generator, count: int) -> States:
 
 
 def near_states(rng: np.random.Generator, count: int) -> States:
-    """States within a few centimetres of their target, moving as slowly as an arm does that arrives there."""
+    """Draw states within a few centimetres of their target, with the small velocities of an arm that arrives there."""
     targets = reaching.random_targets(rng, count)
     spread = 10.0 ** rng.uniform(-3.0, -1.0, (count, 1))
     angles = inverse_kinematics(targets) + rng.normal(size=(count, 2)) * spread
@@ -49,18 +52,30 @@ def near_states(rng: np.random.Generator, count: int) -> States:
 
 
 class Arms:
-    """Many arms that reach at the same time, every other one from where Reacher-v5 starts, the rest from anywhere."""
+    """Many arms that reach at the same time.
+
+    Args:
+        count: Number of arms.
+    """
 
     def __init__(self, count: int) -> None:
         self.plants = [Plant() for _ in range(count)]
 
     def start(self, rng: np.random.Generator, *, standard: bool = True) -> FloatArray:
-        """Begin anew; returns the targets [count, 2]. Without `standard` all arms start anywhere."""
+        """Begin a new episode.
+
+        Args:
+            rng: Source of all random draws.
+            standard: Whether every second arm starts as Reacher-v5 starts; the others start at random postures.
+
+        Returns:
+            The targets, [count, 2].
+        """
         targets = reaching.random_targets(rng, len(self.plants))
         for index, plant in enumerate(self.plants):
             if standard and index % 2 == 0:
                 plant.set_state(rng.uniform(-0.1, 0.1, JOINTS), rng.uniform(-0.005, 0.005, JOINTS))
-                # uniform over the disc of 20 cm, as Reacher-v5 has it
+                # Uniform over the disc of 20 cm, as in Reacher-v5.
                 radius, angle = 0.2 * np.sqrt(rng.uniform()), rng.uniform(-np.pi, np.pi)
                 targets[index] = radius * np.cos(angle), radius * np.sin(angle)
             else:
@@ -68,7 +83,7 @@ class Arms:
         return targets
 
     def states(self) -> JointState:
-        """The states of all arms, as arrays [count, ...]."""
+        """Return the states of all arms, as arrays [count, ...]."""
         return _joined([plant.state() for plant in self.plants], np.stack)
 
     def step(self, commands: FloatArray) -> None:
@@ -77,7 +92,7 @@ class Arms:
 
 
 def _joined(states: list[JointState], join: Callable[[list[FloatArray]], FloatArray]) -> JointState:
-    """One state of arrays from many: `join` is np.stack or np.concatenate."""
+    """Make one state of arrays from many states; `join` is np.stack or np.concatenate."""
     angles, velocities, tip, applied = (
         join([getattr(state, name) for state in states]) for name in ("angles", "velocities", "tip", "applied")
     )
@@ -86,7 +101,7 @@ def _joined(states: list[JointState], join: Callable[[list[FloatArray]], FloatAr
 
 @torch.no_grad()
 def visited_states(rng: np.random.Generator, arms: Arms, net: Policy, *, standard: bool, steps: int = 100) -> States:
-    """States that the policy itself visits on its way to random targets."""
+    """Collect the states that the policy itself visits on its way to random targets."""
     targets = arms.start(rng, standard=standard)
     states = [arms.states()]
     for _ in range(steps):
@@ -96,13 +111,16 @@ def visited_states(rng: np.random.Generator, arms: Arms, net: Policy, *, standar
 
 
 def reward(state: JointState, targets: FloatArray, commands: FloatArray) -> FloatArray:
-    """Reacher-v5's reward [N] for the states [N] that `commands` [N, 2] led to: minus distance, minus effort."""
-    away = state.tip - targets
-    return -np.hypot(away[..., 0], away[..., 1]) - np.square(commands).sum(-1)
+    """Compute Reacher-v5's reward [N]: minus the distance from the target, minus the sum of squared commands.
+
+    `state` are the states [N] that `commands` [N, 2] led to.
+    """
+    error = state.tip - targets
+    return -np.hypot(error[..., 0], error[..., 1]) - np.square(commands).sum(-1)
 
 
 def network_controller(net: nn.Module) -> Controller:
-    """A torch module as a controller of one arm or of many."""
+    """Wrap a torch module as a controller of one arm or of many."""
 
     @torch.no_grad()
     def act(state: JointState, target: FloatArray) -> FloatArray:

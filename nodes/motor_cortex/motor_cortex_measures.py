@@ -1,4 +1,4 @@
-"""How well a policy reaches: episodes of Reacher-v5 as it comes and over topics, and how precisely targets are held."""
+"""Measures a policy: episodes of Reacher-v5 in Gymnasium and over topics, and the final distance of reaches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ from motor_cortex_arms import EPISODE, reward
 
 
 class Episodes:
-    """Returns and final distances (metres) of episodes."""
+    """Results of episodes.
+
+    Attributes:
+        returns: Sum of the rewards of each episode.
+        distances: Final distance of each episode, metres.
+    """
 
     def __init__(self) -> None:
         self.returns: list[float] = []
@@ -32,15 +37,17 @@ class Episodes:
 
     @property
     def mean_return(self) -> float:
+        """Mean of the returns."""
         return float(np.mean(self.returns))
 
     @property
     def median_cm(self) -> float:
+        """Median of the final distances, centimetres."""
         return float(np.median(self.distances)) * 100.0
 
 
 def reacher_episodes(controller: Controller, seed: int, count: int) -> Episodes:
-    """Episodes of Gymnasium's Reacher-v5, as it comes: episode n is reset with seed + n."""
+    """Run episodes of Gymnasium's unmodified Reacher-v5; episode n is reset with seed + n."""
     import gymnasium
 
     env: Any = gymnasium.make("Reacher-v5")
@@ -59,20 +66,26 @@ def reacher_episodes(controller: Controller, seed: int, count: int) -> Episodes:
 
 
 def state_of(data: Any) -> JointState:
-    """The arm of a Reacher-v5 as the arm's node would report it."""
+    """Read the state of a Reacher-v5 environment in the form in which the arm's node reports it."""
     angles = data.qpos[:JOINTS].copy()
     angles[0] = (angles[0] + np.pi) % (2.0 * np.pi) - np.pi
     return JointState(angles, data.qvel[:JOINTS].copy(), data.body("fingertip").xpos[:JOINTS].copy(), np.zeros(JOINTS))
 
 
 def episodes_over_topics(weights: Path, seed: int, count: int, show: Callable[[range], Iterator[int]]) -> Episodes:
-    """The same episodes with the nodes as they run: prompts ask for the targets, feedback tells what was reached.
+    """Run the same episodes with the nodes: prompts give the targets, feedback gives the states.
 
     Arm, motor cortex and cerebellum exchange their packets in real time, in one process. An episode is the first 50
-    steps after a prompt made the arm move, commands as the arm applied them; a target that the region refuses counts as
-    50 steps of standing still.
+    steps after a prompt started a movement, with the commands that the arm applied; a target that the region refuses
+    counts as 50 steps without movement.
+
+    Args:
+        weights: Weights of the policy.
+        seed: Seed of the first episode.
+        count: Number of episodes.
+        show: Wraps the episode numbers in a progress display.
     """
-    # the nodes' logs are not what was measured
+    # The nodes log to stdout, which is for the evaluation's rows.
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         return asyncio.run(_over_topics(Path(folder), weights, seed, count, show))
 
@@ -94,7 +107,7 @@ async def _over_topics(
             program = load_program(str(share_dir() / "nodes" / name / f"{name}.py"))
             return await brain.start(program, name, checkpoint=checkpoint, parameters=parameters)
 
-        # an episode is over after a second: no need to hold the target for longer
+        # An episode takes one second, so the target need not be held for longer.
         body = await started("arm_body", idle_after_s=0.3)
         await started("cerebellum")
         await started("motor_cortex", weights, hold_s=0.6)
@@ -109,15 +122,16 @@ async def _over_topics(
             partial = await brain.query("motor_cortex", prompt)
             states = await moving if partial.error is None else []
             moving.cancel()
-            left = [body.plant.state()] * (EPISODE - len(states))
-            done.returns.append(sum(float(reward(state, target, state.applied)) for state in [*states, *left]))
-            done.distances.append(tip_distance([*states, *left][-1], target))
+            # A movement that ended early, or was refused: the arm stands still for the rest of the episode.
+            rest = [body.plant.state()] * (EPISODE - len(states))
+            done.returns.append(sum(float(reward(state, target, state.applied)) for state in [*states, *rest]))
+            done.distances.append(tip_distance([*states, *rest][-1], target))
     env.close()
     return done
 
 
 async def _movement(feedback: Mailbox[Received], begin: int) -> list[JointState]:
-    """The first steps of a movement that begins after tick `begin`, read until the arm idles again."""
+    """Read the first steps of a movement that begins after tick `begin`, until the arm is idle again."""
     states: list[JointState] = []
     while True:
         packet = (await feedback.get()).message
@@ -129,7 +143,7 @@ async def _movement(feedback: Mailbox[Received], begin: int) -> list[JointState]
 
 
 def final_distances(controller: Controller, seed: int, count: int) -> FloatArray:
-    """Metres from random targets after 2 s, from random postures."""
+    """Measure the distances in metres from random targets after 2 s, starting from random postures."""
     arm, rng = Plant(), np.random.default_rng(seed)
     final = []
     for target in reaching.random_targets(rng, count):

@@ -1,4 +1,8 @@
-"""The point that a prompt names, and whether the arm can reach it."""
+"""Reads the target point from a prompt, and checks whether the arm can reach it.
+
+This is done by regular expressions, not by a model: `_NAMED` finds coordinates with their names ("x=0.1 y=-0.05"), and,
+if it does not match, `_PAIR` finds two numbers that follow each other.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +17,32 @@ from brainnet import RegionError
 from brainnet.effectors.planar_arm import INNER_RADIUS, OUTER_RADIUS
 
 _UNITS = {"": 1.0, "m": 1.0, "cm": 0.01, "mm": 0.001}
+# The sign is part of the number; a word boundary before it is not required, so that "x=-0.1" is read.
 _NUMBER = r"([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?)"
 _UNIT = r"\s*(mm\b|cm\b|m\b|milli\w+\b|centi\w+\b|met(?:er|re)s?\b)?"
 _NAMED = re.compile(
     rf"\bx\s*(?:=|:|is|at)?\s*{_NUMBER}{_UNIT}.*?\by\s*(?:=|:|is|at)?\s*{_NUMBER}{_UNIT}", re.IGNORECASE
 )
+# The optional third number makes a point in space recognisable, which is then refused.
 _PAIR = re.compile(
     rf"{_NUMBER}{_UNIT}\s*(?:,|;|/|\band\b|\bby\b|\s)\s*{_NUMBER}{_UNIT}(\s*[,;]\s*{_NUMBER})?", re.IGNORECASE
 )
 
 
 def parse_target(text: str) -> tuple[float, float] | None:
-    """The point that `text` names, in metres, or None when it names none.
+    """Read the point that `text` names.
 
     Understands "(0.10, 0.10)", "x=0.1 y=-0.05", "10 cm, 5 cm", "(10, 5) cm", "0.1 and 0.05". A unit given once, after
-    the second number, holds for both; without any, numbers are metres. Raises RegionError for a point in space.
+    the second number, holds for both numbers; without a unit, numbers are metres.
+
+    Returns:
+        x and y in metres; None when the text names no point.
+
+    Raises:
+        RegionError: The text names a point with three coordinates.
     """
     text = text.replace("−", "-")
-    # a closing bracket between number and unit ("(10, 5) cm") would part the two
+    # Brackets become spaces, because a closing one may stand between number and unit: "(10, 5) cm".
     text = re.sub(r"[()\[\]{}]", " ", text)
     match = _NAMED.search(text)
     if match is None and (match := _PAIR.search(text)) is not None and match.group(5):
@@ -45,13 +57,18 @@ def parse_target(text: str) -> tuple[float, float] | None:
 
 def _unit(word: str | None) -> float:
     word = (word or "").lower()
+    # Written-out units, in any spelling: metre, meters, centimetres.
     if word.startswith(("milli", "centi", "met")):
         word = {"milli": "mm", "centi": "cm"}.get(word[:5], "m")
     return _UNITS[word]
 
 
 def check_reachable(target: tuple[float, float]) -> None:
-    """Raises RegionError for a point that the arm cannot reach."""
+    """Check that the arm can reach a point.
+
+    Raises:
+        RegionError: It cannot.
+    """
     distance = math.hypot(*target)
     if not INNER_RADIUS <= distance <= OUTER_RADIUS:
         raise RegionError(
@@ -61,4 +78,5 @@ def check_reachable(target: tuple[float, float]) -> None:
 
 
 def point_text(target: Sequence[float] | NDArray[np.float64]) -> str:
+    """Write a point as "(0.100, 0.100)"."""
     return f"({target[0]:.3f}, {target[1]:.3f})"

@@ -31,7 +31,7 @@ SMALL = {
     "states": 2000,
     "arms": 4,
     "iterations": 2,
-    "warm_up": 1,
+    "value_warmup": 1,
     "minibatch": 50,
     "epochs": 1,
 }
@@ -53,12 +53,12 @@ def error(controller: reaching.Controller) -> float:
     return float(np.abs(np.array(rows) - wanted).mean())
 
 
-def test_training_writes_a_policy_that_has_learned_and_its_twin(tmp_path: Path) -> None:
+def test_training_writes_a_policy_that_has_learned_and_its_baseline(tmp_path: Path) -> None:
     run = run_in(tmp_path)
     motor_cortex.train(run)
     silent = error(lambda state, target: np.zeros(2))
     assert error(reaching.policy_controller(SpikingPolicy.load(run.weights))) < 0.5 * silent
-    assert error(motor_cortex.twin_controller(tmp_path / motor_cortex.TWIN)) < 0.5 * silent
+    assert error(motor_cortex.nonspiking_controller(tmp_path / motor_cortex.NONSPIKING)) < 0.5 * silent
     assert not list(tmp_path.glob("*.checkpoint"))
 
 
@@ -79,7 +79,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path, monkey
         with pytest.raises(KeyboardInterrupt):
             motor_cortex.train(run_in(parts))
     motor_cortex.train(run_in(parts))
-    for name in ("motor_cortex.safetensors", str(motor_cortex.TWIN)):
+    for name in ("motor_cortex.safetensors", str(motor_cortex.NONSPIKING)):
         expected, found = load_file(whole / name), load_file(parts / name)
         assert all(torch.equal(expected[key], found[key]) for key in expected)
 
@@ -114,7 +114,7 @@ def test_committed_weights_reach_the_bars_of_a_short_evaluation() -> None:
     settings = motor_cortex.Settings(episodes=10, reaches=10, over_topics=False)
     rows = {row.name: row for row in motor_cortex.evaluate(Run("motor_cortex", settings, WEIGHTS))}
     assert rows["reacher_return"].rival == "expert"
-    assert rows["reacher_return_beside_twin"].rival == "non-spiking policy"
+    assert rows["reacher_return_beside_nonspiking"].rival == "non-spiking policy"
     assert all(row.ok for row in rows.values() if row.bar)
 
 
@@ -140,6 +140,6 @@ def test_settling_turns_from_the_policy_to_the_expert() -> None:
     np.testing.assert_allclose(teacher(near, target), reaching.expert_command(near, target), atol=1e-3)
 
 
-def test_a_file_without_a_twin_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_a_baseline_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="non-spiking"):
-        motor_cortex.twin_controller(tmp_path / "none.safetensors")
+        motor_cortex.nonspiking_controller(tmp_path / "none.safetensors")
