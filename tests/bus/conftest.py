@@ -22,6 +22,7 @@ class Network(Protocol):
 
 @pytest.fixture(params=["memory", "zenoh"])
 async def network(request: pytest.FixtureRequest) -> AsyncIterator[Network]:
+    """Make a network of each kind: in memory, and Zenoh with a hub on loopback."""
     async with contextlib.AsyncExitStack() as stack:
         if request.param == "memory":
             memory = MemoryNetwork()

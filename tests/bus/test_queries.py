@@ -232,12 +232,12 @@ async def test_tokens_appear_and_go_with_their_process(network: Network) -> None
     late = await network("region", "late")
     handle = late.declare_alive("alive/here/late")
     assert await event() == ("alive/here/late", True)
-    assert await watcher.alive() == ["alive/here/early", "alive/here/late"]
+    assert await watcher.alive(timeout=PATIENCE_S) == ["alive/here/early", "alive/here/late"]
     handle.close()
     assert await event() == ("alive/here/late", False)
     await early.close()
     assert await event() == ("alive/here/early", False)
-    assert await watcher.alive() == []
+    assert await watcher.alive(timeout=PATIENCE_S) == []
 
 
 async def test_clients_are_not_alive(network: Network) -> None:

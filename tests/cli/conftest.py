@@ -41,12 +41,12 @@ class SmallBrain:
         self._stack = stack
 
     async def join(self, role: str, source: str = "", mode: Literal["client", "peer"] = "peer") -> Bus:
-        """A bus of this brain, closed when the test ends."""
+        """Open a bus of this brain; it closes when the test ends."""
         endpoint = Endpoint(NAMESPACE, f"tcp/127.0.0.1:{self.port}")
         return await self._stack.enter_async_context(await open_bus(endpoint, role=role, source=source, mode=mode))
 
     async def node(self, role: str, id: str) -> Bus:
-        """A bus that reports its counters the way a node does."""
+        """Open a bus that reports its counters the way a node does."""
         bus = await self.join(role, id)
 
         async def status(request: StatusQuery, key: str) -> Health:
@@ -60,7 +60,7 @@ class SmallBrain:
         return await (await self.start(*arguments)).ended(stdin)
 
     async def start(self, *arguments: str) -> Running:
-        """Start a verb on this brain; killed when the test ends before it does."""
+        """Start a verb on this brain; it is killed if the test ends before it does."""
         options = ["--namespace", NAMESPACE, "--port", str(self.port)]
         running = await start_command(*arguments, *options)
         self._stack.push_async_callback(running.kill)
@@ -81,6 +81,7 @@ class Running:
         return Done(self.process.returncode, out.decode(), err.decode())
 
     async def kill(self) -> None:
+        """Kill it, unless it has ended."""
         if self.process.returncode is None:
             self.process.kill()
             await self.process.wait()
@@ -100,6 +101,7 @@ async def run_command(*arguments: str) -> Done:
 
 @pytest.fixture
 async def small_brain() -> AsyncIterator[SmallBrain]:
+    """Open the hub of a brain in this process."""
     async with contextlib.AsyncExitStack() as stack:
         port = free_port()
         stack.callback(open_hub([f"tcp/127.0.0.1:{port}"], []).close)
