@@ -1,7 +1,7 @@
-"""Effective settings of this process, and where each comes from.
+"""Effective settings of this process, and the origin of each.
 
-Later sources win: the defaults here, `config/settings.yaml`, `config/settings.ENV.yaml` (ENV from `BRAINNET_ENV`,
-default `development`), `BRAINNET_*` environment variables, command line options.
+In increasing priority: the defaults here, `config/settings.yaml`, `config/settings.ENV.yaml` (ENV from `BRAINNET_ENV`,
+`development` by default), `BRAINNET_*` environment variables, command line options.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,11 +25,12 @@ ENV_PREFIX = "BRAINNET_"
 
 
 def _hostname() -> str:
+    # A host name is a chunk of keys, so every character that Zenoh reserves is replaced.
     return re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname()) or "localhost"
 
 
 class Settings(BaseModel):
-    """What a launcher, a node or a client needs to know about its brain."""
+    """Settings of a launcher, a node or a client."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,53 +47,87 @@ class Settings(BaseModel):
 
     @property
     def endpoint(self) -> str:
-        """Where clients and nodes of this host find the hub."""
+        """Zenoh endpoint at which clients and nodes of this host find the hub."""
         return self.hub or f"tcp/127.0.0.1:{self.port}"
 
     @property
     def state(self) -> Path:
-        """Where this brain keeps what survives a restart."""
+        """Folder of the durable state of this brain; created when it is missing."""
         if self.data_dir is not None:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             return self.data_dir
         return state_dir(self.namespace, self.port)
 
 
+class OriginKind(Enum):
+    """The kinds of sources of a setting, in increasing priority."""
+
+    DEFAULT = "default"
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    OPTION = "option"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The source of one setting.
+
+    Attributes:
+        kind: The kind of source.
+        detail: The file or the environment variable; empty for defaults and options.
+    """
+
+    kind: OriginKind
+    detail: str = ""
+
+    @property
+    def is_explicit(self) -> bool:
+        """Whether it was set for this process, by an option or the environment, and not by a file or default."""
+        return self.kind in (OriginKind.OPTION, OriginKind.ENVIRONMENT)
+
+    def __str__(self) -> str:
+        return self.detail or self.kind.value
+
+
 @dataclass(frozen=True)
-class Loaded:
+class LoadedSettings:
     """Settings and the origin of each field."""
 
     settings: Settings
-    origins: dict[str, str]
+    origins: dict[str, Origin]
 
 
 def config_dir() -> Path:
-    """`BRAINNET_CONFIG_DIR`, or the config folder of this installation."""
+    """Return `BRAINNET_CONFIG_DIR`, or the config folder of this installation."""
     named = os.environ.get(ENV_PREFIX + "CONFIG_DIR")
     return Path(named) if named else share_dir() / "config"
 
 
-def load(options: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Loaded:
-    """Merge all sources; `options` with value None count as not given.
+def load(options: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> LoadedSettings:
+    """Merge all sources.
+
+    Args:
+        options: Command line options by the name of the setting; None as a value means not given.
+        environ: Environment variables; those of this process by default.
 
     Raises:
-        ConfigError: naming the source, the field and what it accepts.
+        ConfigError: A file cannot be read, or a value is not accepted; names source, field and what is accepted.
     """
     environ = os.environ if environ is None else environ
     folder = config_dir()
     profile = environ.get(ENV_PREFIX + "ENV", "development")
-    sources: list[tuple[str, Mapping[str, Any]]] = [
-        (str(folder / "settings.yaml"), _read(folder / "settings.yaml")),
-        (str(folder / f"settings.{profile}.yaml"), _read(folder / f"settings.{profile}.yaml")),
-        ("environment", _environment(environ)),
-        ("option", {k: v for k, v in (options or {}).items() if v is not None}),
-    ]
     values: dict[str, Any] = {}
-    origins = dict.fromkeys(Settings.model_fields, "default")
-    for origin, found in sources:
-        for name, value in found.items():
-            values[name] = value
-            origins[name] = f"{ENV_PREFIX}{name.upper()}" if origin == "environment" else origin
+    origins = dict.fromkeys(Settings.model_fields, Origin(OriginKind.DEFAULT))
+    for file in (folder / "settings.yaml", folder / f"settings.{profile}.yaml"):
+        for name, value in _read(file).items():
+            values[name], origins[name] = value, Origin(OriginKind.FILE, str(file))
+    for name in Settings.model_fields:
+        variable = ENV_PREFIX + name.upper()
+        if variable in environ:
+            values[name], origins[name] = environ[variable], Origin(OriginKind.ENVIRONMENT, variable)
+    for name, value in (options or {}).items():
+        if value is not None:
+            values[name], origins[name] = value, Origin(OriginKind.OPTION)
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
@@ -99,7 +135,7 @@ def load(options: Mapping[str, Any] | None = None, environ: Mapping[str, str] | 
         name = str(item["loc"][0]) if item["loc"] else "?"
         hint = f"; known settings are {', '.join(Settings.model_fields)}" if item["type"] == "extra_forbidden" else ""
         raise ConfigError(f"setting {name} from {origins.get(name, '?')}: {item['msg']}{hint}") from None
-    return Loaded(settings, {name: origins[name] for name in Settings.model_fields})
+    return LoadedSettings(settings, {name: origins[name] for name in Settings.model_fields})
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -114,8 +150,3 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not isinstance(loaded, dict) or not all(isinstance(k, str) for k in loaded):
         raise ConfigError(f"{path} must hold a map of settings, got {type(loaded).__name__}")
     return loaded
-
-
-def _environment(environ: Mapping[str, str]) -> Mapping[str, Any]:
-    named = {name: ENV_PREFIX + name.upper() for name in Settings.model_fields}
-    return {name: environ[variable] for name, variable in named.items() if variable in environ}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from brainnet.bus import Bus, Endpoint
-    from brainnet.settings import Loaded, Settings
+    from brainnet.settings import LoadedSettings, Settings
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ def verb(help: str | None = None, **settings: Any) -> typer.Typer:
     return typer.Typer(help=help, add_completion=False, pretty_exceptions_enable=False, **settings)
 
 
-def load(namespace: str | None = None, port: int | None = None, hub: str | None = None, **more: Any) -> Loaded:
+def load(namespace: str | None = None, port: int | None = None, hub: str | None = None, **more: Any) -> LoadedSettings:
     """Effective settings with their origins, these options on top; None means not given."""
     from brainnet import settings
 

@@ -28,13 +28,12 @@ def show(
     fields = type(loaded.settings).model_fields
     if as_json:
         for name, value in values.items():
-            common.print_json({"name": name, "value": value, "origin": loaded.origins[name]})
+            common.print_json({"name": name, "value": value, "origin": str(loaded.origins[name])})
         return
     from rich.table import Table
 
     table = Table("setting", "value", "from", "meaning", box=None)
     for name, value in values.items():
-        table.add_row(
-            name, "" if value is None else str(value), loaded.origins[name], f"[dim]{fields[name].description or ''}"
-        )
+        meaning = f"[dim]{fields[name].description or ''}"
+        table.add_row(name, "" if value is None else str(value), str(loaded.origins[name]), meaning)
     common.console().print(table)

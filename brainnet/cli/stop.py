@@ -29,11 +29,11 @@ def stop(
     from brainnet.launcher.run import lock
 
     settings = common.load(namespace, port, hub).settings
-    running = None if settings.hub else lock.running(settings.state)
+    running = None if settings.hub else lock.current_holder(settings.state)
     if running is not None and host in (None, running.host):
-        from brainnet.launcher.run.stopping import stop_here
+        from brainnet.launcher.run.stopping import stop_local_launcher
 
-        stop_here(running, settings.state, settings.stop_grace_s * 3 + _SLACK_S)
+        stop_local_launcher(running, settings.state, settings.stop_grace_s * 3 + _SLACK_S)
         common.note(f"stopped {running.namespace} on {running.host}")
         return
     common.note(f"stopped {common.run_async(_stop_over_bus(settings, host))}")

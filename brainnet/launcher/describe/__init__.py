@@ -1,1 +1,1 @@
-"""What shall run: the allocation file, its hosts and nodes. Data; nothing here starts a process."""
+"""The allocation as data: its file, hosts, nodes and programs. Nothing here starts a node."""

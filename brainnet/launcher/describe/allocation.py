@@ -10,8 +10,8 @@
         program: nodes/olfactory.py  # or package.module:Class, an entry point of brainnet.nodes, or nir:FILE
         parameters: {temperature: 0.5}
 
-Every mistake is one `AllocationError` that names file, line, field and what is accepted. Whether parameters fit their
-program is for the program to say: it is not imported here.
+Every mistake is one `AllocationError` that names file, line, field and what is accepted. Parameters are not checked
+here, because that needs the program, which is not imported.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class _Part(BaseModel):
 
 
 class Host(_Part):
-    """One host: where its hub listens (besides the loopback port) and which hubs it seeks."""
+    """One host: the endpoints of its hub (besides the loopback port) and those of the hubs that it connects to."""
 
     listen: tuple[str, ...] = Field((), description="Zenoh endpoints, such as tcp/192.168.1.20:7447")
     connect: tuple[str, ...] = Field((), description="Zenoh endpoints of other hosts' hubs")
 
 
 class Defaults(_Part):
-    """For every node that does not say otherwise."""
+    """Values for every node that has none of its own."""
 
     threads: int = Field(1, ge=1)
     device: str = Field("cpu", pattern=DEVICE_PATTERN)
@@ -66,7 +66,17 @@ class _File(_Part):
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """A whole file. `hosts` is empty when everything runs on the host that launches it."""
+    """A whole allocation.
+
+    Attributes:
+        path: The file.
+        namespace: Of the brain; None where the settings decide.
+        port: Of the hub; None where the settings decide.
+        hosts: By name; empty when everything runs on the host that launches it.
+        preload: Modules that the zygote imports.
+        nodes: With the file's defaults and absolute paths.
+        lines: The line of each node in the file, by id.
+    """
 
     path: Path
     namespace: str | None
@@ -75,13 +85,16 @@ class Allocation:
     preload: tuple[str, ...] = ()
     nodes: tuple[NodeEntry, ...] = ()
     lines: dict[str, int] = field(default_factory=dict)
-    """Where each node stands in the file, by id."""
 
     def choose_host(self, named: str | None, this_host: str) -> str:
-        """The host whose part is to run: the one named, else the only one, else the one called like this machine.
+        """Return the host whose nodes are to run.
+
+        Args:
+            named: The host that the user named; None to choose the only one, or the one with the name of this machine.
+            this_host: Name of this machine.
 
         Raises:
-            AllocationError: the file places nodes on several hosts, and none of them is this one.
+            AllocationError: The file has no host of the given name, or several hosts and none of this machine's name.
         """
         if not self.hosts:
             return named or this_host
@@ -97,10 +110,10 @@ class Allocation:
         raise AllocationError(f"{self.path} has the hosts {known}; say which one this is with --host")
 
     def placed_on(self, host: str, only: list[str] | None = None) -> list[NodeEntry]:
-        """The nodes of one host, or those of them that `only` names.
+        """Return the nodes of one host, or those of them that `only` names.
 
         Raises:
-            AllocationError: there are none, or `only` names one that is not there.
+            AllocationError: There are none, or `only` names one that is not there.
         """
         placed = [n for n in self.nodes if n.host is None or n.host == host]
         known = {n.id for n in placed}
@@ -119,7 +132,7 @@ def load(path: Path) -> Allocation:
     """Read and check an allocation file.
 
     Raises:
-        AllocationError: naming file, line, field and what is accepted.
+        AllocationError: The file cannot be used; names file, line, field and what is accepted.
     """
     path = path.absolute()
     document = read(path)
@@ -128,8 +141,9 @@ def load(path: Path) -> Allocation:
     try:
         parsed = _File.model_validate(document.value)
     except ValidationError as error:
-        found = error.errors()
-        item = next((e for e in found if e["type"] == "extra_forbidden"), found[0])  # a typo also makes a field missing
+        # One mistake is reported. A misspelt field is both unknown and missing; only the first names the misspelling.
+        mistakes = error.errors()
+        item = next((e for e in mistakes if e["type"] == "extra_forbidden"), mistakes[0])
         raise document.error(item["loc"], _explain(item)) from None
     _check_ids_and_hosts(document, parsed)
     nodes = tuple(_complete(document, parsed, index) for index in range(len(parsed.nodes)))
@@ -141,7 +155,7 @@ def load(path: Path) -> Allocation:
 
 
 def _explain(item: Any) -> str:
-    """What pydantic found, with what is accepted instead."""
+    """Return a mistake that pydantic found as text, with what is accepted instead."""
     kind, location = item["type"], item["loc"]
     if kind == "extra_forbidden":
         known = list(_model_at(location[:-1]).model_fields)
@@ -196,11 +210,12 @@ def _check_ids_and_hosts(document: Document, parsed: _File) -> None:
 
 
 def _complete(document: Document, parsed: _File, index: int) -> NodeEntry:
-    """The entry with the file's defaults, and with absolute paths for its program and checkpoint."""
+    """Return an entry with the file's defaults, and with absolute paths for its program and checkpoint."""
     entry, defaults, at = parsed.nodes[index], parsed.defaults, ("nodes", index)
     changes: dict[str, Any] = {
         "program": _find_program(document, entry.program, (*at, "program")),
         "host": entry.host or next(iter(parsed.hosts), None),
+        # `exclude_unset`: only what the entry sets overrides the default, field by field.
         "restart": defaults.restart.model_copy(update=entry.restart.model_dump(exclude_unset=True)),
         "environment": {**defaults.environment, **entry.environment},
     }
@@ -242,13 +257,13 @@ def _find_program(document: Document, program: str, at: Location) -> str:
 
 
 def _in_its_folder(location: str) -> str:
-    """`nodes/olfactory` and `nodes/olfactory.py` both mean `nodes/olfactory/olfactory.py` when that is there."""
+    """Return `nodes/olfactory/olfactory.py` for `nodes/olfactory` and for `nodes/olfactory.py`."""
     path = Path(location)
     return str(path.with_suffix("") / f"{path.stem}.py")
 
 
 def _find(name: str, allocation: Path) -> Path | None:
-    """A file named in an allocation; see `_places` for where it may be."""
+    """Return the path of a file that an allocation names, or None; `_places` lists where it may be."""
     return next((p for folder in _places(allocation) if (p := folder / name).is_file()), None)
 
 
@@ -257,7 +272,10 @@ def _not_found(name: str, allocation: Path) -> str:
 
 
 def _places(allocation: Path) -> list[Path]:
-    """The allocation's folder and its parents up to the project's root, the current folder, the installed data."""
+    """Return the folders in which a file of an allocation may be.
+
+    The allocation's folder and its parents up to the project's root, the current folder, the installed data.
+    """
     folder = allocation.parent
     up = [folder, *folder.parents]
     root = next((i for i, p in enumerate(up) if (p / ".git").exists() or (p / "pyproject.toml").is_file()), 0)

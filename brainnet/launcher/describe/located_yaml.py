@@ -1,4 +1,4 @@
-"""YAML with positions: where in the file each value stands, so that an error can point at it."""
+"""YAML with the line and column of each value, so that an error can name them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Document:
         self._positions = positions
 
     def position(self, location: Location) -> Position:
-        """Where a value stands; for one that is missing, where it should."""
+        """Return the position of a value; for a missing one, that of the map or list that should hold it."""
         while location not in self._positions and location:
             location = location[:-1]
         return self._positions.get(location, Position(1, 1))
 
     def error(self, location: Location, message: str) -> AllocationError:
-        """An error at a place of the file."""
+        """Make the error for a mistake at a location of the document."""
         line, column = self.position(location)
         field = _dotted(location)
         text = f"{self.path}, line {line}, column {column}: {field + ': ' if field else ''}{message}"
@@ -47,8 +47,9 @@ def read(path: Path) -> Document:
     """Read a YAML file that holds one document.
 
     Raises:
-        AllocationError: unreadable, not YAML (naming the line), or a key given twice.
+        AllocationError: The file is missing, unreadable, not YAML (names the line), or has a key twice.
     """
+    # The loader is driven by hand, because only its tree of nodes has positions; `yaml.load` returns plain values.
     try:
         loader = _Loader(path.read_text())
         try:
@@ -77,7 +78,7 @@ def _walk(node: Any, location: Location, path: Path) -> Iterator[tuple[Location,
             yield from _walk(item, (*location, index), path)
     elif isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
-        for key, item in node.value:
+        for key, item in node.value:  # YAML forbids a key twice, but PyYAML silently keeps the last
             name, line = str(key.value), key.start_mark.line + 1
             if name in seen:
                 raise AllocationError(

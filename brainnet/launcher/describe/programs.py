@@ -1,4 +1,7 @@
-"""Checks that programs import and accept their parameters, in a process of its own: programs may import anything."""
+"""Checks that programs can be imported and accept their parameters.
+
+It runs in a process of its own, because a program may import, print and change anything.
+"""
 
 from __future__ import annotations
 
@@ -15,28 +18,36 @@ from brainnet.launcher.describe.allocation import Allocation
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A program that can run as a node."""
+    """A program that can run as a node.
+
+    Attributes:
+        id: Of the node.
+        role: Its role in the contract.
+        about: First line of its docstring.
+        parameters: All of them, with their initial values.
+    """
 
     id: str
     role: str
     about: str
     parameters: dict[str, object]
-    """All of them, with the values they start with."""
 
 
 def check_programs(allocation: Allocation) -> list[Checked]:
     """Import every program of the allocation and build its parameters, as its node would.
 
     Raises:
-        AllocationError: the first that does not import, is no node, or refuses a parameter; names file and line.
+        AllocationError: A program cannot be imported, is no node, or refuses a parameter; names file and line of the
+            first.
+        LaunchError: A program ended the process that imported it.
     """
-    asked = {
+    request = {
         "preload": allocation.preload,
         "nodes": [{"id": n.id, "program": n.program, "parameters": n.parameters} for n in allocation.nodes],
     }
     run = subprocess.run(
         [sys.executable, "-m", "brainnet.launcher.describe.programs"],
-        input=json.dumps(asked),
+        input=json.dumps(request),
         capture_output=True,
         text=True,
         check=False,
@@ -46,31 +57,32 @@ def check_programs(allocation: Allocation) -> list[Checked]:
         raise LaunchError(f"the programs cannot be checked: {run.stderr.strip().rpartition(chr(10))[2]}")
     checked = []
     for node, line in zip(allocation.nodes, run.stdout.splitlines(), strict=True):
-        found = json.loads(line)
-        if "error" in found:
+        result = json.loads(line)
+        if "error" in result:
             at = allocation.lines[node.id]
-            text = f"{allocation.path}, line {at}: node {node.id}: {found['error']}"
+            text = f"{allocation.path}, line {at}: node {node.id}: {result['error']}"
             raise AllocationError(text, path=allocation.path, line=at)
-        checked.append(Checked(**found))
+        checked.append(Checked(**result))
     return checked
 
 
 def _main() -> None:
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a program prints while it is imported is no answer
+    # Results go to the original standard output; what a program prints while it is imported goes to standard error.
+    results = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     request = json.load(sys.stdin)
-    for module in request["preload"]:  # once for all; the programs would each import it
+    for module in request["preload"]:  # before the forks below, so that it is imported once
         importlib.import_module(module)
-    for asked in request["nodes"]:
-        # each in a process of its own, as when it runs: two programs may have helper modules of the same name
+    for node in request["nodes"]:
+        # Each in a process of its own, as when it runs: two programs may have modules of the same name beside them.
         child = os.fork()
         if child == 0:
-            answers.write(json.dumps(_check(**asked), default=str) + "\n")
-            answers.flush()
+            results.write(json.dumps(_check(**node), default=str) + "\n")
+            results.flush()
             os._exit(0)
         if os.waitpid(child, 0)[1] != 0:
-            sys.exit(f"program {asked['program']} ended the process that imported it")
-    answers.close()
+            sys.exit(f"program {node['program']} ended the process that imported it")
+    results.close()
 
 
 def _check(id: str, program: str, parameters: dict[str, object]) -> dict[str, object]:

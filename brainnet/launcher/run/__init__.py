@@ -1,1 +1,1 @@
-"""What runs: the zygote, the supervisor of a host, and the nodes that it manages."""
+"""The running part of the launcher: the zygote, the supervisor of a host, and the nodes that it manages."""

@@ -1,4 +1,4 @@
-"""From options to a running brain: the plan, and the two ways to run it, in the foreground or detached.
+"""Launches a brain: makes the plan from options, settings and allocation, and runs it in the foreground or detached.
 
 The zygote is started before anything else is read, because its imports take longest.
 """
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from brainnet.launcher.run.zygote_client import ZygoteProcess
     from brainnet.wire.messages import NodeRecord
 
-_LOG_LIMIT: Final = 10 << 20
+_MAX_LOG_BYTES: Final = 10 << 20
+"""A larger log file is rotated at the next launch. Not while it is written: every process has it open."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchOptions:
-    """What a person may say about a launch; None means not said."""
+    """Options of a launch; None where the option was not given."""
 
     allocation: Path | None = None
     host: str | None = None
@@ -40,25 +41,26 @@ class LaunchOptions:
 
 
 def make_plan(options: LaunchOptions) -> Plan:
-    """Settings, allocation and options as one plan. Options and the environment win over the allocation, it over files.
+    """Combine settings, allocation and options into one plan.
+
+    Options and the environment override the allocation, which overrides the settings files.
 
     Raises:
-        ConfigError: settings or an allocation that cannot be used.
+        ConfigError: Settings or an allocation that cannot be used.
     """
     from brainnet import settings
     from brainnet.launcher.describe.allocation import Host, load
     from brainnet.launcher.run.supervisor import Plan, loopback_hub
     from brainnet.node.spec import NodeSpec
 
-    given = {"namespace": options.namespace, "port": options.port, "allocation": options.allocation}
-    loaded = settings.load(given)
+    overrides = {"namespace": options.namespace, "port": options.port, "allocation": options.allocation}
+    loaded = settings.load(overrides)
     path = loaded.settings.allocation or settings.config_dir() / "node_allocation.yaml"
     allocation = load(path)
     for name in ("namespace", "port"):
-        said = loaded.origins[name] == "option" or loaded.origins[name].startswith(settings.ENV_PREFIX)
-        if not said and getattr(allocation, name) is not None:
-            given[name] = getattr(allocation, name)
-    effective = settings.load(given).settings
+        if not loaded.origins[name].is_explicit and getattr(allocation, name) is not None:
+            overrides[name] = getattr(allocation, name)
+    effective = settings.load(overrides).settings
     host = allocation.choose_host(options.host, effective.host)
     hub = allocation.hosts.get(host, Host())
     state = effective.state
@@ -91,8 +93,8 @@ def make_plan(options: LaunchOptions) -> Plan:
 
 
 @contextlib.contextmanager
-def _prepared(options: LaunchOptions) -> Iterator[tuple[Plan, ZygoteProcess]]:
-    """A zygote that already imports, the plan, and the lock on this brain."""
+def _launch_context(options: LaunchOptions) -> Iterator[tuple[Plan, ZygoteProcess]]:
+    """Start a zygote, make the plan and hold the lock of the brain; kill the zygote at the end."""
     from brainnet.launcher.run.lock import BrainLock, Holder
     from brainnet.launcher.run.zygote_client import ZygoteProcess
 
@@ -101,22 +103,26 @@ def _prepared(options: LaunchOptions) -> Iterator[tuple[Plan, ZygoteProcess]]:
         plan = make_plan(options)
         with BrainLock(plan.state, Holder(os.getpid(), plan.host, plan.namespace, plan.port)):
             for old in plan.log_dir.glob("*.log"):
-                if old.stat().st_size > _LOG_LIMIT:
+                if old.stat().st_size > _MAX_LOG_BYTES:
                     old.replace(old.with_suffix(".log.1"))
             yield plan, zygote
     finally:
-        zygote.abandon()
+        zygote.discard()
 
 
 def run_foreground(
     options: LaunchOptions, show: Callable[[Supervisor], contextlib.AbstractContextManager[None]]
 ) -> None:
-    """Run until Ctrl-C or `brainnet stop`. `show(supervisor)` is a context in which the nodes are shown.
+    """Run until Ctrl-C or `brainnet stop`.
+
+    Args:
+        options: The options of the launch.
+        show: Makes the context in which the nodes are shown.
 
     Raises:
-        BrainnetError: the brain cannot be started; nothing of it is left.
+        BrainnetError: The brain cannot be started; no process of it is left.
     """
-    with _prepared(options) as (plan, zygote):
+    with _launch_context(options) as (plan, zygote):
         asyncio.run(_foreground(plan, zygote, show))
 
 
@@ -144,27 +150,31 @@ class Launched:
 
 
 def run_detached(options: LaunchOptions, on_node: Callable[[NodeRecord], None]) -> Launched:
-    """Start the brain in a process of its own; returns once every node is ready.
+    """Start the brain as a daemon and return when every node is ready.
+
+    Args:
+        options: The options of the launch.
+        on_node: Called at every change of a node until then.
 
     Raises:
-        BrainnetError: a node, or the brain, cannot be started; nothing of it is left.
-        KeyboardInterrupt: Ctrl-C while waiting; nothing of it is left.
+        BrainnetError: A node, or the brain, cannot be started; no process of it is left.
+        KeyboardInterrupt: Ctrl-C while waiting; no process of it is left.
     """
     started = time.monotonic()
     ours, theirs = socket.socketpair()
-    daemon = os.fork()
+    daemon = os.fork()  # this process has no thread and no Zenoh session, so it may fork
     if daemon == 0:
         code = 1
         try:
             ours.close()
-            os.setsid()
+            os.setsid()  # leave the terminal's session: closing the terminal must not stop the brain
             code = _daemon(options, theirs)
         finally:
             os._exit(code)
     theirs.close()
     try:
-        with ours, ours.makefile() as told:
-            outcome = _follow(told, on_node)
+        with ours, ours.makefile() as progress:
+            outcome = _read_progress(progress, on_node)
         if isinstance(outcome, dict):
             return Launched(**outcome, pid=daemon, seconds=time.monotonic() - started)
     except KeyboardInterrupt:
@@ -175,41 +185,47 @@ def run_detached(options: LaunchOptions, on_node: Callable[[NodeRecord], None]) 
     raise LaunchError(outcome)
 
 
-def _follow(told: Any, on_node: Callable[[NodeRecord], None]) -> dict[str, Any] | str:
-    """Read what the daemon tells until every node is ready (what runs) or it has ended (the reason)."""
+def _read_progress(progress: Any, on_node: Callable[[NodeRecord], None]) -> dict[str, Any] | str:
+    """Read the daemon's progress until every node is ready, or until the daemon has exited.
+
+    Returns:
+        What runs, or the reason of the failure.
+    """
     from brainnet.wire.messages import NodeRecord
 
-    failure = "the launcher ended without a word; see `brainnet logs launcher`"
-    for line in told:
+    failure = "the launcher exited without giving a reason; see `brainnet logs launcher`"
+    for line in progress:
         match json.loads(line):
             case {"ready": dict(what)}:
                 return what
             case {"failed": reason}:
-                failure = reason  # and wait for its end
+                failure = reason  # go on to end of file: the daemon first stops what it has started
             case {"node": record}:
                 on_node(NodeRecord.model_validate(record))
     return failure
 
 
 def _daemon(options: LaunchOptions, progress: socket.socket) -> int:
-    def tell(**what: Any) -> None:
-        with contextlib.suppress(OSError):  # nobody listens any more
+    def send_progress(**what: Any) -> None:
+        with contextlib.suppress(OSError):  # the launching command has exited
             progress.sendall(json.dumps(what).encode() + b"\n")
 
     try:
-        with _prepared(options) as (plan, zygote):
-            _let_go_of_terminal(plan.log_dir / "launcher.log")
-            asyncio.run(_detached(plan, zygote, progress, tell))
+        with _launch_context(options) as (plan, zygote):
+            _detach_from_terminal(plan.log_dir / "launcher.log")
+            asyncio.run(_detached(plan, zygote, progress, send_progress))
     except BrainnetError as error:
-        tell(failed=str(error))
+        send_progress(failed=str(error))
         return 1
     except Exception as error:
-        tell(failed=f"internal error: {type(error).__name__}: {error}; see `brainnet logs launcher`")
+        send_progress(failed=f"internal error: {type(error).__name__}: {error}; see `brainnet logs launcher`")
         raise
     return 0
 
 
-async def _detached(plan: Plan, zygote: ZygoteProcess, progress: socket.socket, tell: Callable[..., None]) -> None:
+async def _detached(
+    plan: Plan, zygote: ZygoteProcess, progress: socket.socket, send_progress: Callable[..., None]
+) -> None:
     from brainnet.launcher.run.supervisor import Supervisor
 
     loop = asyncio.get_running_loop()
@@ -218,11 +234,11 @@ async def _detached(plan: Plan, zygote: ZygoteProcess, progress: socket.socket, 
     def on_change(record: NodeRecord) -> None:
         if done:
             return
-        tell(node=record.model_dump(mode="json"))
+        send_progress(node=record.model_dump(mode="json"))
         if record.ready_s is None and (record.state in ("failed", "backoff", "lost") or record.restarts):
-            give_up(f"node {record.id}: {record.reason}")
+            fail(f"node {record.id}: {record.reason}")
         elif all(node.record.ready_s is not None for node in supervisor.nodes.values()):
-            finish(
+            report_outcome(
                 ready={
                     "namespace": plan.namespace,
                     "port": plan.port,
@@ -231,28 +247,30 @@ async def _detached(plan: Plan, zygote: ZygoteProcess, progress: socket.socket, 
                 }
             )
 
-    def give_up(reason: str) -> None:
-        finish(failed=f"{reason}; see `brainnet logs`, nothing was left running")
+    def fail(reason: str) -> None:
+        report_outcome(failed=f"{reason}; see `brainnet logs`, nothing was left running")
         supervisor.stop()
 
-    def finish(**what: Any) -> None:
+    def report_outcome(**what: Any) -> None:
         nonlocal done
         done = True
+        # The launching command now exits, which must not count as its failure.
         loop.remove_reader(progress)
-        tell(**what)
+        send_progress(**what)
         if "ready" in what:
             progress.close()
 
-    def asker_gone() -> None:
-        give_up("the launching command was ended")
+    def on_launching_command_exit() -> None:
+        fail("the launching command was ended")
 
     supervisor = Supervisor(plan, zygote)
     supervisor.on_change = on_change
-    loop.add_reader(progress, asker_gone)
+    # The launching command never writes: the socket becomes readable only when that process exits.
+    loop.add_reader(progress, on_launching_command_exit)
     _stop_on_signals(supervisor.stop)
     await supervisor.run()
     if not done:
-        tell(failed="stopped before every node was ready")
+        send_progress(failed="stopped before every node was ready")
 
 
 def _stop_on_signals(stop: Callable[[], None]) -> None:
@@ -261,11 +279,13 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
         loop.add_signal_handler(number, stop)
 
 
-def _let_go_of_terminal(log: Path) -> None:
+def _detach_from_terminal(log: Path) -> None:
+    """Send standard output and standard error to a log file; standard input reads from /dev/null."""
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, descriptor in ((nothing, 0), (target, 1), (target, 2)):
+    devnull = os.open(os.devnull, os.O_RDONLY)
+    for source, descriptor in ((devnull, 0), (target, 1), (target, 2)):
         os.dup2(source, descriptor)
     os.close(target)
-    os.close(nothing)
+    os.close(devnull)
+    # The old objects may hold text that the parent process wrote before the fork, which must not be written twice.
     sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115

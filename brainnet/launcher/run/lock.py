@@ -1,4 +1,8 @@
-"""One launcher per brain and host: a lock that the kernel lets go when its holder dies, however it dies."""
+"""A lock that allows one launcher per brain and host.
+
+It is an flock on a file of the state folder: the kernel releases it when its holder dies, however it dies, so there are
+no stale locks.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,13 @@ from typing import Final, Self
 from brainnet.errors import LaunchError
 
 _FILE: Final = "launcher.lock"
-_RETRY_S: Final = 0.3
+_ACQUIRE_TIMEOUT_S: Final = 0.3
+"""`current_holder` takes a shared lock for a moment, which a starting launcher must wait out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The launcher that runs."""
+    """The launcher that holds the lock."""
 
     pid: int
     host: str
@@ -29,10 +34,14 @@ class Holder:
 
 
 class BrainLock:
-    """Held as long as this process lives, or until it is left.
+    """A context manager that holds the lock.
+
+    Args:
+        state: The state folder of the brain.
+        holder: This launcher, as others shall see it.
 
     Raises:
-        LaunchError: on entering, when another launcher runs this brain here.
+        LaunchError: On entering, when another launcher runs this brain here.
     """
 
     def __init__(self, state: Path, holder: Holder) -> None:
@@ -42,17 +51,17 @@ class BrainLock:
 
     def __enter__(self) -> Self:
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        deadline = time.monotonic() + _RETRY_S
-        while not _try(self._file, fcntl.LOCK_EX):
-            if time.monotonic() > deadline:  # longer than somebody who only looks
+        deadline = time.monotonic() + _ACQUIRE_TIMEOUT_S
+        while not _try_flock(self._file, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
                 os.close(self._file)
-                other = _read(self._path)
-                other = other or self._holder
+                # The file is empty for a moment between flock and pwrite below; the brain is the same.
+                other = _read_holder(self._path) or self._holder
                 raise LaunchError(
                     f"brain {other.namespace!r} is already running on port {other.port}, pid {other.pid}, "
                     f"with its state in {self._path.parent}; see `brainnet status`, or end it with `brainnet stop`"
                 )
-            time.sleep(0.02)
+            time.sleep(0.02)  # flock has no timeout; this runs once, before there is an event loop
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, json.dumps(asdict(self._holder)).encode(), 0)
         return self
@@ -63,20 +72,21 @@ class BrainLock:
         os.close(self._file)
 
 
-def running(state: Path) -> Holder | None:
-    """The launcher that runs the brain whose state is kept in this folder, if one does."""
+def current_holder(state: Path) -> Holder | None:
+    """Return the launcher that runs the brain of this state folder, or None."""
     path = state / _FILE
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError:
         return None
     try:
-        return None if _try(file, fcntl.LOCK_SH) else _read(path)
+        # A shared lock, so that several commands can look at the same time. Closing the file releases it.
+        return None if _try_flock(file, fcntl.LOCK_SH) else _read_holder(path)
     finally:
         os.close(file)
 
 
-def _try(file: int, kind: int) -> bool:
+def _try_flock(file: int, kind: int) -> bool:
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -84,7 +94,7 @@ def _try(file: int, kind: int) -> bool:
     return True
 
 
-def _read(path: Path) -> Holder | None:
+def _read_holder(path: Path) -> Holder | None:
     with contextlib.suppress(OSError, ValueError, TypeError):
         return Holder(**json.loads(path.read_text()))
     return None

@@ -1,4 +1,4 @@
-"""The supervisor: one per host and brain. It owns the hub and the zygote, and keeps the host's nodes."""
+"""The supervisor: one per host and brain. It owns the hub and the zygote, and supervises the nodes of its host."""
 
 from __future__ import annotations
 
@@ -26,21 +26,40 @@ from brainnet.wire.messages import ControlQuery, ControlReply, Health, HostStatu
 log = structlog.get_logger("brainnet.launcher")
 
 ID: Final = "launcher"
-"""How the supervisor signs its log records."""
-_CHECK_S: Final = 0.25
-_PROBE_AFTER_S: Final = 1.5
-"""A node silent for so long is asked: a heartbeat may have been lost on a busy link."""
-_STUCK_S: Final = 3.0
+"""The node id in the supervisor's log records, and the name of its log file."""
+_CHECK_INTERVAL_S: Final = 0.25
+"""Between two checks of all heartbeats: a tenth of their timeout, so that a lost node is found without much delay."""
+_QUERY_AFTER_S: Final = 1.5
+"""Seconds without a heartbeat after which a node is queried: heartbeats are best-effort and may be dropped on a
+congested link, queries are reliable. One heartbeat is then overdue, and a second remains until the timeout."""
+_LOST_TIMEOUT_S: Final = 3.0
+"""Seconds that a killed node may still exist. The kernel needs milliseconds, so by then it is the zygote that does not
+reap it."""
 
 
 def loopback_hub(port: int) -> str:
-    """Where the nodes of a host find its hub."""
+    """Return the endpoint at which the nodes of a host find its hub."""
     return f"tcp/127.0.0.1:{port}"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one host runs of a brain, everything decided."""
+    """What one host runs of a brain, with every default and option resolved.
+
+    Attributes:
+        namespace: Of the brain.
+        port: TCP port of the hub.
+        host: Name of this host.
+        allocation: The file, for messages.
+        nodes: The nodes of this host.
+        preload: Modules that the zygote imports.
+        listen: Endpoints of the hub besides the loopback port.
+        connect: Endpoints of the hubs of other hosts.
+        state: Folder of the durable state.
+        log_level: Least level that is logged.
+        ready_timeout_s: Seconds that a node may take to become ready.
+        stop_grace_s: Seconds between the signals of a stop.
+    """
 
     namespace: str
     port: int
@@ -57,26 +76,31 @@ class Plan:
 
     @property
     def hub(self) -> str:
-        """Where the nodes of this host find the hub."""
+        """Endpoint at which the nodes of this host find the hub."""
         return loopback_hub(self.port)
 
     @property
     def endpoints(self) -> list[str]:
-        """Where the hub listens: loopback, unless a wildcard endpoint covers it, and what is written out."""
+        """Endpoints on which the hub listens: loopback, unless a wildcard address includes it, and `listen`."""
+        # A second listener on a port that a wildcard address already has would fail with "address in use".
         covers = (f"tcp/0.0.0.0:{self.port}", f"tcp/[::]:{self.port}", self.hub)
         return [*([] if any(c in self.listen for c in covers) else [self.hub]), *self.listen]
 
     @property
     def log_dir(self) -> Path:
-        """Where the output of every process of this host goes."""
+        """Folder of the log files of this host."""
         return self.state / "logs"
 
 
 class Supervisor:
-    """Runs a plan until it is told to stop.
+    """Runs a plan until `stop` is called.
 
-    Guarantees: when `run` returns, however it does, no process of the plan is left and the hub's port is free.
-    Set `on_change` to be told every change of a node.
+    Guarantees: when `run` returns or raises, no process of the plan is left and the hub's port is free.
+
+    Attributes:
+        plan: What it runs.
+        nodes: The nodes, by id.
+        on_change: Called with the record of a node at every change of its state; set it before `run`.
     """
 
     def __init__(self, plan: Plan, zygote: ZygoteProcess) -> None:
@@ -86,7 +110,7 @@ class Supervisor:
         self._log_file = (plan.log_dir / f"{ID}.log").open("a", buffering=1)
         self._started = time.monotonic()
         self._stop = asyncio.Event()
-        self._fatal: LaunchError | None = None
+        self._startup_error: LaunchError | None = None
         self._memory: tuple[float, dict[int, int]] = (0.0, {})
         self._background: set[asyncio.Task[None]] = set()
         self.nodes = {
@@ -98,17 +122,17 @@ class Supervisor:
         self.on_change(record)
 
     def stop(self) -> None:
-        """Ask `run` to end in order; asked again, everything is killed at once."""
+        """Make `run` stop everything in order; the second call kills every node at once."""
         if self._stop.is_set():
             for node in self.nodes.values():
-                node.hurry()
+                node.kill_now()
         self._stop.set()
 
     async def run(self) -> None:
-        """The whole life of this host's part of the brain.
+        """Run this host's part of the brain until `stop`.
 
         Raises:
-            LaunchError: the hub cannot listen, or the zygote cannot import what the allocation preloads.
+            LaunchError: The hub cannot listen, or the zygote cannot import what the allocation preloads.
         """
         logs.configure(ID, self.plan.log_level, stream=self._log_file)
         self._attach()
@@ -117,19 +141,19 @@ class Supervisor:
                 logs.configure(ID, self.plan.log_level, publish=_log_publisher(bus), stream=self._log_file)
                 self._serve(bus)
                 log.info("hub open", endpoints=self.plan.endpoints, connect=self.plan.connect)
-                await self._keep_nodes(bus)
+                await self._run_nodes(bus)
                 logs.configure(ID, self.plan.log_level, stream=self._log_file)
         finally:
-            self._stop.set()  # whatever ended us: its end is no reason for another zygote
+            self._stop.set()  # also after an exception: the exit of the zygote must not start another one
             await self._zygote.close()
-        if self._fatal is not None:
-            raise self._fatal
+        if self._startup_error is not None:
+            raise self._startup_error
 
-    async def _keep_nodes(self, bus: Bus) -> None:
+    async def _run_nodes(self, bus: Bus) -> None:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(node.keep()) for node in self.nodes.values()]
+            tasks = [group.create_task(node.supervise()) for node in self.nodes.values()]
             tasks.append(group.create_task(self._receive_heartbeats(bus)))
-            tasks.append(group.create_task(self._check(bus)))
+            tasks.append(group.create_task(self._monitor_nodes(bus)))
             await self._stop.wait()
             await self._stop_nodes()
             for task in [*tasks, *self._background]:
@@ -137,11 +161,11 @@ class Supervisor:
 
     async def _stop_nodes(self) -> None:
         log.info("stopping")
-        if not self._zygote.ready.done():  # it is busy importing; its nodes do not exist yet
+        if not self._zygote.ready.done():  # while it imports it handles no requests, and there are no nodes yet
             self._zygote.kill()
         grace = self.plan.stop_grace_s
         gone = await asyncio.gather(*(node.stop(grace) for node in self.nodes.values()))
-        if not all(gone):
+        if not all(gone):  # PR_SET_PDEATHSIG: the kernel kills the nodes of a zygote that exits
             self._zygote.kill()
 
     async def _open_hub(self) -> Bus:
@@ -172,21 +196,21 @@ class Supervisor:
                 log.info("zygote ready", seconds=round(ready.result(), 3), pid=zygote.pid)
 
         zygote.ready.add_done_callback(is_ready)
-        zygote.gone.add_done_callback(self._zygote_gone)
+        zygote.exited.add_done_callback(self._on_zygote_exit)
 
-    def _zygote_gone(self, gone: asyncio.Future[str]) -> None:
+    def _on_zygote_exit(self, exited: asyncio.Future[str]) -> None:
         if self._stop.is_set():
             return
-        log.error("zygote ended", reason=gone.result())
-        if not self._zygote.ready.done():  # another one would do no better
-            self._fatal = LaunchError(f"{self.plan.allocation}, preload: {gone.result()}")
+        log.error("zygote ended", reason=exited.result())
+        if not self._zygote.ready.done():  # it failed while importing, and another one would fail, too
+            self._startup_error = LaunchError(f"{self.plan.allocation}, preload: {exited.result()}")
             self._stop.set()
             return
         self._zygote = ZygoteProcess()
         self._attach()
 
     def _spawn(self, spec: NodeSpec, notify: int, on_pid: Callable[[int], None]) -> Fork:
-        # the parameters come out of YAML and may hold what JSON has no word for: the zygote client says so
+        # Parameters come from YAML and may hold values that JSON cannot express; the zygote client reports those.
         request = {"spec": spec.model_dump(mode="json"), "log": str(self.plan.log_dir / f"{spec.id}.log")}
         return self._zygote.spawn(request, notify, on_pid)
 
@@ -197,27 +221,30 @@ class Supervisor:
             health: Health = received.message
             node = self.nodes.get(health.node_id)
             if node is not None and health.host == self.plan.host:
-                node.heard(health)
+                node.record_heartbeat(health)
 
-    async def _check(self, bus: Bus) -> None:
+    async def _monitor_nodes(self, bus: Bus) -> None:
         while True:
             before = time.monotonic()
-            await asyncio.sleep(_CHECK_S)
-            late = time.monotonic() - before - _CHECK_S
+            await asyncio.sleep(_CHECK_INTERVAL_S)
+            late = time.monotonic() - before - _CHECK_INTERVAL_S
             for node in self.nodes.values():
-                if late > _CHECK_S:  # we were held up ourselves: nobody can be blamed for silence
-                    node.excuse(late)
+                # This process was suspended or its event loop blocked (a laptop that slept, a busy machine), so it
+                # could not receive heartbeats: their timeout must not expire for that.
+                if late > _CHECK_INTERVAL_S:
+                    node.extend_heartbeat_deadline(late)
                 node.check(self.plan.ready_timeout_s)
-                if node.silent_s > _PROBE_AFTER_S:
-                    self._in_background(self._probe(bus, node))
-            if any(node.lost_for_s > _STUCK_S for node in self.nodes.values()):
+                if node.heartbeat_age_s > _QUERY_AFTER_S:
+                    self._in_background(self._query_health(bus, node))
+            if any(node.lost_for_s > _LOST_TIMEOUT_S for node in self.nodes.values()):
                 log.error("the zygote does not end a lost node; ending the zygote")
                 self._zygote.kill()
 
     @staticmethod
-    async def _probe(bus: Bus, node: ManagedNode) -> None:
+    async def _query_health(bus: Bus, node: ManagedNode) -> None:
         with contextlib.suppress(BusError):
-            node.heard(await bus.call(keys.key("node_status", node_id=node.record.id), StatusQuery(), timeout=0.5))
+            status_key = keys.key("node_status", node_id=node.record.id)
+            node.record_heartbeat(await bus.call(status_key, StatusQuery(), timeout=0.5))
 
     # -- status and control ------------------------------------------------------------------------------------------
 
@@ -232,10 +259,15 @@ class Supervisor:
         bus.serve(keys.key("host_control", host=self.plan.host), control)
 
     async def status(self, memory_age_s: float = 1.0) -> HostStatus:
-        """Every node of this host, now; memory as it was at most so long ago, because reading it costs CPU time."""
+        """Return the state of every node of this host.
+
+        Args:
+            memory_age_s: Age in seconds up to which measured memory is used again. The kernel walks the page tables
+                of a process to compute its proportional set size, which takes milliseconds for each node.
+        """
         pids = [node.record.pid for node in self.nodes.values() if node.record.pid is not None]
-        taken, memory = self._memory
-        if time.monotonic() - taken > memory_age_s or not memory.keys() >= set(pids):
+        measured_at, memory = self._memory
+        if time.monotonic() - measured_at > memory_age_s or not memory.keys() >= set(pids):
             memory = await asyncio.get_running_loop().run_in_executor(
                 None, lambda: {pid: proportional_set_size(pid) for pid in pids}
             )
@@ -259,7 +291,8 @@ class Supervisor:
         if request.node is None:
             if request.action != "stop":
                 raise ConfigError(f"name the node to {request.action}; a host can only be stopped")
-            asyncio.get_running_loop().call_later(0.05, self.stop)  # after the reply is out
+            # 50 ms later, because the stop closes the session that has to send the reply first.
+            asyncio.get_running_loop().call_later(0.05, self.stop)
             return f"{self.plan.host} stops"
         node = self.nodes.get(request.node)
         if node is None:
@@ -277,19 +310,19 @@ class Supervisor:
 
     def _in_background(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
+        self._background.add(task)  # asyncio itself holds only weak references to tasks
         task.add_done_callback(self._background.discard)
 
 
 def _log_publisher(bus: Bus) -> Callable[[Any], None]:
     loop = asyncio.get_running_loop()
 
-    def publish(record: Any) -> None:
-        with contextlib.suppress(RuntimeError):
+    def publish(record: Any) -> None:  # structlog calls it on any thread
+        with contextlib.suppress(RuntimeError):  # the event loop was closed
             loop.call_soon_threadsafe(send, record)
 
     def send(record: Any) -> None:
-        with contextlib.suppress(Exception):  # the file has it
+        with contextlib.suppress(Exception):  # logging must not fail, and the record is in the log file
             bus.publish(keys.key("log", node_id=ID), record)
 
     return publish

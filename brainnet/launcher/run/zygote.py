@@ -1,8 +1,14 @@
-"""The zygote: a process that has imported everything once, and forks a node whenever its supervisor asks.
+"""The zygote: a process that imports the libraries once, and forks a node at each request of the supervisor.
 
-It never opens a Zenoh session (a process that has may not fork) and runs no other thread. It talks with the supervisor
-over a SEQPACKET socket pair, one JSON object a packet, and dies with it: when the socket closes it stops its nodes and
-ends. A node in turn is killed by the kernel when the zygote goes, so nothing outlives the supervisor.
+Forked nodes start in milliseconds and share the memory pages of the imported libraries.
+
+It never opens a Zenoh session and starts no thread: a fork copies only the calling thread, so locks that another thread
+holds at that moment, such as those of Zenoh's runtime, would stay locked in the node for ever.
+
+Supervisor and zygote exchange JSON objects over a SEQPACKET socket pair. SEQPACKET keeps the boundaries of packets, so
+that one `recv` is one object together with its file descriptor, and reports the end of the other side, which datagrams
+do not. When the socket closes, the zygote stops its nodes and exits; when the zygote dies, the kernel kills its nodes
+(PR_SET_PDEATHSIG). So no process outlives the supervisor, even after `kill -9`.
 """
 
 from __future__ import annotations
@@ -24,8 +30,10 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 MAX_PACKET: Final = 1 << 18
+"""Bytes of one packet, 256 KiB. A SEQPACKET packet must fit into the send buffer of the socket as a whole."""
 ORPHAN_GRACE_S: Final = 1.5
-"""How long nodes have to stop by themselves when their supervisor is gone."""
+"""Seconds between SIGTERM and SIGKILL for the nodes when the supervisor has exited. Below the supervisor's own timeout
+of 3 s in `ZygoteProcess.close`, so that an orderly end is not cut short."""
 
 THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
@@ -35,7 +43,8 @@ THREAD_VARIABLES: Final = (
     "NUMEXPR_NUM_THREADS",
     "RAYON_NUM_THREADS",
 )
-"""One thread each unless the allocation says more: spinning pools of several processes fight over few cores."""
+"""Set to 1 unless the allocation says more: each library would start one thread per core in each node, and those would
+compete for the same cores."""
 
 ENVIRONMENT: Final = {
     **dict.fromkeys(THREAD_VARIABLES, "1"),
@@ -43,38 +52,46 @@ ENVIRONMENT: Final = {
     "KMP_BLOCKTIME": "0",
     "TOKENIZERS_PARALLELISM": "false",
 }
-"""What must stand in the environment before a numerical library is imported."""
+"""Variables that numerical libraries read once, when they are imported; so they are set before the zygote starts.
+OMP_WAIT_POLICY and KMP_BLOCKTIME make idle OpenMP threads sleep instead of spin, and the tokenizers library may not use
+threads before a fork."""
 
+# From <linux/prctl.h>; Python's os module has no prctl.
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
-_BASE: Final = ("numpy", "msgpack", "zenoh", "brainnet.bus.zenoh_transport", "brainnet.node.process")
+_BASE_MODULES: Final = ("numpy", "msgpack", "zenoh", "brainnet.bus.zenoh_transport", "brainnet.node.process")
 
 
 def main() -> NoReturn:
-    """Entry of the process; its arguments are the socket's descriptor and the supervisor's sys.path."""
+    """Run the zygote; the arguments of the process are the socket's descriptor and the supervisor's `sys.path`."""
     sys.path[:] = json.loads(sys.argv[2])
     code = 1
     try:
         code = Zygote(socket.socket(fileno=int(sys.argv[1]))).run()
     finally:
-        os._exit(code)
+        os._exit(code)  # no atexit handlers and destructors of libraries: they may wait for threads
 
 
 class Zygote:
-    """Imports, then forks on request and reports every node that ends."""
+    """Imports modules, forks nodes on request, and reports every exit of a node."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._libc = ctypes.CDLL(None, use_errno=True)
-        self._nodes: dict[int, int] = {}  # ticket by pid
+        self._nodes: dict[int, int] = {}  # ticket by process id; the supervisor's name for a node that has no id yet
         self._wake_read, self._wake_write = socket.socketpair()
         self._terminated = False
 
     def run(self) -> int:
-        """Serve until the supervisor is gone; 0, or 1 when something could not be imported."""
+        """Serve requests until the supervisor has exited.
+
+        Returns:
+            The exit code: 0, or 1 when a module could not be imported.
+        """
         self._libc.prctl(_PR_SET_NAME, b"brainnet-zygote", 0, 0, 0)
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):  # the supervisor decides when to stop
             signal.signal(number, signal.SIG_IGN)
+        # The wake-up descriptor below gets a byte for a signal only if a Python handler is installed for it.
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
         for end in (self._wake_read, self._wake_write):
@@ -82,11 +99,11 @@ class Zygote:
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
         started = time.monotonic()
-        if not self._import(_BASE):
+        if not self._import(_BASE_MODULES):
             return 1
         from brainnet.wire.topics import contract
 
-        contract()  # read once, shared by all
+        contract()  # reads and caches the contract here, so that no node has to
         self._serve(started)
         self._stop_nodes()
         return 0
@@ -98,27 +115,31 @@ class Zygote:
             while not self._terminated:
                 for key, _ in selector.select():
                     if key.fileobj is self._wake_read:
-                        self._woken()
-                    elif not self._receive(selector, started):
+                        self._on_wakeup()
+                    elif not self._handle_request(selector, started):
                         return
 
-    def _woken(self) -> None:
+    def _on_wakeup(self) -> None:
+        # The wake-up descriptor delivers one byte per signal: its number.
         self._terminated |= signal.SIGTERM in self._wake_read.recv(4096)
         self._reap()
 
-    def _receive(self, selector: selectors.BaseSelector, started: float) -> bool:
-        """Handle one request; False when the supervisor is gone."""
+    def _handle_request(self, selector: selectors.BaseSelector, started: float) -> bool:
+        """Handle one request; return False when the supervisor has exited or a module cannot be imported."""
         packet, descriptors, _, _ = socket.recv_fds(self._control, MAX_PACKET, 1)
-        if not packet:
+        if not packet:  # end of file: the supervisor closed the socket or died
             return False
         request = json.loads(packet)
         match request["do"]:
             case "preload":
                 if not self._import(request["modules"]):
                     return False
+                # A garbage collection writes into the header of every object that it examines, and so copies the pages
+                # shared with the zygote into each node. Frozen objects are never examined. Collected first, because
+                # frozen garbage would stay for ever.
                 gc.collect()
                 gc.freeze()
-                self._say(event="ready", seconds=time.monotonic() - started)
+                self._send_event(event="ready", seconds=time.monotonic() - started)
             case "log":
                 _redirect(Path(request["path"]))
             case "spawn":
@@ -133,14 +154,14 @@ class Zygote:
         for module in modules:
             try:
                 importlib.import_module(module)
-            except BaseException as error:
+            except BaseException as error:  # a module may also call sys.exit
                 traceback.print_exc()
-                self._say(event="broken", reason=f"cannot import {module}: {type(error).__name__}: {error}")
+                self._send_event(event="broken", reason=f"cannot import {module}: {type(error).__name__}: {error}")
                 return False
         return True
 
-    def _say(self, **event: Any) -> None:
-        with contextlib.suppress(OSError):  # the supervisor is gone, which the next receive will tell
+    def _send_event(self, **event: Any) -> None:
+        with contextlib.suppress(OSError):  # the supervisor has exited; the next receive returns end of file
             self._control.send(json.dumps(event).encode())
 
     # -- forking -----------------------------------------------------------------------------------------------------
@@ -151,18 +172,21 @@ class Zygote:
             pid = os.fork()
         except OSError as error:
             os.close(notify)
-            self._say(event="refused", ticket=request["ticket"], reason=f"cannot fork: {error.strerror}")
+            self._send_event(event="refused", ticket=request["ticket"], reason=f"cannot fork: {error.strerror}")
             return
         if pid == 0:
             code = 1
             try:
                 self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-                if os.getppid() != parent:  # it died before the kernel knew that we care
+                # The kernel sends the signal only for a death after prctl. If the zygote died between fork and prctl,
+                # this process already has another parent.
+                if os.getppid() != parent:
                     os._exit(1)
+                # With a copy of the socket open in a node, the supervisor would not see the end of the zygote.
                 selector.close()
                 for end in (self._control, self._wake_read, self._wake_write):
                     end.close()
-                code = self._become(request, notify)
+                code = self._run_as_node(request, notify)
             except BaseException:
                 traceback.print_exc()
             finally:
@@ -170,48 +194,54 @@ class Zygote:
                     sys.stdout.flush()
                     sys.stderr.flush()
                 os._exit(code)
-        os.close(notify)
+        os.close(notify)  # only the node may have it open, so that the supervisor sees end of file at its exit
         self._nodes[pid] = request["ticket"]
-        self._say(event="spawned", ticket=request["ticket"], pid=pid)
+        self._send_event(event="spawned", ticket=request["ticket"], pid=pid)
 
-    def _become(self, request: dict[str, Any], notify: int) -> int:
-        """Turn this fresh fork into a node, and run it."""
+    def _run_as_node(self, request: dict[str, Any], notify: int) -> int:
+        """Make the forked process a node and run it; return its exit code."""
+        # Undo the signal set-up that was inherited from the zygote.
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        # A session and process group of its own: Ctrl-C in the terminal does not reach it, and everything that it
+        # starts can be signalled as one group.
         os.setsid()
         _redirect(Path(request["log"]))
         from brainnet.node.process import run_node
         from brainnet.node.spec import NodeSpec
 
         spec = NodeSpec.model_validate(request["spec"])
-        self._libc.prctl(_PR_SET_NAME, spec.id.encode()[:15], 0, 0, 0)
+        self._libc.prctl(_PR_SET_NAME, spec.id.encode()[:15], 0, 0, 0)  # the kernel keeps 15 bytes and a zero
         os.environ.update(spec.environment)
         if spec.cpu_affinity:
             os.sched_setaffinity(0, spec.cpu_affinity)
         _apply_threads(spec.threads)
         if "numpy" in sys.modules:
-            sys.modules["numpy"].random.seed()  # else all nodes would draw the same numbers
+            sys.modules["numpy"].random.seed()  # forks inherit the generator's state: all would draw the same numbers
 
         return run_node(spec, notify_fd=notify)
 
-    # -- ending ------------------------------------------------------------------------------------------------------
+    # -- exits -------------------------------------------------------------------------------------------------------
 
     def _reap(self) -> None:
+        """Reap every node that has exited, and kill what it had started."""
         while self._nodes:
+            # WNOWAIT: look without reaping. While the node is a zombie, its process id cannot be given to another
+            # process, so the group of that id is surely its own. After waitpid killpg could hit a stranger.
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if ended is None:
                 return
             pid = ended.si_pid
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)  # what it started itself; the group is still its own until it is reaped
+                os.killpg(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
             if pid in self._nodes:
-                self._say(event="exited", ticket=self._nodes.pop(pid), code=os.waitstatus_to_exitcode(status))
+                self._send_event(event="exited", ticket=self._nodes.pop(pid), code=os.waitstatus_to_exitcode(status))
 
     def _stop_nodes(self) -> None:
-        """The supervisor is gone: end every node, politely for a moment."""
+        """Stop every node after the supervisor has exited: SIGTERM, then SIGKILL."""
         self._signal_all(signal.SIGTERM)
         deadline = time.monotonic() + ORPHAN_GRACE_S
         with selectors.DefaultSelector() as selector:
@@ -229,16 +259,21 @@ class Zygote:
 
 
 def _send_signal(pid: int, number: int) -> None:
-    """SIGINT asks the node itself to stop; the others go to whatever it has started, too. `pid` is not reaped yet."""
+    """Send a signal: SIGINT to the node alone, for an orderly stop, any other to its process group.
+
+    Args:
+        pid: A node that has not been reaped.
+        number: The signal.
+    """
     try:
         (os.kill if number == signal.SIGINT else os.killpg)(pid, number)
-    except ProcessLookupError:  # too young to have its own group
+    except ProcessLookupError:  # it has not called setsid yet, and has no group of its own
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
 
 def _apply_threads(threads: int) -> None:
-    """Compute threads of the libraries that were imported before this node was known."""
+    """Set the number of compute threads of libraries that the zygote has already imported with one thread."""
     for name in THREAD_VARIABLES:
         os.environ[name] = str(threads)
     torch, numba = sys.modules.get("torch"), sys.modules.get("numba")
@@ -249,12 +284,12 @@ def _apply_threads(threads: int) -> None:
 
 
 def _redirect(path: Path) -> None:
-    """Let output go to a log file, and let nothing be read."""
+    """Send standard output and standard error to a log file; standard input reads from /dev/null."""
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+    devnull = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((devnull, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     os.close(log)
-    os.close(nothing)
+    os.close(devnull)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # so that a killed node loses no line
