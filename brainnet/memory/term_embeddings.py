@@ -21,7 +21,7 @@ COVARIANCE_SAMPLE = 10_000
 DECORRELATION_POWER = 0.5
 """The degree of decorrelation: 0 for none, 1 for full whitening."""
 SHRINKAGE = 0.1
-"""Added to every variance before decorrelation, in units of the mean variance; it limits the gain of rare directions."""
+"""Added to every variance before decorrelation, in units of the mean variance; it limits the largest gain."""
 FEEDBACK_WEIGHT = 0.3
 """The weight of the mean feedback text, relative to the query."""
 

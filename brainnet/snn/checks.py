@@ -1,4 +1,4 @@
-"""Checks of what callers hand in: one sentence that names the argument and what was expected."""
+"""Argument checks: each raises an error of one sentence that names the argument and what was expected."""
 
 from __future__ import annotations
 
@@ -10,67 +10,118 @@ from torch import Tensor
 from brainnet.errors import ModelError
 
 
-def whole(name: str, values: Tensor) -> Tensor:
-    """`values`, which must be of an integer type."""
+def check_integer(name: str, values: Tensor) -> Tensor:
+    """Return `values`.
+
+    Raises:
+        ModelError: the tensor is not of an integer type.
+    """
     if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
         raise ModelError(f"{name} must be of an integer type, not {values.dtype}")
     return values
 
 
-def real(name: str, values: Tensor) -> Tensor:
-    """`values`, which must be of a floating-point type."""
+def check_float(name: str, values: Tensor) -> Tensor:
+    """Return `values`.
+
+    Raises:
+        ModelError: the tensor is not of a floating-point type.
+    """
     if not values.is_floating_point():
         raise ModelError(f"{name} must be of a floating-point type, not {values.dtype}")
     return values
 
 
-def finite(name: str, values: Tensor) -> Tensor:
-    """`values`, which must hold no NaN and no infinity. Elsewhere than on CPU it is not checked: it would wait."""
+def check_finite(name: str, values: Tensor) -> Tensor:
+    """Return `values`.
+
+    Only tensors on CPU are checked: elsewhere the check would wait for the device.
+
+    Raises:
+        ModelError: the tensor holds NaN or infinity.
+    """
     if values.device.type == "cpu" and not bool(torch.isfinite(values).all()):
         raise ModelError(f"{name} must be finite, but holds NaN or infinity")
     return values
 
 
-def number(name: str, value: float) -> float:
-    """`value`, which must be a finite number."""
+def check_number(name: str, value: float) -> float:
+    """Return `value`.
+
+    Raises:
+        ModelError: the number is not finite.
+    """
     if not math.isfinite(value):
         raise ModelError(f"{name} must be a finite number, not {value}")
     return value
 
 
-def positive(name: str, value: float) -> float:
-    """`value`, which must be a finite number above zero."""
+def check_positive(name: str, value: float) -> float:
+    """Return `value`.
+
+    Raises:
+        ModelError: the number is not finite or not above 0.
+    """
     if not (math.isfinite(value) and value > 0):
         raise ModelError(f"{name} must be a finite number above 0, not {value}")
     return value
 
 
-def sequence(name: str, values: Tensor) -> Tensor:
-    """`values` [T, ...], which must hold at least one step of finite floating-point numbers."""
+def check_sequence(name: str, values: Tensor) -> Tensor:
+    """Return `values` [T, ...].
+
+    Raises:
+        ModelError: there is no time step, or the values are not finite floating-point numbers.
+    """
     if values.ndim == 0 or values.shape[0] == 0:
         raise ModelError(f"{name} must be [steps, ...] with at least one step, not of shape {tuple(values.shape)}")
-    return finite(name, real(name, values))
+    return check_finite(name, check_float(name, values))
 
 
-def step_of(name: str, values: Tensor, given: str, sequence: Tensor, kind: torch.dtype | None = None) -> Tensor:
-    """`values`, which must be of the shape, device and type (or `kind`) of one step of `sequence` [T, ...]."""
-    expected = (tuple(sequence.shape[1:]), kind or sequence.dtype, sequence.device)
+def check_step(
+    name: str, values: Tensor, sequence_name: str, sequence: Tensor, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Return `values`, one time step.
+
+    Args:
+        name: the name of the argument for the error message.
+        values: the tensor to check.
+        sequence_name: the name of the sequence.
+        sequence: the sequence [T, ...] whose steps `values` must match in shape, device and type.
+        dtype: the expected type, if it is not that of the sequence.
+
+    Raises:
+        ModelError: the tensor does not match a step of the sequence, or is not finite.
+    """
+    expected = (tuple(sequence.shape[1:]), dtype or sequence.dtype, sequence.device)
     if (tuple(values.shape), values.dtype, values.device) != expected:
         found = f"shape {tuple(values.shape)}, {values.dtype} on {values.device}"
-        shape, dtype, device = expected
-        raise ModelError(f"{name} is of {found}; one step of {given} is of shape {shape}, {dtype} on {device}")
-    return finite(name, values)
+        shape, step_dtype, device = expected
+        raise ModelError(
+            f"{name} is of {found}; one step of {sequence_name} is of shape {shape}, {step_dtype} on {device}"
+        )
+    return check_finite(name, values)
 
 
-def parameter(name: str, value: Tensor | float, given: str, sequence: Tensor) -> Tensor:
-    """A constant of the neurons, finite, in the type of `sequence` [T, ...] and broadcast against one step of it."""
+def as_parameter(name: str, value: Tensor | float, sequence_name: str, sequence: Tensor) -> Tensor:
+    """Return a constant of the neurons in the type of `sequence`, broadcast to one of its steps.
+
+    Args:
+        name: the name of the argument for the error message.
+        value: a number or a tensor.
+        sequence_name: the name of the sequence.
+        sequence: the sequence [T, ...].
+
+    Raises:
+        ModelError: the value is on another device, not finite, or does not broadcast.
+    """
     step = sequence.shape[1:]
-    # a Python number at once in that type: by way of float32 it would lose digits
+    # a Python number is converted directly to that type: through float32 it would lose digits
     tensor = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=sequence.dtype)
-    if tensor.ndim and tensor.device != sequence.device:  # a number may come from anywhere
-        raise ModelError(f"{name} is on {tensor.device}, {given} on {sequence.device}; they must be together")
+    if tensor.ndim and tensor.device != sequence.device:  # a scalar tensor may be on any device
+        raise ModelError(f"{name} is on {tensor.device}, {sequence_name} on {sequence.device}; they must be together")
     try:
-        return finite(name, tensor.to(sequence)).expand(step)
+        return check_finite(name, tensor.to(sequence)).expand(step)
     except RuntimeError:
         shape = tuple(tensor.shape)
         raise ModelError(

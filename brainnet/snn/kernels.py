@@ -1,8 +1,8 @@
 """Compiled CPU kernels (Numba) of the sequence operations in this package.
 
-All arrays are float32, C-contiguous, time first. A kernel walks blocks of columns, and time inside a block, so that the
-state of a block stays in the first-level cache. The LIF kernels keep the order of additions of the torch references,
-so spikes are equal bit by bit, not only nearly.
+All arrays are float32, C-contiguous, time first. A kernel loops over blocks of columns, and over time inside a block,
+so that the state of a block stays in the first-level cache. The LIF kernels add in the same order as the torch
+references, so that spikes are equal bit by bit.
 """
 
 from collections.abc import Callable
@@ -15,24 +15,27 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
+# Columns per block. 512 float32 are 2 KiB per array: the few arrays of a scan stay in a first-level cache of 32 KiB.
 _BLOCK = 512
+# lif_forward holds only two rows of potentials, so its blocks can be wider, with fewer loop starts per step.
 _WIDE_BLOCK = 4096
+# lif_backward holds the potentials of all steps of a block; 2^17 float32 are 512 KiB, a second-level cache.
 _NARROW_BLOCK = 64
-_CACHED = 1 << 17
+_CACHED_FLOATS = 1 << 17
 _ZERO = np.float32(0)
 _ONE = np.float32(1)
 
 
 def compiled(function: Kernel) -> Kernel:
-    """Compile on first call, release the GIL while running, keep the machine code in Numba's cache folder.
+    """Compile on first call, release the GIL while running, and store the machine code in Numba's cache folder.
 
-    Division by zero gives infinity or NaN, as in numpy; testing for it would keep loops from vectorising.
+    Division by zero gives infinity or NaN, as in numpy; a test for it would prevent vectorisation.
     """
     return cast(Kernel, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
-def reassociated(function: Kernel) -> Kernel:
-    """As :func:`compiled`, with sums in whatever order is fastest: for where no spike depends on the last bit."""
+def compiled_fastmath(function: Kernel) -> Kernel:
+    """Compile like `compiled`, with fastmath: for kernels in which no spike depends on the last bit."""
     return cast(Kernel, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=True)(function))
 
 
@@ -46,6 +49,7 @@ def _integrate_step(
     zeroed: np.float32,
     u: FloatArray,
 ) -> None:
+    # one formula for all three resets: `subtracted` and `zeroed` select them without a branch in the loop
     for i in range(u.size):
         fired = _ONE if previous[i] > threshold else _ZERO
         u[i] = b[i] * (previous[i] * (_ONE - zeroed * fired)) + x[i] - subtracted * fired
@@ -75,10 +79,11 @@ def lif_forward(
         b = beta[start:stop]
         u = membrane[start:stop]
         for t in range(steps):
-            # one array written per loop: with more, the compiler gives up proving them apart and does not vectorise
+            # two rows in turn, so that the caller's `membrane` is never written to
             previous, u = u, potentials[t % 2, : stop - start]
             _integrate_step(previous, currents[t, start:stop], b, threshold, subtracted, zeroed, u)
             s = spikes[t, start:stop]
+            # each loop writes one array: with more, LLVM cannot prove that they do not overlap and does not vectorise
             for i in range(stop - start):
                 s[i] = _ONE if u[i] > threshold else _ZERO
         after[start:stop] = u
@@ -104,17 +109,19 @@ def lif_backward(
 ) -> None:
     """Back-propagate columns `first` to `last` through time with the arctangent surrogate.
 
-    The reset itself carries no gradient. `grad_beta` is added to, and only where `beta_learns`. The potentials are
-    integrated again, block by block in the cache: cheaper than writing them all to memory and reading them back.
+    No gradient passes through the reset. Adds to `grad_beta`, and only if `beta_learns`. The potentials are integrated
+    again, block by block in the cache: that is faster than writing all of them to memory and reading them back.
     """
     steps = currents.shape[0]
-    width = max(_NARROW_BLOCK, min(_BLOCK, _CACHED // steps))
+    width = max(_NARROW_BLOCK, min(_BLOCK, _CACHED_FLOATS // steps))
     trace = np.empty((steps, width), np.float32)
+    # surrogate of brainnet.snn.neurons.surrogate: (alpha / 2) / (1 + (pi / 2 alpha x)^2)
     scale = alpha / np.float32(2)
     slope = np.float32(np.pi) * scale
     for start in range(first, last, width):
         stop = min(last, start + width)
         b = beta[start:stop]
+        # recompute the potentials of this block
         for t in range(steps):
             previous = trace[t - 1, : stop - start] if t > 0 else membrane[start:stop]
             u = trace[t, : stop - start]
@@ -130,6 +137,7 @@ def lif_backward(
             for i in range(stop - start):
                 over = slope * (u[i] - threshold)
                 gx[i] = gs[i] * scale / (_ONE + over * over) + carried[i]
+            # gx is d loss / d u[t], since u[t] contains the current; separate loops, so that each vectorises
             if beta_learns:
                 for i in range(stop - start):
                     gb[i] += gx[i] * previous[i] * (_ONE - zeroed * (_ONE if previous[i] > threshold else _ZERO))
@@ -139,7 +147,7 @@ def lif_backward(
 
 @compiled
 def scan_forward(forget: FloatArray, value: FloatArray, state: FloatArray, hidden: FloatArray) -> None:
-    """`hidden[t] = forget[t] * hidden[t-1] + (1 - forget[t]) * value[t]` over [T, M], `hidden[-1]` = `state`."""
+    """Compute `hidden[t] = forget[t] * hidden[t-1] + (1 - forget[t]) * value[t]` [T, M] with `hidden[-1] = state`."""
     steps, columns = forget.shape
     for start in range(0, columns, _BLOCK):
         stop = min(columns, start + _BLOCK)
@@ -164,7 +172,7 @@ def scan_backward(
     grad_value: FloatArray,
     grad_state: FloatArray,
 ) -> None:
-    """Gradients of :func:`scan_forward`; `grad_last` [M] is the gradient of the last hidden state as an output."""
+    """Compute the gradients of `scan_forward`; `grad_last` [M] is that of the last hidden state as an output."""
     steps, columns = forget.shape
     for start in range(0, columns, _BLOCK):
         stop = min(columns, start + _BLOCK)
@@ -184,9 +192,9 @@ def scan_backward(
                 carried[i] = g * f[i]
 
 
-@reassociated
+@compiled_fastmath
 def norm_forward(x: FloatArray, gain: FloatArray, epsilon: float, result: FloatArray, scale: FloatArray) -> None:
-    """Divide each row of `x` [R, C] by its root mean square, times `gain` [C]; `scale` [R] is what divided."""
+    """Divide each row of `x` [R, C] by its root mean square and multiply by `gain` [C]; `scale` [R] = 1 / RMS."""
     rows, columns = x.shape
     for r in range(rows):
         total = _ZERO
@@ -197,7 +205,7 @@ def norm_forward(x: FloatArray, gain: FloatArray, epsilon: float, result: FloatA
             result[r, c] = x[r, c] * scale[r] * gain[c]
 
 
-@reassociated
+@compiled_fastmath
 def norm_backward(
     grad: FloatArray,
     x: FloatArray,
@@ -206,9 +214,10 @@ def norm_backward(
     grad_x: FloatArray,
     grad_gain: FloatArray,
 ) -> None:
-    """Gradients of :func:`norm_forward`; adds to `grad_gain` [C]."""
+    """Compute the gradients of `norm_forward`; adds to `grad_gain` [C]."""
     rows, columns = x.shape
     for r in range(rows):
+        # the part of the gradient along x, which the normalisation removes
         along = _ZERO
         for c in range(columns):
             along += grad[r, c] * gain[c] * x[r, c]

@@ -1,11 +1,11 @@
-r"""Sparsity and synaptic operations of a network while it runs, by NeuroBench's names and definitions.
+"""Sparsity and synaptic operations of a running network, with the names and definitions of NeuroBench.
 
 From Yik et al. 2025, *The NeuroBench framework for benchmarking neuromorphic computing algorithms and systems*:
 
 - `activation_sparsity`: zero outputs of neurons over all outputs, all layers, time steps and samples together.
 - `connection_sparsity`: zero weights over all weights of Linear and convolution layers.
-- `synaptic_operations` per sample: a weight that is not zero meeting an input that is not zero is one operation. It
-  is an accumulate (`Effective_ACs`) where all inputs of the layer's call are -1, 0 or 1, else a multiply-accumulate
+- `synaptic_operations` per sample: each pair of a non-zero weight and a non-zero input is one operation. It is an
+  accumulate (`Effective_ACs`) where all inputs of the call are -1, 0 or 1, else a multiply-accumulate
   (`Effective_MACs`). `Dense` counts every weight and input. Biases and padding do not count.
 - `footprint`: bytes of parameters and buffers. `parameter_count`: parameters.
 """
@@ -24,7 +24,7 @@ from brainnet.snn.neurons.lif import LIF
 
 
 class SynapticOperations(NamedTuple):
-    """Operations per sample."""
+    """Operations per sample, under NeuroBench's names."""
 
     Effective_MACs: float
     Effective_ACs: float
@@ -32,7 +32,7 @@ class SynapticOperations(NamedTuple):
 
 
 def activation_sparsity(activations: Iterable[Tensor]) -> float:
-    """Zeros over all values of all tensors together; 0 where there are none."""
+    """Return the share of zeros among all values of all tensors together; 0 without values."""
     silent = total = 0
     for activation in activations:
         total += activation.numel()
@@ -41,7 +41,11 @@ def activation_sparsity(activations: Iterable[Tensor]) -> float:
 
 
 def connection_sparsity(model: nn.Module) -> float:
-    """Zero weights over all weights of the Linear and convolution layers. Raises ModelError where there are none."""
+    """Return the share of zero weights of the Linear and convolution layers.
+
+    Raises:
+        ModelError: the model has no such layer.
+    """
     weights = [module.weight for module in model.modules() if _is_connection(module)]
     if not weights:
         raise ModelError("model must hold at least one Linear or convolution")
@@ -49,47 +53,60 @@ def connection_sparsity(model: nn.Module) -> float:
 
 
 def footprint(model: nn.Module) -> int:
-    """Bytes of the parameters and buffers."""
+    """Return the bytes of the parameters and buffers."""
     return sum(tensor.numel() * tensor.element_size() for tensor in [*model.parameters(), *model.buffers()])
 
 
 def parameter_count(model: nn.Module) -> int:
-    """Number of parameters."""
+    """Return the number of parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def layer_operations(module: nn.Module, inputs: Tensor) -> tuple[int, int]:
-    """Effective and dense operations of one call of a Linear or convolution. Exact integers.
+    """Return the effective and the dense operations of one call of a Linear or convolution, as exact integers.
 
-    Raises ModelError for other modules.
+    Raises:
+        ModelError: another module, or inputs that do not fit it.
     """
     if not _is_connection(module):
         raise ModelError(f"module must be a Linear or a convolution, not {type(module).__name__}")
     connection: Any = module
-    live, weights = (inputs.detach() != 0).double(), (connection.weight.detach() != 0).double()
+    # float64 counts integers exactly up to 2^53; float32 only up to 2^24
+    nonzero, weights = (inputs.detach() != 0).double(), (connection.weight.detach() != 0).double()
     if isinstance(module, nn.Linear):
         if not inputs.ndim or inputs.shape[-1] != module.in_features:
             raise ModelError(f"inputs must be [..., {module.in_features}], not of shape {tuple(inputs.shape)}")
-        # an input reaches as many outputs as its column has weights
-        effective = live.reshape(-1, module.in_features).sum(0) @ weights.sum(0)
+        # an input causes as many operations as its column has non-zero weights
+        effective = nonzero.reshape(-1, module.in_features).sum(0) @ weights.sum(0)
         return int(effective), inputs.numel() * module.out_features
     if inputs.ndim not in (weights.ndim - 1, weights.ndim) or inputs.shape[1 - weights.ndim] != module.in_channels:
         raise ModelError(f"inputs must be what {module} takes, not of shape {tuple(inputs.shape)}")
-    everywhere = (torch.ones_like(live), torch.ones_like(weights))
-    effective, dense = (connection._conv_forward(x, w, None).sum() for x, w in ((live, weights), everywhere))
+    # a convolution of the 0/1 masks counts the operations, with stride, padding and groups as in the layer
+    everywhere = (torch.ones_like(nonzero), torch.ones_like(weights))
+    effective, dense = (connection._conv_forward(x, w, None).sum() for x, w in ((nonzero, weights), everywhere))
     return int(effective), int(dense)
 
 
 class Meter:
-    """Counts what a network does between entering and leaving the context::
+    """Count the operations of a network in a context.
 
-        with Meter(model, samples=len(pictures)) as meter:
-            model(pictures)
-        meter.synaptic_operations.Effective_ACs
+    ```python
+    with Meter(model, samples=len(images)) as meter:
+        model(images)
+    meter.synaptic_operations.Effective_ACs
+    ```
 
-    Sees every Linear and convolution, and the outputs of `brainnet.snn.neurons.lif.LIF`, of snnTorch's neurons, and of
-    the types in `neurons`. A neuron that returns a tuple has its spikes first. Nothing else about the network
-    changes.
+    It observes every Linear and convolution, and the outputs of `brainnet.snn.neurons.lif.LIF`, of the neurons of
+    snnTorch and of the types in `neurons`. Of a neuron that returns a tuple, the first item is taken as the spikes. The
+    network is not changed.
+
+    Args:
+        model: the network.
+        samples: the number of samples that it processes in the context.
+        neurons: further types of neurons.
+
+    Raises:
+        ModelError: fewer than one sample.
     """
 
     def __init__(self, model: nn.Module, samples: int, *, neurons: tuple[type[nn.Module], ...] = ()) -> None:
@@ -104,21 +121,21 @@ class Meter:
 
     @property
     def activation_sparsity(self) -> float:
-        """Zero outputs of neurons over all their outputs."""
+        """The share of zeros among all outputs of neurons."""
         return self._silent / self._outputs if self._outputs else 0.0
 
     @property
     def connection_sparsity(self) -> float:
-        """Zero weights over all weights."""
+        """The share of zeros among all weights."""
         return connection_sparsity(self._model)
 
     @property
     def synaptic_operations(self) -> SynapticOperations:
-        """Per sample."""
+        """The operations per sample."""
         return SynapticOperations(*(count / self._samples for count in (self._macs, self._acs, self._dense)))
 
     def report(self) -> dict[str, Any]:
-        """Everything, under NeuroBench's names."""
+        """Return all measures, under NeuroBench's names."""
         return {
             "footprint": footprint(self._model),
             "parameter_count": parameter_count(self._model),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from brainnet.errors import ModelError
 from brainnet.snn.neurons.lif import LIFParams, LIFState, Reset, lif_sequence
-from brainnet.snn.neurons.snntorch_bridge import LeakySequence, leaky_of, params_of
+from brainnet.snn.neurons.snntorch_bridge import LeakySequence, from_leaky, to_leaky
 
 RESETS: list[Reset] = ["subtract", "zero", "none"]
 
@@ -63,7 +63,7 @@ def test_our_constants_run_in_snntorch_with_our_spikes_and_gradients(beta: Tenso
     params = LIFParams(beta, 0.6, reset, alpha)
     weights = torch.randn(40, 3, 20, generator=torch.Generator().manual_seed(4))
     theirs_in, ours_in = (currents_of(5, 40, 3, 20).requires_grad_() for _ in range(2))
-    theirs, membrane = looped(leaky_of(params), theirs_in, torch.zeros(3, 20))
+    theirs, membrane = looped(to_leaky(params), theirs_in, torch.zeros(3, 20))
     ours, state = lif_sequence(ours_in, None, params)
     assert torch.equal(ours, theirs)
     assert torch.equal(state.membrane, membrane)
@@ -84,22 +84,22 @@ def test_in_float64_a_leaky_runs_here_too() -> None:
 @pytest.mark.parametrize("reset", RESETS)
 def test_there_and_back_keeps_every_constant(reset: Reset) -> None:
     params = LIFParams(torch.tensor([0.3, 0.6]), 0.75, reset, 4.0)
-    back = params_of(leaky_of(params))
+    back = from_leaky(to_leaky(params))
     assert torch.equal(back.beta, params.beta)
     assert (back.threshold, back.reset) == (0.75, reset)
     assert back.alpha == pytest.approx(4.0)
 
 
 def test_a_leaky_with_defaults_has_our_defaults() -> None:
-    theirs = params_of(snntorch.Leaky(beta=0.5))
+    theirs = from_leaky(snntorch.Leaky(beta=0.5))
     ours = LIFParams(torch.tensor(0.5))
     assert theirs.beta == ours.beta
     assert (theirs.threshold, theirs.reset, theirs.alpha) == (ours.threshold, ours.reset, ours.alpha)
 
 
 def test_beta_is_clamped_as_snntorch_clamps_it() -> None:
-    assert params_of(snntorch.Leaky(beta=1.5)).beta == 1.0
-    assert params_of(snntorch.Leaky(beta=-0.5)).beta == 0.0
+    assert from_leaky(snntorch.Leaky(beta=1.5)).beta == 1.0
+    assert from_leaky(snntorch.Leaky(beta=-0.5)).beta == 0.0
 
 
 def test_an_optimiser_that_holds_the_leaky_trains_it_here() -> None:
@@ -126,21 +126,21 @@ def test_two_halves_with_the_state_carried_over_equal_the_whole() -> None:
 
 def test_learn_beta_and_init_hidden_reach_snntorch_and_beta_is_a_copy() -> None:
     beta = torch.tensor(0.9)
-    learning = leaky_of(LIFParams(beta), learn_beta=True)
+    learning = to_leaky(LIFParams(beta), learn_beta=True)
     assert learning.beta.requires_grad
     with torch.no_grad():
         learning.beta.fill_(0.1)
     assert float(beta) == pytest.approx(0.9)
-    assert not leaky_of(LIFParams(beta)).beta.requires_grad
-    hidden = leaky_of(LIFParams(beta), init_hidden=True)
+    assert not to_leaky(LIFParams(beta)).beta.requires_grad
+    hidden = to_leaky(LIFParams(beta), init_hidden=True)
     assert hidden(torch.ones(3)).shape == (3,)
 
 
 def test_only_neurons_with_hidden_state_stay_in_the_list_of_all_neurons() -> None:
     kept = [*snntorch.SpikingNeuron.instances]
-    leaky_of(LIFParams(torch.tensor(0.9)))
+    to_leaky(LIFParams(torch.tensor(0.9)))
     assert [*map(id, snntorch.SpikingNeuron.instances)] == [*map(id, kept)]
-    hidden = leaky_of(LIFParams(torch.tensor(0.9)), init_hidden=True)
+    hidden = to_leaky(LIFParams(torch.tensor(0.9)), init_hidden=True)
     assert snntorch.SpikingNeuron.instances[-1] is hidden
 
 
@@ -165,7 +165,7 @@ def test_only_neurons_with_hidden_state_stay_in_the_list_of_all_neurons() -> Non
 @pytest.mark.filterwarnings("ignore:Inhibition is an unstable feature")
 def test_what_the_sequence_does_not_have_is_refused(made: Any, said: str) -> None:
     leaky = made()
-    for use in (params_of, LeakySequence):
+    for use in (from_leaky, LeakySequence):
         with pytest.raises(ModelError, match=said):
             use(leaky)
 
@@ -184,7 +184,7 @@ def test_what_the_sequence_does_not_have_is_refused(made: Any, said: str) -> Non
 )
 def test_constants_that_make_no_leaky_are_refused(params: LIFParams, said: str) -> None:
     with pytest.raises(ModelError, match=said):
-        leaky_of(params)
+        to_leaky(params)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from brainnet.snn.neurons.lif import LIFParams, LIFState, lif_sequence
-from brainnet.snn.workspace import empty, over_columns
+from brainnet.snn.workspace import empty, parallel_over_columns
 
 LARGE = (1 << 18, 3)
 
@@ -65,7 +65,7 @@ def visit(counts: NDArray[np.int_], first: int, last: int) -> None:
 
 def visited(columns: int) -> NDArray[np.int_]:
     counts = np.zeros(columns, int)
-    over_columns(visit, 3, 1 << 10, columns, counts)
+    parallel_over_columns(visit, 3, 1 << 10, columns, counts)
     return counts
 
 

@@ -1,1 +1,1 @@
-"""From numbers, tokens, events and integers to spikes, and back."""
+"""Codes: numbers, tokens, events and integers as spikes, and the decoders."""

@@ -1,11 +1,13 @@
-r"""Weights (and activations) of 8 or 4 bits, and training that sees the rounding.
+r"""Weights (and activations) of 8 or 4 bits, and quantisation-aware training.
 
 Symmetric and uniform, with one scale per row (Nagel et al. 2021, *A White Paper on Neural Network Quantization*):
 
-.. math:: s = \frac{\max |x|}{2^{b-1} - 1}, \qquad q = \operatorname{round}(x / s), \qquad \hat x = s q
+$$
+s = \frac{\max |x|}{2^{b-1} - 1}, \qquad q = \operatorname{round}(x / s), \qquad \hat x = s q
+$$
 
 so that q lies within ±127 or ±7, ties round to even, and zero stays zero. In training the forward pass uses
-:math:`\hat x` and the backward pass takes :math:`d\hat x / dx = 1` (straight-through, Bengio et al. 2013).
+$\hat x$ and the backward pass takes $d\hat x / dx = 1$ (straight-through, Bengio et al. 2013).
 """
 
 from __future__ import annotations
@@ -18,63 +20,88 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from brainnet.errors import ModelError
-from brainnet.snn.checks import finite, real, whole
+from brainnet.snn.checks import check_finite, check_float, check_integer
 from brainnet.snn.codes.spike_codes import SpikeCode, spike_matmul
 
 Bits = Literal[8, 4]
 
 
 class Quantized(NamedTuple):
-    """`values` int8, within ±127 or ±7, times `scale` (float32, one per row, broadcasts against values)."""
+    """A quantised tensor.
+
+    Attributes:
+        values: int8, within ±127 (8 bits) or ±7 (4 bits).
+        scale: float32, one per row; broadcasts against `values`.
+    """
 
     values: Tensor
     scale: Tensor
 
     def dequantize(self) -> Tensor:
-        """Float32 of the same shape."""
+        """Return the float32 tensor `values * scale`."""
         return self.values.float() * self.scale
 
 
 def quantize(x: Tensor, bits: Bits, axes: tuple[int, ...] | None = None) -> Quantized:
-    """Round float `x` with one scale for each slice over `axes` (None: all but the first, a scale per output).
+    """Quantise float `x` with one scale for each slice over `axes`.
 
-    The error of each value is at most half a scale. Raises ModelError for other types, bits and non-finite values.
+    The error of each value is at most half a scale.
+
+    Args:
+        x: a floating-point tensor.
+        bits: 8 or 4.
+        axes: the axes that share a scale; None for all but the first (one scale per output of a weight matrix).
+
+    Raises:
+        ModelError: other types, other bits, other axes, or values that are not finite.
     """
     scale = _scale(x, bits, axes)
     return Quantized(torch.round(x.detach().float() / scale).to(torch.int8), scale)
 
 
 def pack_int4(values: Tensor) -> Tensor:
-    """Two int4 values a byte, uint8 [..., (K + 1) // 2]: the first in the low half, in two's complement."""
-    whole("values", values)
+    """Pack two int4 values per byte, uint8 [..., (K + 1) // 2]: the first in the low half, in two's complement.
+
+    Raises:
+        ModelError: values that are not integers from -8 to 7.
+    """
+    check_integer("values", values)
     if values.ndim < 1 or (values.numel() and not (int(values.min()) >= -8 and int(values.max()) <= 7)):
         raise ModelError("values must be [..., K] of integers from -8 to 7")
+    # int16 for the shift by 4 bits, which would overflow int8
     nibbles = F.pad(values, (0, values.shape[-1] % 2)).to(torch.int16) & 0xF
     return (nibbles[..., 0::2] | nibbles[..., 1::2] << 4).to(torch.uint8)
 
 
 def unpack_int4(packed: Tensor, count: int) -> Tensor:
-    """The int8 values [..., count] of `pack_int4`."""
+    """Return the int8 values [..., count] that `pack_int4` packed.
+
+    Raises:
+        ModelError: a negative count, or bytes of another shape or type.
+    """
     if count < 0:
         raise ModelError(f"count must be 0 or more, not {count}")
     if packed.dtype != torch.uint8 or packed.ndim < 1 or packed.shape[-1] != (count + 1) // 2:
         raise ModelError(f"packed must be uint8 [..., {(count + 1) // 2}], not {packed.dtype} {tuple(packed.shape)}")
     nibbles = torch.stack([packed & 0xF, packed >> 4], -1).flatten(-2)[..., :count].to(torch.int8)
+    # sign extension of a 4-bit two's complement number
     return torch.where(nibbles > 7, nibbles - 16, nibbles)
 
 
 def fake_quantize(x: Tensor, bits: Bits, axes: tuple[int, ...] | None = None) -> Tensor:
-    """`x` as it will be after `quantize`, with the gradient of the identity."""
-    rounded = quantize(x, bits, axes).dequantize().to(x.dtype)
-    result: Tensor = _StraightThrough.apply(x, rounded)
+    """Return `x` quantised and dequantised, with the gradient of the identity (straight-through estimator)."""
+    quantized = quantize(x, bits, axes).dequantize().to(x.dtype)
+    result: Tensor = _StraightThrough.apply(x, quantized)
     return result
 
 
 def train_quantized(model: nn.Module, bits: Bits) -> nn.Module:
-    """Let every Linear and convolution of `model` see its weight rounded from now on; returns the model.
+    """Make every Linear and convolution of `model` use its quantised weight from now on, and return the model.
 
-    The float weights keep learning underneath. `quantized_weights` gives what training arrived at. Raises ModelError
-    when there is nothing to quantise.
+    The optimiser continues to update the float weights. `quantized_weights` returns the quantised ones.
+
+    Raises:
+        ModelError: there is nothing to quantise.
     """
     found = [m for m in model.modules() if _has_weights(m) and not parametrize.is_parametrized(m, "weight")]
     if not found:
@@ -85,7 +112,7 @@ def train_quantized(model: nn.Module, bits: Bits) -> nn.Module:
 
 
 def quantized_weights(model: nn.Module) -> dict[str, Quantized]:
-    """The rounded weights of every module under `train_quantized`, by the module's name."""
+    """Return the quantised weight of every module under `train_quantized`, by the name of the module."""
     result = {}
     for name, module in model.named_modules():
         if parametrize.is_parametrized(module, "weight"):
@@ -95,35 +122,39 @@ def quantized_weights(model: nn.Module) -> dict[str, Quantized]:
 
 
 def quantized_linear(x: Tensor, weight: Quantized, bias: Tensor | None = None) -> Tensor:
-    """Float [..., out] of `x` [..., in] and a quantised `weight` [out, in]; the scale is applied to the sums.
+    """Return float [..., out] of `x` [..., in] and a quantised `weight` [out, in].
 
-    Raises ModelError, naming the argument, for what does not fit.
+    Raises:
+        ModelError: arguments that do not fit each other.
     """
-    _fits(x, weight, bias)
+    _check_linear(x, weight, bias)
+    # the scale multiplies the sums: [out] multiplications instead of [out, in]
     result = F.linear(x, weight.values.to(x.dtype)) * weight.scale.squeeze(-1).to(x.dtype)
     return result if bias is None else result + bias
 
 
 def spiking_linear(x: Tensor, weight: Quantized, code: SpikeCode, bias: Tensor | None = None) -> Tensor:
-    """W8A-spike: activations `x` [..., in], rounded to int8 with a scale per row, meet `weight` as spikes.
+    """Return float [..., out] of `x` [..., in] and `weight`, with int8 activations sent as spikes (W8A-spike).
 
-    Equal to the product of the two rounded matrices, whatever the code; `code` must reach ±127. Raises ModelError,
-    naming the argument, for what does not fit.
+    The result equals the product of the two quantised matrices for every code that reaches ±127.
+
+    Raises:
+        ModelError: arguments that do not fit each other, or activations outside the range of the code.
     """
-    _fits(x, weight, bias)
+    _check_linear(x, weight, bias)
     activations = quantize(x, 8, axes=(-1,))
     sums = spike_matmul(activations.values, weight.values.T, code)
     result = sums.float() * activations.scale * weight.scale.squeeze(-1)
     return result if bias is None else result + bias
 
 
-def _fits(x: Tensor, weight: Quantized, bias: Tensor | None) -> None:
+def _check_linear(x: Tensor, weight: Quantized, bias: Tensor | None) -> None:
     values, scale = weight
     if values.ndim != 2 or scale.shape != (len(values), 1):
         found = f"{tuple(values.shape)} with {tuple(scale.shape)}"
         raise ModelError(f"weight must be [out, in] with a scale [out, 1], not {found}")
     out, width = values.shape
-    if finite("x", real("x", x)).ndim < 1 or x.shape[-1] != width or x.device != values.device:
+    if check_finite("x", check_float("x", x)).ndim < 1 or x.shape[-1] != width or x.device != values.device:
         found = f"{tuple(x.shape)} on {x.device}"
         raise ModelError(f"x must be [..., {width}] on {values.device}, not {found}")
     if bias is not None and (bias.shape != (out,) or bias.device != x.device):
@@ -133,16 +164,16 @@ def _fits(x: Tensor, weight: Quantized, bias: Tensor | None) -> None:
 def _scale(x: Tensor, bits: Bits, axes: tuple[int, ...] | None) -> Tensor:
     if bits not in (8, 4):
         raise ModelError(f"bits must be 8 or 4, got {bits}")
-    # also in float32, which scales and sums are in
-    largest = finite("x", real("x", x).detach().float()).abs()
+    # in float32 like scales and sums: a float64 value may be finite and still overflow float32
+    largest = check_finite("x", check_float("x", x).detach().float()).abs()
     if x.ndim < 1 or not x.numel():
         raise ModelError(f"x must have at least one value, got shape {tuple(x.shape)}")
-    over = tuple(range(1, x.ndim)) if axes is None else axes
-    if not all(-x.ndim <= axis < x.ndim for axis in over):
-        raise ModelError(f"axes must be among those of x {tuple(x.shape)}, got {over}")
-    if over:
-        largest = largest.amax(over, keepdim=True)
-    # the smallest normal number keeps rows of zeros, and of denormals, from dividing by nothing
+    reduced = tuple(range(1, x.ndim)) if axes is None else axes
+    if not all(-x.ndim <= axis < x.ndim for axis in reduced):
+        raise ModelError(f"axes must be among those of x {tuple(x.shape)}, got {reduced}")
+    if reduced:
+        largest = largest.amax(reduced, keepdim=True)
+    # the smallest normal number avoids a division by zero for rows of zeros or denormals
     return (largest / (2 ** (bits - 1) - 1)).clamp(min=torch.finfo(torch.float32).tiny)
 
 
@@ -161,8 +192,8 @@ class _FakeQuantized(nn.Module):
 
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rounded: Tensor) -> Tensor:
-        return rounded
+    def forward(ctx: Any, x: Tensor, quantized: Tensor) -> Tensor:
+        return quantized
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:

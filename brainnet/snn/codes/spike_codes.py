@@ -1,16 +1,19 @@
-r"""Integers as spike trains whose weighted sum over time is the integer again.
+r"""Integers as spike trains whose weighted sum over time is the integer.
 
-With :math:`w_t` the weight of step t, every code keeps :math:`x = \sum_t w_t s_t`:
+With $w_t$ the weight of step t, every code satisfies $x = \sum_t w_t s_t$:
 
-.. math::
-    \text{binary:}\quad & s_t = [x > t], && w_t = 1, && 0 \le x \le T \\
-    \text{ternary:}\quad & s_t = \operatorname{sign}(x)\,[|x| > t], && w_t = 1, && |x| \le T \\
-    \text{bitwise:}\quad & s_t = \lfloor x / 2^t \rfloor \bmod 2, && w_t = 2^t, && 0 \le x < 2^T
+$$
+\begin{aligned}
+\text{binary:}\quad & s_t = [x > t], && w_t = 1, && 0 \le x \le T \\
+\text{ternary:}\quad & s_t = \operatorname{sign}(x)\,[|x| > t], && w_t = 1, && |x| \le T \\
+\text{bitwise:}\quad & s_t = \lfloor x / 2^t \rfloor \bmod 2, && w_t = 2^t, && 0 \le x < 2^T
+\end{aligned}
+$$
 
-Bitwise in two's complement gives the last step the weight :math:`-2^{T-1}`, for
-:math:`-2^{T-1} \le x < 2^{T-1}`. Steps count from t = 0. These are the codes of SpikingBrain (Pan et al. 2025,
+Bitwise in two's complement gives the last step the weight $-2^{T-1}$, for
+$-2^{T-1} \le x < 2^{T-1}$. Steps count from t = 0. These are the codes of SpikingBrain (Pan et al. 2025,
 *SpikingBrain Technical Report*, W8A-spike). Since they are linear in the spikes, a product with a weight matrix can be
-accumulated spike by spike, and is exact. How sparse the spikes are, `brainnet.snn.synops.activation_sparsity` tells.
+accumulated spike by spike, and is exact. `brainnet.snn.synops.activation_sparsity` measures how sparse the spikes are.
 """
 
 from __future__ import annotations
@@ -22,16 +25,26 @@ import torch
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.checks import whole
+from brainnet.snn.checks import check_integer
 
 Kind = Literal["binary", "ternary", "bitwise"]
-_LONGEST = 62  # bits that leave room in int64
+# 2^62 and its negative fit in int64
+_MAX_BITWISE_STEPS = 62
 _EXACT_IN_FLOAT64 = 2**53
 
 
 @dataclass(frozen=True, slots=True)
 class SpikeCode:
-    """A code of `steps` time steps. `twos_complement` is for bitwise codes of signed integers."""
+    """A code of `steps` time steps.
+
+    Attributes:
+        kind: "binary", "ternary" or "bitwise".
+        steps: T.
+        twos_complement: for bitwise codes of signed integers.
+
+    Raises:
+        ModelError: an unknown kind, steps out of range, or two's complement of another kind.
+    """
 
     kind: Kind
     steps: int
@@ -40,14 +53,16 @@ class SpikeCode:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise ModelError(f"kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
-        if self.steps < 1 or (self.kind == "bitwise" and self.steps > _LONGEST):
-            raise ModelError(f"steps must be at least 1, and at most {_LONGEST} for bitwise codes, got {self.steps}")
+        if self.steps < 1 or (self.kind == "bitwise" and self.steps > _MAX_BITWISE_STEPS):
+            raise ModelError(
+                f"steps must be at least 1, and at most {_MAX_BITWISE_STEPS} for bitwise codes, got {self.steps}"
+            )
         if self.twos_complement and self.kind != "bitwise":
             raise ModelError(f"twos_complement is for bitwise codes, not for {self.kind}")
 
     @property
     def range(self) -> tuple[int, int]:
-        """Smallest and largest integer that the code can say."""
+        """The smallest and the largest integer that the code can represent."""
         if self.kind == "binary":
             return 0, self.steps
         if self.kind == "ternary":
@@ -58,7 +73,7 @@ class SpikeCode:
 
     @property
     def weights(self) -> list[int]:
-        """What a spike counts at each step."""
+        """The weight of a spike at each step."""
         if self.kind != "bitwise":
             return [1] * self.steps
         weights = [1 << step for step in range(self.steps)]
@@ -68,10 +83,10 @@ class SpikeCode:
 
 
 def encode(values: Tensor, code: SpikeCode) -> Tensor:
-    """Spikes int8 [T, ...] of integers [...]: 0/1, or -1/0/1 for ternary.
+    """Return the spikes int8 [T, ...] of integers [...]: 0/1, or -1/0/1 for ternary.
 
     Raises:
-        ModelError: values that are not integers, or outside the code's range.
+        ModelError: values that are not integers, or outside the range of the code.
     """
     values = _signed("values", values)
     low, high = code.range
@@ -87,7 +102,11 @@ def encode(values: Tensor, code: SpikeCode) -> Tensor:
 
 
 def decode(spikes: Tensor, code: SpikeCode) -> Tensor:
-    """Integers int64 [...] of spikes [T, ...]: the weighted sum over time. Exact for what `encode` makes."""
+    """Return the integers int64 [...] of spikes [T, ...]: the weighted sum over time. It inverts `encode` exactly.
+
+    Raises:
+        ModelError: spikes that are not integers, or of another number of steps.
+    """
     spikes = _signed("spikes", spikes)
     if spikes.ndim < 1 or spikes.shape[0] != code.steps:
         raise ModelError(f"spikes must be [{code.steps}, ...], not of shape {tuple(spikes.shape)}")
@@ -96,10 +115,13 @@ def decode(spikes: Tensor, code: SpikeCode) -> Tensor:
 
 
 def spike_matmul(values: Tensor, weight: Tensor, code: SpikeCode) -> Tensor:
-    """The integer product int64 [..., N] of integers [..., K] and `weight` [K, N], accumulated over time steps.
+    """Return the integer product int64 [..., N] of integers [..., K] and `weight` [K, N], accumulated over time steps.
 
-    Equal to `values @ weight` in unbounded integers, always. Raises ModelError for shapes and types that do not fit,
-    values outside the code's range, and products that int64 cannot hold.
+    It always equals `values @ weight` in unbounded integers.
+
+    Raises:
+        ModelError: shapes and types that do not fit, values outside the range of the code, or products that may exceed
+            64 bits.
     """
     weight = _signed("weight", weight)
     if values.ndim < 1 or weight.ndim != 2 or values.shape[-1] != weight.shape[0]:
@@ -113,19 +135,24 @@ def spike_matmul(values: Tensor, weight: Tensor, code: SpikeCode) -> Tensor:
     per_step = max(abs(int(weight.min())), abs(int(weight.max()))) * weight.shape[0]
     if per_step * sum(abs(w) for w in code.weights) >= 2**63:
         raise ModelError("weight is too large for this code: the product may exceed 64 bits")
-    # sums of integers below 2^53 are exact in float64 in any order, and there is a fast product for it
+    # sums of integers below 2^53 are exact in float64 in any order, and BLAS has no product for integers
     kind = torch.float64 if per_step < _EXACT_IN_FLOAT64 else torch.int64
     columns = weight.to(kind)
-    for step, counts in zip(spikes, code.weights, strict=True):
+    for step, weight_of_step in zip(spikes, code.weights, strict=True):
+        # high bits and late steps are often silent: a step without spikes adds nothing
         if bool(step.any()):
-            result += counts * (step.to(kind) @ columns).long()
+            result += weight_of_step * (step.to(kind) @ columns).long()
     return result
 
 
 def _signed(name: str, values: Tensor) -> Tensor:
-    """`values`, which must be integers, as int64."""
-    signed = whole(name, values).long()
-    # what int64 cannot hold has wrapped round
+    """Return integer `values` as int64.
+
+    Raises:
+        ModelError: values that are not integers, or 2^63 and above.
+    """
+    signed = check_integer(name, values).long()
+    # values that int64 cannot hold became negative
     if values.dtype == torch.uint64 and bool((signed < 0).any()):
         raise ModelError(f"{name} must be below 2^63")
     return signed

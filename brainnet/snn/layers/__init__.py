@@ -1,1 +1,1 @@
-"""What stands between layers of neurons: attention, recurrences, normalisation."""
+"""Layers between neurons: attention, recurrence and normalisation."""

@@ -1,6 +1,9 @@
 r"""Root-mean-square normalisation over the last axis (Zhang and Sennrich 2019), as one compiled operation on CPU.
 
-.. math:: y = \frac{x}{\sqrt{\operatorname{mean}(x^2) + \epsilon}} \odot g
+$$
+y = \frac{x}{\sqrt{\operatorname{mean}(x^2) + \epsilon}} \odot g
+$$
+
 """
 
 from typing import Any
@@ -12,16 +15,20 @@ from torch.nn import functional as F
 
 from brainnet.errors import ModelError
 from brainnet.snn import kernels
-from brainnet.snn.checks import finite, real
+from brainnet.snn.checks import check_finite, check_float
 
 EPSILON = 1e-6
 
 
 class RMSNorm(nn.Module):
-    """Normalise the last axis, of `width`, to root mean square 1 and scale by a learned gain; float32 out.
+    """Normalise the last axis to root mean square 1 and scale it by a learned gain; float32 out.
 
-    Raises ModelError for another last axis, type or device, and (on CPU) for values that are not finite, or so large
-    that their squares are not.
+    Args:
+        width: the size of the last axis.
+
+    Raises:
+        ModelError: another last axis, type or device, and (on CPU) values that are not finite, or whose squares
+            overflow.
     """
 
     def __init__(self, width: int) -> None:
@@ -31,12 +38,13 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return `x` [..., width] normalised."""
         width = len(self.weight)
-        if real("x", x).ndim < 1 or x.shape[-1] != width or x.device != self.weight.device:
+        if check_float("x", x).ndim < 1 or x.shape[-1] != width or x.device != self.weight.device:
             found = f"{tuple(x.shape)} on {x.device}"
             raise ModelError(f"x must be [..., {width}] on {self.weight.device}, not {found}")
         if x.device.type != "cpu" or x.dtype == torch.float64:
-            return F.rms_norm(finite("x", x).to(self.weight.dtype), self.weight.shape, self.weight, EPSILON)
+            return F.rms_norm(check_finite("x", x).to(self.weight.dtype), self.weight.shape, self.weight, EPSILON)
         result: Tensor = _RMSNorm.apply(x.float().reshape(-1, width), self.weight)
         return result.view(x.shape)
 
@@ -47,7 +55,7 @@ class _RMSNorm(torch.autograd.Function):
         x = x.contiguous()
         result, scale = torch.empty_like(x), x.new_empty(len(x))
         kernels.norm_forward(x.detach().numpy(), gain.detach().numpy(), EPSILON, result.numpy(), scale.numpy())
-        # a NaN in a row, or an infinity among its squares, is to be seen in the one number that divided it
+        # NaN or infinity in a row shows in its scale (NaN or 0), so one number per row is enough to check
         if not bool((scale > 0).all()):
             raise ModelError("x must be finite, and its squares too, but holds NaN, infinity or more than float32 can")
         ctx.save_for_backward(x, gain, scale)

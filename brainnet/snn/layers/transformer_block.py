@@ -5,21 +5,35 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from brainnet.errors import ModelError
-from brainnet.snn.layers.attention import ChronoSpikeAttention, fire, neurons, require_sequence
+from brainnet.snn.layers.attention import ChronoSpikeAttention, check_input, lif_layer, spikes_from_rest
 from brainnet.snn.layers.norm import RMSNorm
 
 
 class SpikingTransformerBlock(nn.Module):
-    r"""ChronoSpikeAttention and a spiking feed-forward, each behind a norm and a LIF, around a float residual.
+    r"""ChronoSpikeAttention and a spiking feed-forward network, each after a norm and a LIF, with float residuals.
 
-    .. math::
-        x &\leftarrow x + \text{attention}(\text{LIF}(\text{norm}(x))) \\
-        x &\leftarrow x + W_2\, \text{LIF}(\text{norm}(W_1\, \text{LIF}(\text{norm}(x))))
+    $$
+    \begin{aligned}
+    x &\leftarrow x + \text{attention}(\text{LIF}(\text{norm}(x))) \\
+    x &\leftarrow x + W_2\, \text{LIF}(\text{norm}(W_1\, \text{LIF}(\text{norm}(x))))
+    \end{aligned}
+    $$
 
-    Currents [B, T, L, D] in, the same shape out; float, while every projection sees spikes but the attention's own
-    output projection (Zhou et al. 2023, *Spikformer*, with the norms before the neurons). As causal as its attention.
-    `tau` is that of the attention; the feed-forward is `expansion` times as wide as the block; neurons start with
-    decay `beta`. Raises ModelError for shapes, types and devices that do not fit and values that are not finite.
+    Input and output are float currents [B, T, L, D]. Every projection has spikes as input, except the output projection
+    of the attention (Zhou et al. 2023, *Spikformer*, with the norms before the neurons). The block is as causal as its
+    attention.
+
+    Args:
+        width: D.
+        heads: heads of the attention.
+        tau: the time constant of the attention in steps; None for its default.
+        expansion: width of the feed-forward network relative to D.
+        causal_positions: mask later positions in the attention.
+        linear: use linear attention.
+        beta: the initial decay of all neurons per step.
+
+    Raises:
+        ModelError: shapes, types or devices that do not fit, or values that are not finite.
     """
 
     def __init__(
@@ -39,15 +53,16 @@ class SpikingTransformerBlock(nn.Module):
         self.attention = ChronoSpikeAttention(
             width, heads, tau, causal_positions=causal_positions, linear=linear, beta=beta
         )
-        self.attention_norm, self.attention_neurons = RMSNorm(width), neurons(width, beta)
-        self.input_norm, self.input_neurons = RMSNorm(width), neurons(width, beta)
-        self.hidden_norm, self.hidden_neurons = RMSNorm(width * expansion), neurons(width * expansion, beta)
+        self.attention_norm, self.attention_neurons = RMSNorm(width), lif_layer(width, beta)
+        self.input_norm, self.input_neurons = RMSNorm(width), lif_layer(width, beta)
+        self.hidden_norm, self.hidden_neurons = RMSNorm(width * expansion), lif_layer(width * expansion, beta)
         self.expand = nn.Linear(width, width * expansion, bias=False)
         self.contract = nn.Linear(width * expansion, width, bias=False)
 
     def forward(self, currents: Tensor) -> Tensor:
-        require_sequence("currents", currents, self.expand)
-        currents = currents + self.attention(fire(self.attention_neurons, self.attention_norm(currents)))
-        hidden = self.expand(fire(self.input_neurons, self.input_norm(currents)))
-        update: Tensor = self.contract(fire(self.hidden_neurons, self.hidden_norm(hidden)))
+        """Return the output currents [B, T, L, D]."""
+        check_input("currents", currents, self.expand)
+        currents = currents + self.attention(spikes_from_rest(self.attention_neurons, self.attention_norm(currents)))
+        hidden = self.expand(spikes_from_rest(self.input_neurons, self.input_norm(currents)))
+        update: Tensor = self.contract(spikes_from_rest(self.hidden_neurons, self.hidden_norm(hidden)))
         return currents + update

@@ -6,7 +6,7 @@ that knows nothing yet would make them likelier still, so that what was learned 
 in another (Wolpert & Kawato 1998, *Multiple paired forward and inverse models for motor control*; Heald, Lengyel &
 Wolpert 2021, *Contextual inference underlies the learning of sensorimotor repertoires*).
 
-An error e of a readout that expects errors of variance v scores :math:`\tfrac12 \log v + e^2 / 2v`, minus the logarithm
+An error e of a readout that expects errors of variance v scores $\tfrac12 \log v + e^2 / 2v$, minus the logarithm
 of a Gaussian likelihood but for a constant.
 """
 

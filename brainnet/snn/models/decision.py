@@ -9,8 +9,11 @@ or what the names mean.
 Working memory is a layer of LIF neurons (`brainnet.snn.neurons.lif`), one for each channel at each position of the
 prompt. With the mean over the L positions, it keeps of a prompt
 
-.. math:: \bar u = \frac1L \sum_l u_{T, l}, \qquad u_{0, l} = \bar u_{\text{last prompt}}, \qquad
-    \vartheta = \vartheta_{base} (1 + 0.2 (1 - \alpha_{\text{last prompt}}))
+$$
+\bar u = \frac1L \sum_l u_{T, l}, \qquad u_{0, l} = \bar u_{\text{last prompt}}, \qquad
+\vartheta = \vartheta_{base} (1 + 0.2 (1 - \alpha_{\text{last prompt}}))
+$$
+
 """
 
 from __future__ import annotations

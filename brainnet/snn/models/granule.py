@@ -4,9 +4,9 @@ Granule cells each see a few inputs through fixed random weights and fire only w
 function of the inputs becomes nearly linear in their firing rates (Marr 1969; Albus 1971). A linear readout y = W phi
 of the rates learns online: with the error e in the part of the climbing fibres,
 
-.. math::
-
-    k = \frac{P \phi}{r + \phi^T P \phi}, \qquad W \leftarrow W + e \, k^T, \qquad P \leftarrow P - k \, (P \phi)^T.
+$$
+k = \frac{P \phi}{r + \phi^T P \phi}, \qquad W \leftarrow W + e \, k^T, \qquad P \leftarrow P - k \, (P \phi)^T.
+$$
 
 P is the covariance of what is not known about a row of W, r the variance of noise: recursive least squares (Plackett
 1950), so that every observation is used once and in full. With P held at a multiple of the identity it would be the

@@ -205,5 +205,5 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], ClassifierConfig]:
 
 
 def weights_metadata(config: ClassifierConfig) -> dict[str, str]:
-    """The safetensors metadata that :func:`load_classifier` reads."""
+    """The safetensors metadata that `load_classifier` reads."""
     return {"config": json.dumps(asdict(config))}

@@ -23,7 +23,7 @@ Pixels = NDArray[np.uint8]
 
 
 def read_picture(data: bytes) -> FloatPicture:
-    """The picture in `data` as float32 [3, 32, 32] in 0..1, as :func:`arranged` makes it.
+    """The picture in `data` as float32 [3, 32, 32] in 0..1, as `arranged` makes it.
 
     Transparent parts count as ground. Raises ModelError, saying what was received, for data that is no picture, is
     truncated, shows nothing, or has more than 40 million pixels.
@@ -36,7 +36,7 @@ def arranged(pixels: Pixels) -> FloatPicture:
 
     - A grey picture of 28 x 28 on black ground, the form of MNIST and Fashion-MNIST, is framed in black, untouched;
       one of 32 x 32 with colours, the form of CIFAR-10, is left as it is.
-    - A drawing, thin strokes of one colour on even ground, becomes :func:`normalised` bright strokes on black.
+    - A drawing, thin strokes of one colour on even ground, becomes `normalised` bright strokes on black.
     - Another grey picture on even ground is negated where the ground is bright, cropped to what stands out, scaled to
       fit 28 x 28 and centred: the form of Fashion-MNIST.
     - Anything else is a photo: its central square, scaled to 32 x 32.
@@ -88,7 +88,7 @@ def _one_ink(pixels: Pixels, ground: NDArray[np.float64]) -> float:
 
 
 def _broad(strokes: FloatPicture) -> float:
-    """The share of the ink of :func:`normalised` `strokes` around which all is ink, 5 pixels wide both ways."""
+    """The share of the ink of `normalised` `strokes` around which all is ink, 5 pixels wide both ways."""
     ink = strokes > 0.4
     within = np.lib.stride_tricks.sliding_window_view(np.pad(ink, 2), (5, 5)).all(axis=(2, 3))
     return float(within.sum()) / max(1, int(ink.sum()))

@@ -3,13 +3,15 @@ r"""A feed-forward spiking policy: features in, bounded actions out, spikes in b
 One call holds the features constant for T steps and lets layers of leaky integrate-and-fire neurons (as in
 `brainnet.snn.neurons.lif`, reset by subtraction, starting from rest) answer with spikes:
 
-.. math::
-
-    I^{(1)} = W^{(1)} x + b^{(1)}, \qquad I^{(l)}_t = W^{(l)} s^{(l-1)}_t + b^{(l)} \\
-    u_t = \beta u_{t-1} + I_t - \theta s_{t-1}, \qquad s_t = 1 \text{ if } u_t > \theta \text{ else } 0
+$$
+\begin{aligned}
+I^{(1)} = W^{(1)} x + b^{(1)}, \qquad I^{(l)}_t = W^{(l)} s^{(l-1)}_t + b^{(l)} \\
+u_t = \beta u_{t-1} + I_t - \theta s_{t-1}, \qquad s_t = 1 \text{ if } u_t > \theta \text{ else } 0
+\end{aligned}
+$$
 
 The action is read from the firing rates of every layer, and from nothing else:
-:math:`a = \mathrm{clip}(W^{o} [\bar s^{(1)}; \bar s^{(2)}; \dots] + b^{o}, -1, 1)`. The population decoding of rates
+$a = \mathrm{clip}(W^{o} [\bar s^{(1)}; \bar s^{(2)}; \dots] + b^{o}, -1, 1)$. The population decoding of rates
 follows Tang et al. 2020, *Deep Reinforcement Learning with Population-Coded Spiking Neural Network*.
 
 `brainnet.snn.models.policy_training` has the same network as a torch module for training.

@@ -1,14 +1,16 @@
 r"""Proximal policy optimisation, for policies whose gradients pass through spikes as well as for others.
 
-With :math:`r_t = \pi(a_t | x_t) / \pi_{old}(a_t | x_t)`, the objective that an update raises is
+With $r_t = \pi(a_t | x_t) / \pi_{old}(a_t | x_t)$, the objective that an update raises is
 
-.. math::
-
-    \mathbb{E}_t \left[ \min \left( r_t A_t,\; \mathrm{clip}(r_t, 1 - \epsilon, 1 + \epsilon) A_t \right) \right]
+$$
+\mathbb{E}_t \left[ \min \left( r_t A_t,\; \mathrm{clip}(r_t, 1 - \epsilon, 1 + \epsilon) A_t \right) \right]
+$$
 
 (Schulman et al. 2017, *Proximal Policy Optimization Algorithms*, equation 7), with advantages from
 
-.. math:: A_t = \sum_{k \ge 0} (\gamma \lambda)^k \delta_{t+k}, \qquad \delta_t = r_t + \gamma V(x_{t+1}) - V(x_t)
+$$
+A_t = \sum_{k \ge 0} (\gamma \lambda)^k \delta_{t+k}, \qquad \delta_t = r_t + \gamma V(x_{t+1}) - V(x_t)
+$$
 
 (Schulman et al. 2016, *High-Dimensional Continuous Control Using Generalized Advantage Estimation*, equation 16). The
 policy is a Gaussian around what a network says, so that any differentiable network can be improved: in a spiking one

@@ -1,18 +1,22 @@
 r"""Quantum-inspired modulation of routing scores: how a sure and an undecided brain choose differently.
 
-Of scores s over N routes, with :math:`p = \mathrm{softmax}(s)`, :math:`H = -\sum p \ln p` and
-:math:`H_{max} = \ln N` (N = 1: :math:`H / H_{max} = 0`), a single qubit is rotated from \|0> by
+Of scores s over N routes, with $p = \mathrm{softmax}(s)$, $H = -\sum p \ln p$ and
+$H_{max} = \ln N$ (N = 1: $H / H_{max} = 0$), a single qubit is rotated from \|0> by
 
-.. math::
-    R_y(\theta) = \begin{pmatrix} \cos\theta/2 & -\sin\theta/2 \\ \sin\theta/2 & \cos\theta/2 \end{pmatrix}, \quad
-    \theta = \pi \min(1, H / H_{max}), \quad \alpha = P(|0\rangle) = \cos^2 \frac\theta2
+$$
+\begin{aligned}
+R_y(\theta) = \begin{pmatrix} \cos\theta/2 & -\sin\theta/2 \\ \sin\theta/2 & \cos\theta/2 \end{pmatrix}, \quad
+\theta = \pi \min(1, H / H_{max}), \quad \alpha = P(|0\rangle) = \cos^2 \frac\theta2
+\end{aligned}
+$$
 
 alpha is 1 when the scores are sure and 0 when they are uniform. It feeds back twice, as the firing threshold of
 working memory and as the routing temperature:
 
-.. math::
-    \vartheta = \vartheta_{base} (1 + 0.2 (1 - \alpha)), \quad T_r = \frac{1}{\alpha + \epsilon}, \quad
-    \text{route\_probs} = \mathrm{softmax}(s / T_r)
+$$
+\vartheta = \vartheta_{base} (1 + 0.2 (1 - \alpha)), \quad T_r = \frac{1}{\alpha + \epsilon}, \quad
+\text{route\_probs} = \mathrm{softmax}(s / T_r)
+$$
 
 The rotation is the textbook one (Nielsen and Chuang 2010, *Quantum Computation and Quantum Information*, 4.2); the two
 feedbacks are this project's. numpy only, in float64.

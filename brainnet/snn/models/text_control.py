@@ -1,6 +1,9 @@
 r"""What the text model's control has in place of neurons: SiLU units that see the same normalised channels.
 
-.. math:: y = \mathrm{SiLU}(g \odot \mathrm{RMSNorm}(x) + b)
+$$
+y = \mathrm{SiLU}(g \odot \mathrm{RMSNorm}(x) + b)
+$$
+
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from brainnet.snn.kernels import FloatArray, reassociated
+from brainnet.snn.kernels import FloatArray, compiled_fastmath
 from brainnet.snn.layers.norm import EPSILON
 from brainnet.snn.models.text_kernels import logistic, scale_of, to_channels, to_row
 from brainnet.snn.models.text_layers import populations
@@ -43,7 +46,7 @@ def _currents(row: FloatArray, scale: np.float32, gain: FloatArray, bias: FloatA
             part[i] = row[i] * scale * gains[i] + biases[i]
 
 
-@reassociated
+@compiled_fastmath
 def units_forward(x: FloatArray, gain: FloatArray, bias: FloatArray, epsilon: np.float32, result: FloatArray) -> None:
     """Fills `result` [T, B, N]."""
     steps, streams, _ = x.shape
@@ -55,7 +58,7 @@ def units_forward(x: FloatArray, gain: FloatArray, bias: FloatArray, epsilon: np
                 y[i] *= logistic(y[i])
 
 
-@reassociated
+@compiled_fastmath
 def units_backward(
     grad: FloatArray,
     x: FloatArray,
@@ -66,7 +69,7 @@ def units_backward(
     grad_gain: FloatArray,
     grad_bias: FloatArray,
 ) -> None:
-    """Gradients of :func:`units_forward`; fills the last three, those of gain and bias summed over all rows."""
+    """Gradients of `units_forward`; fills the last three, those of gain and bias summed over all rows."""
     steps, streams, channels = x.shape
     current, opened = np.empty(gain.size, np.float32), np.empty(gain.size, np.float32)
     normal = np.empty(channels, np.float32)

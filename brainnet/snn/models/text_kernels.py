@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from brainnet.snn.kernels import FloatArray, reassociated
+from brainnet.snn.kernels import FloatArray, compiled_fastmath
 
 _ZERO = np.float32(0)
 _ONE = np.float32(1)
@@ -104,7 +104,7 @@ def to_row(normal: FloatArray, row: FloatArray, scale: np.float32, grad: FloatAr
         grad[i] = scale * (normal[i] - row[i] * along)
 
 
-@reassociated
+@compiled_fastmath
 def neurons_forward(
     x: FloatArray,
     gain: FloatArray,
@@ -135,7 +135,7 @@ def neurons_forward(
         after[b] = u
 
 
-@reassociated
+@compiled_fastmath
 def neurons_backward(
     grad_spikes: FloatArray,
     grad_after: FloatArray,
@@ -152,7 +152,7 @@ def neurons_backward(
     grad_beta: FloatArray,
     grad_membrane: FloatArray,
 ) -> None:
-    """Gradients of :func:`neurons_forward`, arctangent surrogate, none through the reset; fills the last five.
+    """Gradients of `neurons_forward`, arctangent surrogate, none through the reset; fills the last five.
 
     `price` is added to the gradient of every spike.
     """
@@ -213,7 +213,7 @@ def _to_gate(
         grad_gate[i] = grad[i] * opened[i] * (_ONE + gate[i] * (_ONE - opened[i]))
 
 
-@reassociated
+@compiled_fastmath
 def memory_forward(
     projected: FloatArray,
     bias: FloatArray,
@@ -243,7 +243,7 @@ def memory_forward(
         after[b] = h
 
 
-@reassociated
+@compiled_fastmath
 def memory_backward(
     grad_result: FloatArray,
     grad_after: FloatArray,
@@ -257,7 +257,7 @@ def memory_backward(
     grad_gain: FloatArray,
     grad_hidden: FloatArray,
 ) -> None:
-    """Gradients of :func:`memory_forward`; fills the last four."""
+    """Gradients of `memory_forward`; fills the last four."""
     steps, streams, columns = grad_result.shape
     trace = np.empty((steps + 1, columns), np.float32)
     forgets = np.empty((steps, columns), np.float32)
@@ -301,7 +301,7 @@ def memory_backward(
                 carried[i] = total[i] * f[i]
 
 
-@reassociated
+@compiled_fastmath
 def cross_entropy(logits: FloatArray, targets: FloatArray, weight: np.float32) -> float:
     """Sum over the rows of `logits` [R, V] of -log softmax at `targets` [R]; `logits` become `weight` times
     their gradients.

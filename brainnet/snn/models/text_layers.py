@@ -1,9 +1,13 @@
 r"""The text model's operations over whole sequences: each one autograd node on CPU, plain torch elsewhere.
 
-.. math::
-    \text{neurons:}\quad & s = \mathrm{LIF}(g \odot \mathrm{RMSNorm}(x) + b) \\
-    \text{memory:}\quad  & h_t = f_t h_{t-1} + (1 - f_t) v_t, \qquad y = \mathrm{RMSNorm}(h) \odot \mathrm{SiLU}(g) \\
-    \text{loss:}\quad    & -\log \mathrm{softmax}(x E^\top)_{target}
+$$
+\begin{aligned}
+\text{neurons:}\quad & s = \mathrm{LIF}(g \odot \mathrm{RMSNorm}(x) + b) \\
+\text{memory:}\quad  & h_t = f_t h_{t-1} + (1 - f_t) v_t, \qquad y = \mathrm{RMSNorm}(h) \odot \mathrm{SiLU}(g) \\
+\text{loss:}\quad    & -\log \mathrm{softmax}(x E^\top)_{target}
+\end{aligned}
+$$
+
 """
 
 from __future__ import annotations

@@ -240,5 +240,5 @@ def stored(model: SpikingTextModel) -> dict[str, Tensor]:
 
 
 def weights_metadata(config: TextModelConfig) -> dict[str, str]:
-    """The safetensors metadata that :func:`load_text_model` reads."""
+    """The safetensors metadata that `load_text_model` reads."""
     return {"config": json.dumps(asdict(config))}

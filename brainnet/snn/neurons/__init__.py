@@ -1,1 +1,1 @@
-"""Spiking neurons over whole sequences, and the surrogate gradient they learn by."""
+"""Spiking neurons over whole sequences, and their surrogate gradient."""

@@ -1,13 +1,16 @@
 r"""Leaky integrate-and-fire neurons whose threshold rises with every spike and decays again.
 
-.. math::
-    u_t &= \beta u_{t-1} + x_t - \theta s_{t-1} \quad\text{(or another reset of }\mathtt{neurons.lif}\text{)} \\
-    a_t &= \rho a_{t-1} + s_{t-1} \\
-    s_t &= 1 \text{ if } u_t > \theta + \kappa a_t \text{ else } 0
+$$
+\begin{aligned}
+u_t &= \beta u_{t-1} + x_t - \theta s_{t-1} \quad\text{(or another reset of }\mathtt{neurons.lif}\text{)} \\
+a_t &= \rho a_{t-1} + s_{t-1} \\
+s_t &= 1 \text{ if } u_t > \theta + \kappa a_t \text{ else } 0
+\end{aligned}
+$$
 
 The ALIF neuron of Bellec et al. 2020, *A solution to the learning dilemma for recurrent networks of spiking neurons*,
-Nature Communications 11, 3625. With :math:`\kappa = 0` it is the neuron of :mod:`brainnet.snn.neurons.lif`.
-Dimensionless: u, x and :math:`\theta` share a unit, one step is one unit of time.
+Nature Communications 11, 3625. With $\kappa = 0$ it is the neuron of `brainnet.snn.neurons.lif`.
+Dimensionless: u, x and $\theta$ share a unit, one step is one unit of time.
 """
 
 from __future__ import annotations
@@ -18,15 +21,21 @@ import torch
 from torch import Tensor, nn
 
 from brainnet.errors import ModelError
-from brainnet.snn.checks import finite, number, parameter, positive, sequence, step_of
+from brainnet.snn.checks import as_parameter, check_finite, check_number, check_positive, check_sequence, check_step
 from brainnet.snn.neurons.lif import Reset
 from brainnet.snn.neurons.surrogate import arctan_spike
 
 
 class AdaptiveLIFParams(NamedTuple):
-    """Constants: decays a step of membrane `beta` and adaptation `rho` (0..1), strength of adaptation `kappa`.
+    """Constants of the neurons; the first three are numbers or tensors that broadcast against one step.
 
-    Each of the three is a number or a tensor that broadcasts against one step.
+    Attributes:
+        beta: decay of the membrane per step, 0..1.
+        rho: decay of the adaptation per step, 0..1.
+        kappa: strength of the adaptation.
+        threshold: theta.
+        reset: as in `brainnet.snn.neurons.lif`.
+        alpha: steepness of the surrogate gradient.
     """
 
     beta: Tensor | float
@@ -38,7 +47,7 @@ class AdaptiveLIFParams(NamedTuple):
 
 
 class AdaptiveLIFState(NamedTuple):
-    """Membrane potential and adaptation of the last step, each of the shape of one step."""
+    """Membrane potential and adaptation after the last step, each of the shape of one step."""
 
     membrane: Tensor
     adaptation: Tensor
@@ -47,28 +56,36 @@ class AdaptiveLIFState(NamedTuple):
 def adaptive_lif_sequence(
     currents: Tensor, state: AdaptiveLIFState | None, params: AdaptiveLIFParams
 ) -> tuple[Tensor, AdaptiveLIFState]:
-    """Run neurons over `currents` [T, ...]: their spikes [T, ...] (0/1, same dtype) and the state after step T.
+    """Return the spikes [T, ...] (0/1, same type) of neurons under `currents` [T, ...], and the state after step T.
 
-    `state` None starts from zero. Running two halves with the state carried over equals running the whole.
-    Differentiable in currents, state, beta, rho and kappa: gradients flow through the adaptation, which is what lets
-    it carry credit over long times, but not through the reset. Any device, any floating-point type. Raises
-    ModelError, naming the argument, for what does not fit or (on CPU) is not finite.
+    Two halves with the state carried over give the same result as the whole. It is differentiable in currents, state,
+    beta, rho and kappa. Gradients pass through the adaptation, which carries credit over long times, but not through
+    the reset. Any device, any floating-point type.
+
+    Args:
+        currents: [T, ...].
+        state: the state before the first step; None for zero.
+        params: the constants.
+
+    Raises:
+        ModelError: arguments that do not fit or (on CPU) are not finite.
     """
-    sequence("currents", currents)
+    check_sequence("currents", currents)
     if params.reset not in ("subtract", "zero", "none"):
         raise ModelError(f"reset must be 'subtract', 'zero' or 'none', not {params.reset!r}")
-    threshold, alpha = number("threshold", params.threshold), positive("alpha", params.alpha)
+    threshold, alpha = check_number("threshold", params.threshold), check_positive("alpha", params.alpha)
     beta, rho, kappa = (
-        parameter(name, getattr(params, name), "currents", currents) for name in ("beta", "rho", "kappa")
+        as_parameter(name, getattr(params, name), "currents", currents) for name in ("beta", "rho", "kappa")
     )
     rest = torch.zeros_like(currents[0])
     membrane, adaptation = (rest, rest) if state is None else state
-    step_of("state.membrane", membrane, "currents", currents)
-    step_of("state.adaptation", adaptation, "currents", currents)
-    # the spike of the step before is a function of the state, so that the state need not hold it
+    check_step("state.membrane", membrane, "currents", currents)
+    check_step("state.adaptation", adaptation, "currents", currents)
+    # the spike of the previous step follows from the state, so it is not stored in the state
     spike = arctan_spike(membrane - threshold - kappa * adaptation, alpha)
     spikes = []
     for current in currents.unbind(0):
+        # detached for the reset, attached for the adaptation: see the docstring
         fired = spike.detach()
         adaptation = rho * adaptation + spike
         if params.reset == "zero":
@@ -78,11 +95,13 @@ def adaptive_lif_sequence(
             membrane = membrane - fired * threshold
         spike = arctan_spike(membrane - threshold - kappa * adaptation, alpha)
         spikes.append(spike)
-    return torch.stack(spikes), AdaptiveLIFState(finite("membrane", membrane), finite("adaptation", adaptation))
+    return torch.stack(spikes), AdaptiveLIFState(
+        check_finite("membrane", membrane), check_finite("adaptation", adaptation)
+    )
 
 
 class AdaptiveLIF(nn.Module):
-    """A layer with learned decays: beta = sigmoid(`decay`), rho = sigmoid(`slow_decay`); `kappa` is learned, too.
+    """A layer with learned constants: beta = sigmoid(`decay`), rho = sigmoid(`slow_decay`), and `kappa`.
 
     Each broadcasts against one step.
     """
@@ -92,5 +111,6 @@ class AdaptiveLIF(nn.Module):
         self.decay, self.slow_decay, self.kappa = nn.Parameter(decay), nn.Parameter(slow_decay), nn.Parameter(kappa)
 
     def forward(self, currents: Tensor, state: AdaptiveLIFState | None = None) -> tuple[Tensor, AdaptiveLIFState]:
+        """Return spikes and state as `adaptive_lif_sequence`."""
         params = AdaptiveLIFParams(torch.sigmoid(self.decay), torch.sigmoid(self.slow_decay), self.kappa)
         return adaptive_lif_sequence(currents, state, params)

@@ -1,8 +1,11 @@
 r"""Leaky integrate-and-fire neurons in integers, for devices without floating point: the same bits everywhere.
 
-.. math::
-    V &\leftarrow \operatorname{clamp}(\lfloor V \cdot \text{leak} / 256 \rfloor + I,\ -32768,\ 32767) \\
-    s &= 1 \text{ if } V \ge \theta \text{ else } 0, \qquad V \leftarrow V_\text{reset} \text{ where } s = 1
+$$
+\begin{aligned}
+V &\leftarrow \operatorname{clamp}(\lfloor V \cdot \text{leak} / 256 \rfloor + I,\ -32768,\ 32767) \\
+s &= 1 \text{ if } V \ge \theta \text{ else } 0, \qquad V \leftarrow V_\text{reset} \text{ where } s = 1
+\end{aligned}
+$$
 
 The membrane potential V is int16 and the arithmetic int32. Division rounds toward minus infinity, as an arithmetic
 shift by 8 bits does, so a negative potential decays to -1 and stays there. This is the integer neuron of this
@@ -20,15 +23,21 @@ from numpy.typing import NDArray
 
 from brainnet.errors import ModelError
 from brainnet.snn.kernels import compiled
-from brainnet.snn.workspace import over_columns
+from brainnet.snn.workspace import parallel_over_columns
 
 _LOW, _HIGH = -32768, 32767
-# what is left of V after the leak lies between these two, so a current beyond this range clamps V as this bound does
+# V after the leak is in int16. A current beyond this bound clamps V to the same end as the bound itself.
 _CURRENT_BOUND = _HIGH - _LOW
 
 
 class IntegerLIFParams(NamedTuple):
-    """Constants: `leak` in 256ths a step (0 to 256); `threshold` and `reset` in units of V, within int16."""
+    """Constants of the neurons.
+
+    Attributes:
+        leak: in 256ths per step, 0 to 256.
+        threshold: in units of V, within int16.
+        reset: in units of V, within int16.
+    """
 
     leak: int = 230
     threshold: int = 1024
@@ -44,32 +53,40 @@ class IntegerLIFState(NamedTuple):
 def integer_lif_sequence(
     currents: NDArray[np.integer[Any]], state: IntegerLIFState | None, params: IntegerLIFParams | None = None
 ) -> tuple[NDArray[np.uint8], IntegerLIFState]:
-    """Run neurons over integer `currents` [T, ...]: their spikes uint8 [T, ...] (0/1) and the state after step T.
+    """Return the spikes uint8 [T, ...] (0/1) of neurons under integer `currents` [T, ...], and the state after step T.
 
-    Equal to the equation in unbounded integers for every current of every integer type. `state` None starts from
-    V = 0. Running two halves with the state carried over equals running the whole. Shares work between torch's number
-    of threads. Raises ModelError, naming the argument, for an empty sequence, a type or shape that does not fit, or
-    constants out of range.
+    The result equals the equation in unbounded integers for all currents of all integer types. Two halves with the
+    state carried over give the same result as the whole. Uses torch's number of threads.
+
+    Args:
+        currents: [T, ...], any integer type.
+        state: the state before the first step; None for V = 0.
+        params: the constants.
+
+    Raises:
+        ModelError: an empty sequence, a type or shape that does not fit, or constants out of range.
     """
     params = params or IntegerLIFParams()
-    membrane = _checked(currents, state, params)
+    membrane = _initial_membrane(currents, state, params)
     steps = currents.shape[0]
     flat = np.ascontiguousarray(_as_int32(currents)).reshape(steps, -1)
     spikes, after = np.empty(flat.shape, np.uint8), membrane.copy().reshape(-1)
     constants = (np.int32(params.leak), np.int32(params.threshold), np.int32(params.reset))
-    over_columns(_integrate, torch.get_num_threads(), *flat.shape, flat, after, *constants, spikes)
+    parallel_over_columns(_integrate, torch.get_num_threads(), *flat.shape, flat, after, *constants, spikes)
     return spikes.reshape(currents.shape), IntegerLIFState(after.reshape(membrane.shape))
 
 
 def _as_int32(currents: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
-    """The currents, or the bound for those that int32 cannot say, as the kernel would take them anyway."""
+    """Return the currents in int32, clipped to `_CURRENT_BOUND`, which has the same effect in the kernel."""
     if not np.can_cast(currents.dtype, np.int32):
         lowest = 0 if currents.dtype.kind == "u" else -_CURRENT_BOUND
         currents = np.clip(currents, lowest, _CURRENT_BOUND)
     return currents.astype(np.int32, copy=False)
 
 
-def _checked(currents: NDArray[Any], state: IntegerLIFState | None, params: IntegerLIFParams) -> NDArray[np.int16]:
+def _initial_membrane(
+    currents: NDArray[Any], state: IntegerLIFState | None, params: IntegerLIFParams
+) -> NDArray[np.int16]:
     if not isinstance(currents, np.ndarray) or not np.issubdtype(currents.dtype, np.integer):
         found = getattr(currents, "dtype", type(currents).__name__)
         raise ModelError(f"currents must be a numpy array of an integer type, not {found}")
@@ -100,13 +117,13 @@ def _integrate(
     first: int,
     last: int,
 ) -> None:
-    """Columns `first` to `last` of `currents` [T, M]; `membrane` [M] is read and replaced."""
+    """Integrate columns `first` to `last` of `currents` [T, M]; `membrane` [M] is read and overwritten."""
     potential = membrane[first:last].astype(np.int32)
     for t in range(currents.shape[0]):
         x = currents[t, first:last]
         s = spikes[t, first:last]
         for i in range(potential.size):
-            # numba widens every sum to 64 bits; narrowed at once, the loop vectorises at full width
+            # Numba computes sums in int64; the conversions to int32 let the loop vectorise at full width
             current = int32(min(max(x[i], int32(-_CURRENT_BOUND)), int32(_CURRENT_BOUND)))
             # >> on a signed integer is floor division by a power of two
             v = int32(int32(int32(potential[i] * leak) >> int32(8)) + current)

@@ -1,7 +1,7 @@
 r"""Leaky integrate-and-fire neurons in plain numpy, for models that run outside torch.
 
 The same equations as `brainnet.snn.neurons.lif` with reset by subtraction, starting from rest:
-:math:`u_t = \beta u_{t-1} + x_t - \theta s_{t-1}`, :math:`s_t = 1` if :math:`u_t > \theta` else 0.
+$u_t = \beta u_{t-1} + x_t - \theta s_{t-1}$, $s_t = 1$ if $u_t > \theta$ else 0.
 """
 
 from __future__ import annotations
@@ -13,14 +13,21 @@ from brainnet.errors import ModelError
 
 
 def lif_spikes(currents: NDArray[np.float32], beta: float, threshold: float) -> NDArray[np.float32]:
-    """Spikes (0.0 or 1.0) of the shape of `currents` [..., neurons, steps]; time is the last axis.
+    """Return the spikes (0.0 or 1.0) of neurons under `currents` [..., neurons, steps], in the same shape.
 
-    Raises ModelError for an empty sequence, another type than floating point, or values that are not finite.
+    Args:
+        currents: time is the last axis.
+        beta: decay per step.
+        threshold: theta.
+
+    Raises:
+        ModelError: an empty sequence, another type than floating point, or values that are not finite.
     """
     if currents.ndim == 0 or currents.shape[-1] == 0:
         raise ModelError(f"currents must be [..., steps] with at least one step, not of shape {currents.shape}")
     if not np.issubdtype(currents.dtype, np.floating):
         raise ModelError(f"currents must be of a floating-point type, not {currents.dtype}")
+    # numpy scalars of float32: the same arithmetic, bit by bit, as the compiled kernels
     decay, theta = np.float32(beta), np.float32(threshold)
     spikes = np.empty(currents.shape, np.float32)
     membrane = np.zeros(currents.shape[:-1], np.float32)
@@ -30,7 +37,7 @@ def lif_spikes(currents: NDArray[np.float32], beta: float, threshold: float) -> 
         if step:
             membrane -= theta * spikes[..., step - 1]
         spikes[..., step] = membrane > theta
-    # a NaN or infinity of any step is still to be seen in the last one: it never decays
+    # NaN and infinity never decay, so those of any step still show in the last potential
     if not (np.isfinite(theta) and np.isfinite(membrane).all()):
         raise ModelError("currents, beta or threshold hold NaN or infinity (or overflow); they must be finite")
     return spikes

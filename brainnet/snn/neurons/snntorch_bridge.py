@@ -1,7 +1,7 @@
-"""Between snnTorch's `Leaky` and this package's LIF sequence: same spikes, same gradients, either way.
+"""Conversion between snnTorch's `Leaky` and the LIF sequence of this package: same spikes, same gradients.
 
-A model is described and trained with `snntorch.Leaky`, and runs here; or the other way round. Spikes are equal bit by
-bit in float32; with other types, snnTorch still keeps its spikes and threshold in float32.
+A model that is defined and trained with `snntorch.Leaky` runs here, and the other way round. Spikes are equal bit by
+bit in float32; with other types, snnTorch still keeps spikes and threshold in float32.
 """
 
 from __future__ import annotations
@@ -13,32 +13,35 @@ import torch
 from torch import Tensor, nn
 
 from brainnet.errors import ModelError
-from brainnet.snn.checks import number, positive, real
+from brainnet.snn.checks import check_float, check_number, check_positive
 from brainnet.snn.neurons.lif import LIFParams, LIFState, lif_sequence
 from brainnet.snn.neurons.surrogate import arctan_spike
 
-# where the surrogate of a Leaky is compared with ours, in units of the membrane potential above threshold
+# the points at which the surrogate of a Leaky is compared with the arctangent, in potential above threshold
 _PROBES = (-5.0, -1.0, -0.3, -0.05, 0.05, 0.3, 1.0, 5.0)
 
 
 class LeakySequence(nn.Module):
-    """Runs a `snntorch.Leaky` over whole sequences: forward takes currents [T, ...] and the state, or None.
+    """Run a `snntorch.Leaky` over whole sequences: forward takes currents [T, ...] and a state or None.
 
-    The Leaky stays the owner of its parameters, so an optimiser that holds them keeps training it. Raises ModelError
-    as :func:`params_of` when it is made, and as :func:`brainnet.snn.neurons.lif.lif_sequence` when it runs.
+    The Leaky still owns its parameters, so an optimiser that holds them continues to train it.
+
+    Raises:
+        ModelError: as `from_leaky` at construction, and as `brainnet.snn.neurons.lif.lif_sequence` in a call.
     """
 
     def __init__(self, leaky: snntorch.Leaky) -> None:
         super().__init__()
-        self.alpha = params_of(leaky).alpha
+        self.alpha = from_leaky(leaky).alpha
         self.leaky = leaky
 
     def forward(self, currents: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
+        """Return spikes and state as `lif_sequence`."""
         return lif_sequence(currents, state, _read(self.leaky, self.alpha))
 
 
-def params_of(leaky: snntorch.Leaky) -> LIFParams:
-    """The constants of a `snntorch.Leaky` as they are now; beta stays attached to its parameter.
+def from_leaky(leaky: snntorch.Leaky) -> LIFParams:
+    """Return the present constants of a `snntorch.Leaky`; beta stays attached to its parameter.
 
     The state is the same in both: `LIFState(mem)`.
 
@@ -48,7 +51,7 @@ def params_of(leaky: snntorch.Leaky) -> LIFParams:
     """
     if not isinstance(leaky, snntorch.Leaky):
         raise ModelError(f"leaky must be a snntorch.Leaky, not {type(leaky).__name__}")
-    refused = {
+    unsupported = {
         "inhibition": bool(leaky.inhibition),
         "state_quant": bool(leaky.state_quant),
         "graded_spikes_factor": not bool((leaky.graded_spikes_factor == 1).all()),
@@ -58,29 +61,32 @@ def params_of(leaky: snntorch.Leaky) -> LIFParams:
         "surrogate_disable": bool(leaky.surrogate_disable),
         "reset_delay=False": not leaky.reset_delay,
     }
-    for setting, used in refused.items():
+    for setting, used in unsupported.items():
         if used:
             raise ModelError(f"leaky uses {setting}, which the LIF sequence does not have; build it without")
     return _read(leaky, _steepness(leaky.spike_grad))
 
 
-def leaky_of(params: LIFParams, *, learn_beta: bool = False, init_hidden: bool = False) -> snntorch.Leaky:
-    """A `snntorch.Leaky` with these constants, a copy of beta, and snnTorch's defaults otherwise.
+def to_leaky(params: LIFParams, *, learn_beta: bool = False, init_hidden: bool = False) -> snntorch.Leaky:
+    """Return a `snntorch.Leaky` with these constants, a copy of beta, and snnTorch's defaults otherwise.
 
-    snnTorch keeps every neuron it ever made in a list of the class; only one with `init_hidden` needs to be there,
-    and only that is left in it. Raises ModelError unless beta is of a floating-point type and within 0 to 1, the
-    threshold finite, alpha above 0, and the reset one of the three.
+    snnTorch stores every neuron in a list of the class, where only those with `init_hidden` are needed; others are
+    removed from it here, so that they can be freed.
+
+    Raises:
+        ModelError: beta is not of a floating-point type within 0 to 1, the threshold not finite, alpha not above 0, or
+            the reset unknown.
     """
     if params.reset not in snntorch.SpikingNeuron.reset_dict:
         raise ModelError(f"reset must be 'subtract', 'zero' or 'none', not {params.reset!r}")
-    beta = real("beta", params.beta).detach().clone()
+    beta = check_float("beta", params.beta).detach().clone()
     if not bool(((beta >= 0) & (beta <= 1)).all()):
         raise ModelError("beta must be within 0 to 1: snnTorch clamps it to that range")
     leaky = snntorch.Leaky(
         beta=beta,
-        threshold=number("threshold", params.threshold),
+        threshold=check_number("threshold", params.threshold),
         reset_mechanism=params.reset,
-        spike_grad=snntorch.surrogate.atan(alpha=positive("alpha", params.alpha)),
+        spike_grad=snntorch.surrogate.atan(alpha=check_positive("alpha", params.alpha)),
         learn_beta=learn_beta,
         init_hidden=init_hidden,
     )
@@ -95,7 +101,11 @@ def _read(leaky: snntorch.Leaky, alpha: float) -> LIFParams:
 
 
 def _steepness(surrogate: Any) -> float:
-    """Alpha of a surrogate that is the arctangent, found by asking for its derivative: at 0 that is alpha / 2."""
+    """Return the alpha of a surrogate gradient, from its derivative at 0, which is alpha / 2 for an arctangent.
+
+    Raises:
+        ModelError: its derivatives elsewhere are not those of the arctangent.
+    """
     alpha = 2 * float(_derivative(surrogate, torch.zeros(1)))
     probes = torch.tensor(_PROBES)
     ours = _derivative(lambda over: arctan_spike(over, alpha), probes)
@@ -108,5 +118,5 @@ def _derivative(function: Any, points: Tensor) -> Tensor:
     with torch.enable_grad():
         at = points.clone().requires_grad_()
         spikes = function(at)
-        # a step without any surrogate has the derivative 0
+        # without a surrogate the result has no graph: the derivative is 0
         return torch.autograd.grad(spikes.sum(), at)[0] if spikes.requires_grad else torch.zeros_like(points)

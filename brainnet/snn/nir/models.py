@@ -2,12 +2,16 @@ r"""Feed-forward and recurrent LIF networks in NIR, the exchange format of neuro
 
 A NIR LIF node (Pedersen et al. 2024, *Neuromorphic intermediate representation*) is the differential equation
 
-.. math:: \tau \dot v = (v_{leak} - v) + R I, \quad v > v_{threshold} \Rightarrow v \leftarrow v_{reset}
+$$
+\tau \dot v = (v_{leak} - v) + R I, \quad v > v_{threshold} \Rightarrow v \leftarrow v_{reset}
+$$
 
 and says nothing of the time step or of resets other than to a value. One Euler step of `dt` makes of it the neuron of
 `brainnet.snn.neurons.lif`:
 
-.. math:: \beta = 1 - dt/\tau, \quad x_t = \frac{dt}{\tau} (R I_t + v_{leak})
+$$
+\beta = 1 - dt/\tau, \quad x_t = \frac{dt}{\tau} (R I_t + v_{leak})
+$$
 
 The format does not say where v starts either: here at v_leak, where it rests without input, as in Norse.
 

@@ -1,1 +1,1 @@
-"""Rules by which connections and thresholds change while a network runs."""
+"""Learning rules that change weights and thresholds while a network runs."""

@@ -1,10 +1,11 @@
 r"""Homeostatic thresholds: a neuron that fires too often becomes harder to excite, until it fires at its target rate.
 
-.. math::
-    \theta \leftarrow \theta + \eta\,(s - r)
+$$
+\theta \leftarrow \theta + \eta\,(s - r)
+$$
 
-s is the spike of the step (0/1) and r the target, in spikes a step: at rest :math:`\langle s \rangle = r`. Over T steps
-the mean rate is off the target by :math:`(\theta_T - \theta_0) / (\eta T)`: a threshold that stays bounded means that
+s is the spike of the step (0/1) and r the target, in spikes a step: at rest $\langle s \rangle = r$. Over T steps
+the mean rate is off the target by $(\theta_T - \theta_0) / (\eta T)$: a threshold that stays bounded means that
 the target is reached. Source: intrinsic plasticity of Lazar, Pipa and Triesch 2009, *SORN: a self-organizing recurrent
 neural network*, Frontiers in Computational Neuroscience 3:23.
 """
@@ -16,12 +17,15 @@ from typing import NamedTuple
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.checks import parameter, positive, sequence, step_of
+from brainnet.snn.checks import as_parameter, check_positive, check_sequence, check_step
 
 
 class HomeostasisParams(NamedTuple):
-    """The target `rate` r in spikes a step (0..1; a number or a tensor that broadcasts against the threshold) and
-    the learning rate eta in units of the threshold. Values of Lazar et al. 2009.
+    """Constants of the rule; the defaults are those of Lazar et al. 2009.
+
+    Attributes:
+        rate: the target r in spikes per step (0..1), a number or a tensor that broadcasts against the threshold.
+        learning_rate: eta, in units of the threshold.
     """
 
     rate: Tensor | float = 0.1
@@ -29,17 +33,17 @@ class HomeostasisParams(NamedTuple):
 
 
 def homeostatic_threshold(threshold: Tensor, spikes: Tensor, params: HomeostasisParams | None = None) -> Tensor:
-    """The threshold [...] after spikes [T, ...] fired under it; T may be 1, to adapt at every step.
+    """Return the threshold [...] after the spikes [T, ...].
 
-    Two halves with the threshold carried over equal the whole.
+    T may be 1, to adapt at every step. Two halves with the threshold carried over give the same result as the whole.
 
-    Raises ModelError, naming the argument, for shapes and types that do not fit, a rate outside 0 to 1 or a learning
-    rate that is not above 0.
+    Raises:
+        ModelError: shapes or types that do not fit, a rate outside 0 to 1, or a learning rate not above 0.
     """
     params = params or HomeostasisParams()
-    sequence("spikes", spikes)
-    step_of("threshold", threshold, "spikes", spikes)
-    rate = parameter("rate", params.rate, "spikes", spikes)
+    check_sequence("spikes", spikes)
+    check_step("threshold", threshold, "spikes", spikes)
+    rate = as_parameter("rate", params.rate, "spikes", spikes)
     if not bool(((rate >= 0) & (rate <= 1)).all()):
         raise ModelError("rate must be within 0 to 1 spikes a step")
-    return threshold + positive("learning_rate", params.learning_rate) * (spikes - rate).sum(0)
+    return threshold + check_positive("learning_rate", params.learning_rate) * (spikes - rate).sum(0)
