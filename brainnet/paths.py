@@ -1,4 +1,4 @@
-"""Where the deployment data (nodes/, topics/, launch/, config/) and the durable state of a brain live."""
+"""The folders of the deployment data (nodes/, topics/, launch/, config/) and of the durable state of a brain."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from brainnet.errors import ConfigError
 
 @cache
 def share_dir() -> Path:
-    """The folder that holds `topics/`, `nodes/`, `launch/` and `config/`.
+    """Return the folder that holds `topics/`, `nodes/`, `launch/` and `config/`.
 
-    In a checkout that is the checkout itself; for an installed wheel it is `share/brainnet` of the environment.
+    In a checkout it is the checkout itself; for an installed wheel it is `share/brainnet` of the environment.
 
     Raises:
-        ConfigError: when neither place holds the wire contract.
+        ConfigError: No such folder holds the wire contract.
     """
     checkout = Path(__file__).resolve().parent.parent
     candidates = [checkout, Path(sysconfig.get_path("data")) / "share" / "brainnet"]
@@ -32,9 +32,9 @@ def share_dir() -> Path:
 
 
 def state_dir(namespace: str, port: int) -> Path:
-    """The folder for what one brain keeps across restarts on this host; created when missing.
+    """Return the folder of the durable state of one brain on this host; it is created when it is missing.
 
-    A brain is known by its namespace and the port of its hub, so two brains never share a folder.
+    Namespace and port of the hub identify a brain on a host, so two brains never share a folder.
     """
     safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in namespace)
     path = Path(platformdirs.user_state_dir("brainnet")) / f"{safe}-{port}"

@@ -1,4 +1,4 @@
-"""What a measurement reports: benchmarks and evaluations alike."""
+"""The results of measurements, for benchmarks and evaluations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from pydantic import BaseModel
 
 
 class Row(BaseModel):
-    """One measured value, beside a rival's and the bar it has to pass; without a bar it is for information."""
+    """One measured value, beside a baseline's, and the limit it has to meet; without a limit it is for information.
+
+    Attributes:
+        name: What was measured.
+        value: The value.
+        unit: Its unit.
+        rival: Name of the baseline.
+        rival_value: The baseline's value.
+        ratio: `value` / `rival_value`.
+        bar: The limit as text.
+        ok: Whether the limit is met; None without a limit.
+    """
 
     name: str
     value: float
@@ -29,7 +40,16 @@ def compare(
     rival_value: float | None = None,
     limit: tuple[Literal["ratio", "value"], Literal["<=", ">=", "=="], float] | None = None,
 ) -> Row:
-    """A row with its ratio (value / rival's value) and, with a limit, whether it holds."""
+    """Make a row with its ratio and, with a limit, whether it is met.
+
+    Args:
+        name: What was measured.
+        value: The value.
+        unit: Its unit.
+        rival: Name of the baseline.
+        rival_value: The baseline's value.
+        limit: What is compared (the ratio or the value), the relation, and the bound.
+    """
     ratio = value / rival_value if rival_value else None
     row = Row(name=name, value=value, unit=unit, rival=rival, rival_value=rival_value, ratio=ratio)
     if limit is not None:
@@ -42,6 +62,6 @@ def compare(
 
 
 def percentile(values: list[float], percent: float) -> float:
-    """The smallest value that at least `percent` of the values do not exceed."""
+    """Return the value at `percent` / 100 of the sorted list, which may not be empty."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]

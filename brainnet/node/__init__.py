@@ -1,6 +1,6 @@
-"""What a process of the brain is: `Node`, and `Region`, a node that answers prompts.
+"""The base classes of the processes of a brain: `Node`, and `Region`, a node that answers prompts.
 
-A program is a file with one such class; `main` runs it by hand, `run_node` runs it for a launcher.
+A program is a file with one such class; `main` runs it from the command line, `run_node` runs it for a launcher.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decorators that say which topics a node listens to and which queries it answers."""
+"""Decorators that declare the subscriptions and queryables of a node."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from brainnet.wire.keys import key
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__brainnet_handlers__"
+"""Attribute of a decorated method. A mark, because the decorator runs before there is a class, and so no node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Handler:
     """One decorated method.
 
     Attributes:
-        kind: What it does.
+        kind: Whether it handles messages or queries.
         topic: A topic of the contract by name, or a key expression.
         chunks: Values of the topic's chunks; `{id}` stands for the node's id.
         method: Name of the method.
@@ -32,7 +33,7 @@ class Handler:
     wants_key: bool
 
     def expression(self, node_id: str) -> str:
-        """The key expression for a node of this id."""
+        """Return the key expression for a node of this id."""
         if "/" in self.topic:
             return self.topic.replace("{id}", node_id)
         return key(self.topic, **{name: value.replace("{id}", node_id) for name, value in self.chunks})
@@ -53,9 +54,9 @@ def subscribe(topic: str, **chunks: str) -> Callable[[F], F]:
 
 
 def serve(topic: str, **chunks: str) -> Callable[[F], F]:
-    """Answer queries on a topic with what the method returns.
+    """Reply to queries on a topic with what the method returns.
 
-    What the method raises is refused to the asker with its text and code.
+    An exception of the method refuses the query with its text and code.
 
     Args:
         topic: A topic of the contract by name (`"memory_query"`), or a key (expression) of it.
@@ -75,16 +76,17 @@ def _mark(kind: Literal["subscribe", "serve"], topic: str, chunks: dict[str, str
 
 
 def wants_key(method: Callable[..., Any]) -> bool:
-    """Whether a handler takes the key after the message."""
+    """Return whether a handler takes the key after the message."""
     names = [n for n in inspect.signature(method).parameters if n != "self"]
     return len(names) > 1
 
 
 def handlers_of(node: object) -> list[Handler]:
-    """Every decorated method of a node, inherited ones included."""
-    found: dict[tuple[str, str, tuple[tuple[str, str], ...], str], Handler] = {}
+    """Return every decorated method of a node, inherited ones included."""
+    handlers: dict[tuple[str, str, tuple[tuple[str, str], ...], str], Handler] = {}
+    # Base classes first, so that a method decorated again in a subclass replaces the inherited one.
     for kind in reversed(type(node).__mro__):
         for attribute in vars(kind).values():
             for handler in getattr(attribute, _MARK, ()):
-                found[handler.kind, handler.topic, handler.chunks, handler.method] = handler
-    return list(found.values())
+                handlers[handler.kind, handler.topic, handler.chunks, handler.method] = handler
+    return list(handlers.values())

@@ -1,4 +1,4 @@
-"""Structured logs of a process: JSON lines on stderr (a file, under a launcher) and records on `log/{node_id}`."""
+"""Structured logs of a process: JSON lines on standard error (under a launcher, a file), records on the log topic."""
 
 from __future__ import annotations
 
@@ -22,9 +22,13 @@ def configure(
     publish: Callable[[LogRecord], None] | None = None,
     stream: TextIO | None = None,
 ) -> None:
-    """Set up structlog for this process, onto `stream` (default: stderr).
+    """Set up structlog for this process.
 
-    `publish` gets every record and may be called from any thread.
+    Args:
+        node_id: Id in every record.
+        level: Least level that is logged: debug, info, warning or error.
+        publish: Called with every record, on the thread that logs.
+        stream: Where the records go; standard error by default.
     """
     stream = stream or sys.stderr
 
@@ -60,6 +64,7 @@ def configure(
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(file=stream),
+        # Not cached, because the set-up changes twice: with the bus open, records are also published.
         cache_logger_on_first_use=False,
     )
 

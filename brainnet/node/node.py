@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from brainnet.bus import Bus, Received
 from brainnet.errors import BrainnetError, ConfigError, LaunchError
 from brainnet.node.handlers import Handler, handlers_of, wants_key
-from brainnet.node.health import Vitals
+from brainnet.node.health import ProcessMonitor
 from brainnet.node.params import NodeParameters, assign, build, describe
 from brainnet.node.spec import NodeSpec
 from brainnet.wire import keys
@@ -40,20 +40,27 @@ T = TypeVar("T")
 class Node:
     """One process of the brain. Subclass it, or `Region` for one that answers prompts.
 
-    The base class opens the bus, loads the model, declares the topics, says when the node is ready (its model is loaded
-    and its subscriptions are known to the network), answers status, parameters and control at any time, publishes its
-    health once a second, and stops in order.
+    The base class loads the model, declares the topics, becomes ready (when the model is loaded and the subscriptions
+    are known to the network), replies to status, parameter and control queries at any time, publishes its health once
+    a second, and stops in order.
 
-    `async def` methods run on the event loop and must not block it; plain `def` handlers and `load` run in the one
+    `async def` methods run on the event loop and must not block it. Plain `def` handlers and `load` run in the one
     model thread, so a busy model never delays health or control.
 
     Attributes:
-        role: who this node is in the wire contract.
-        default_checkpoint: weights to load when the allocation names none, relative to the program's file.
-        id, host, device, data_dir: from the allocation.
-        params: the current values of `Parameters`.
-        bus: for what the methods here do not cover.
-        log: structured logger; records also go to `log/{id}`.
+        role: The role of this node in the wire contract.
+        default_checkpoint: Weights to load when the allocation names none, relative to the program's file.
+        spec: The description of the node.
+        id: From the allocation.
+        host: From the allocation.
+        device: From the allocation.
+        data_dir: Durable state of the whole brain on this host.
+        params: The current values of `Parameters`.
+        bus: The data session, for what the methods here do not cover.
+        control: The control session: heartbeats, liveliness, status, parameters and stop.
+        log: Structured logger; records also go to the log topic.
+        state: The current state.
+        last_error: The last error or reason of degradation.
     """
 
     role: ClassVar[str] = "region"
@@ -76,39 +83,41 @@ class Node:
         self.params = build(self.Parameters, spec.parameters, spec.id)
         self.state: NodeState = "starting"
         self.last_error: str | None = None
-        self.vitals = Vitals()
+        self.monitor = ProcessMonitor()
         self.__heartbeat_key = keys.key("heartbeat", node_id=spec.id)
         self.__counts: Counter[str] = Counter()
         self.__stop = asyncio.Event()
         self.__on_state: Callable[[NodeState, str], None] = lambda state, reason: None
+        # Two underscores, so that the names cannot collide with attributes of subclasses. One thread: models and their
+        # libraries are not made for calls from several threads.
         self.__worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{spec.id}-model")
         self.__tasks: set[asyncio.Task[Any]] = set()
 
     # -- for subclasses to override ----------------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Load the model; once, in the model thread, before the node is ready."""
+        """Load the model; called once, in the model thread, before the node is ready."""
 
     async def setup(self) -> None:
-        """Declare what depends on parameters; after `load`, before ready."""
+        """Declare what depends on parameters; called after `load`, before the node is ready."""
 
     async def run(self) -> None:
-        """Work of its own, from ready until stop; cancelled at stop."""
+        """Do the node's own work; started when the node is ready, cancelled when it stops."""
 
     async def teardown(self) -> None:
-        """Let go of what was taken; at stop, while the bus is still open."""
+        """Release resources; called when the node stops, while the bus is still open, for at most a second."""
 
     def params_changed(self, name: str) -> None:
-        """A parameter was set; on the event loop."""
+        """React to a parameter that was set; called on the event loop."""
 
     # -- for subclasses to use ---------------------------------------------------------------------------------------
 
     @property
     def checkpoint(self) -> Path | None:
-        """The weights to load.
+        """The weights to load, or None.
 
         Raises:
-            ConfigError: the file does not exist.
+            ConfigError: The file does not exist.
         """
         path = self.spec.checkpoint
         if path is None and self.default_checkpoint is not None:
@@ -118,11 +127,15 @@ class Node:
         return path
 
     def publish(self, key: str, message: SpikePacket | Message) -> None:
-        """Send on a key of the contract; never blocks. See `Bus.publish`."""
+        """Publish on a key of the contract; never blocks. See `Bus.publish`."""
         self.bus.publish(key, message)
 
     async def send(self, key: str, message: SpikePacket | Message, *, wait_s: float = 1.0) -> bool:
-        """Send what must arrive: waits until somebody listens on the key; False when nobody did in time."""
+        """Publish a message that must arrive: wait until the key has a subscriber.
+
+        Returns:
+            Whether the message was sent; False when there was no subscriber within `wait_s` seconds.
+        """
         if not await self.bus.wait_matching(key, wait_s):
             self.count("unmatched")
             return False
@@ -130,7 +143,7 @@ class Node:
         return True
 
     async def call(self, key: str, request: Message, *, timeout: float = 2.0) -> Any:
-        """Ask whoever serves the key. See `Bus.call`."""
+        """Send a query and return the first reply. See `Bus.call`."""
         return await self.bus.call(key, request, timeout=timeout)
 
     def packet(
@@ -142,58 +155,62 @@ class Node:
         header: Header | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> SpikePacket:
-        """Build a packet of this node; source, number and time are stamped when it is sent.
+        """Make a packet of this node; its source, sequence number and time are set when it is sent.
 
         Args:
             data: [neurons, steps], see `SpikePacket`.
-            modality: What the values are about; the node's id by default.
+            modality: What the values describe; the node's id by default.
             dt_us: Duration of one step in microseconds.
-            header: The typed metadata, on a topic that has some.
-            metadata: Free metadata, on one that has none.
+            header: The typed metadata, on a topic with a header.
+            metadata: Free metadata, on a topic without one.
         """
         fields = header.to_metadata() if header is not None else metadata or {}
         return SpikePacket(data, modality or self.id, dt_us, self.id, metadata=fields)
 
     async def in_model_thread(self, function: Callable[..., T], *args: Any) -> T:
-        """Run a blocking function in the model thread, after what is already waiting there."""
+        """Run a blocking function in the model thread, after the calls that are queued there."""
         return await asyncio.get_running_loop().run_in_executor(self.__worker, function, *args)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Start a task that ends with the node; an error in it is logged."""
+        """Start a task that is cancelled when the node stops; an exception of it is logged."""
         task = asyncio.get_running_loop().create_task(work)
         self.__tasks.add(task)
         task.add_done_callback(self.__finished)
         return task
 
     def count(self, name: str, n: int = 1) -> None:
-        """Add to a counter that `Health` shows."""
+        """Add to a counter of `Health`."""
         self.__counts[name] += n
 
     def fail(self, where: str, error: BaseException) -> None:
-        """Count and log an error that the node survives."""
+        """Count and log an error after which the node goes on."""
         self.count("errors")
         self.last_error = f"{where}: {type(error).__name__}: {error}"
-        if isinstance(error, BrainnetError):
+        if isinstance(error, BrainnetError):  # expected, and its text says all; any other error needs its traceback
             self.log.warning("failed", where=where, error=str(error))
         else:
             self.log.error("failed", where=where, exc_info=error)
 
     async def add_subscription(self, key: str, handler: Callable[..., Any]) -> None:
-        """Like `subscribe`, for keys that are only known at run time; call it in `setup`."""
+        """Subscribe as the decorator `subscribe` does, to a key that is only known at run time; call it in `setup`."""
         self.__listen(Handler("subscribe", key, (), handler.__name__, wants_key(handler)), handler)
 
     # -- lifecycle ---------------------------------------------------------------------------------------------------
 
     async def live(self, on_state: Callable[[NodeState, str], None]) -> None:
-        """The whole life: start, be ready, run until `stop`, end. `on_state` is told every state.
+        """Start the node, run it until `stop`, and shut it down.
+
+        Args:
+            on_state: Called with every state and its reason.
 
         Raises:
-            BrainnetError: the node cannot start; nothing of it is left.
+            BrainnetError: The node cannot start; everything that it had started is ended.
         """
         self.__on_state = on_state
         try:
+            # Status and control before the model is loaded: a slow or failing start can be observed and stopped.
             self.__serve_control()
-            self.spawn(self.vitals.watch())
+            self.spawn(self.monitor.watch())
             self.spawn(self.__heartbeat())
             await self.__check_id_is_free()
             started = await self.__unless_stopped(self._start_node())
@@ -206,7 +223,7 @@ class Node:
             await self.__end()
 
     def stop(self) -> None:
-        """Ask the node to stop; `live` then returns."""
+        """Make the node stop; `live` then returns."""
         self.__stop.set()
 
     async def _start_node(self) -> None:
@@ -218,17 +235,20 @@ class Node:
             else:
                 self.__serve(handler, method)
         await self.setup()
+        # After all declarations, so that they propagate through the network at the same time.
         for handler in handlers_of(self):
             if handler.kind == "subscribe":
                 await self._reachable(handler.expression(self.id))
         await self._open_for_work()
+        # The liveliness token comes last: others send work as soon as they see it.
         self.control.declare_alive(keys.key("alive", host=self.host, node_id=self.id))
 
     async def _open_for_work(self) -> None:
-        """Start to take work; the last step before ready."""
+        """Start to accept work; the last step before the node is ready."""
 
     async def _reachable(self, key: str) -> None:
-        """Wait until another session sees the subscription: from then on nothing sent to it is lost."""
+        """Wait until another session sees the subscription; after that no message to it is lost."""
+        # Declarations propagate in milliseconds. After 5 s the node starts all the same, and logs it.
         if not await self.control.wait_listener(key, 5.0):
             self.log.warning("subscription not seen by the hub", key=key)
 
@@ -246,7 +266,13 @@ class Node:
                 waiting.cancel()
 
     async def __check_id_is_free(self) -> None:
-        """Raise LaunchError when a node of this id is alive; the token of one that was killed goes within moments."""
+        """Check that no other node of this id is alive.
+
+        Raises:
+            LaunchError: There is one.
+        """
+        # The liveliness token of a killed process disappears when its connection breaks, or, for a frozen one, after
+        # the lease of 2 s. So 30 tries, 0.1 s apart, outlast a token of a process that no longer runs.
         for _ in range(30):
             others = await self.control.alive(keys.key("alive", node_id=self.id))
             if not others:
@@ -265,6 +291,7 @@ class Node:
         for task in self.__tasks:
             task.cancel()
         await asyncio.gather(*self.__tasks, return_exceptions=True)
+        # Without waiting: a model may compute for a long time, and a thread cannot be cancelled.
         self.__worker.shutdown(wait=False, cancel_futures=True)
 
     def __set_state(self, state: NodeState, reason: str = "") -> None:
@@ -275,13 +302,13 @@ class Node:
             self.control.publish(self.__heartbeat_key, self.health())
 
     def degrade(self, reason: str) -> None:
-        """Say that the node works, but worse than it should; `recover` takes it back."""
+        """Set the state `degraded`: the node works, but with less than its full function; `recover` ends it."""
         if self.state == "ready":
             self.last_error = reason
             self.__set_state("degraded", reason)
 
     def recover(self) -> None:
-        """Back to ready."""
+        """Return from `degraded` to `ready`."""
         if self.state == "degraded":
             self.__set_state("ready")
 
@@ -293,20 +320,20 @@ class Node:
         return False
 
     def health(self) -> Health:
-        """How this node is now."""
+        """Return the health of this node now."""
         return Health(
             node_id=self.id,
             host=self.host,
-            pid=self.vitals.pid,
+            pid=self.monitor.pid,
             state=self.state,
             role=self.role,
             program=self.spec.program,
             about=(inspect.getdoc(type(self)) or "").partition("\n")[0],
             answers=self.answers,
-            uptime_s=self.vitals.uptime_s,
-            memory_bytes=self.vitals.memory_bytes,
-            cpu_percent=self.vitals.cpu_percent(),
-            loop_lag_ms=self.vitals.loop_lag_ms,
+            uptime_s=self.monitor.uptime_s,
+            memory_bytes=self.monitor.memory_bytes,
+            cpu_percent=self.monitor.cpu_percent(),
+            loop_lag_ms=self.monitor.loop_lag_ms,
             queued=self.bus.counters.queued,
             counters=dict(self.__counts),
             topics=self.bus.counters.snapshot() + self.control.counters.snapshot(),
@@ -334,7 +361,8 @@ class Node:
         async def control(request: ControlQuery, key: str) -> Message:
             if request.action != "stop":
                 raise ConfigError(f"a node can only be told to stop; {request.action} is its supervisor's")
-            asyncio.get_running_loop().call_later(0.02, self.stop)  # after the reply is out
+            # 20 ms later, because the stop closes the session that has to send the reply first.
+            asyncio.get_running_loop().call_later(0.02, self.stop)
             return ControlReply(done=f"{self.id} stops")
 
         self.control.serve(keys.key("node_status", node_id=self.id), status)
@@ -347,7 +375,7 @@ class Node:
         mailbox = self.bus.subscribe(handler.expression(self.id))
 
         async def pump() -> None:
-            async for received in mailbox:
+            async for received in mailbox:  # one at a time, so that messages are handled in order
                 try:
                     await self.__run(method, *self.__arguments(handler, received))
                 except Exception as error:

@@ -17,10 +17,10 @@ class NodeParameters(BaseModel):
 
 
 def build(kind: type[NodeParameters], values: dict[str, Any], owner: str) -> NodeParameters:
-    """Parameters with their initial values.
+    """Make the parameters of a node with their initial values.
 
     Raises:
-        ConfigError: naming the parameter and what it accepts.
+        ConfigError: An unknown name, or a value that is not accepted; names the parameter and what it accepts.
     """
     for name in values:
         _check_name(kind, name, owner)
@@ -31,7 +31,11 @@ def build(kind: type[NodeParameters], values: dict[str, Any], owner: str) -> Nod
 
 
 def describe(params: NodeParameters, name: str | None, owner: str) -> list[ParamInfo]:
-    """One parameter, or all of them."""
+    """Return one parameter, or all of them when `name` is None.
+
+    Raises:
+        ConfigError: There is no parameter of this name.
+    """
     kind = type(params)
     if name is not None:
         _check_name(kind, name, owner)
@@ -52,7 +56,7 @@ def assign(params: NodeParameters, name: str, value: Any, owner: str) -> None:
     """Set one parameter; on an error nothing changes.
 
     Raises:
-        ConfigError: unknown name, or a value that it does not accept.
+        ConfigError: An unknown name, or a value that is not accepted.
     """
     _check_name(type(params), name, owner)
     try:

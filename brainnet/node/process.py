@@ -1,4 +1,4 @@
-"""One process as one node: from a `NodeSpec` to an exit code."""
+"""Runs one node in this process: from a `NodeSpec` to an exit code."""
 
 from __future__ import annotations
 
@@ -29,10 +29,16 @@ log = structlog.get_logger("brainnet.process")
 
 
 def run_node(spec: NodeSpec, program: type[Node] | None = None, notify_fd: int | None = None) -> int:
-    """Be one node until it is told to stop (SIGINT, SIGTERM, its control topic); returns the exit code.
+    """Run one node until it is stopped by SIGINT, SIGTERM or its control topic.
 
-    Every change of state is written to `notify_fd` as a JSON line. 0 is an orderly stop, 1 a node that could not
-    start or failed, with the reason in its last state.
+    Args:
+        spec: The node.
+        program: Its class; None to import the program that the spec names.
+        notify_fd: File descriptor to which every change of state is written, one JSON object a line.
+
+    Returns:
+        The exit code: 0 after an orderly stop, 1 when the node could not start or failed. The reason is in its last
+        state.
     """
     logs.configure(spec.id, spec.log_level)
     try:
@@ -55,6 +61,10 @@ async def _live(spec: NodeSpec, program: type[Node] | None, notify_fd: int | Non
     loop = asyncio.get_running_loop()
     endpoint = Endpoint(spec.namespace, spec.hub)
     kind = program or load_program(spec.program)
+    # Two sessions. The data session is a peer, which exchanges packets with other nodes directly. The control session
+    # is a client of the hub: it has threads and links of its own, so that status, heartbeats and stop get through when
+    # the data session is congested or its mailboxes are full. It also shows when a subscription of the data session is
+    # known to the network: a session matches its own subscriptions before that.
     async with (
         await open_bus(endpoint, role=kind.role, source=spec.id, mode="peer", timeout=10.0) as bus,
         await open_bus(endpoint, role=kind.role, source=spec.id, timeout=10.0) as control,
@@ -73,11 +83,11 @@ def _log_publisher(loop: asyncio.AbstractEventLoop, control: Bus, node_id: str) 
     log_key = key("log", node_id=node_id)
 
     def publish(record: LogRecord) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop ended while a thread still logs
+        with contextlib.suppress(RuntimeError):  # the event loop was closed while a thread still logs
             loop.call_soon_threadsafe(send, record)
 
     def send(record: LogRecord) -> None:
-        with contextlib.suppress(Exception):  # a log that cannot travel is still in the file
+        with contextlib.suppress(Exception):  # logging must not fail, and the record is in the log file
             control.publish(log_key, record)
 
     return publish
@@ -86,14 +96,14 @@ def _log_publisher(loop: asyncio.AbstractEventLoop, control: Bus, node_id: str) 
 def _notify(notify_fd: int | None, state: NodeState, reason: str) -> None:
     if notify_fd is not None:
         line = json.dumps({"state": state, "reason": reason}) + "\n"
-        with contextlib.suppress(OSError):  # nobody supervises any more
+        with contextlib.suppress(OSError):  # the supervisor has exited
             os.write(notify_fd, line.encode())
 
 
 def main(program: type[Node]) -> None:
-    """Run a program by hand, as a node of the brain that runs on this host::
+    """Run a program from the command line, as a node of the brain that runs on this host.
 
-    python my_region.py --id olfactory --param temperature=0.5
+    Example: `python my_region.py --id olfactory --param temperature=0.5`
     """
     parser = argparse.ArgumentParser(description=(program.__doc__ or "").strip().partition("\n")[0])
     parser.add_argument("--id", default=None, help="name of the node (default: the program's file name)")
@@ -109,10 +119,10 @@ def main(program: type[Node]) -> None:
     try:
         settings = settings_module.load(named).settings
         parameters: dict[str, Any] = {}
-        for given in options.param:
-            name, equals, value = given.partition("=")
+        for text in options.param:
+            name, equals, value = text.partition("=")
             if not equals:
-                parser.error(f"--param takes NAME=VALUE, got {given!r}")
+                parser.error(f"--param takes NAME=VALUE, got {text!r}")
             parameters[name] = yaml.safe_load(value)
         path = Path(sys.argv[0]).resolve()
         spec = NodeSpec(

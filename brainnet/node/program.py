@@ -1,4 +1,4 @@
-"""From the name of a program in an allocation to its Node class."""
+"""Imports the Node class that an allocation names as a program."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SCHEME_GROUP = "brainnet.programs"
 def load_program(program: str) -> type[Node]:
     """Import a program: `path/file.py[:Class]`, `package.module[:Class]`, or an entry point of `brainnet.nodes`.
 
-    `scheme:FILE` is a program made of a file that is none itself, such as a model in an exchange format, by the entry
-    point of `brainnet.programs` of that name.
+    `scheme:FILE` makes a program of a file that is not Python, such as a model in an exchange format; the entry point
+    of `brainnet.programs` of that name does so.
 
-    Without `:Class` the file must define exactly one Node class. The folder of a file is on `sys.path` from then
-    on, as when Python runs the file, so that a program can import the files that stand beside it.
+    Without `:Class` the file must define exactly one Node class. The folder of the file is added to `sys.path`, as when
+    Python runs the file, so that a program can import the files beside it.
 
     Raises:
-        ConfigError: not found, fails to import, or holds no (or several) Node classes.
+        ConfigError: The program is not found, cannot be imported, or holds no (or several) Node classes.
     """
     location, _, class_name = program.partition(":")
     for scheme in importlib.metadata.entry_points(group=SCHEME_GROUP, name=location):
@@ -40,6 +40,7 @@ def load_program(program: str) -> type[Node]:
         try:
             module = importlib.import_module(location)
         except ModuleNotFoundError as error:
+            # Either the program itself (or a package above it) does not exist, or a module that it imports.
             if error.name is not None and not (location + ".").startswith(error.name + "."):
                 raise ConfigError(f"program {program}: {error}") from error
             raise ConfigError(

@@ -21,20 +21,21 @@ from brainnet.wire import keys
 from brainnet.wire.messages import Partial, PartialHeader, Prompt, QueryHeader
 from brainnet.wire.packet import SpikePacket
 
-_REMEMBERED = 512
-"""Answers kept in case a query comes again."""
+_CACHED_ANSWERS = 512
+"""Answers kept for queries that are sent again: by a router that was restarted, for prompts that have no answer yet."""
 _NO_SPIKES: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
 
 
 @dataclass(slots=True)
 class Query:
-    """One prompt as one region gets it.
+    """One prompt as one region receives it.
 
     Attributes:
-        prompt: what was asked.
-        spikes: the encoded prompt that the router sent, [neurons, steps].
-        route_prob: the probability with which this region was chosen.
-        deadline: `time.monotonic()` seconds after which nobody waits any more.
+        prompt: The prompt of the client.
+        spikes: The encoded prompt that the router sent, [neurons, steps].
+        route_prob: The probability with which this region was chosen.
+        deadline: `time.monotonic()` seconds after which an answer is too late.
+        arrived: `time.monotonic()` seconds at which it was received.
     """
 
     prompt: Prompt
@@ -55,30 +56,39 @@ class Query:
         return max(0.0, self.deadline - time.monotonic())
 
     def emit(self, partial: Partial) -> None:
-        """Publish an interim partial (`final` is set to False); from any thread."""
+        """Publish an interim partial (`final` is set to False); may be called on any thread."""
         partial.final = False
         self._emit(self, partial)
 
 
 class Region(Node):
-    """A node that answers the prompts it is asked on topic `query` with partials on topic `partial`.
+    """A node that answers queries on topic `query` with partials on topic `partial`.
+
+    Guarantees: every query gets exactly one final partial; a query that is sent again (the router was restarted) gets
+    the same one; an exception becomes a partial with confidence 0 and the reason.
 
     Override `answer`: as `def` it runs in the model thread, as `async def` on the event loop, several at a time.
-    Or override `answer_batch`: it gets all queries that wait together (up to `max_batch`) and returns one partial each.
+    Or override `answer_batch`: it gets all queries that wait (at most `max_batch`) and returns one partial for each.
+    Raise `RegionError` for a reason that is meant for the client.
 
-    Every query gets exactly one final partial. A query that comes again (the asker was restarted) gets the same one.
-    An error becomes a partial with confidence 0 and the reason; raise `RegionError` for a reason meant for the asker.
+    Attributes:
+        max_batch: Queries that `answer_batch` gets at most.
+        modality: Modality of the partials' packets; the node's id by default.
     """
 
     max_batch: ClassVar[int] = 16
     modality: ClassVar[str] = ""
 
     def answer(self, query: Query) -> Any:
-        """Answer one query with a `Partial`."""
+        """Answer one query with a `Partial`.
+
+        Raises:
+            RegionError: The region cannot answer; the text is for the client.
+        """
         raise RegionError(f"{self.id} has no answer method")
 
     def answer_batch(self, queries: list[Query]) -> list[Partial]:
-        """Answer queries that wait together. By default one `answer` after the other."""
+        """Answer all queries that wait; by default with `answer`, one after the other."""
         return [self.__guarded(query) for query in queries]
 
     @property
@@ -95,6 +105,7 @@ class Region(Node):
         self.__loop = asyncio.get_running_loop()
 
     async def _start_node(self) -> None:
+        # Before the model is loaded, so that the first answer finds its subscribers matched.
         self.bus.declare(self.__result_key)
         await super()._start_node()
 
@@ -124,7 +135,7 @@ class Region(Node):
             return None
         prompt = header.prompt
         left_ms = prompt.deadline_ms if header.left_ms is None else header.left_ms
-        if prompt.prompt_id in self.__working:
+        if prompt.prompt_id in self.__working:  # sent again while it is answered; that answer is on its way
             return None
         if (done := self.__done.get(prompt.prompt_id)) is not None:
             self.spawn(self.__send_packet(done))
@@ -175,11 +186,11 @@ class Region(Node):
         try:
             partial.final = True
             packet = self.__partial_packet(query, partial)
-        except Exception as error:
+        except Exception as error:  # `answer` returned something that is no valid partial
             packet = self.__partial_packet(query, self.__failed(query, error))
         self.__working.discard(prompt_id)
         self.__done[prompt_id] = packet
-        while len(self.__done) > _REMEMBERED:
+        while len(self.__done) > _CACHED_ANSWERS:
             self.__done.popitem(last=False)
         self.count("answers" if partial.error is None else "refusals")
         await self.__send_packet(packet)
@@ -188,7 +199,7 @@ class Region(Node):
         try:
             if not await self.send(self.__result_key, packet):
                 self.log.warning("nobody fuses", key=self.__result_key)
-        except Exception as error:  # spikes of a type that no packet carries, say
+        except Exception as error:  # data that cannot be encoded, such as spikes of an unsupported type
             self.fail("partial", error)
 
     def __partial_packet(self, query: Query, partial: Partial) -> SpikePacket:
@@ -203,4 +214,5 @@ class Region(Node):
 
     def __emit(self, query: Query, partial: Partial) -> None:
         packet = self.__partial_packet(query, partial)
+        # On the event loop, so that interim partials keep their order and come before the final one.
         self.__loop.call_soon_threadsafe(self.publish, self.__result_key, packet)

@@ -1,4 +1,4 @@
-"""One node to run: the same description from the allocation file to the child process."""
+"""The description of one node, the same from the allocation file to the process of the node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEVICE_PATTERN = r"^(cpu|cuda(:\d+)?)$"
 
 
 class Restart(BaseModel):
-    """What happens when a node ends unasked. The first restart is immediate, later ones back off."""
+    """Restart policy for unexpected exits: the first restart is immediate, later ones have exponential back-off."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     policy: Literal["always", "on-failure", "never"] = "always"
@@ -23,7 +23,7 @@ class Restart(BaseModel):
 
 
 class NodeEntry(BaseModel):
-    """What an allocation says of a node.
+    """One node in an allocation.
 
     Attributes:
         id: Its name on the bus; the region name that prompts are routed to.
@@ -35,7 +35,7 @@ class NodeEntry(BaseModel):
         cpu_affinity: CPU numbers it may run on; None for all.
         checkpoint: Weights; None for the program's own.
         parameters: Initial values of the program's parameters.
-        restart: What happens when it ends unasked.
+        restart: What happens after an unexpected exit.
         environment: Variables of its process.
     """
 
@@ -54,12 +54,12 @@ class NodeEntry(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _leave_out_nulls(cls, values: Any) -> Any:
-        """`threads:` without a value in a YAML file means that nothing was said."""
+        """Ignore fields without a value: `threads:` in a YAML file is null, and means the default."""
         return {k: v for k, v in values.items() if v is not None} if isinstance(values, dict) else values
 
 
 class NodeSpec(NodeEntry):
-    """A node with everything that its process needs to know; the launcher completes an entry to it.
+    """An entry that the launcher has completed with everything that the process of the node needs.
 
     Attributes:
         host: Name of this host.

@@ -1,1 +1,1 @@
-"""The wire: packets, typed messages, the contract of topics, and keys made from it. It knows nothing of Zenoh."""
+"""The wire format: packets, typed messages, the contract of topics, and keys made from it. Independent of Zenoh."""

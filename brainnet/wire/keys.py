@@ -1,4 +1,4 @@
-"""Keys, made from the contract: no other module spells one out.
+"""Keys, made from the contract; no other module writes one as text.
 
 ::
 

@@ -1,4 +1,4 @@
-"""SpikePacket, the unit that regions exchange, and its codec.
+"""SpikePacket, the message that regions exchange, and its codec.
 
 On the wire a packet is one msgpack array, by position:
 
@@ -22,7 +22,7 @@ Encodings of `data`, over the row-major flattened [neurons, steps] array:
     aer32   address events: the same distances as little-endian u32
     u8 f16 f32   graded values, little-endian
 
-The codec writes the smallest that fits. Reading trusts nothing: whatever is wrong is one `PacketError`.
+The encoder chooses the smallest encoding that fits. The decoder checks everything; any mistake is a `PacketError`.
 A packet of a newer minor version may carry more array elements and metadata; they are ignored.
 """
 
@@ -42,8 +42,10 @@ from brainnet.errors import PacketError
 VERSION: Final = 1000
 WIRE_ENCODING: Final = "application/msgpack;brainnet.SpikePacket/1"
 MAX_ELEMENTS: Final = 1 << 24
-"""neurons x steps of one packet; beyond it a packet is refused before anything is allocated."""
+"""neurons x steps of one packet. A larger packet is refused before anything is allocated: 2**24 elements are 16 MiB of
+spikes, while the few bytes of an empty `aer8` packet could claim any shape."""
 MAX_NAME: Final = 256
+"""Characters of source and modality."""
 ENCODINGS: Final = ("bits", "aer8", "aer32", "u8", "f16", "f32")
 
 _GRADED: Final[dict[str, np.dtype[Any]]] = {"u8": np.dtype("u1"), "f16": np.dtype("<f2"), "f32": np.dtype("<f4")}
@@ -52,7 +54,9 @@ _FIELDS: Final = 11
 _BOOL: Final = np.dtype(np.bool_)
 _U8: Final = np.dtype(np.uint8)
 _ONE: Final = np.uint8(1)
-_largest: Final = np.maximum.reduce  # the methods of these ufuncs cost half of ndarray.max() and ndarray.cumsum()
+# Methods of ufuncs: ndarray.max() and ndarray.cumsum() call them through Python functions that check their many
+# arguments, which for arrays of a packet's size takes as long as the work itself.
+_largest: Final = np.maximum.reduce
 _accumulate: Final = np.add.accumulate
 
 
@@ -62,11 +66,12 @@ class SpikePacket:
 
     Attributes:
         data: [neurons, steps]. bool or 0/1 uint8 are spikes; other uint8, float16 and float32 are graded values.
-        modality: what the values are about.
-        dt_us: duration of one step in microseconds, > 0.
-        source, seq: who sent it, and its number among that source's packets on the topic.
-        timestamp_ns: ns since the epoch.
-        metadata: anything msgpack can carry, keys are strings.
+        modality: What the values describe.
+        dt_us: Duration of one step in microseconds, > 0.
+        source: Node id of the sender.
+        seq: Its number among that source's packets on the topic.
+        timestamp_ns: Nanoseconds since the epoch.
+        metadata: Anything that msgpack can carry; keys are strings.
     """
 
     data: NDArray[Any]
@@ -108,10 +113,10 @@ class SpikePacket:
             and np.array_equal(self.data, other.data)
         )
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # equality compares contents that can change
 
     def encode(self) -> bytes:
-        """The wire form, with the smallest encoding that fits. See `encode`."""
+        """Write the wire form, with the smallest encoding that fits. See `encode`."""
         return encode(self)
 
     @staticmethod
@@ -121,12 +126,12 @@ class SpikePacket:
 
 
 def encode(packet: SpikePacket) -> bytes:
-    """Write a packet.
+    """Write a packet in wire form.
 
     Raises:
-        PacketError: data that is not a 2-d array of bool, uint8, float16 or float32 (float64 and wider integers must be
-            converted by the caller, who knows what precision is meant), non-finite values, metadata that msgpack cannot
-            carry or whose keys are not strings, or a field that `decode` would refuse.
+        PacketError: Data that is not a 2-d array of bool, uint8, float16 or float32 (the caller must convert float64
+            and wider integers, because the caller knows which precision is needed), non-finite values, metadata that
+            msgpack cannot carry or whose keys are not strings, or a field that `decode` would refuse.
     """
     data = packet.data
     if not isinstance(data, np.ndarray) or data.ndim != 2:
@@ -156,29 +161,33 @@ def encode(packet: SpikePacket) -> bytes:
             )
         )
         if packet.metadata:
-            msgpack.unpackb(wire, max_ext_len=0)  # what could be written may still not be readable
+            # packb accepts more than `decode` does, such as keys that are not strings. Metadata of a node must not be
+            # refused by its receivers only.
+            msgpack.unpackb(wire, max_ext_len=0)
     except (TypeError, ValueError, OverflowError) as error:
         raise PacketError(f"packet metadata of source {packet.source!r} cannot be sent: {error}") from None
     return wire
 
 
 def decode(payload: bytes) -> SpikePacket:
-    """Read a packet.
+    """Read a packet in wire form.
 
-    Spikes come back as uint8 0/1, graded values in their own type; the array is the caller's own to change.
+    Spikes are returned as uint8 0/1, graded values in their own type; the array is writable and shares no memory.
 
     Raises:
-        PacketError: for anything that is not exactly a packet of this major version.
+        PacketError: The bytes are not a packet of this major version.
     """
     try:
         fields = msgpack.unpackb(payload, strict_map_key=True, max_ext_len=0)
-    except Exception as error:  # msgpack raises many kinds, ValueError and its own among them
+    except Exception as error:  # msgpack raises many kinds of errors, ValueError and its own among them
         raise PacketError(f"{len(payload)} bytes are not msgpack: {error}") from None
     if not isinstance(fields, list) or len(fields) < _FIELDS:
         raise PacketError(f"a SpikePacket is an array of {_FIELDS} fields, got {_describe(fields)}")
     version, timestamp_ns, source, seq, modality, neurons, steps, dt_us, encoding, body, metadata = fields[:_FIELDS]
     if type(version) is not int or version // 1000 != VERSION // 1000:
         raise PacketError(f"SpikePacket version {version!r} is not readable; this side reads {VERSION // 1000}.x")
+    # One expression of `type(...) is`, because this runs for every packet: a loop over names and types, which
+    # `_wrong_type` uses for the message, takes several times as long. Not isinstance: bool is a subclass of int.
     if (
         type(timestamp_ns) is not int
         or type(seq) is not int
@@ -205,7 +214,7 @@ def decode(payload: bytes) -> SpikePacket:
 
 
 def body_encoding(payload: bytes) -> str:
-    """Which of ENCODINGS the data of a packet in wire form has; the payload must be one that `decode` accepts."""
+    """Return which of ENCODINGS a packet in wire form has; `decode` must accept the payload."""
     encoding: str = msgpack.unpackb(payload)[8]
     return encoding
 
@@ -218,7 +227,7 @@ def _encode_data(data: NDArray[Any]) -> tuple[str, bytes]:
     if kind == _U8:
         if flat.size and _largest(flat) > 1:
             return "u8", flat.tobytes()
-        return _encode_spikes(flat.view(_BOOL))  # nonzero() of bool is ten times faster than of uint8
+        return _encode_spikes(flat.view(_BOOL))  # nonzero() has a fast path for bool, ten times as fast as for uint8
     name = _GRADED_NAME.get(kind.newbyteorder("="))
     if name is None:
         raise PacketError(f"packet data of type {kind} cannot be sent; use bool, uint8, float16 or float32")
@@ -228,6 +237,11 @@ def _encode_data(data: NDArray[Any]) -> tuple[str, bytes]:
 
 
 def _encode_spikes(flat: NDArray[np.bool_]) -> tuple[str, bytes]:
+    """Write spikes as address events or as bits, whichever is smaller.
+
+    Comparisons that cost little and decide most packets come first: the number of events is a lower bound of every
+    address-event encoding, so no distance is computed for dense spikes.
+    """
     dense_size = (flat.size + 7) >> 3
     addresses = flat.nonzero()[0]
     events = addresses.size
@@ -236,12 +250,15 @@ def _encode_spikes(flat: NDArray[np.bool_]) -> tuple[str, bytes]:
     if events < dense_size:
         first = int(addresses[0])
         gaps = addresses[1:] - addresses[:-1]
+        # No distance needs an escape byte: one byte per event, which is smaller than `bits` by the condition above.
         if first < 255 and (events == 1 or _largest(gaps) < 255):
             return "aer8", first.to_bytes(1, "little") + gaps.astype(_U8).tobytes()
+        # With escape bytes the size of aer8 depends on the distances, so all three sizes are compared.
         gaps = np.concatenate((addresses[:1], gaps))
         skips = gaps // 255
         size8 = events + int(skips.sum())
         if size8 < min(dense_size, 4 * events):
+            # Every byte is an escape but the last of each event, which stands after that event's escapes.
             body = np.full(size8, 255, np.uint8)
             body[np.cumsum(skips + 1) - 1] = gaps % 255
             return "aer8", body.tobytes()
@@ -261,28 +278,34 @@ def _decode_data(encoding: str, body: bytes, size: int) -> NDArray[Any]:
         if len(body) & 3:
             raise PacketError(f"aer32 data of {len(body)} bytes is not a whole number of events")
         gaps = np.frombuffer(body, "<u4")
-        if gaps.size > size:
+        if gaps.size > size:  # before the sum is allocated
             raise PacketError(f"{gaps.size} events do not fit {size} neuron-steps")
         if not gaps[1:].all():
             raise PacketError("aer32 data repeats an address")
-        return _scatter(np.cumsum(gaps, dtype=np.intp), size)
+        return _scatter(np.cumsum(gaps, dtype=np.intp), size)  # 64 bits: sums of u32 would wrap to valid addresses
     kind = _GRADED.get(encoding)
     if kind is None:
         raise PacketError(f"unknown encoding {encoding[:32]!r}; known are {', '.join(ENCODINGS)}")
     if len(body) != size * kind.itemsize:
         raise PacketError(f"{size} values as {encoding} are {size * kind.itemsize} bytes, got {len(body)}")
-    values: NDArray[Any] = np.frombuffer(body, kind).copy()
+    values: NDArray[Any] = np.frombuffer(body, kind).copy()  # an array over bytes is read-only
     if encoding != "u8" and not np.isfinite(values).all():
         raise PacketError("packet data holds NaN or infinity")
     return values
 
 
 def _addresses8(body: bytes) -> NDArray[np.intp]:
-    """Event addresses of aer8 bytes; a repeated address is refused."""
+    """Return the event addresses of aer8 bytes.
+
+    Raises:
+        PacketError: An address is repeated, or the bytes end in the middle of an event.
+    """
+    # The address of an event is the sum of all bytes up to it, escapes included.
     positions = np.frombuffer(body, _U8).astype(np.intp)
     _accumulate(positions, out=positions)
+    # The search in bytes is much faster than a numpy comparison; most packets have no escapes and end here.
     if b"\xff" not in body:
-        if body.find(0, 1) != -1:
+        if body.find(0, 1) != -1:  # a distance of 0, except for the first event, which may be at address 0
             raise PacketError("aer8 data repeats an address")
         return positions
     if body[-1] == 255:
@@ -296,7 +319,7 @@ def _addresses8(body: bytes) -> NDArray[np.intp]:
 def _scatter(addresses: NDArray[np.intp], size: int) -> NDArray[np.uint8]:
     spikes = np.zeros(size, _U8)
     if addresses.size:
-        if addresses[-1] >= size:
+        if addresses[-1] >= size:  # addresses increase, so the last is the largest
             raise PacketError(f"event address {int(addresses[-1])} is outside {size} neuron-steps")
         spikes[addresses] = _ONE
     return spikes

@@ -1,7 +1,7 @@
-"""The wire contract of `topics/contract.yaml` as typed data, and what follows from it.
+"""The wire contract of `topics/contract.yaml` as typed data.
 
-The contract is the only place where a key expression, its payload, its publishers and its quality of service are
-written. Everything that publishes or subscribes looks its topic up here, so what is not listed cannot be sent.
+The contract is the only place that defines a key expression, its payload, its publishers and its quality of service.
+Every publisher and subscriber looks its topic up here, so a topic that is not listed cannot be used.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ Overflow = Literal["drop_newest", "drop_oldest", "block"]
 Priority = Literal["real_time", "interactive_high", "interactive_low", "data_high", "data", "data_low", "background"]
 PACKET: Final = "SpikePacket"
 NOT_A_NODE: Final = ("client", "supervisor")
+"""Roles that the role `node` of the contract does not include."""
 
 
 class MailboxSpec(BaseModel):
-    """How many messages wait at a subscriber, and what happens to the next one."""
+    """Capacity of a subscriber's mailbox, and what happens to a message that does not fit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     capacity: int = Field(256, ge=1)
@@ -56,7 +57,7 @@ class Topic(BaseModel):
 
     @property
     def message(self) -> type[messages.Message] | None:
-        """The typed message that flows, or None for a SpikePacket (and for liveliness)."""
+        """The typed message on the topic; None for SpikePackets and for liveliness."""
         return None if self.payload in (PACKET, "none") else _message(self.payload)
 
     @property
@@ -110,30 +111,30 @@ class Topic(BaseModel):
         return "" if kind is None else kind.wire_encoding()
 
     def matches(self, key: str) -> bool:
-        """Whether a concrete key (no wildcards) belongs to this topic."""
+        """Return whether a concrete key (without wildcards) belongs to this topic."""
         pattern, chunks = self.key.split("/"), key.split("/")
         return len(pattern) == len(chunks) and all(
             p.startswith("{") or p == c for p, c in zip(pattern, chunks, strict=True)
         )
 
     def permits(self, role: str, direction: Literal["out", "in"]) -> bool:
-        """Whether a role may publish here (out) or listen here (in). `node` stands for every process of a brain."""
+        """Return whether a role may publish (out) or subscribe (in); `node` includes every role of a node."""
         allowed = self.publishers if direction == "out" else self.subscribers
         return role in allowed or ("node" in allowed and role not in NOT_A_NODE)
 
 
 class Contract(BaseModel):
-    """The whole contract."""
+    """A wire contract."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     version: Literal[1]
     topics: tuple[Topic, ...]
 
     def find(self, key: str) -> Topic:
-        """The topic of a concrete key relative to the namespace.
+        """Return the topic of a concrete key, which is relative to the namespace.
 
         Raises:
-            TopicError: the contract does not list it.
+            TopicError: The contract does not list it.
         """
         for topic in self.topics:
             if topic.matches(key):
@@ -141,14 +142,14 @@ class Contract(BaseModel):
         raise TopicError(f"no topic of the contract matches the key {key!r}; see `brainnet topic list --contract`")
 
     def covering(self, expression: str) -> list[Topic]:
-        """The topics whose keys a key expression (with `*` and `**`) can reach."""
+        """Return the topics with keys that match a key expression (with `*` and `**`)."""
         import zenoh
 
         wanted = zenoh.KeyExpr(expression)
         return [t for t in self.topics if wanted.intersects(zenoh.KeyExpr(t.expression))]
 
     def topic(self, name: str) -> Topic:
-        """The topic of this name.
+        """Return the topic of this name.
 
         Raises:
             TopicError: The contract has none.
@@ -161,7 +162,7 @@ class Contract(BaseModel):
 
 @cache
 def contract() -> Contract:
-    """The contract of this installation, read once."""
+    """Return the contract of this installation; it is read once."""
     return load_contract(share_dir() / "topics" / "contract.yaml")
 
 
@@ -169,12 +170,12 @@ def load_contract(path: Path) -> Contract:
     """Read a contract file.
 
     Raises:
-        ConfigError: the file does not hold a contract; names what is wrong.
+        ConfigError: The file does not hold a contract; names what is wrong.
     """
     try:
         loaded = Contract.model_validate(yaml.load(path.read_text(), Loader=_Loader))
         for topic in loaded.topics:
-            _ = topic.message, topic.header_message, topic.reply_message
+            _ = topic.message, topic.header_message, topic.reply_message  # raise KeyError for a name that is no class
     except ValidationError as error:
         raise ConfigError(f"{path}: {messages.explain(error)}") from None
     except (OSError, yaml.YAMLError, KeyError) as error:
@@ -183,6 +184,7 @@ def load_contract(path: Path) -> Contract:
 
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""PyYAML's loader in C is much faster, and every command reads the contract; a build without libyaml lacks it."""
 
 
 def _message(name: str) -> type[messages.Message]:
@@ -193,10 +195,10 @@ def _message(name: str) -> type[messages.Message]:
 
 
 def check_key(key: str) -> str:
-    """A key that Zenoh accepts, without wildcards; returned as it is.
+    """Check that a text is a key that Zenoh accepts, without wildcards, and return it.
 
     Raises:
-        TopicError: empty chunks, wildcards, or characters that Zenoh reserves.
+        TopicError: The key has empty chunks, wildcards, or characters that Zenoh reserves.
     """
     if not key or any(not chunk or any(c in chunk for c in "*$?#{}") for chunk in key.split("/")):
         raise TopicError(f"{key!r} is not a key: chunks between '/' may not be empty nor hold * $ ? # {{ }}")

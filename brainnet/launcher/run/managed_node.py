@@ -272,7 +272,8 @@ class ManagedNode:
             return None
         if len(self._exit_times) == 1:
             return 0.0
-        return min(restart.backoff_s * 2 ** (len(self._exit_times) - 2), restart.max_backoff_s)
+        backoff_s: float = restart.backoff_s * 2 ** (len(self._exit_times) - 2)
+        return min(backoff_s, restart.max_backoff_s)
 
 
 class _StateReader:

@@ -1,7 +1,8 @@
-"""What every message has in common, and how messages are written and read.
+"""The base classes of typed messages, and their codec.
 
-A message travels as a msgpack map of its fields (or as JSON with base64 bytes, for clients that prefer it). Unknown
-fields are ignored, so a newer minor version passes; missing or wrong ones are one `MessageError` that names them.
+On the wire a message is a msgpack map of its fields, or JSON with base64 bytes for clients that prefer it. Unknown
+fields are ignored, so that a newer minor version is accepted; missing or wrong fields are one `MessageError` that names
+them.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ class Message(BaseModel):
 
     @classmethod
     def wire_encoding(cls) -> str:
-        """The Zenoh encoding that marks this message as msgpack."""
+        """Return the Zenoh encoding of this message as msgpack."""
         return f"application/msgpack;brainnet.{cls.__name__}/{cls.version}"
 
 
 class Header(Message):
-    """A message that travels as the metadata of a SpikePacket: it addresses and describes what the packet carries."""
+    """A message in the metadata of a SpikePacket, which addresses and describes the packet's data."""
 
     def to_metadata(self) -> dict[str, Any]:
-        """The packet's metadata."""
+        """Return the metadata of the packet."""
         return self.model_dump()
 
     @classmethod
@@ -43,13 +44,18 @@ class Header(Message):
         """Read the header of a packet.
 
         Raises:
-            MessageError: Naming the fields that are missing or wrong.
+            MessageError: Fields are missing or wrong; names them.
         """
         return validate(cls, packet.metadata)
 
 
 class Refusal(Message):
-    """Why a query got no reply. It travels as JSON in a Zenoh error reply, so that any client can read it."""
+    """Why a query was refused; JSON in a Zenoh error reply, so that any client can read it.
+
+    Attributes:
+        code: One of `brainnet.errors.ERROR_CODES`.
+        error: The reason as one sentence.
+    """
 
     code: str = "refused"
     error: str = ""
@@ -62,7 +68,7 @@ def encode(message: Message, *, as_json: bool = False) -> bytes:
     """Write a message as msgpack, or as JSON.
 
     Raises:
-        MessageError: a free-form field holds something that cannot be written.
+        MessageError: A field of free form holds a value that cannot be written.
     """
     try:
         if as_json:
@@ -74,10 +80,15 @@ def encode(message: Message, *, as_json: bool = False) -> bytes:
 
 
 def decode(kind: type[M], payload: bytes, encoding: str = "") -> M:
-    """Read a message of the given kind; `encoding` is the Zenoh encoding it came with.
+    """Read a message.
+
+    Args:
+        kind: The class of the message.
+        payload: The bytes.
+        encoding: Their Zenoh encoding.
 
     Raises:
-        MessageError: naming the fields that are wrong.
+        MessageError: The bytes are not such a message; names the fields that are wrong.
     """
     if encoding.startswith(("application/json", "text/json")):
         try:
@@ -86,13 +97,17 @@ def decode(kind: type[M], payload: bytes, encoding: str = "") -> M:
             raise MessageError(f"{kind.__name__}: {explain(error)}") from None
     try:
         fields = msgpack.unpackb(payload, strict_map_key=True, max_ext_len=0)
-    except Exception as error:  # msgpack raises many kinds, ValueError and its own among them
+    except Exception as error:  # msgpack raises many kinds of errors, ValueError and its own among them
         raise MessageError(f"{kind.__name__}: {len(payload)} bytes are not msgpack: {error}") from None
     return validate(kind, fields)
 
 
 def validate(kind: type[M], fields: object) -> M:
-    """Build a message from a map; raises `MessageError` naming the fields that are wrong."""
+    """Make a message from a map of its fields.
+
+    Raises:
+        MessageError: Fields are missing or wrong; names them.
+    """
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
@@ -100,13 +115,13 @@ def validate(kind: type[M], fields: object) -> M:
 
 
 def explain(error: ValidationError) -> str:
-    """A pydantic error as one readable line."""
+    """Return a pydantic error as one readable line."""
     parts = []
-    for item in error.errors()[:4]:
+    for item in error.errors()[:4]:  # a payload of another kind has every field wrong
         where = ".".join(str(p) for p in item["loc"])
         message = item["msg"].removeprefix("Value error, ")
-        given = item.get("input")
-        shown = "" if where == "" or isinstance(given, dict | list) else f" (got {_short(given)})"
+        value = item.get("input")
+        shown = "" if where == "" or isinstance(value, dict | list) else f" (got {_short(value)})"
         parts.append(f"{where}: {message}{shown}" if where else message)
     return "; ".join(parts)
 

@@ -1,4 +1,4 @@
-"""Storing in and asking a memory."""
+"""Messages to store episodes in a memory and to search them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from brainnet.wire.messages.codec import MAX_TEXT, Message
 
 
 class MemoryStore(Message):
-    """Something to keep."""
+    """An episode to store."""
 
     text: str = Field(min_length=1, max_length=MAX_TEXT)
     kind: str = "statement"
@@ -18,14 +18,17 @@ class MemoryStore(Message):
 
 
 class MemoryStored(Message):
-    """The acknowledgement: what is acknowledged survives a kill."""
+    """The acknowledgement of a stored episode.
+
+    Guarantees: an acknowledged episode is durable; it survives SIGKILL.
+    """
 
     episode_id: int
     created_ns: int
 
 
 class MemoryQuery(Message):
-    """Something to find."""
+    """A search for episodes."""
 
     text: str = Field(min_length=1, max_length=MAX_TEXT)
     k: int = Field(5, ge=1, le=1000)
@@ -44,6 +47,6 @@ class MemoryHit(Message):
 
 
 class MemoryReply(Message):
-    """What was found, best first."""
+    """The episodes that were found, best first."""
 
     hits: list[MemoryHit] = Field(default_factory=list)

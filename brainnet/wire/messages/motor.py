@@ -8,21 +8,21 @@ from brainnet.wire.messages.codec import Header
 
 
 class FeedbackHeader(Header):
-    """Of a packet on `motor_feedback`."""
+    """Header of a packet on `motor_feedback`."""
 
     tick: int = Field(description="counts the effector's steps; a jump means steps that nobody saw")
     idle: bool = Field(False, description="nobody commands the effector, and it rests")
 
 
 class CommandHeader(Header):
-    """Of a packet on `motor_command` and `motor_efference`."""
+    """Header of a packet on `motor_command` and `motor_efference`."""
 
     tick: int = Field(0, description="of the feedback that this command answers; 0: of none")
     target: list[float] | None = Field(None, description="what the movement aims at, metres")
 
 
 class CorrectionHeader(Header):
-    """Of a packet on `motor_correction`."""
+    """Header of a packet on `motor_correction`."""
 
     tick: int = Field(description="of the feedback that this correction answers")
     prediction_error_rad_s: float | None = Field(None, description="of the last prediction, rad/s")

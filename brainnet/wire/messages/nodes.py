@@ -1,4 +1,4 @@
-"""How nodes and hosts are, and what they are told: health, logs, parameters, control."""
+"""Messages about nodes and hosts: health, logs, parameters, control."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NodeState = Literal["starting", "ready", "degraded", "stopping", "stopped", "fai
 
 
 class TopicCount(Message):
-    """What one node sent or received on one key since it started."""
+    """Counters of one node on one key since it started."""
 
     key: str
     direction: Literal["out", "in"]
@@ -27,7 +27,7 @@ class TopicCount(Message):
 
 
 class Health(Message):
-    """How one node is, once a second and on request."""
+    """Health of one node: its heartbeat once a second, and the reply to a status query."""
 
     node_id: str
     host: str
@@ -59,11 +59,11 @@ class LogRecord(Message):
 
 
 class StatusQuery(Message):
-    """Asks a node or a host how it is."""
+    """Query for the state of a node or a host."""
 
 
 class ParamsQuery(Message):
-    """Reads (no `name`), reads one, or sets one parameter of a node."""
+    """Query that reads all parameters of a node (no `name`), reads one, or sets one."""
 
     name: str | None = None
     value: Any = None
@@ -81,26 +81,26 @@ class ParamInfo(Message):
 
 
 class ParamsReply(Message):
-    """The parameters asked for."""
+    """The requested parameters."""
 
     params: list[ParamInfo]
 
 
 class ControlQuery(Message):
-    """Tells a node or a supervisor to do something. `node` names the node for a supervisor."""
+    """Query that makes a node or a supervisor act; `node` names the node for a supervisor."""
 
     action: Literal["stop", "restart", "start"]
     node: str | None = None
 
 
 class ControlReply(Message):
-    """What a control query did."""
+    """The effect of a control query, as text for people."""
 
     done: str
 
 
 class NodeRecord(Message):
-    """One node as its supervisor sees it."""
+    """State of one node in its supervisor."""
 
     id: str
     program: str
@@ -116,7 +116,7 @@ class NodeRecord(Message):
 
 
 class HostStatus(Message):
-    """One host's part of the brain, from its supervisor."""
+    """State of one host's part of the brain, from its supervisor."""
 
     host: str
     namespace: str

@@ -1,4 +1,4 @@
-"""A prompt and what becomes of it: the decision, each region's partial answer, and the one answer."""
+"""Messages about a prompt: the prompt, the routing decision, the partial answer of each region, and the answer."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MAX_PROMPT_BYTES: Final = 8 << 20
 
 
 def new_id() -> str:
-    """A fresh prompt id."""
+    """Return a new random id of a prompt."""
     return str(uuid.uuid4())
 
 
 class Prompt(Message):
-    """What a client asks the brain. Pictures and sound travel inline: a path would mean nothing on another host."""
+    """A question or command of a client. Pictures and sound are inline, because a path is of no use on another host."""
 
     prompt_id: str = Field(default_factory=new_id, min_length=1, max_length=128)
     text: str = Field("", max_length=MAX_TEXT)
@@ -40,7 +40,7 @@ class Prompt(Message):
 
     @property
     def named(self) -> bool:
-        """Whether the sender gave it an id. One that came without is read with a different id by every reader."""
+        """Whether the sender set an id. Without one, every receiver reads the prompt with a different random id."""
         return "prompt_id" in self.model_fields_set
 
     @model_validator(mode="after")
@@ -86,7 +86,7 @@ class Partial(Message):
 
 
 class Decision(Message):
-    """Where the router sends one prompt, with everything that the choice rests on."""
+    """The routing decision for one prompt, with the values that it follows from."""
 
     prompt_id: str
     route_probs: dict[str, float] = Field(default_factory=dict)
@@ -103,7 +103,7 @@ class Decision(Message):
 
 
 class QueryHeader(Header):
-    """What a region is asked: the metadata of a packet on `query`, whose data are the prompt's spikes."""
+    """Header of a packet on `query`, whose data are the encoded prompt."""
 
     prompt: Prompt
     prompt_id: str = ""
@@ -112,7 +112,7 @@ class QueryHeader(Header):
 
 
 class PartialHeader(Header):
-    """What a region answers: the metadata of a packet on `partial`, whose data are the answer's spikes."""
+    """Header of a packet on `partial`, whose data are the spikes of the answer."""
 
     partial: Partial
     prompt_id: str = ""
@@ -122,7 +122,7 @@ class PartialHeader(Header):
         """Read the header of a packet; the packet's data become `partial.spikes`.
 
         Raises:
-            MessageError: Naming the fields that are missing or wrong.
+            MessageError: Fields are missing or wrong; names them.
         """
         header = super().of(packet)
         header.partial.spikes = packet.data
@@ -133,7 +133,7 @@ StoppedBy = Literal["all", "settled", "deadline", "error"]
 
 
 class Answer(Message):
-    """The one result of a prompt."""
+    """The answer to a prompt; every accepted prompt gets exactly one."""
 
     prompt_id: str
     text: str = ""
@@ -152,7 +152,7 @@ class Answer(Message):
 
 
 class OpenPromptsQuery(Message):
-    """Asks the integrator's journal for the prompts that have no answer yet."""
+    """Query to the integrator for the prompts of its journal that have no answer yet."""
 
 
 class OpenPrompts(Message):
@@ -162,13 +162,13 @@ class OpenPrompts(Message):
 
 
 def read_prompt(payload: bytes, encoding: str = "") -> Prompt:
-    """Read a prompt from anybody: msgpack, JSON or plain UTF-8 text, told apart by the Zenoh encoding.
+    """Read a prompt from any client: msgpack, JSON or plain UTF-8 text, by its Zenoh encoding.
 
-    A client that names no encoding (`zenoh/bytes`) is understood by looking: a msgpack map, else a JSON object, else
-    text. Prompts that came as text or JSON are answered in JSON.
+    Without an encoding (`zenoh/bytes`) the format follows from the payload: a msgpack map, else a JSON object, else
+    text. A prompt in text or JSON gets its answer in JSON.
 
     Raises:
-        MessageError: too large, empty, or not a prompt.
+        MessageError: The payload is too large, empty, or not a prompt.
     """
     if len(payload) > MAX_PROMPT_BYTES:
         raise MessageError(
@@ -198,11 +198,11 @@ def read_prompt(payload: bytes, encoding: str = "") -> Prompt:
 
 
 def _is_msgpack_map(payload: bytes) -> bool:
-    if payload[:1] < b"\x80":  # a map starts above ASCII; most text does not
+    if payload[:1] < b"\x80":  # a msgpack map starts with a byte that is not ASCII; most text starts with one that is
         return False
     try:
         return isinstance(msgpack.unpackb(payload, max_ext_len=0), dict)
-    except Exception:
+    except Exception:  # msgpack raises many kinds of errors for bytes that are not msgpack
         return False
 
 
