@@ -20,7 +20,7 @@ from brainnet.effectors.correction import MotorCorrection
 from brainnet.effectors.joint_state import JointState
 from brainnet.effectors.planar_arm import JOINTS
 from brainnet.errors import ModelError
-from brainnet.snn.models.contexts import Choice, Contexts
+from brainnet.snn.models.contexts import Contexts, HypothesisSelector
 from brainnet.snn.models.granule import AdaptiveReadout, FloatArray, GranuleLayer
 
 DT = 0.02
@@ -156,7 +156,7 @@ class AdaptiveForwardModel:
         self.late_commands = 0
         # The medians over 15 steps decide, and only a mean square error smaller by a factor of four changes the
         # estimate: hysteresis against switching on noise.
-        self._delays = Choice(MAX_DELAY + 1, window=15, margin=math.log(4.0))
+        self._delays = HypothesisSelector(MAX_DELAY + 1, window=15, margin=math.log(4.0))
         self._state: JointState | None = None
         self._features: FloatArray | None = None
         self._sent: dict[int, NDArray[np.float64]] = {}
@@ -201,7 +201,7 @@ class AdaptiveForwardModel:
         # Only the command's own entries of `features` depend on the command, so one prediction serves all delays.
         predicted = weights @ features + (commands - features[COMMAND]) @ weights[:, COMMAND].T
         # The logarithm compares errors by their ratio, which is independent of how well the model fits.
-        self._delays.judge(np.log(((change - predicted) ** 2).mean(axis=1) + DELAY_TOLERANCE**2))
+        self._delays.update(np.log(((change - predicted) ** 2).mean(axis=1) + DELAY_TOLERANCE**2))
 
     def begin(self, state: JointState) -> MotorCorrection:
         """Observe an arm that rests without commands, and return the correction for the first command."""

@@ -1,8 +1,13 @@
-"""Hippocampus: keeps what it is told, durably, and finds it again.
+"""Hippocampus: stores statements durably, and finds them again.
 
-"Remember that ..." stores a statement; any other prompt is a question to memory, answered with the words of the
-statement that fits best. Every answered prompt of the brain is kept, too, as an exchange: exchanges can be asked for
-over the bus, but never compete with statements at recall.
+"Remember that ..." stores a statement. Any other prompt is a question to memory, answered with the text of the
+statement that matches best. Every answered prompt of the brain is stored too, as an exchange; exchanges can be
+queried over the bus, but are never candidates at recall.
+
+What decides beside the model: regular expressions (`statement_to_remember`) decide whether a prompt is a statement to
+store or a question, and which part of it is stored. Word lists decide which words of a question count
+(`content_words`) and whether a statement names a place or a time when the question asks for one. The spiking embedder
+only contributes to the ranking of the search.
 """
 
 from __future__ import annotations
@@ -36,19 +41,28 @@ from brainnet import (
     serve,
     subscribe,
 )
+from brainnet.bus import Bus
 from brainnet.memory import Episode, EpisodicStore, Hit
+from brainnet.node import NodeSpec
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.snn.models.text_features import words
 
 STATEMENT = "statement"
+"""Kind of the episodes that are recalled."""
 EXCHANGE = "exchange"
+"""Kind of the episodes that hold an answered prompt of the brain."""
 REEMBED_BATCH = 4096
+"""Episodes that are embedded together when the embedder has changed."""
 QUIET_S = 30.0
-"""After so long without a question, memory learns from what was stored what words mean here."""
+"""Seconds without a question after which the word meanings are learned again from the stored texts."""
+SAME_STRENGTH = 0.01
+"""Difference below which two statements are equally strong evidence."""
 
+# A request to remember is a polite phrase, a verb of storing or a lead-in ("for the record"), and a joining word
+# ("that", a colon). What follows is the statement.
 _POLITE = r"(?:(?:please|kindly|hey|ok|okay|now|also|and|so|well)\b[\s,]*)*"
 _REQUEST = rf"(?:(?:can|could|would|will) you\b[\s,]*|I(?:'d| would)? (?:want|like|need) you to\b\s*)?{_POLITE}"
-_KEEP = (
+_STORE = (
     r"(?:remember|memori[sz]e|learn|know|(?:do not|don't|never) forget|(?:keep|bear) in (?:mind|your memory)|keep"
     r"|(?:make|take) a note|note(?: down)?|(?:take|write) (?:this|that) down|remind me(?: later)?|store|save|log|record"
     r"|file(?: (?:this|that))?(?: away)?|(?:commit|add)(?: this)? to (?:your )?memory|put (?:this|that) in your memory)"
@@ -60,19 +74,24 @@ _LEAD_IN = (
 )
 _THIS = r"(?:(?:this|that|the following|the fact that|of this|about this)\b)"
 _THAT = rf"(?:\s+{_THIS})?(?:\s+fact)?(?:\s+for me)?(?:\s*[:,]\s*|\s+)(?:that\s+)?"
-# "Remember where I parked?" asks; it says nothing to be kept.
+# "Remember where I parked?" is a question, with nothing to store.
 _NO_QUESTION = r"(?!(?:where|when|what|who|whom|whose|which|how|why|if|whether|about|me)\b)"
-_TOLD_BEFORE = re.compile(
-    rf"^\W*{_POLITE}(?:{_REQUEST}{_KEEP}|{_LEAD_IN}){_THAT}{_NO_QUESTION}(?P<fact>\S.*)$", re.IGNORECASE | re.DOTALL
+# The request in front: "Please remember that the key is in the drawer."
+_REQUEST_FIRST = re.compile(
+    rf"^\W*{_POLITE}(?:{_REQUEST}{_STORE}|{_LEAD_IN}){_THAT}{_NO_QUESTION}(?P<fact>\S.*)$", re.IGNORECASE | re.DOTALL
 )
-_TOLD_AFTER = re.compile(
+# The request at the end: "The key is in the drawer, remember that."
+_REQUEST_LAST = re.compile(
     r"^(?P<fact>.+?)[.,;:!]\s*(?:please\s+)?(?:remember|don't forget|do not forget|keep|note|memori[sz]e)"
     r"(?:\s+(?:this|that|it))?(?:\s+(?:for me|in mind|for later|please))*\s*[.!]*$",
     re.IGNORECASE | re.DOTALL,
 )
-_ASKS_FOR_MEMORY = re.compile(r"^\W*do you (?:still )?(?:remember|know|recall)\b", re.IGNORECASE)
+# "Do you remember ...?" contains a verb of storing, and is a question all the same.
+_QUESTION = re.compile(r"^\W*do you (?:still )?(?:remember|know|recall)\b", re.IGNORECASE)
 
-_ASKING_WORDS = frozenset(
+# Words of a question that do not say what it is about. More than the usual stop words: words of asking, of memory
+# and of search ("find", "told", "lost") are in nearly every question to memory.
+_QUESTION_STOP_WORDS = frozenset(
     words("""
         a about again all am an and any anything are at be been before by can could did do does earlier
         everything exactly find for forget forgot forgotten from had has have how i if in is it know last left
@@ -82,12 +101,14 @@ _ASKING_WORDS = frozenset(
         what's when where where's whereabouts which who who's whom whose why will with would yesterday you your
     """)
 )
+# A statement with one of these words can answer "where".
 _PLACE_WORDS = frozenset(
     words("""
         in on under at behind beside inside above below near next between over by to with against opposite top
         left right front back here there upstairs downstairs outside
     """)
 )
+# A statement with one of these words, or with a number, can answer "when".
 _TIME_WORDS = frozenset(
     words("""
         monday tuesday wednesday thursday friday saturday sunday january february march april may june july
@@ -95,34 +116,46 @@ _TIME_WORDS = frozenset(
         evening night o'clock am pm week month year daily weekly every
     """)
 )
-WRONG_SORT = 0.6
-"""What the evidence is multiplied by when "where" is answered without a place, or "when" without a time."""
+ANSWER_TYPE_PENALTY = 0.6
+"""Factor on the evidence when the question asks "where" and the statement names no place, or "when" and no time."""
 
 
-def told(text: str) -> str | None:
-    """The statement that a prompt asks to remember, or None when it asks for one."""
-    if _ASKS_FOR_MEMORY.match(text):
+def statement_to_remember(text: str) -> str | None:
+    """Extract the statement that a prompt asks to remember.
+
+    Returns:
+        The statement; None when the prompt is a question.
+    """
+    if _QUESTION.match(text):
         return None
-    before = _TOLD_BEFORE.match(text)
-    fact = before["fact"] if before else text
-    after = _TOLD_AFTER.match(fact)
-    fact = " ".join((after["fact"] if after else fact).split())
-    if not (before or after) or len(words(fact)) < 2:
+    first = _REQUEST_FIRST.match(text)
+    fact = first["fact"] if first else text
+    last = _REQUEST_LAST.match(fact)
+    fact = " ".join((last["fact"] if last else fact).split())
+    # One word says nothing: "Remember that".
+    if not (first or last) or len(words(fact)) < 2:
         return None
     # "Could you remember that ...?": the question mark belongs to the request.
     if fact.endswith("?"):
         fact = fact.rstrip("? ") + "."
+    # Only a word in lower case is capitalised: "iPhone" and "McKay" stay as they are.
     return fact[0].upper() + fact[1:] if fact.split()[0].islower() else fact
 
 
-def telling_words(text: str) -> list[str]:
-    """The words of a question that say what it is about."""
-    return [word for word in dict.fromkeys(words(text)) if word not in _ASKING_WORDS]
+def content_words(text: str) -> list[str]:
+    """Extract the words of a question that say what it is about, without repetitions."""
+    return [word for word in dict.fromkeys(words(text)) if word not in _QUESTION_STOP_WORDS]
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A found statement and what speaks for it: `strength` in [0, 1], and the words of the question it holds."""
+    """A statement that was found, and how well it matches the question.
+
+    Attributes:
+        hit: The search result.
+        strength: Share of the question that the statement contains, in [0, 1].
+        matched: The words of the question that it contains.
+    """
 
     hit: Hit
     strength: float
@@ -130,24 +163,33 @@ class Evidence:
 
     @property
     def text(self) -> str:
+        """The statement."""
         return self.hit.episode.text
 
 
 class Hippocampus(Region):
-    """Remembers what it is told and recalls it in the same words, also after a restart."""
+    """Stores statements, and recalls them in the same words, also after a restart."""
 
     default_checkpoint = "hippocampus.safetensors"
     modality = "text"
 
     class Parameters(NodeParameters):
-        candidates: int = Field(5, ge=1, le=50, description="statements offered as an answer, at most")
+        """What is recalled and stored."""
+
+        candidates: int = Field(5, ge=1, le=50, description="largest number of statements in an answer")
         min_evidence: float = Field(
-            0.3, ge=0.0, le=1.0, description="share of the question, weighed by rarity, that a statement must hold"
+            0.3, ge=0.0, le=1.0, description="share of the question, weighted by rarity, that a statement must contain"
         )
-        keep_exchanges: bool = Field(True, description="keep every answered prompt as an episode")
+        keep_exchanges: bool = Field(True, description="store every answered prompt as an episode")
 
     params: Parameters
-    _asked = 0.0
+    embedder: SpikingTextEmbedder
+    episodes: EpisodicStore
+
+    def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
+        super().__init__(spec, bus, control)
+        self.memories: dict[str, EpisodicStore] = {}
+        self._last_query = 0.0
 
     def load(self) -> None:
         assert self.checkpoint is not None
@@ -158,6 +200,7 @@ class Hippocampus(Region):
             "semantic": EpisodicStore(path, table="facts", vector_model=model),
         }
         self.episodes = self.memories["episodic"]
+        # Vectors of another embedder cannot be compared with this one's; such texts are embedded again.
         for memory in self.memories.values():
             while stale := memory.without_vector(REEMBED_BATCH):
                 vectors = self.embedder.counts([episode.text for episode in stale])
@@ -168,7 +211,7 @@ class Hippocampus(Region):
     async def run(self) -> None:
         while True:
             await asyncio.sleep(QUIET_S)
-            if time.monotonic() - self._asked >= QUIET_S:
+            if time.monotonic() - self._last_query >= QUIET_S:
                 await self.in_model_thread(self._consolidate)
 
     def _consolidate(self) -> None:
@@ -178,18 +221,19 @@ class Hippocampus(Region):
                 self.log.info("consolidated", memory=system, episodes=memory.count())
 
     async def teardown(self) -> None:
+        # In the model thread, which may still be writing.
         await self.in_model_thread(self._close)
 
     def _close(self) -> None:
-        for memory in getattr(self, "memories", {}).values():
+        for memory in self.memories.values():
             memory.close()
 
     def answer(self, query: Query) -> Partial:
-        self._asked = time.monotonic()
+        self._last_query = time.monotonic()
         text = query.prompt.text.strip()
         if not text:
             raise RegionError('memory needs words: say "Remember that ..." or ask about something')
-        fact = told(text)
+        fact = statement_to_remember(text)
         partial = self._remember(fact, query) if fact else self._recall(text)
         partial.spikes = self.embedder.spikes(text)
         return partial
@@ -201,7 +245,7 @@ class Hippocampus(Region):
             STATEMENT,
             {"prompt_id": prompt.prompt_id, "session_id": prompt.session_id},
             vector=self._vector(fact),
-            # A prompt that is asked again, after a crash too, is stored once.
+            # A prompt that comes again, for example after a crash, is stored only once.
             key=f"{STATEMENT}:{prompt.prompt_id}",
         )
         content = {"stored": True, **_citation(episode)}
@@ -209,26 +253,32 @@ class Hippocampus(Region):
         return Partial(candidates=[answer], confidence=1.0, content=content)
 
     def _recall(self, question: str) -> Partial:
-        terms = telling_words(question)
+        terms = content_words(question)
         if not terms:
             return self._latest()
+        # More hits than candidates, because they are ranked again by evidence.
         hits = self.episodes.search(question, self._vector(question), 4 * self.params.candidates, [STATEMENT])
-        weighed = self._weighed(question, terms, hits)
-        enough = [found for found in weighed if found.matched and found.strength >= self.params.min_evidence]
+        evidence = self._evidence(question, terms, hits)
+        enough = [item for item in evidence if item.matched and item.strength >= self.params.min_evidence]
         if not enough:
             raise RegionError(f'nothing in memory about {" ".join(terms)!r}; tell me with "Remember that ..."')
         return _partial(newest_of_same_subject(enough)[: self.params.candidates])
 
     def _latest(self) -> Partial:
-        """For questions about nothing in particular ("what did I tell you?"): the newest statements."""
+        """Answer a question without content words ("what did I tell you?") with the newest statements."""
         latest = self.episodes.recent(self.params.candidates, [STATEMENT])
         if not latest:
             raise RegionError('nothing in memory yet; tell me with "Remember that ..."')
-        half = self.params.min_evidence + (1 - self.params.min_evidence) / 2
-        return _partial([Evidence(Hit(episode, 0.0, None, None, None), half, frozenset()) for episode in latest])
+        # Halfway between the weakest evidence that is answered and certainty.
+        strength = self.params.min_evidence + (1 - self.params.min_evidence) / 2
+        return _partial([Evidence(Hit(episode, 0.0, None, None, None), strength, frozenset()) for episode in latest])
 
-    def _weighed(self, question: str, terms: list[str], hits: list[Hit]) -> list[Evidence]:
-        """What speaks for each hit: the share of the question's telling words it holds, rare words counting more."""
+    def _evidence(self, question: str, terms: list[str], hits: list[Hit]) -> list[Evidence]:
+        """Compute the evidence of each hit, strongest first.
+
+        The strength is the share of the question's content words `terms` that the statement contains, each weighted by
+        its rarity in memory.
+        """
         total = self.episodes.count([STATEMENT])
         held = self.episodes.document_frequencies(terms, [STATEMENT])
         rarity = {term: math.log((total + 1) / (held[term] + 0.5)) for term in terms}
@@ -237,10 +287,11 @@ class Hippocampus(Region):
         for hit in hits:
             matched = self.episodes.terms_in(hit.episode.episode_id, terms)
             strength = sum(rarity[term] for term in matched) / sum(rarity.values())
-            if not _answers_the_sort(asked, hit.episode.text):
-                strength *= WRONG_SORT
+            if not _has_answer_type(asked, hit.episode.text):
+                strength *= ANSWER_TYPE_PENALTY
             evidence.append(Evidence(hit, strength, frozenset(matched)))
-        return sorted(evidence, key=lambda found: (-round(found.strength, 3), -found.hit.score))
+        # Rounded, so that the order of the search decides between equal evidence.
+        return sorted(evidence, key=lambda item: (-round(item.strength, 3), -item.hit.score))
 
     def _vector(self, text: str) -> NDArray[np.int8]:
         counts: NDArray[np.int8] = self.embedder.counts([text])[0]
@@ -248,6 +299,7 @@ class Hippocampus(Region):
 
     @subscribe("result")
     def on_result(self, answer: Answer) -> None:
+        """Store an answered prompt of the brain as an exchange."""
         if not self.params.keep_exchanges or answer.error is not None or not answer.prompt.strip():
             return
         text = f"{answer.prompt}\n{answer.text}"
@@ -258,48 +310,58 @@ class Hippocampus(Region):
             "confidence": answer.confidence,
         }
         key = f"{EXCHANGE}:{answer.prompt_id}"
-        self.episodes.store(text, EXCHANGE, details, answer.confidence / 2, self._vector(text), key)
+        self.episodes.store(text, EXCHANGE, details, self._vector(text), key)
 
     @serve("memory_store", system="episodic")
     def store_episode(self, request: MemoryStore) -> MemoryStored:
-        return self._stored("episodic", request)
+        """Store an episode for another node."""
+        return self._store("episodic", request)
 
     @serve("memory_store", system="semantic")
     def store_fact(self, request: MemoryStore) -> MemoryStored:
-        return self._stored("semantic", request)
+        """Store a fact for another node."""
+        return self._store("semantic", request)
 
     @serve("memory_query", system="episodic")
     def query_episodes(self, request: MemoryQuery) -> MemoryReply:
-        return self._found("episodic", request)
+        """Search the episodes for another node."""
+        return self._search("episodic", request)
 
     @serve("memory_query", system="semantic")
     def query_facts(self, request: MemoryQuery) -> MemoryReply:
-        return self._found("semantic", request)
+        """Search the facts for another node."""
+        return self._search("semantic", request)
 
-    def _stored(self, system: str, request: MemoryStore) -> MemoryStored:
+    def _store(self, system: str, request: MemoryStore) -> MemoryStored:
         episode = self.memories[system].store(request.text, request.kind, request.metadata, self._vector(request.text))
         return MemoryStored(episode_id=episode.episode_id, created_ns=episode.created_ns)
 
-    def _found(self, system: str, request: MemoryQuery) -> MemoryReply:
-        self._asked = time.monotonic()
+    def _search(self, system: str, request: MemoryQuery) -> MemoryReply:
+        self._last_query = time.monotonic()
         hits = self.memories[system].search(request.text, self._vector(request.text), request.k, request.kinds)
         return MemoryReply(hits=[_memory_hit(hit) for hit in hits])
 
 
-def newest_of_same_subject(found: list[Evidence]) -> list[Evidence]:
-    """Puts the newest first among those, as strong as the first, that speak of the same subject; `found` is not empty.
+def newest_of_same_subject(evidence: list[Evidence]) -> list[Evidence]:
+    """Put the newest of the equally strong statements about the same subject first.
 
-    "The key is in the car" after "The key is in the drawer": they part only at the place,
-    so the later one holds.
+    "The key is in the car" after "The key is in the drawer": the two differ only in the place, so the newer one holds.
+
+    Args:
+        evidence: Statements, strongest first; at least one.
     """
-    first = found[0]
-    rivals = [other for other in found if abs(other.strength - first.strength) < 0.01 and _same_subject(first, other)]
-    newest = max(rivals, key=lambda other: (other.hit.episode.created_ns, other.hit.episode.episode_id))
-    return [newest, *(other for other in found if other is not newest)]
+    first = evidence[0]
+    equal = [
+        other
+        for other in evidence
+        if abs(other.strength - first.strength) < SAME_STRENGTH and _same_subject(first, other)
+    ]
+    newest = max(equal, key=lambda other: (other.hit.episode.created_ns, other.hit.episode.episode_id))
+    return [newest, *(other for other in evidence if other is not newest)]
 
 
 def _same_subject(one: Evidence, other: Evidence) -> bool:
-    """Whether the words that the question matched all come before the two statements part."""
+    """Return whether all matched words lie in the common beginning of the two statements."""
     if one.matched != other.matched:
         return False
     pairs = zip(words(one.text), words(other.text), strict=False)
@@ -307,27 +369,30 @@ def _same_subject(one: Evidence, other: Evidence) -> bool:
     return bool(one.matched) and one.matched <= shared
 
 
-def _answers_the_sort(question: list[str], statement: str) -> bool:
-    held = set(words(statement))
+def _has_answer_type(question: list[str], statement: str) -> bool:
+    """Return whether a statement names a place or a time, when the words of the question ask for one."""
+    contained = set(words(statement))
     if "where" in question or "whereabouts" in question:
-        return bool(held & _PLACE_WORDS)
+        return bool(contained & _PLACE_WORDS)
     if "when" in question:
-        return bool(held & _TIME_WORDS) or any(word[0].isdigit() for word in held)
+        return bool(contained & _TIME_WORDS) or any(word[0].isdigit() for word in contained)
     return True
 
 
-def _partial(found: list[Evidence]) -> Partial:
-    """Candidates in order of evidence; each further place counts half. The content cites all of them."""
-    weights = [evidence.strength / 2**place for place, evidence in enumerate(found)]
+def _partial(evidence: list[Evidence]) -> Partial:
+    """Make an answer with a candidate for each statement, and a citation of all of them in the content."""
+    # The rank counts too: each further place halves the weight.
+    weights = [item.strength / 2**place for place, item in enumerate(evidence)]
     candidates = [
-        Candidate(text=evidence.text, probability=weight / sum(weights), content=_cited(evidence))
-        for evidence, weight in zip(found, weights, strict=True)
+        Candidate(text=item.text, probability=weight / sum(weights), content=_evidence_content(item))
+        for item, weight in zip(evidence, weights, strict=True)
     ]
-    content = {**_cited(found[0]), "recalled": [{"text": e.text, **_cited(e)} for e in found]}
-    return Partial(candidates=candidates, confidence=min(1.0, found[0].strength), content=content)
+    recalled = [{"text": item.text, **_evidence_content(item)} for item in evidence]
+    content = {**_evidence_content(evidence[0]), "recalled": recalled}
+    return Partial(candidates=candidates, confidence=min(1.0, evidence[0].strength), content=content)
 
 
-def _cited(evidence: Evidence) -> dict[str, object]:
+def _evidence_content(evidence: Evidence) -> dict[str, object]:
     hit = evidence.hit
     stored = _citation(hit.episode)
     similarity = "" if hit.similarity is None else f", similarity {hit.similarity:.2f}"
@@ -339,7 +404,7 @@ def _cited(evidence: Evidence) -> dict[str, object]:
         "bm25_rank": hit.bm25_rank,
         "vector_rank": hit.vector_rank,
         "similarity": hit.similarity,
-        "source": f"told {stored['stored_at']} (episode {hit.episode.episode_id}, score {hit.score:.4f}{similarity})",
+        "source": f"stored {stored['stored_at']} (episode {hit.episode.episode_id}, score {hit.score:.4f}{similarity})",
     }
 
 

@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls, no-warn-return-any
-"""What memory finds in judged collections, and how a store of many episodes does."""
+"""Measures retrieval on judged collections, and speed and durability of a store with many episodes."""
 
 from __future__ import annotations
 
@@ -24,19 +24,23 @@ from hippocampus_teacher import Teacher
 from hippocampus_texts import Judged, Texts, cranfield, locomo, sentences, xquad
 
 AT = 10
+"""Number of results that are judged."""
 BATCH = 1000
+"""Episodes stored in one transaction."""
 KILLS = 5
+"""Writers that are killed with SIGKILL."""
 Vectors = NDArray[np.integer] | NDArray[np.floating]
 Embed = Callable[[Sequence[str]], Vectors]
-Found = list[list[int]]
+Rankings = list[list[int]]
 
-PUBLISHED = {"cranfield": (0.400, 0.439), "locomo": (0.516, 0.596)}
-"""all-MiniLM-L6-v2 alone, and in fusion with BM25, as measured once on the same collections; the rival where the
-model is not installed."""
+MEASURED_ONCE = {"cranfield": (0.400, 0.439), "locomo": (0.516, 0.596)}
+"""all-MiniLM-L6-v2 alone, and in fusion with BM25, measured once on the same collections.
+
+They stand in for the model's own figures when it is not installed."""
 
 
 def retrieval_rows(data: Path, embedder: SpikingTextEmbedder, teacher: Teacher | None) -> Iterator[Row]:
-    """For every collection whose data is there: the fusion beside BM25 and beside what the teacher would do."""
+    """Measure every collection whose data exists: the fusion beside BM25 and beside the teacher model."""
     yield from _collection_rows("xquad", [xquad(data)], embedder, teacher, None)
     if (data / "cranfield").is_dir():
         yield from _collection_rows("cranfield", [cranfield(data)], embedder, teacher, 0.44)
@@ -47,26 +51,26 @@ def retrieval_rows(data: Path, embedder: SpikingTextEmbedder, teacher: Teacher |
 def _collection_rows(
     name: str, parts: list[Judged], embedder: SpikingTextEmbedder, teacher: Teacher | None, bar: float | None
 ) -> Iterator[Row]:
-    """Rows of one collection: nDCG at 10 where judgements are graded, else the share of the evidence in the first 10.
+    """Measure one collection: nDCG at 10 where judgements are graded, else recall of the evidence at 10.
 
-    `_in_context` rows store texts that belong together, as turns of a talk do, in one session; all others store
-    every text by itself.
+    "In context" means that texts that belong together, such as the turns of a conversation, are stored in one session;
+    otherwise every text is stored by itself.
     """
     graded = name == "cranfield"
     metric, unit = ("ndcg_10", "nDCG") if graded else ("recall_10", "recall")
 
-    def mean(found: Callable[[Judged], Found]) -> float:
+    def mean(search: Callable[[Judged], Rankings]) -> float:
         values: list[float] = []
         for judged in parts:
-            for best, gains in zip(found(judged), judged.gains, strict=True):
+            for best, gains in zip(search(judged), judged.gains, strict=True):
                 values.append(ndcg(best, gains, AT) if graded else recall(best, set(gains), AT))
         return round(float(np.mean(values)), 4)
 
     def score(embed: Embed | None, *, words: float = 0.5, context: bool = False) -> float:
         return mean(lambda judged: rankings(judged, embed, words=words, context=context))
 
-    def own(embed: Embed) -> float:
-        return mean(lambda judged: by_own_vector(judged, embed))
+    def vectors_alone(embed: Embed) -> float:
+        return mean(lambda judged: exact_rankings(judged, embed))
 
     def row(suffix: str, value: float, rival: str, rival_value: float, bar: float | None = None) -> Row:
         label = f"{name}_{metric}{suffix}"
@@ -74,25 +78,26 @@ def _collection_rows(
             return compare(label, value, unit, rival=rival, rival_value=rival_value)
         return compare(label, value, unit, rival=rival, rival_value=rival_value, limit=("value", ">=", bar))
 
-    bm25, fused, alone = score(None), score(embedder.counts), own(embedder.counts)
+    bm25, fused, alone = score(None), score(embedder.counts), vectors_alone(embedder.counts)
     together = fused if graded else score(embedder.counts, context=True)
     yield row("", together, "BM25", bm25, bar)
     if not graded:
         yield row("_without_context", fused, "BM25", bm25)
         yield row("_bm25_in_context", score(None, context=True), "BM25", bm25)
     yield row("_embedder", alone, "BM25", bm25)
-    yield row("_embedder_and_meanings", score(embedder.counts, words=0), "embedder", alone)
-    yield row("_spikes", alone, "its currents, without spikes", own(embedder.currents))
+    yield row("_embedder_and_term_embeddings", score(embedder.counts, words=0), "embedder", alone)
+    yield row("_spikes", alone, "its currents, without spikes", vectors_alone(embedder.currents))
     if teacher is not None:
 
-        def taught(texts: Sequence[str]) -> Vectors:
+        def teacher_vectors(texts: Sequence[str]) -> Vectors:
             vectors: NDArray[np.float32] = teacher.embed(texts).numpy()
             return vectors
 
-        rival, minilm, minilm_fused = "all-MiniLM-L6-v2", own(taught), score(taught, context=not graded)
+        rival, minilm = "all-MiniLM-L6-v2", vectors_alone(teacher_vectors)
+        minilm_fused = score(teacher_vectors, context=not graded)
         with_teacher = f"the same with {rival}"
-    elif name in PUBLISHED:
-        rival, (minilm, minilm_fused) = "all-MiniLM-L6-v2 (published)", PUBLISHED[name]
+    elif name in MEASURED_ONCE:
+        rival, (minilm, minilm_fused) = "all-MiniLM-L6-v2 (measured once)", MEASURED_ONCE[name]
         with_teacher = f"BM25 and {rival}"
     else:
         return
@@ -100,9 +105,17 @@ def _collection_rows(
     yield row("_to_teacher", together, with_teacher, minilm_fused)
 
 
-def rankings(judged: Judged, embed: Embed | None, *, words: float = 0.5, context: bool = False) -> Found:
-    """The ten best texts for every query, through the store itself: by BM25 and vector, of which `words` is the share
-    of the first.
+def rankings(judged: Judged, embed: Embed | None, *, words: float = 0.5, context: bool = False) -> Rankings:
+    """Find the ten best texts for every query through the store itself.
+
+    Args:
+        judged: The collection.
+        embed: Computes the vectors; None for BM25 alone.
+        words: Share of BM25 in the fused score, the rest being that of the vectors.
+        context: Whether texts that belong together are stored in one session.
+
+    Returns:
+        For each query the numbers of the best texts.
     """
     sessions = [str(number) for number, (first, end) in enumerate(judged.groups) for _ in range(first, end)]
     vectors = [None] * len(judged.texts) if embed is None else list(embed(judged.texts))
@@ -121,21 +134,22 @@ def rankings(judged: Judged, embed: Embed | None, *, words: float = 0.5, context
         ]
 
 
-def by_own_vector(judged: Judged, embed: Embed) -> Found:
-    """The ten texts whose vectors are the most similar to that of the query, of equal ones the last first."""
-    found = unit(embed(judged.queries)) @ unit(embed(judged.texts)).T
-    return [np.lexsort((-np.arange(len(row)), -row))[:AT].tolist() for row in found]
+def exact_rankings(judged: Judged, embed: Embed) -> Rankings:
+    """Find the ten texts with the largest cosine similarity to each query, by exact search."""
+    similarities = unit(embed(judged.queries)) @ unit(embed(judged.texts)).T
+    # Of equal similarities the newest text comes first, as in the store.
+    return [np.lexsort((-np.arange(len(row)), -row))[:AT].tolist() for row in similarities]
 
 
 def unit(vectors: Vectors) -> NDArray[np.float32]:
-    """The rows at unit length; those of zeros stay so."""
+    """Normalise rows to unit length; rows of zeros stay zero."""
     wide = np.asarray(vectors, np.float32)
     lengths = np.linalg.norm(wide, axis=1, keepdims=True)
     return np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
 
 
 def store_rows(texts: Texts, embedder: SpikingTextEmbedder, episodes: int, questions: int) -> Iterator[Row]:
-    """Sentences of books as episodes on disk, and trivia questions to them."""
+    """Measure a store on disk that holds sentences of books, with trivia questions as queries."""
     paragraphs = [sentences(paragraph) for paragraph in texts.book_paragraphs]
     said = [(part, str(number)) for number, parts in enumerate(paragraphs) for part in parts][:episodes]
     asked = [question for question, _ in texts.trivia[:: max(1, len(texts.trivia) // questions)]][:questions]
@@ -161,7 +175,7 @@ def store_rows(texts: Texts, embedder: SpikingTextEmbedder, episodes: int, quest
         begun = time.perf_counter()
         with EpisodicStore(path, vector_model=embedder.fingerprint) as store:
             yield compare("open", round(time.perf_counter() - begun, 2), "s")
-            store.consolidate()  # compiles
+            store.consolidate()  # the first call compiles the kernels
             store.store(said[0][0], vector=embedder.counts([said[0][0]])[0])
             begun = time.perf_counter()
             store.consolidate()
@@ -183,21 +197,22 @@ def store_rows(texts: Texts, embedder: SpikingTextEmbedder, episodes: int, quest
             "recall_10_of_exact", round(float(np.mean(shares)), 4), "recall",
             rival="exact search", rival_value=1.0, limit=("value", ">=", 0.98),
         )  # fmt: skip
-    acknowledged, lost = _killed([part for part, _ in said[:20_000]])
+    acknowledged, lost = _lost_after_kills([part for part, _ in said[:20_000]])
     yield compare("acknowledged_before_kills", acknowledged, "episodes")
     yield compare("acknowledged_lost", lost, "episodes", limit=("value", "==", 0))
 
 
 def _timed(store: EpisodicStore, embedder: SpikingTextEmbedder, question: str) -> tuple[float, float]:
-    """Seconds on the clock and of this process's processor time: the first grows with what else the machine does."""
+    """Measure one search: seconds on the clock, which depend on other load, and seconds of processor time."""
     begun, busy = time.perf_counter(), time.process_time()
     store.search(question, embedder.counts([question])[0], AT)
     return time.perf_counter() - begun, time.process_time() - busy
 
 
-def _exact(embedder: SpikingTextEmbedder, said: list[tuple[str, str]], asked: list[str]) -> Found:
-    """The ids of the ten best by the similarity of every single vector, in the light of what words mean, at the second
-    look, in context, and with nothing rounded.
+def _exact(embedder: SpikingTextEmbedder, said: list[tuple[str, str]], asked: list[str]) -> Rankings:
+    """Compute the ids of the ten best episodes as the store defines them, but by exact search in float32.
+
+    That is: similarity of the embedder's vectors plus the learned word meanings, pseudo-relevance feedback, context.
     """
     texts = TextIndex()
     for part, _ in said:
@@ -245,8 +260,8 @@ with EpisodicStore(sys.argv[1]) as store:
 """
 
 
-def _killed(said: list[str]) -> tuple[int, int]:
-    """How many episodes writers acknowledged before they were killed with SIGKILL, and how many of those are lost."""
+def _lost_after_kills(said: list[str]) -> tuple[int, int]:
+    """Kill writers with SIGKILL, and count the episodes that they acknowledged and those of them that are lost."""
     rng = np.random.default_rng(0)
     acknowledged: dict[int, str] = {}
     lost: set[int] = set()
@@ -260,7 +275,8 @@ def _killed(said: list[str]) -> tuple[int, int]:
             assert writer.stdout is not None
             lines = [writer.stdout.readline() for _ in range(int(rng.integers(1, 60)))]
             writer.kill()
-            lines += writer.stdout.read().split("\n")[:-1]  # written before it died: acknowledged, too
+            # What it wrote before it died is acknowledged too; the last, unfinished line is not.
+            lines += writer.stdout.read().split("\n")[:-1]
             writer.wait()
             writer.stdout.close()
             acknowledged |= {int(number): said[int(number) - 1] for line in lines for number in line.split()}

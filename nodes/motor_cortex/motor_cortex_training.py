@@ -27,8 +27,8 @@ from brainnet.effectors.planar_arm import FEATURES, JOINTS, features
 from brainnet.effectors.reaching import Controller, FloatArray
 from brainnet.errors import ModelError
 from brainnet.snn.models.policy import PolicyShape, SpikingPolicy
-from brainnet.snn.models.policy_training import RectifiedPolicy, TrainableSpikingPolicy
-from brainnet.snn.models.ppo import GaussianPolicy, PPOParams, Rollout, improve, log_density
+from brainnet.snn.models.policy_training import ReLUPolicy, TrainableSpikingPolicy
+from brainnet.snn.models.ppo import GaussianPolicy, PPOParams, Rollout, log_density, ppo_update
 from brainnet.training import Row, Run, TrainingSettings, compare, save_weights
 from motor_cortex_arms import (
     EPISODE,
@@ -229,7 +229,7 @@ def reinforce(run: Run[Settings], net: Policy, part: str) -> None:
 
             rollout = explore(rng, arms, policy, value)
             generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-            done = improve(
+            done = ppo_update(
                 policy,
                 value,
                 optimiser,
@@ -237,7 +237,7 @@ def reinforce(run: Run[Settings], net: Policy, part: str) -> None:
                 params,
                 generator,
                 near_target_loss,
-                only_value=iteration < options.value_warmup,
+                value_only=iteration < options.value_warmup,
             )
             bar.advance(task)
             if (iteration + 1) % 10 == 0:
@@ -260,7 +260,7 @@ def train(run: Run[Settings]) -> None:
     """Train the spiking policy, then the non-spiking baseline: cloning, policy optimisation, settling."""
     for kind, build in (
         ("spiking", lambda: TrainableSpikingPolicy(FEATURES, HIDDEN, JOINTS, SHAPE)),
-        ("nonspiking", lambda: RectifiedPolicy(FEATURES, HIDDEN, JOINTS)),
+        ("nonspiking", lambda: ReLUPolicy(FEATURES, HIDDEN, JOINTS)),
     ):
         torch.manual_seed(run.seed)
         net: Policy = build()
@@ -285,7 +285,7 @@ def nonspiking_controller(path: Path) -> Controller:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    net = RectifiedPolicy(FEATURES, HIDDEN, JOINTS)
+    net = ReLUPolicy(FEATURES, HIDDEN, JOINTS)
     try:
         net.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
     except (OSError, SafetensorError, RuntimeError) as error:

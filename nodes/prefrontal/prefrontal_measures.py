@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainnet.snn.models.quantum import choose, modulate, softmax
+from brainnet.snn.models.quantum import modulate, select_routes, softmax
 from brainnet.snn.models.router import Router, RouterState
 from brainnet.training import Row, compare, expected_calibration_error
 from prefrontal import Prefrontal
@@ -103,7 +103,7 @@ def modulation(clear: list[Example], unclear: list[Example], scores: list[Floats
         return expected_calibration_error(top, [wanted[i, row.argmax()] for i, row in enumerate(probs[:n])])
 
     def asked(probs: list[Floats]) -> list[list[int]]:
-        return [choose(row, SHIPPED.mass) for row in probs]
+        return [select_routes(row, SHIPPED.mass) for row in probs]
 
     def covered(probs: list[Floats]) -> NDArray[np.bool_]:
         return np.array([set(np.flatnonzero(wanted[i])) <= set(chosen) for i, chosen in enumerate(asked(probs))])
@@ -128,9 +128,9 @@ def modulation(clear: list[Example], unclear: list[Example], scores: list[Floats
 
 def at_equal_cost(probs: list[Floats], wanted: NDArray[np.bool_], regions: int) -> float:
     """Prompts (%) whose right region is asked at the largest mass that asks no more than `regions` in all."""
-    best = [choose(row, 1e-6) for row in probs]
+    best = [select_routes(row, 1e-6) for row in probs]
     for mass in np.linspace(0.5, 0.9999, 500):
-        sets = [choose(row, float(mass)) for row in probs]
+        sets = [select_routes(row, float(mass)) for row in probs]
         if sum(map(len, sets)) > regions:
             break
         best = sets

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from brainnet.snn.models.quantum import softmax
-from brainnet.snn.models.router import Router, RouterConfig, RouterNet, ending, prompt_tokens, rows_of
+from brainnet.snn.models.router import Router, RouterConfig, RouterNet, embedding_rows, prompt_tokens, suffix_token
 from brainnet.snn.models.text_features import HashedVocabulary, route_tokens
 from brainnet.training import Row, Run, TrainingSettings
 from prefrontal_measures import fitted_scale, measures, modulated, targets
@@ -105,9 +105,9 @@ class Batcher:
         rows = np.zeros((len(batch), max(map(len, found))), np.int64)
         for i, tokens in enumerate(found):
             lost = rng.random(len(tokens)) < self.settings.word_dropout
-            endings = self.vocabulary.rows([ending(token) for token in tokens])
+            endings = self.vocabulary.rows([suffix_token(token) for token in tokens])
             spared = np.array([token[0] == "<" for token in tokens])
-            rows[i, : len(tokens)] = np.where(lost & ~spared, endings, rows_of(tokens, self.vocabulary))
+            rows[i, : len(tokens)] = np.where(lost & ~spared, endings, embedding_rows(tokens, self.vocabulary))
         own = rng.random(rows.shape) >= self.settings.offset_dropout
         return torch.from_numpy(rows), torch.from_numpy(own)
 
@@ -144,7 +144,7 @@ class Trained(nn.Module):
         blank = Example("", {})
         before = [example.follows or blank for example in batch]
         spikes, mask = self._encoded(batcher, before, rng)
-        _, membrane = self.net.remember(spikes, mask, None, threshold)
+        _, membrane = self.net.run_working_memory(spikes, mask, None, threshold)
         heard = torch.tensor([[example.follows is not None] for example in batch], device=device)
         spikes, mask = self._encoded(batcher, batch, rng)
         scores, kept = self.net(spikes, mask, membrane * heard, threshold)

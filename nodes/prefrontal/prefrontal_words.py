@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from brainnet.snn.codes.tas import TasWindow, tas_encode
-from brainnet.snn.models.router import ending
+from brainnet.snn.models.router import suffix_token
 from brainnet.snn.models.text_features import HashedVocabulary
 
 CONTEXTS = 400
@@ -109,7 +109,7 @@ def vocabulary_of(
     by_ending: dict[str, list[int]] = {}
     for i, token in enumerate(tokens):
         if len(token) > 3 and token.isalpha():
-            by_ending.setdefault(ending(token), []).append(i)
+            by_ending.setdefault(suffix_token(token), []).append(i)
     endings = {name: members for name, members in by_ending.items() if len(members) > 3}
     vocabulary = HashedVocabulary.build([*tokens, *endings], unknown_rows)
     table = np.zeros((len(vocabulary), width), np.float32)

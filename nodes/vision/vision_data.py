@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainnet.errors import TrainingError
-from brainnet.snn.models.pictures import SIDE, arranged
+from brainnet.snn.models.pictures import SIDE, preprocess
 from brainnet.training import Run
 
 KINDS = {
@@ -41,7 +41,7 @@ class Pictures:
     def arranged(self, run: Run[Any]) -> Pictures:
         """The pictures as the region would take them from a file: [N, 3, 32, 32] float32 in 0..1."""
         pixels = self.images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()
-        seen = [arranged(np.ascontiguousarray(each)) for each in run.track(pixels, f"arranging {self.kind}")]
+        seen = [preprocess(np.ascontiguousarray(each)) for each in run.track(pixels, f"arranging {self.kind}")]
         return replace(self, images=torch.from_numpy(np.stack(seen)))
 
     def framed(self, chosen: Tensor) -> Tensor:

@@ -28,10 +28,10 @@ from brainnet.errors import TrainingError
 from brainnet.snn.models.picture_classifier import (
     ClassifierConfig,
     SpikingClassifier,
-    centred,
+    build_stages,
     load_classifier,
     load_weights,
-    stages,
+    normalize_images,
     weights_metadata,
 )
 from brainnet.snn.synops import Meter
@@ -70,12 +70,12 @@ class Twin(nn.Module):
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
-        self.stages = stages(config)
+        self.stages = build_stages(config)
         self.readout = nn.Linear(config.features, len(config.classes))
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores [B, classes] of pictures [B, 3, 32, 32]."""
-        x = centred(images)
+        x = normalize_images(images)
         for stage in self.stages:
             x = F.relu(stage(x))
         scores: Tensor = self.readout(x.flatten(1))

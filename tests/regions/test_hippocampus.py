@@ -53,7 +53,7 @@ async def test_remembers_and_recalls(brain: MemoryBrain) -> None:
     best = recalled[0]
     assert best["score"] == found.content["score"] > 0
     assert best["source"].startswith(
-        f"told {best['stored_at']} (episode {best['episode_id']}, score {best['score']:.4f}"
+        f"stored {best['stored_at']} (episode {best['episode_id']}, score {best['score']:.4f}"
     )
     assert 0.3 < best["similarity"] <= 1
 
@@ -197,4 +197,4 @@ async def test_stores_and_finds_over_the_bus(brain: MemoryBrain, system: str) ->
     ],
 )
 def test_tells_statements_from_questions(prompt: str, fact: str | None) -> None:
-    assert MODULE.told(prompt) == fact
+    assert MODULE.statement_to_remember(prompt) == fact

@@ -19,7 +19,7 @@ from brainnet.effectors.simulation import Plant
 from brainnet.errors import ModelError
 from brainnet.paths import share_dir
 from brainnet.snn.models.policy import SpikingPolicy
-from brainnet.snn.models.policy_training import RectifiedPolicy
+from brainnet.snn.models.policy_training import ReLUPolicy
 from brainnet.training import Run, find_program
 
 WEIGHTS = share_dir() / "nodes" / "motor_cortex" / "motor_cortex.safetensors"
@@ -127,7 +127,7 @@ def test_an_episode_over_topics_ends_where_its_target_is() -> None:
 
 def test_settling_turns_from_the_policy_to_the_expert() -> None:
     torch.manual_seed(0)
-    net = RectifiedPolicy(FEATURES, [8], 2)
+    net = ReLUPolicy(FEATURES, [8], 2)
     teacher = motor_cortex.settling(net)
     far, far_targets = motor_cortex_arms.random_states(np.random.default_rng(1), 50)
     with torch.no_grad():

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from brainnet.snn.codes.tas import TasWindow, tas_encode
-from brainnet.snn.models.router import ending
+from brainnet.snn.models.router import suffix_token
 from brainnet.training import find_program
 
 find_program("prefrontal")  # makes the training programs importable
@@ -49,9 +49,9 @@ def test_prompts_come_first_then_what_is_frequent_then_endings() -> None:
     said = [["<start>", "walking", "<image>"], ["<start>", "talking"]] * 3
     texts = [["sinking", "the", "the", "king", "the"], ["linking", "sinking", "rare"]] * 3
     vocabulary, table = vocabulary_of(said, texts, min_count=3, words=9, width=4, unknown_rows=2)
-    known = vocabulary.rows(["walking", "talking", "<image>", "<audio>", "the", "sinking", ending("sinking")])
+    known = vocabulary.rows(["walking", "talking", "<image>", "<audio>", "the", "sinking", suffix_token("sinking")])
     assert (known > 2).all()
-    assert (vocabulary.rows(["rare", ending("the")]) <= 2).all()
+    assert (vocabulary.rows(["rare", suffix_token("the")]) <= 2).all()
     assert table.shape == (len(vocabulary), 4)
     assert not table[vocabulary.rows(["<start>", "<image>", "<audio>"])].any()
     members = table[vocabulary.rows(["walking", "talking", "sinking", "linking", "king"])]
