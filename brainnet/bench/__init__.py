@@ -1,1 +1,1 @@
-"""Measurements of this installation, each beside a rival that is measured in the same run."""
+"""Benchmarks of this installation, each with a baseline that is measured in the same run."""

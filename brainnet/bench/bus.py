@@ -1,9 +1,11 @@
-"""The bus between two processes, beside plain zenoh-python with the same bytes over links of the same kind.
+"""Benchmark of the bus between two processes; the baseline is plain zenoh-python with the same bytes.
 
-Round trip: ours is `await` to `await` from one event loop to the other and back, with encode and decode on both
-sides; the rival answers inside its callbacks and does nothing with the bytes. Stream: ours is one asyncio consumer that
-gets decoded packets; the rival's callback reads the bytes. Blocks of both alternate, and what is reported is the median
-over all trips, or over the blocks' rates.
+Round trip: the bus is measured from `await` to `await`, from one event loop to the other and back, with encoding and
+decoding on both sides; the baseline replies inside its callbacks and does not read the bytes. Stream: the bus delivers
+decoded packets to one asyncio consumer; the baseline's callback copies the bytes.
+
+Blocks of both alternate, so that a change of the machine's load affects both. Reported is the median over all trips, or
+over the rates of the blocks: one block on a busy core does not change it.
 """
 
 from __future__ import annotations
@@ -27,12 +29,13 @@ from brainnet.errors import BusError
 from brainnet.rows import Row, compare, percentile
 from brainnet.wire.packet import SpikePacket, decode, encode
 
-_SILENCE_S = 10.0
+_TIMEOUT_S = 10.0
+"""Seconds without any message after which the benchmark fails."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured."""
+    """Size of the measurement: blocks, round trips per block, packets per block of the stream."""
 
     blocks: int = 12
     trips: int = 300
@@ -40,11 +43,12 @@ class Plan:
 
     @classmethod
     def quick(cls) -> Plan:
+        """Return a smaller plan with noisier results."""
         return cls(blocks=4, trips=150, stream=10_000)
 
 
 @dataclass
-class _Found:
+class _Measurements:
     trips: list[float] = field(default_factory=list)
     raw_trips: list[float] = field(default_factory=list)
     codec_trips: list[float] = field(default_factory=list)
@@ -56,67 +60,71 @@ class _Found:
 
 
 async def measure(plan: Plan, progress: Callable[[str], None] = lambda _: None) -> list[Row]:
-    """Run the benchmark; `progress` is told what is being done.
+    """Run the benchmark.
+
+    Args:
+        plan: Size of the measurement.
+        progress: Called with a description of each step.
 
     Raises:
-        BusError: the two processes do not reach each other, or a trip never came back.
+        BusError: The two processes do not reach each other, or a message did not return.
     """
-    found = _Found()
+    measured = _Measurements()
     async with _Peer.start() as peer:
         for block in range(plan.blocks):
             progress(f"round trip, block {block + 1} of {plan.blocks}")
-            found.raw_trips += await peer.raw_trips(plan.trips)
-            found.trips += await peer.trips(plan.trips)
-            found.codec_trips += await peer.raw_trips(plan.trips, with_codec=True)
+            measured.raw_trips += await peer.raw_trips(plan.trips)
+            measured.trips += await peer.trips(plan.trips)
+            measured.codec_trips += await peer.raw_trips(plan.trips, with_codec=True)
         for block in range(plan.blocks):
             progress(f"stream, block {block + 1} of {plan.blocks}")
-            found.raw_rates.append(await peer.raw_stream(plan.stream))
+            measured.raw_rates.append(await peer.raw_stream(plan.stream))
             rate, received = await peer.stream(plan.stream)
-            found.rates.append(rate)
-            found.sent += plan.stream
-            found.received += received
-        found.lost = peer.lost()
-    return [*_rows(found), *_codec()]
+            measured.rates.append(rate)
+            measured.sent += plan.stream
+            measured.received += received
+        measured.lost = peer.lost()
+    return [*_rows(measured), *_codec()]
 
 
-def _rows(found: _Found) -> list[Row]:
+def _rows(measured: _Measurements) -> list[Row]:
     raw = "raw zenoh callbacks, same bytes"
     micro = 1e6
     return [
         compare(
             "round_trip_p50",
-            statistics.median(found.trips) * micro,
+            statistics.median(measured.trips) * micro,
             "us",
             rival=raw,
-            rival_value=statistics.median(found.raw_trips) * micro,
+            rival_value=statistics.median(measured.raw_trips) * micro,
             limit=("ratio", "<=", 1.5),
         ),
         compare(
             "round_trip_p99",
-            percentile(found.trips, 99) * micro,
+            percentile(measured.trips, 99) * micro,
             "us",
             rival=raw,
-            rival_value=percentile(found.raw_trips, 99) * micro,
+            rival_value=percentile(measured.raw_trips, 99) * micro,
         ),
         compare(
             "round_trip_p50_same_work",
-            statistics.median(found.trips) * micro,
+            statistics.median(measured.trips) * micro,
             "us",
             rival="raw zenoh callbacks that encode and decode",
-            rival_value=statistics.median(found.codec_trips) * micro,
+            rival_value=statistics.median(measured.codec_trips) * micro,
         ),
         compare(
             "stream",
-            statistics.median(found.rates),
+            statistics.median(measured.rates),
             "packets/s",
             rival=raw,
-            rival_value=statistics.median(found.raw_rates),
+            rival_value=statistics.median(measured.raw_rates),
             limit=("value", ">=", 60_000),
         ),
         compare(
             "stream_lost",
-            max(found.lost, found.sent - found.received),
-            f"of {found.sent:,} packets",
+            max(measured.lost, measured.sent - measured.received),
+            f"of {measured.sent:,} packets",
             limit=("value", "==", 0),
         ),
     ]
@@ -126,6 +134,7 @@ def _codec() -> list[Row]:
     packet = workload.packet()
     wire = encode(packet)
     rounds = 2000
+    # The minimum, because another process can only make a run slower.
     encode_s = min(timeit.repeat(lambda: encode(packet), number=rounds, repeat=5)) / rounds
     decode_s = min(timeit.repeat(lambda: decode(wire), number=rounds, repeat=5)) / rounds
     return [
@@ -145,6 +154,8 @@ class _Peer:
         self._payload = encode(workload.packet())
         self._data = workload.spikes()
         self._pongs = bus.subscribe(workload.PONG)
+        # `block` on a session of its own: back-pressure makes the sender as fast as this consumer, so the measured
+        # rate is that of the consumer and no packet is dropped.
         self._stream = reading.subscribe(workload.STREAM, capacity=2048, overflow="block")
         self._ping = workload.quick_publisher(session, workload.RAW_PING)
         self._codec_ping = workload.quick_publisher(session, workload.CODEC_PING)
@@ -186,7 +197,7 @@ class _Peer:
             await _end(process)
 
     async def _connected(self) -> None:
-        """Everything that will be sent has found its listener."""
+        """Wait until every publisher has its subscriber, and run some trips to warm up."""
         if not await self._bus.wait_matching(workload.PING, 10):
             raise BusError("the benchmark's two processes do not reach each other over loopback")
         deadline = time.monotonic() + 10
@@ -199,21 +210,26 @@ class _Peer:
         await self.raw_trips(50, with_codec=True)
 
     async def trips(self, count: int) -> list[float]:
-        """Seconds of each round trip through the bus."""
+        """Measure round trips through the bus; return the seconds of each."""
         taken = []
         for _ in range(count):
             start = time.perf_counter()
             self._bus.publish(workload.PING, SpikePacket(self._data, modality="bench"))
             try:
-                async with asyncio.timeout(_SILENCE_S):
+                async with asyncio.timeout(_TIMEOUT_S):
                     await self._pongs.get()
             except TimeoutError:
-                raise BusError(f"a round trip did not come back within {_SILENCE_S:g} s") from None
+                raise BusError(f"a round trip did not come back within {_TIMEOUT_S:g} s") from None
             taken.append(time.perf_counter() - start)
         return taken
 
     async def raw_trips(self, count: int, *, with_codec: bool = False) -> list[float]:
-        """Seconds of each round trip between two callbacks, which may encode and decode as the bus does."""
+        """Measure round trips between two callbacks; return the seconds of each.
+
+        Args:
+            count: Number of trips.
+            with_codec: Encode and decode packets as the bus does.
+        """
         taken: list[float] = []
         done = threading.Event()
         clock, payload, data = time.perf_counter, self._payload, self._data
@@ -236,24 +252,24 @@ class _Peer:
 
         self._raw_pong = pong
         ping()
-        if not await asyncio.to_thread(done.wait, _SILENCE_S + count * 0.01):
+        if not await asyncio.to_thread(done.wait, _TIMEOUT_S + count * 0.01):
             raise BusError("a round trip between two callbacks did not come back")
         return taken
 
     async def stream(self, count: int) -> tuple[float, int]:
-        """Packets/s into one asyncio consumer, and how many arrived."""
+        """Receive a stream with one asyncio consumer; return packets/s and the number of received packets."""
         await self._command("stream", count)
         received = 0
         start = end = 0.0
         loop = asyncio.get_running_loop()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_SILENCE_S) as limit:
+            async with asyncio.timeout(_TIMEOUT_S) as limit:
                 async for _ in self._stream:
                     received += 1
                     if received == 1:
                         start = time.perf_counter()
-                    if received % 4096 == 0:
-                        limit.reschedule(loop.time() + _SILENCE_S)
+                    if received % 4096 == 0:  # rarely, because rescheduling a timer costs time
+                        limit.reschedule(loop.time() + _TIMEOUT_S)
                     if received == count:
                         break
         end = time.perf_counter()
@@ -261,11 +277,11 @@ class _Peer:
         return (received - 1) / (end - start), received
 
     def lost(self) -> int:
-        """Gaps in the stream's sequence numbers, and messages that a mailbox refused."""
+        """Return how many messages are missing in sequence or were dropped by a mailbox."""
         return sum(row.lost + row.dropped for row in self._reading.counters.snapshot())
 
     async def raw_stream(self, count: int) -> float:
-        """Samples/s into a callback that reads the bytes."""
+        """Receive a stream with a callback that copies the bytes; return samples/s."""
         done = threading.Event()
         received = 0
         start = end = 0.0
@@ -281,7 +297,7 @@ class _Peer:
 
         self._raw_sample = sample
         await self._command("stream_raw", count)
-        arrived = await asyncio.to_thread(done.wait, _SILENCE_S + count / 5000)
+        arrived = await asyncio.to_thread(done.wait, _TIMEOUT_S + count / 5000)
         await _expect(self._process, "sent")
         if not arrived:
             raise BusError(f"{count - received} of {count} raw samples did not arrive")

@@ -1,7 +1,7 @@
-"""The second process of the bus benchmark: it echoes and it sends.
+"""The second process of the bus benchmark: an echo for the round trip, and the sender of the stream.
 
-Run by `brainnet.bench.bus` with a pipe at stdin: one JSON command a line, one JSON reply a line on stdout. It ends when
-the pipe does, so it cannot outlive the process that started it.
+`brainnet.bench.bus` runs it with pipes: one JSON command a line on standard input, one JSON reply a line on standard
+output. It exits at the end of its input, so it cannot outlive the process that started it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from brainnet.bus import Bus, Endpoint, open_bus, open_hub, open_session
 from brainnet.wire.packet import SpikePacket, decode, encode
 
 
-def _say(**fields: Any) -> None:
+def _write_reply(**fields: Any) -> None:
     print(json.dumps(fields), flush=True)
 
 
@@ -55,7 +55,7 @@ def _commands(loop: asyncio.AbstractEventLoop) -> asyncio.Queue[dict[str, Any]]:
     def read() -> None:
         for line in sys.stdin:
             loop.call_soon_threadsafe(queue.put_nowait, json.loads(line))
-        os._exit(0)  # whoever started this process is gone, or has what it wanted
+        os._exit(0)  # at once: orderly shutdown would wait for the event loop and for Zenoh
 
     threading.Thread(target=read, daemon=True).start()
     return queue
@@ -74,7 +74,7 @@ async def _main(port: int) -> None:
         _echo_raw(raw)
         echo_bus.declare(workload.PONG)
         echo = asyncio.create_task(_echo(echo_bus))
-        _say(event="ready")
+        _write_reply(event="ready")
         while True:
             command = await commands.get()
             if command["do"] == "stream":
@@ -84,7 +84,7 @@ async def _main(port: int) -> None:
                 await asyncio.to_thread(_send_raw, stream, command["count"])
             else:
                 break
-            _say(event="sent", count=command["count"])
+            _write_reply(event="sent", count=command["count"])
         echo.cancel()
     raw.close()
     hub.close()

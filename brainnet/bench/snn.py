@@ -1,10 +1,11 @@
-"""A layer of LIF neurons over time, forward and forward+backward, beside other people's implementations.
+"""Benchmark of a layer of LIF neurons over time, forward and forward+backward, with other libraries as baselines.
 
 All run on the same currents in the same process, one after the other in each round, with torch's number of threads. A
-turn lasts at least 20 ms, with as many runs as that takes; what is reported is the median over the turns. Whoever has
-used up its share of time sits out the later rounds.
-snnTorch is measured twice: the loop as its documentation writes it (`x[t]`, which makes backward quadratic in T), and
-over `x.unbind(0)`. Norse and spikingjelly are measured where they are installed.
+turn repeats the run for at least 20 ms; reported is the median over the turns. An implementation that has used its
+share of time is left out of the later rounds.
+
+snnTorch is measured twice: with the loop of its documentation (`x[t]`, which makes backward quadratic in T), and over
+`x.unbind(0)`. Norse and spikingjelly are measured where they are installed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from brainnet.rows import Row, compare
 from brainnet.snn.neurons.lif import LIFParams, Reset, lif_sequence
 
 BETA = 0.875
-"""A decay that floats hold exactly, so that beta v and v - v / tau round alike and every spike can be compared."""
+"""A decay that a float represents exactly, so that beta v and v - v / tau round alike and every spike is comparable."""
 SHAPES = ((100, 1, 1024), (100, 16, 1024), (500, 16, 2048))
 LOOP = "snntorch loop"
 UNBOUND = "snntorch over unbind"
@@ -39,6 +40,7 @@ BARS = {
 }
 
 TURN_S = 0.02
+"""Least seconds of a turn: far above the resolution of the clock, also for runs of some microseconds."""
 
 Layer = Callable[[Tensor], Tensor]
 Limit = tuple[Literal["ratio", "value"], Literal["<=", ">=", "=="], float]
@@ -47,18 +49,24 @@ Run = Callable[[Layer, Tensor, Tensor], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured: rounds, and seconds after which an implementation is not run again."""
+    """Size of the measurement: rounds, and seconds after which an implementation is not run again."""
 
     rounds: int = 15
     share_s: float = 4.0
 
     @classmethod
     def quick(cls) -> Plan:
+        """Return a smaller plan with noisier results."""
         return cls(rounds=5, share_s=0.5)
 
 
 def measure(plan: Plan, progress: Callable[[str], None] = lambda _: None) -> list[Row]:
-    """Run the benchmark; `progress` is told what is being done. Changes nothing outside but takes a minute or so."""
+    """Run the benchmark, which takes about a minute.
+
+    Args:
+        plan: Size of the measurement.
+        progress: Called with a description of each step.
+    """
     rows = [compare("threads", torch.get_num_threads(), "threads")]
     rivals = _rivals()
     for shape in SHAPES:
@@ -93,7 +101,7 @@ def _row(name: str, size: int, ours: float, rival: str, theirs: float | None, ba
 
 
 def _medians(plan: Plan, layers: dict[str, Layer], shape: tuple[int, ...], run: Run) -> dict[str, float]:
-    """Median seconds per run of each layer; the first run of each loads its code and does not count."""
+    """Return the median seconds per run of each layer; the first run of each loads its code and is not counted."""
     currents, weights = _currents(*shape), torch.randn(shape, generator=torch.Generator().manual_seed(1))
     for layer in layers.values():
         run(layer, currents[:2], weights[:2])
@@ -126,9 +134,10 @@ def _both(layer: Layer, currents: Tensor, weights: Tensor) -> None:
 
 
 def _agreement(shape: tuple[int, ...], rivals: dict[str, Layer]) -> list[Row]:
-    """How far spikes and gradients are from each rival's.
+    """Compare spikes and gradients with those of each baseline.
 
-    Norse rounds otherwise, and has another surrogate: a spike in millions may differ, and gradients tell nothing.
+    Norse rounds differently, and has another surrogate gradient: one spike in millions may differ, and the gradients
+    are not comparable.
     """
     currents, weights = _currents(*shape), torch.randn(shape, generator=torch.Generator().manual_seed(1))
     size, rows = "x".join(map(str, shape)), []
@@ -149,14 +158,14 @@ def _agreement(shape: tuple[int, ...], rivals: dict[str, Layer]) -> list[Row]:
 
 
 def _answers(layer: Layer, currents: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Spikes, and the gradient of their weighted sum by the currents."""
+    """Return the spikes, and the gradient of their weighted sum with respect to the currents."""
     inputs = currents.clone().requires_grad_()
     spikes = layer(inputs)
     return spikes.detach(), torch.autograd.grad(spikes, inputs, weights)[0]
 
 
 def _reset_of(rival: str) -> Reset:
-    """What a spike does to the membrane potential there."""
+    """Return the reset of the membrane potential in a baseline."""
     return "zero" if rival in (NORSE, SPIKINGJELLY) else "subtract"
 
 
@@ -169,7 +178,7 @@ def _rivals() -> dict[str, Layer]:
     layers = {LOOP: _snntorch(unbind=False), UNBOUND: _snntorch(unbind=True)}
     for name, build in ((NORSE, _norse), (SPIKINGJELLY, _spikingjelly)):
         if importlib.util.find_spec(name) is not None:
-            with contextlib.redirect_stdout(io.StringIO()):  # standard output is for the rows
+            with contextlib.redirect_stdout(io.StringIO()):  # they print when imported; standard output is for the rows
                 layers[name] = build()
     return layers
 
@@ -194,7 +203,7 @@ def _norse() -> Layer:
     module = importlib.import_module("norse.torch.module.lif_box")
     rate, dt = 1000 * (1 - BETA), 1e-3
     cell: Any = module.LIFBoxCell(module.LIFBoxParameters(tau_mem_inv=torch.as_tensor(rate)), dt=dt)
-    gain = 1 / (1 - BETA)  # its membrane is a leaky average of the currents
+    gain = 1 / (1 - BETA)  # its membrane potential is a leaky average of the currents, not a leaky sum
 
     def layer(currents: Tensor) -> Tensor:
         state, spikes = None, []
@@ -214,7 +223,7 @@ def _spikingjelly() -> Layer:
     node = neuron.LIFNode(
         tau=1 / (1 - BETA),
         decay_input=False,
-        # it fires at the threshold, the others above it: at the next float is above 1
+        # It fires at the threshold, the others only above it: with the next float above 1 both are the same.
         v_threshold=1 + 2**-23,
         surrogate_function=surrogate.ATan(),
         detach_reset=True,

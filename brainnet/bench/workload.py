@@ -1,4 +1,4 @@
-"""What both processes of the bus benchmark agree on: keys, roles, the packet, and how each side publishes."""
+"""Definitions for both processes of the bus benchmark: keys, the packet, and quality of service."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ RAW_STREAM: Final = "raw/stream"
 
 
 def spikes() -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """[NEURONS, STEPS] of random spikes at DENSITY, the same in both processes."""
+    """Return [NEURONS, STEPS] random spikes at DENSITY, the same in both processes."""
     return np.random.default_rng(7).random((NEURONS, STEPS)) < DENSITY
 
 
 def packet() -> SpikePacket:
-    """One SpikePacket of the benchmark."""
+    """Return a SpikePacket of the benchmark."""
     return SpikePacket(spikes(), modality="bench", source="bench", seq=1, timestamp_ns=1_700_000_000_000_000_000)
 
 
 def quick_publisher(session: Any, key: str) -> Any:
-    """A raw publisher with the quality of service of PING and PONG."""
+    """Declare a raw publisher with the quality of service of PING and PONG."""
     import zenoh
 
     return session.declare_publisher(
@@ -47,7 +47,7 @@ def quick_publisher(session: Any, key: str) -> Any:
 
 
 def stream_publisher(session: Any, key: str) -> Any:
-    """A raw publisher with the quality of service of STREAM."""
+    """Declare a raw publisher with the quality of service of STREAM."""
     import zenoh
 
     return session.declare_publisher(

@@ -1,4 +1,4 @@
-"""Asking a running brain, as a library: connect, ask, ask again while time is left, follow the answer as it grows."""
+"""A client of a running brain, as a library: connect, ask with retries until a deadline, stream partial answers."""
 
 from __future__ import annotations
 

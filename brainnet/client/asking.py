@@ -1,4 +1,4 @@
-"""Asking a brain: a prompt is sent again under the same id until its deadline, and is answered once."""
+"""The client of a brain: a prompt is retried under the same id until its deadline, and is answered once."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from brainnet.wire.keys import key
 from brainnet.wire.messages import MAX_PROMPT_BYTES, Answer, Decision, Partial, PartialHeader, Prompt, validate
 
 Event = Decision | Partial
-"""What is published while a prompt is being answered."""
+"""Messages that are published while a prompt is answered."""
 _GRACE_S: Final = 1.0
-"""How much later than the deadline the answer may arrive: the brain needs time to say that the deadline passed."""
-_RETRY_S: Final = 0.1
+"""Seconds after the deadline in which the answer may arrive: at the deadline the brain sends what it has, or an error,
+and that message takes time."""
+_RETRY_INTERVAL_S: Final = 0.1
+"""Between two attempts: long enough not to flood a brain that starts, short beside the start of a node."""
 _LAST_EVENTS_S: Final = 0.1
-"""How long to listen on after the answer: events travel on other topics and may arrive after it."""
+"""Seconds to receive events after the answer: they are on other topics, without a common order, and may come later."""
 
 
 def make_prompt(
@@ -34,11 +36,11 @@ def make_prompt(
     session_id: str = "",
     deadline_ms: int = 10_000,
 ) -> Prompt:
-    """Build a prompt from what a person gives.
+    """Make a prompt from the values of a user.
 
     Args:
-        text: What is asked.
-        image: A picture file to send along (PNG, JPEG, ...).
+        text: The question or command.
+        image: A picture file to send with it (PNG, JPEG, ...).
         regions: Ask these regions instead of letting the brain route.
         session_id: Prompts of one session share working memory.
         deadline_ms: Milliseconds after which the brain answers with what it has.
@@ -67,14 +69,16 @@ def _read_picture(path: Path) -> bytes:
 
 
 class Client:
-    """A client of a running brain::
+    """A client of a running brain.
+
+    Guarantees: a prompt is retried while no node replies and its deadline has not passed; it keeps its id, so that
+    the brain acts on it and answers it once.
+
+    Example::
 
         async with Client() as brain:
             answer = await brain.ask("Where is the blue toolbox?")
             print(answer.text, answer.confidence)
-
-    Guarantees: a prompt is asked again while nobody answers and its deadline has not passed; it keeps its id, so that
-    the brain acts on it and answers it once.
 
     Args:
         endpoint: The brain's hub and namespace; by default those of the settings (see `brainnet config show`).
@@ -116,19 +120,21 @@ class Client:
         on_event: Callable[[Event], None] | None = None,
         on_retry: Callable[[], None] | None = None,
     ) -> Answer:
-        """Return the brain's answer; `answer.error` says why there is none.
+        """Send a prompt and return the answer of the brain; `answer.error` is the reason when there is none.
 
         Args:
-            prompt: What is asked; a string is a prompt of that text.
+            prompt: The prompt; a string is a prompt of that text.
             on_event: Called with the decision and every partial answer, as they arrive.
-            on_retry: Called once, when nobody answers and the prompt is asked again.
+            on_retry: Called once, before the first retry.
 
         Raises:
-            CallTimeout: Nobody answered until the deadline.
-            CallError: The brain refuses the prompt; `code` and text say why.
+            CallTimeout: No node replied until the deadline.
+            CallError: The brain refuses the prompt; `code` and text give the reason.
         """
         prompt = Prompt(text=prompt) if isinstance(prompt, str) else prompt
-        prompt.prompt_id = prompt.prompt_id  # marks the default id as set: asked again, it is the same prompt
+        # pydantic counts an assigned field as set, but not a default. Only an id that is set is on the wire, and every
+        # retry must have the same.
+        prompt.prompt_id = prompt.prompt_id
         async with self._watch(prompt.prompt_id, on_event):
             return await self._ask_until_deadline(prompt, on_retry)
 
@@ -136,18 +142,18 @@ class Client:
         """Yield the decision, every partial answer, and last the answer.
 
         Raises:
-            CallTimeout: Nobody answered until the deadline.
-            CallError: The brain refuses the prompt; `code` and text say why.
+            CallTimeout: No node replied until the deadline.
+            CallError: The brain refuses the prompt; `code` and text give the reason.
         """
         events: asyncio.Queue[Event | None] = asyncio.Queue()
-        asking = asyncio.create_task(self.ask(prompt, on_event=events.put_nowait))
-        asking.add_done_callback(lambda _: events.put_nowait(None))
+        answer = asyncio.create_task(self.ask(prompt, on_event=events.put_nowait))
+        answer.add_done_callback(lambda _: events.put_nowait(None))  # ends the loop below, also after an error
         try:
             while (event := await events.get()) is not None:
                 yield event
-            yield await asking
+            yield await answer
         finally:
-            asking.cancel()
+            answer.cancel()
 
     async def _ask_until_deadline(self, prompt: Prompt, on_retry: Callable[[], None] | None) -> Answer:
         deadline = time.monotonic() + prompt.deadline_ms / 1000
@@ -164,14 +170,15 @@ class Client:
             if on_retry is not None:
                 on_retry()
                 on_retry = None
-            await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(_RETRY_INTERVAL_S)
 
     @contextlib.asynccontextmanager
     async def _watch(self, prompt_id: str, on_event: Callable[[Event], None] | None) -> AsyncIterator[None]:
         if on_event is None:
             yield
             return
-        # declared before the prompt on the same session, so the subscriptions are known before it is answered
+        # Before the prompt, and on the same session: Zenoh keeps their order on the link, so the network knows the
+        # subscriptions before the prompt is answered.
         decisions, partials = self.bus.subscribe(key("decision")), self.bus.subscribe(key("partial"))
         tasks = [
             asyncio.create_task(_forward_decisions(decisions, prompt_id, on_event)),
@@ -189,7 +196,7 @@ class Client:
 
 
 async def ask(endpoint: Endpoint, prompt: Prompt | str, **callbacks: Any) -> Answer:
-    """Connect, ask one prompt, disconnect; see `Client.ask`."""
+    """Connect, send one prompt, return its answer, and disconnect; see `Client.ask`."""
     async with Client(endpoint) as client:
         return await client.ask(prompt, **callbacks)
 
@@ -203,6 +210,7 @@ async def _forward_decisions(decisions: Mailbox[Received], prompt_id: str, on_ev
 
 async def _forward_partials(partials: Mailbox[Received], prompt_id: str, on_event: Callable[[Event], None]) -> None:
     async for received in partials:
+        # The id is compared before the header is validated: partials of other clients' prompts arrive here, too.
         if received.message.metadata.get("prompt_id") == prompt_id:
-            with contextlib.suppress(MessageError):  # the integrator reports a malformed one
+            with contextlib.suppress(MessageError):  # the integrator logs malformed partials
                 on_event(PartialHeader.of(received.message).partial)

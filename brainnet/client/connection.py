@@ -1,4 +1,4 @@
-"""Joining a brain as a client."""
+"""Connects to a brain as a client."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from brainnet.wire.messages import HostStatus, StatusQuery
 
 
 async def connect(endpoint: Endpoint, *, timeout: float = 3.0) -> Bus:
-    """Join the brain as a client: `async with await connect(endpoint) as bus`.
+    """Join the brain as a client.
+
+    Example: `async with await connect(endpoint) as bus: ...`
 
     Args:
         endpoint: Where the hub is, and the namespace of the brain.
@@ -22,7 +24,7 @@ async def connect(endpoint: Endpoint, *, timeout: float = 3.0) -> Bus:
     Raises:
         ConnectError: No brain answers at the hub's endpoint.
     """
-    # Zenoh keeps trying until its time is up; a refused TCP connection says at once that nobody listens.
+    # Zenoh retries until the timeout. A TCP connection that is refused shows at once that no hub listens.
     await asyncio.get_running_loop().run_in_executor(None, _check_listening, endpoint.hub)
     return await open_bus(endpoint, timeout=timeout)
 
@@ -32,7 +34,7 @@ def _check_listening(hub: str) -> None:
     host, _, port = address.partition("?")[0].partition("#")[0].rpartition(":")
     if kind != "tcp" or not port.isdigit():
         return
-    with contextlib.suppress(TimeoutError, socket.gaierror):
+    with contextlib.suppress(TimeoutError, socket.gaierror):  # not conclusive: Zenoh tries, and reports its own error
         try:
             socket.create_connection((host.strip("[]"), int(port)), 1.0).close()
         except ConnectionRefusedError:
@@ -42,13 +44,17 @@ def _check_listening(hub: str) -> None:
 
 
 async def host_statuses(bus: Bus, *, needed: bool = True) -> list[HostStatus]:
-    """Ask every host's supervisor for the state of its nodes.
+    """Query the supervisor of every host for the state of its nodes.
+
+    Args:
+        bus: A connection to the brain.
+        needed: Raise an error when no supervisor replies.
 
     Returns:
         One status per host, sorted by host name.
 
     Raises:
-        LaunchError: `needed` is set and nobody answers: there is a hub, but it is not one of this brain.
+        LaunchError: `needed` is set and no supervisor replies: there is a hub, but of a brain with another namespace.
     """
     replies = await bus.call_all(key("host_status"), StatusQuery())
     hosts = [reply.message for reply in replies if isinstance(reply.message, HostStatus)]

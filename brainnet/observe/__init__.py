@@ -1,1 +1,1 @@
-"""Reading a running brain's topics as a library: keys, messages, rates, rasters, traffic."""
+"""Observes the topics of a running brain, as a library: keys, messages, rates, rasters, traffic."""

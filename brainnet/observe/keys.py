@@ -1,4 +1,4 @@
-"""What a person means by a key on the command line."""
+"""Resolves the keys that a user types to full Zenoh key expressions."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from brainnet.wire.topics import Topic, contract
 
 
 def resolve(key: str, namespace: str) -> str:
-    """The full key expression.
+    """Return the full key expression of a key.
 
-    A key that starts with the namespace is absolute. One whose first chunk is the first chunk of a topic, or holds a
-    wildcard, is relative to the namespace. Anything else is a foreign key and taken as it is.
+    A key that starts with the namespace is absolute. A key whose first chunk is the first chunk of a topic, or holds a
+    wildcard, is relative to the namespace. Any other key is foreign and used as it is.
 
     Raises:
-        TopicError: Zenoh cannot read it as a key expression.
+        TopicError: It is not a key expression.
     """
     import zenoh
 
@@ -23,7 +23,7 @@ def resolve(key: str, namespace: str) -> str:
     try:
         return str(zenoh.KeyExpr.autocanonize(full))
     except zenoh.ZError as error:
-        reason = str(error).partition(" at ")[0]
+        reason = str(error).partition(" at ")[0]  # Zenoh appends the line of its source file
         raise TopicError(
             f"{key!r} is not a key expression: {reason}. Chunks are separated by single slashes; "
             "* stands for one chunk, ** for any number"
@@ -31,18 +31,18 @@ def resolve(key: str, namespace: str) -> str:
 
 
 def relative(full: str, namespace: str) -> str | None:
-    """The key inside the namespace, or None for a foreign key."""
+    """Return the key relative to the namespace, or None for a foreign key."""
     prefix = namespace + "/"
     return full[len(prefix) :] if full.startswith(prefix) else None
 
 
 def shown(full: str, namespace: str) -> str:
-    """How a key is written for people: relative where that is unambiguous."""
+    """Return a key as it is shown to users: relative to the namespace, except for a foreign key."""
     return relative(full, namespace) or full
 
 
 def topic_of(full: str, namespace: str) -> Topic | None:
-    """The contract's topic of a concrete key, or None."""
+    """Return the topic of a concrete full key, or None when the contract lists none."""
     key = relative(full, namespace)
     if key is None:
         return None

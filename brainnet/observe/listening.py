@@ -1,4 +1,4 @@
-"""Listening to a key for a time or for a number of messages, and counting what was lost on the way."""
+"""Receives the messages on a key for a time or up to a number, and counts lost messages."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from brainnet.bus import Bus, SequenceTracker, Mailbox, Sample
+from brainnet.bus import Bus, Mailbox, Sample, SequenceTracker
 from brainnet.observe import keys, reading
 
 CAPACITY: Final = 65_536
-"""Messages that wait at a listener before the next is refused and counted as dropped."""
+"""Messages that wait at a listener before the next is dropped and counted: about a second of the fastest stream, while
+the output blocks."""
 QUIET_S: Final = 3.0
-"""Seconds without a message after which a listener is told so."""
+"""Seconds without a message after which `on_quiet` is called: longer than the period of every periodic topic."""
 
 
 @dataclass
 class Losses:
-    """What a listener saw and what it did not.
+    """Counts of the messages that a listener received and missed.
 
     Attributes:
-        seen: Messages handed over.
-        missing: SequenceTracker in the senders' sequence numbers.
-        dropped: Of those missing, the ones that this listener's full mailbox refused.
+        seen: Messages received.
+        missing: Messages missing in the senders' sequence numbers.
+        dropped: Of those, the messages that this listener's full mailbox dropped.
     """
 
     seen: int = 0
@@ -34,7 +35,7 @@ class Losses:
     _sequences: dict[str, SequenceTracker] = field(default_factory=dict)
 
     def count(self, sample: Sample, namespace: str) -> None:
-        """Count one message and what is missing before it."""
+        """Count one message and the missing ones before it."""
         self.seen += 1
         stamp = reading.stamp_of(sample, namespace)
         if stamp is not None:
@@ -59,21 +60,21 @@ async def listen(
     on_tick: Callable[[], None] | None = None,
     on_quiet: Callable[[], None] | None = None,
 ) -> Losses:
-    """Hand every message on a key to `handle` until one of the limits is reached, or until cancelled.
+    """Call `handle` with every message on a key until a limit is reached, or until cancelled.
 
     Args:
         bus: A connection to the brain.
         key: A key expression; relative to the namespace where `keys.resolve` says so.
         handle: Called with each message, on the event loop.
-        losses: Where to count; a new `Losses` by default. It is complete however the listening ends.
+        losses: Where to count; a new `Losses` by default. It is complete also after an exception.
         count: Messages after which to end.
         duration: Seconds after which to end.
         every: Seconds between calls of `on_tick`.
         on_tick: Called every `every` seconds.
-        on_quiet: Called once when nothing came within `QUIET_S` seconds.
+        on_quiet: Called once when no message came within `QUIET_S` seconds.
 
     Returns:
-        What was seen and what was lost.
+        The counts of received and lost messages.
 
     Raises:
         TopicError: `key` is not a key expression.

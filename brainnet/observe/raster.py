@@ -1,4 +1,4 @@
-"""Draws a [neurons, steps] array with characters: neurons down, steps across."""
+"""Draws a [neurons, steps] array with characters: one row per neuron, one column per step."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 _HALVES: Final = np.array([" ", "▀", "▄", "█"])
 _SHADES: Final = np.array(list(" ░▒▓█"))
 _BRAILLE: Final = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
+"""The bit of each dot of a braille character [rows, columns] in its code point, which is U+2800 plus the bits."""
 
 
 def draw(data: NDArray[Any], width: int, height: int) -> list[str]:
-    """At most `height` lines of at most `width` characters.
+    """Draw an array in at most `height` lines of at most `width` characters.
 
-    Spikes that fit are drawn two neurons a line, larger arrays as braille dots, 4 neurons x 2 steps a character. Of
-    what is larger still, each character is a cell of the array, as dark as its firing rate beside the highest. Graded
-    values are shades of their magnitude.
+    Spikes that fit are drawn with two neurons per line, a larger array with braille dots of 4 neurons x 2 steps per
+    character. In a still larger array each character is a cell of the array, with the firing rate relative to the
+    highest as its shade. Graded values are shades of their magnitude.
     """
     neurons, steps = data.shape
     if data.size == 0:
@@ -52,7 +53,7 @@ def _shades(magnitude: NDArray[np.float32], width: int, height: int) -> list[str
 
 
 def _pool(values: NDArray[np.float32], rows: int, columns: int) -> NDArray[Any]:
-    """The mean of each cell of a rows x columns grid over the array."""
+    """Return the mean of each cell of a rows x columns grid over the array."""
     edges = [np.arange(n + 1) * size // n for n, size in zip((rows, columns), values.shape, strict=True)]
     sums = np.add.reduceat(np.add.reduceat(values, edges[0][:-1], axis=0), edges[1][:-1], axis=1)
     return sums / np.outer(np.diff(edges[0]), np.diff(edges[1]))

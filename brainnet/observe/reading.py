@@ -1,4 +1,4 @@
-"""Reads whatever comes on a key: packets, typed messages, other people's payloads, and garbage."""
+"""Decodes any sample: packets, typed messages, foreign payloads, and malformed ones."""
 
 from __future__ import annotations
 
@@ -17,12 +17,22 @@ from brainnet.wire.messages import Message
 from brainnet.wire.packet import SpikePacket
 from brainnet.wire.topics import PACKET
 
-_LONG: Final = 160
+_MAX_LINE: Final = 160
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One message: `kind` is the message's type, or text, json, msgpack, bytes, malformed for what has none."""
+class DecodedSample:
+    """One decoded message.
+
+    Attributes:
+        key: As it is shown to users.
+        kind: The type of the message, or text, json, msgpack, bytes or malformed.
+        value: The message; for a malformed one, the reason.
+        stamp: Source, sequence number and timestamp, if it has them.
+        size: Bytes of the payload.
+        encoding: The Zenoh encoding.
+        payload: The bytes.
+    """
 
     key: str
     kind: str
@@ -34,42 +44,43 @@ class Seen:
 
     @property
     def packet(self) -> SpikePacket | None:
+        """The message if it is a SpikePacket, else None."""
         return self.value if isinstance(self.value, SpikePacket) else None
 
 
 def stamp_of(sample: Sample, namespace: str) -> Stamp | None:
-    """Source, number and time of a message, without reading the message."""
+    """Return source, sequence number and timestamp of a message without decoding the message."""
     return read_stamp(keys.topic_of(sample.key, namespace), sample.payload, sample.attachment)
 
 
-def read(sample: Sample, namespace: str) -> Seen:
-    """Read one sample; what cannot be read as the contract says is `malformed` and its value is the reason."""
+def read(sample: Sample, namespace: str) -> DecodedSample:
+    """Decode one sample; one that does not follow the contract is `malformed`, with the reason as its value."""
     topic = keys.topic_of(sample.key, namespace)
     stamp = read_stamp(topic, sample.payload, sample.attachment)
     key = keys.shown(sample.key, namespace)
 
-    def seen(kind: str, value: Any) -> Seen:
-        return Seen(key, kind, value, stamp, len(sample.payload), sample.encoding, sample.payload)
+    def decoded(kind: str, value: Any) -> DecodedSample:
+        return DecodedSample(key, kind, value, stamp, len(sample.payload), sample.encoding, sample.payload)
 
     try:
         if topic is not None and topic.payload == PACKET:
-            return seen(PACKET, packet.decode(sample.payload))
+            return decoded(PACKET, packet.decode(sample.payload))
         if topic is not None and topic.message is messages.Prompt:
-            return seen("Prompt", messages.read_prompt(sample.payload, sample.encoding))
+            return decoded("Prompt", messages.read_prompt(sample.payload, sample.encoding))
         if topic is not None and topic.message is not None:
-            return seen(topic.payload, messages.decode(topic.message, sample.payload, sample.encoding))
+            return decoded(topic.payload, messages.decode(topic.message, sample.payload, sample.encoding))
         if sample.encoding == packet.WIRE_ENCODING:
-            return seen(PACKET, packet.decode(sample.payload))
+            return decoded(PACKET, packet.decode(sample.payload))
     except WireError as error:
-        return seen("malformed", str(error))
-    return seen(*_foreign(sample.payload, sample.encoding))
+        return decoded("malformed", str(error))
+    return decoded(*_foreign(sample.payload, sample.encoding))
 
 
 def _foreign(payload: bytes, encoding: str) -> tuple[str, Any]:
     if "msgpack" in encoding:
         try:
             return "msgpack", msgpack.unpackb(payload)
-        except Exception:  # msgpack raises many kinds; the bytes are shown instead
+        except Exception:  # msgpack raises many kinds of errors; the bytes are shown instead
             return "bytes", payload
     try:
         text = payload.decode()
@@ -84,42 +95,47 @@ def _foreign(payload: bytes, encoding: str) -> tuple[str, Any]:
     return ("bytes", payload) if unprintable else ("text", text)
 
 
-def as_json(seen: Seen) -> dict[str, Any]:
-    """One message as a JSON object; bytes are base64, except foreign ones, which are hex."""
-    row: dict[str, Any] = {"key": seen.key, "kind": seen.kind, "bytes": seen.size}
-    if seen.stamp is not None:
-        row |= {"source": seen.stamp.source, "seq": seen.stamp.seq, "timestamp_ns": seen.stamp.timestamp_ns}
-    if seen.packet is not None:
-        return row | _summary(seen.packet, seen.payload) | {"metadata": plain(seen.packet.metadata)}
-    if isinstance(seen.value, Message):
-        return row | {"message": seen.value.model_dump(mode="json")}
-    if seen.kind == "malformed":
-        return row | {"error": seen.value}
-    value = seen.value.hex() if isinstance(seen.value, bytes) else plain(seen.value)
-    return row | {"encoding": seen.encoding, "value": value}
+def as_json(decoded: DecodedSample) -> dict[str, Any]:
+    """Return a message as a JSON object; bytes are base64, except foreign payloads, which are hexadecimal."""
+    row: dict[str, Any] = {"key": decoded.key, "kind": decoded.kind, "bytes": decoded.size}
+    if decoded.stamp is not None:
+        row |= {"source": decoded.stamp.source, "seq": decoded.stamp.seq, "timestamp_ns": decoded.stamp.timestamp_ns}
+    if decoded.packet is not None:
+        return row | _summary(decoded.packet, decoded.payload) | {"metadata": plain(decoded.packet.metadata)}
+    if isinstance(decoded.value, Message):
+        return row | {"message": decoded.value.model_dump(mode="json")}
+    if decoded.kind == "malformed":
+        return row | {"error": decoded.value}
+    value = decoded.value.hex() if isinstance(decoded.value, bytes) else plain(decoded.value)
+    return row | {"encoding": decoded.encoding, "value": value}
 
 
-def as_lines(seen: Seen) -> list[str]:
-    """One message for people: a headline, then its fields."""
-    if seen.packet is not None:
-        fields = seen.packet.metadata
-        extra = "  ".join(f"{name} {_brief(value)}" for name, value in _summary(seen.packet, seen.payload).items())
-        return [f"{headline(seen)}  {extra}", *(f"  {name}: {_brief(value)}" for name, value in fields.items())]
-    if isinstance(seen.value, Message):
-        fields = seen.value.model_dump()
-        return [headline(seen), *(f"  {name}: {_brief(value)}" for name, value in fields.items() if _says(value))]
-    value = seen.value.hex(" ") if isinstance(seen.value, bytes) else seen.value
-    return [headline(seen), f"  {_brief(value)}"]
+def as_lines(decoded: DecodedSample) -> list[str]:
+    """Return a message as lines of text: a headline, then its fields."""
+    if decoded.packet is not None:
+        fields = decoded.packet.metadata
+        extra = "  ".join(
+            f"{name} {_brief(value)}" for name, value in _summary(decoded.packet, decoded.payload).items()
+        )
+        return [f"{headline(decoded)}  {extra}", *(f"  {name}: {_brief(value)}" for name, value in fields.items())]
+    if isinstance(decoded.value, Message):
+        fields = decoded.value.model_dump()
+        return [
+            headline(decoded),
+            *(f"  {name}: {_brief(value)}" for name, value in fields.items() if _has_content(value)),
+        ]
+    value = decoded.value.hex(" ") if isinstance(decoded.value, bytes) else decoded.value
+    return [headline(decoded), f"  {_brief(value)}"]
 
 
-def headline(seen: Seen) -> str:
-    """Key, type, sender and number."""
-    sender = f"  from {seen.stamp.source} #{seen.stamp.seq}" if seen.stamp else ""
-    return f"{seen.key}  {seen.kind}{sender}  {seen.size} B"
+def headline(decoded: DecodedSample) -> str:
+    """Return key, type, sender, sequence number and size as one line."""
+    sender = f"  from {decoded.stamp.source} #{decoded.stamp.seq}" if decoded.stamp else ""
+    return f"{decoded.key}  {decoded.kind}{sender}  {decoded.size} B"
 
 
 def plain(value: Any) -> Any:
-    """The value with bytes as base64, all the way down."""
+    """Return a nested value with all bytes as base64."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, dict):
@@ -140,7 +156,7 @@ def _summary(shown: SpikePacket, payload: bytes) -> dict[str, Any]:
     }
 
 
-def _says(value: Any) -> bool:
+def _has_content(value: Any) -> bool:
     return value is not None and value not in ([], {}, "")
 
 
@@ -148,7 +164,7 @@ def _brief(value: Any) -> str:
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
     text = value if isinstance(value, str) else repr(_without_bytes(value))
-    return text if len(text) <= _LONG else f"{text[: _LONG - 3]}..."
+    return text if len(text) <= _MAX_LINE else f"{text[: _MAX_LINE - 3]}..."
 
 
 def _without_bytes(value: Any) -> Any:

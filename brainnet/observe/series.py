@@ -1,4 +1,4 @@
-"""Running statistics of what one source sends on one key."""
+"""Running statistics of the messages of one source on one key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from brainnet.observe import keys, reading
 
 @dataclass
 class Statistics:
-    """Number, extremes, mean and standard deviation, by Welford's recurrence."""
+    """Number, extremes, mean and standard deviation of values.
+
+    By Welford's recurrence, which needs no list of the values and loses no precision when the mean is large beside the
+    deviation.
+    """
 
     number: int = 0
     low: float | None = None
@@ -22,6 +26,7 @@ class Statistics:
     _squares: float = 0.0
 
     def add(self, value: float) -> None:
+        """Add one value."""
         self.number += 1
         before = self.mean or 0.0
         self.mean = before + (value - before) / self.number
@@ -31,16 +36,16 @@ class Statistics:
 
     @property
     def deviation(self) -> float | None:
-        """Of the population; None without a value."""
+        """Standard deviation of the population; None without a value."""
         return math.sqrt(self._squares / self.number) if self.number else None
 
 
 @dataclass
 class Series:
-    """One source on one key since the first message that was seen.
+    """Messages of one source on one key since the first that was received.
 
-    `sent` and `rate_hz` follow the sender's numbers and clock, so a listener that misses messages changes neither.
-    Without numbers they fall back to what was seen, when it was seen.
+    The sent messages and `rate_hz` follow from the sender's sequence numbers and clock, so messages that this listener
+    misses change neither. For a sender without numbers they follow from the received messages and this host's clock.
     """
 
     key: str
@@ -50,12 +55,12 @@ class Series:
     intervals: Statistics = field(default_factory=Statistics)
     delays: Statistics = field(default_factory=Statistics)
     _sent: int = 0
-    _first_ns: int = 0  # whole numbers: a float of the epoch resolves only 0.1 us
+    _first_ns: int = 0  # int, because a float of seconds since the epoch resolves only 0.2 us
     _last_ns: int = 0
     _last_seq: int | None = None
 
     def add(self, stamp: Stamp | None, size: int, now_ns: int) -> None:
-        """Take one message in; `now_ns` since the epoch."""
+        """Add one message, received at `now_ns` since the epoch."""
         when_ns = stamp.timestamp_ns if stamp else now_ns
         steps = 1
         if stamp is not None:
@@ -63,7 +68,7 @@ class Series:
             if self._last_seq is not None and stamp.seq > self._last_seq:
                 steps = stamp.seq - self._last_seq
             self._last_seq = stamp.seq
-        if self.seen and steps == 1:
+        if self.seen and steps == 1:  # after a gap the interval spans several messages
             self.intervals.add((when_ns - self._last_ns) / 1e9)
         self._first_ns = self._first_ns if self.seen else when_ns
         self._last_ns = when_ns
@@ -78,7 +83,7 @@ class Series:
         return (self._sent - 1) / span if span > 0 else None
 
     def counts(self) -> dict[str, Any]:
-        """What all reports begin with; `sent` is None for a source that does not number its messages."""
+        """Return the fields that every report has; `sent` is None for a source without sequence numbers."""
         numbered = self._last_seq is not None
         return {
             "key": self.key,
@@ -90,7 +95,7 @@ class Series:
 
 
 class Collection:
-    """The series of every key and source that was seen."""
+    """The series of every key and source."""
 
     def __init__(self, namespace: str) -> None:
         self.series: dict[tuple[str, str], Series] = {}

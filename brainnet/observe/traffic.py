@@ -1,4 +1,4 @@
-"""What flows in a brain now, put together from the counters that every node keeps."""
+"""The traffic of a brain, from the counters of every node."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from brainnet.wire.topics import contract
 
 @dataclass
 class Flow:
-    """One key: counts and rates are the publishers', drops and gaps everybody's."""
+    """Traffic on one key: counts and rates of its publishers, drops and gaps of all nodes."""
 
     key: str
     topic: str = ""
@@ -38,7 +38,7 @@ class Flow:
                 self.topic, self.payload = found.name, found.payload
 
     def add(self, node: str, row: TopicCount) -> None:
-        """Take one node's count of this key in."""
+        """Add the counters of one node on this key."""
         self.dropped += row.dropped
         self.lost += row.lost
         self.malformed += row.malformed
@@ -53,14 +53,14 @@ class Flow:
 
 @dataclass
 class Traffic:
-    """The flows of a brain, and the nodes that reported them."""
+    """The flows of a brain, and the nodes whose counters they are."""
 
     flows: list[Flow]
     nodes: list[str]
 
 
 async def collect(bus: Bus, *, timeout: float = 0.5) -> Traffic:
-    """Ask every node for its counters; a node that does not answer within `timeout` seconds is left out."""
+    """Query the counters of every node; a node that does not reply within `timeout` seconds is left out."""
     replies = await bus.call_all(key("node_status"), StatusQuery(), timeout=timeout)
     reports = [reply.message for reply in replies if isinstance(reply.message, Health)]
     flows: dict[str, Flow] = {}
@@ -72,7 +72,10 @@ async def collect(bus: Bus, *, timeout: float = 0.5) -> Traffic:
 
 
 def _share_wildcards(flows: dict[str, Flow]) -> None:
-    """A subscription with wildcards counts for the keys that it covers, and is a row of its own only without any."""
+    """Add the subscribers of a key expression to the keys that it includes.
+
+    The expression remains a flow of its own only if it includes no key, or if its mailbox dropped messages.
+    """
     import zenoh
 
     concrete = [(zenoh.KeyExpr(flow.key), flow) for flow in flows.values() if _is_key(flow.key)]
@@ -86,4 +89,4 @@ def _share_wildcards(flows: dict[str, Flow]) -> None:
 
 
 def _is_key(text: str) -> bool:
-    return "*" not in text and not text.startswith("(")
+    return "*" not in text and not text.startswith("(")  # "(more)" holds the counters of keys beyond the limit

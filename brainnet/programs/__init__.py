@@ -1,1 +1,1 @@
-"""Node programs that come with the runtime, for files that are no programs themselves."""
+"""Node programs of the runtime, for files that are not Python."""

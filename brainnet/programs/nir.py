@@ -21,26 +21,30 @@ ARRAY = "spikes"
 class NirRegion(Region):
     """Runs the spiking network of a NIR file.
 
-    The prompt brings a SpikePacket [inputs, steps] in its arrays; one column is one time step of the network, which
-    starts each prompt from rest. The partial carries the output spikes [outputs, steps], their counts, and one
-    candidate per neuron that fired, with its share of the spikes.
+    The prompt has a SpikePacket [inputs, steps] in its arrays; one column is one time step of the network, which
+    starts each prompt from rest. The partial holds the output spikes [outputs, steps], their counts, and one
+    candidate per neuron that fired, with its share of the spikes as probability.
     """
 
     class Parameters(NodeParameters):
+        """Values that a NIR file may leave open."""
+
         dt_s: float | None = Field(None, gt=0, description="time step in seconds, for a file that does not say")
         reset: Literal["subtract", "zero", "none"] | None = Field(None, description="for a file that does not say")
 
     params: Parameters
 
     def load(self) -> None:
+        """Load the network of the checkpoint."""
         from brainnet.snn.nir import models as nir_models
 
         assert self.checkpoint is not None
         self.network = nir_models.load(self.checkpoint, dt=self.params.dt_s, reset=self.params.reset)
-        self.spikes_of(np.zeros((self.network.inputs, 1), np.uint8))  # the first run loads the kernels
+        # The first run loads the compiled kernels, which would delay the first answer.
+        self.spikes_of(np.zeros((self.network.inputs, 1), np.uint8))
 
     def spikes_of(self, data: NDArray[Any]) -> NDArray[np.uint8]:
-        """Output spikes [outputs, steps] of input [inputs, steps]."""
+        """Return the output spikes [outputs, steps] for input [inputs, steps]."""
         import torch
 
         from brainnet.snn.nir import models as nir_models
@@ -50,6 +54,7 @@ class NirRegion(Region):
         return np.ascontiguousarray(spikes[:, 0].T.numpy().astype(np.uint8))
 
     def answer(self, query: Query) -> Partial:
+        """Run the network on the prompt's spikes."""
         data = self.input_of(query.prompt.arrays)
         spikes = self.spikes_of(data)
         counts = spikes.sum(1, dtype=int)
@@ -63,10 +68,10 @@ class NirRegion(Region):
         )
 
     def input_of(self, arrays: dict[str, bytes]) -> NDArray[Any]:
-        """The input of a prompt.
+        """Return the input [inputs, steps] of a prompt.
 
         Raises:
-            RegionError: what is wrong with the prompt's arrays.
+            RegionError: The prompt's arrays hold no SpikePacket of the network's inputs.
         """
         payload = next(iter(arrays.values())) if len(arrays) == 1 else arrays.get(ARRAY)
         if payload is None:
@@ -82,10 +87,10 @@ class NirRegion(Region):
 
 
 def program(file: Path) -> type[NirRegion]:
-    """The region that runs `file`, which is its default checkpoint.
+    """Make the region that runs `file`, which is its default checkpoint.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: There is no such file.
     """
     if not file.is_file():
         raise ConfigError(f"program nir:{file} does not exist")

@@ -13,7 +13,7 @@ from brainnet.cli.topic.options import CountOption, DurationOption, KeyArgument
 
 if TYPE_CHECKING:
     from brainnet.bus import Sample
-    from brainnet.observe.reading import Seen
+    from brainnet.observe.reading import DecodedSample
 
 
 def echo(
@@ -61,10 +61,10 @@ class _Printer:
 
         self.show(reading.read(sample, self.namespace))
 
-    def show(self, seen: Seen) -> None:
+    def show(self, decoded: DecodedSample) -> None:
         from brainnet.observe import reading
 
-        _say("\n".join(reading.as_lines(seen)))
+        _write_lines("\n".join(reading.as_lines(decoded)))
 
     def __enter__(self) -> _Printer:
         return self
@@ -74,10 +74,10 @@ class _Printer:
 
 
 class _JsonPrinter(_Printer):
-    def show(self, seen: Seen) -> None:
+    def show(self, decoded: DecodedSample) -> None:
         from brainnet.observe import reading
 
-        common.print_json(reading.as_json(seen))
+        common.print_json(reading.as_json(decoded))
 
 
 class _Rasters(_Printer):
@@ -88,15 +88,15 @@ class _Rasters(_Printer):
         self.rows = rows
         self.width = 100
 
-    def show(self, seen: Seen) -> None:
-        _say("\n".join(self.lines(seen)))
+    def show(self, decoded: DecodedSample) -> None:
+        _write_lines("\n".join(self.lines(decoded)))
 
-    def lines(self, seen: Seen) -> list[str]:
+    def lines(self, decoded: DecodedSample) -> list[str]:
         from brainnet.observe import raster, reading
 
-        if seen.packet is None:
-            return [f"{reading.headline(seen)}: no spikes to draw"]
-        return [_caption(seen), *raster.draw(seen.packet.data, self.width, self.rows)]
+        if decoded.packet is None:
+            return [f"{reading.headline(decoded)}: no spikes to draw"]
+        return [_caption(decoded), *raster.draw(decoded.packet.data, self.width, self.rows)]
 
 
 class _LiveRasters(_Rasters):
@@ -109,18 +109,18 @@ class _LiveRasters(_Rasters):
 
         self._console = Console()
         self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
-        self._newest: dict[str, Seen] = {}
+        self._newest: dict[str, DecodedSample] = {}
         self._counts: dict[str, int] = {}
         self._first: dict[str, float] = {}
         self._last: dict[str, float] = {}
         self._drawn = 0.0
 
-    def show(self, seen: Seen) -> None:
-        self._newest.pop(seen.key, None)
-        self._newest[seen.key] = seen
-        self._counts[seen.key] = self._counts.get(seen.key, 0) + 1
-        self._last[seen.key] = time.monotonic()
-        self._first.setdefault(seen.key, self._last[seen.key])
+    def show(self, decoded: DecodedSample) -> None:
+        self._newest.pop(decoded.key, None)
+        self._newest[decoded.key] = decoded
+        self._counts[decoded.key] = self._counts.get(decoded.key, 0) + 1
+        self._last[decoded.key] = time.monotonic()
+        self._first.setdefault(decoded.key, self._last[decoded.key])
         if time.monotonic() - self._drawn >= 0.1:
             self._draw()
 
@@ -148,16 +148,16 @@ class _LiveRasters(_Rasters):
         self._live.stop()
 
 
-def _caption(seen: Seen) -> str:
-    packet: Any = seen.packet
+def _caption(decoded: DecodedSample) -> str:
+    packet: Any = decoded.packet
     neurons, steps = packet.shape
     window_ms = steps * packet.dt_us / 1000
     return (
-        f"{seen.key}  {packet.source} #{packet.seq}  {packet.modality}  "
+        f"{decoded.key}  {packet.source} #{packet.seq}  {packet.modality}  "
         f"{neurons} neurons x {steps} steps ({window_ms:g} ms)  density {packet.density:.2%}"
     )
 
 
-def _say(text: str) -> None:
+def _write_lines(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

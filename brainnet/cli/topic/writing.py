@@ -37,7 +37,9 @@ class Writer:
     make: Make
     hint: str = ""
 
-    def send(self, publisher: Publisher, source: str, count: int | None, rate: float | None, stop: threading.Event) -> int:
+    def send(
+        self, publisher: Publisher, source: str, count: int | None, rate: float | None, stop: threading.Event
+    ) -> int:
         """Send `count` messages (None: until `stop`) at `rate` per second; blocks, and returns how many."""
         start, sent = time.monotonic(), 0
         while sent != count and not stop.is_set():
