@@ -3,7 +3,7 @@
     BrainnetError
     ├── ConfigError         settings, allocation or parameters that cannot be used
     │   └── AllocationError     a node_allocation file: names file, line and field
-    ├── WireError           what came or would go over the wire is not what the contract says
+    ├── WireError           data that does not follow the wire contract
     │   ├── PacketError         bytes that are not a SpikePacket, or a packet that cannot be built
     │   ├── MessageError        a typed message that does not validate
     │   └── TopicError          a key expression that the contract does not list, or not for this role
@@ -11,15 +11,15 @@
     │   ├── ConnectError        no hub at the endpoint
     │   ├── AddressInUseError   another program listens at the hub's endpoint
     │   ├── CallError           the other side of a query refused it or failed
-    │   └── CallTimeout         nobody answered a query in time
-    ├── RegionError         a region cannot answer this query; the text is shown to whoever asked
+    │   └── CallTimeout         no server replied to a query in time
+    ├── RegionError         a region cannot answer this query; the text is shown to the client
     ├── StoreError          a durable store cannot be read or written
     ├── ModelError          weights or model input that do not fit
     ├── TrainingError       a training or evaluation that cannot run: its data, settings or checkpoint
     └── LaunchError         a brain that cannot be started, found or stopped
 
-Each carries one sentence that says what is wrong, where, and what to do, and a code from `ERROR_CODES` that programs
-can act on; the wording may change, the codes do not. The command line prints the sentence and exits with a non-zero
+Each has a message of one sentence, which names what is wrong, where, and what to do, and a code from `ERROR_CODES` for
+programs. The wording may change, the codes do not. The command line prints the message and exits with a non-zero
 status; `--debug` adds the traceback.
 """
 
@@ -52,19 +52,19 @@ ErrorCode = Literal[
     "training",
     "launch",
 ]
-"""What went wrong, for programs. `docs/reference/errors.md` gives the cause and the remedy of each."""
+"""The kind of an error, for programs. `docs/reference/errors.md` lists cause and remedy of each."""
 
 ERROR_CODES: Final[tuple[ErrorCode, ...]] = get_args(ErrorCode)
 RETRYABLE: Final[frozenset[str]] = frozenset({"timeout", "stopping"})
-"""Codes of conditions that pass: nobody was there, or whoever was is leaving."""
+"""Codes of temporary conditions: no server was there, or it was stopping; both are also seen while a node restarts."""
 
 
 class BrainnetError(Exception):
-    """Base of the tree.
+    """Base class of the errors of brainnet.
 
     Args:
         message: One sentence: what is wrong, where, and what to do.
-        code: What went wrong, for programs; by default the code of the class.
+        code: The kind of the error, for programs; by default the code of the class.
 
     Attributes:
         code: One of `ERROR_CODES`, or a code of a newer version that came over the wire.
@@ -162,13 +162,13 @@ class CallError(BusError):
 
 
 class CallTimeout(BusError):
-    """Nobody answered a query in time."""
+    """No server replied to a query in time."""
 
     code = "timeout"
 
 
 class RegionError(BrainnetError):
-    """A region cannot answer this query; the text reaches whoever asked."""
+    """A region cannot answer this query; the text is for the client."""
 
     code = "cannot_answer"
 

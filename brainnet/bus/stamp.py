@@ -11,8 +11,8 @@ from brainnet.wire.topics import PACKET, Topic
 _MAX_SOURCES: Final = 256
 """Sources tracked per key. They are chosen by senders, so the table of them is bounded."""
 _MAX_GAP: Final = 1 << 32
-"""A sender may claim any sequence number: msgpack carries up to 2**64. Without a limit one forged message would make
-the loss counters too large for the integers of a reader in another language."""
+"""Most messages that one gap counts. A sender may claim any sequence number up to 2**64, and a few forged ones would
+add up to loss counters that msgpack cannot carry."""
 
 
 class Stamp(NamedTuple):

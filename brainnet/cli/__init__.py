@@ -1,4 +1,4 @@
-"""The `brainnet` command: one file per verb, each imported only when it is called."""
+"""The `brainnet` command: one module per verb, imported when the verb is called."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The top of the command line: the table of verbs, and what becomes of their errors.
+"""The root of the command line: the table of verbs, and the handling of their errors.
 
 A verb is a module with `app`, a `typer.Typer` (`common.verb` makes one). With one command it is that command, with
-several it is a group. Modules are imported when their verb is called, so that `brainnet --help` stays fast; they in
-turn import what is heavy (zenoh, pydantic, numpy) inside their functions.
+several it is a group. A module is imported when its verb is called, so that `brainnet --help` is fast; the modules in
+turn import large packages (zenoh, pydantic, numpy) inside their functions.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from typer.core import TyperCommand, TyperGroup
 from brainnet.errors import BrainnetError
 
 INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C, by the shell's convention: 128 plus the number of SIGINT."""
 
 
 class Verb(NamedTuple):
-    """Where a verb is written, and its line in `brainnet --help`."""
+    """The module of a verb, and its line in `brainnet --help`."""
 
     module: str
     summary: str
@@ -44,22 +45,26 @@ VERBS: Final = {
 
 
 class LazyGroup(TyperGroup):
-    """Knows its verbs by name and summary; imports a verb's module when it is called."""
+    """A group that knows its verbs by name and summary, and imports the module of a verb when it is called."""
 
     def __init__(self, **attributes: Any) -> None:
         attributes["commands"] = {name: TyperCommand(name=name, help=verb.summary) for name, verb in VERBS.items()}
         super().__init__(**attributes)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """Replace the placeholder of a verb by its command."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, None if name is None or command is None else load_verb(name), rest
 
     def invoke(self, ctx: Any) -> Any:
+        """Run a verb; turn its exceptions into one line on standard error and an exit status."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:  # the reader of a pipe has seen enough
+        except BrokenPipeError:
+            # The reader of the pipe has exited, as `head` does. Standard output is replaced, because the interpreter
+            # flushes it at exit and would report the same error again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except BrainnetError as error:
@@ -78,7 +83,7 @@ class LazyGroup(TyperGroup):
 
 
 def load_verb(name: str) -> Any:
-    """The command of a verb, imported now."""
+    """Import a verb and return its command."""
     command = typer.main.get_command(importlib.import_module(VERBS[name].module).app)
     command.name = name
     return command
@@ -115,5 +120,5 @@ def _top(
 
 
 def main() -> None:
-    """Entry of the console script. Exits 0 only when the verb did what it was asked."""
+    """Run the command line; the exit status is 0 only when the verb succeeded."""
     typer.main.get_command(app)(prog_name="brainnet")

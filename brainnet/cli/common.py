@@ -1,16 +1,19 @@
-"""What the verbs share: their options, settings, the connection to a brain, and how they print.
+"""Shared by all verbs: their options, settings, the connection to a brain, and output.
 
-Tables and text for people go to stdout through `console`; JSON for programs goes to stdout through `print_json`, one
-object a line; everything else that a verb has to say goes to stderr through `note`.
+Tables and text for people go to standard output through `console`; JSON for programs goes to standard output through
+`print_json`, one object a line; all other messages go to standard error through `note`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 import json
 import sys
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
@@ -22,53 +25,97 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_BRAIN = "Which brain"
-NamespaceOption = Annotated[
-    str | None, typer.Option("--namespace", help="Namespace of the brain.", rich_help_panel=_BRAIN)
-]
-PortOption = Annotated[int | None, typer.Option("--port", help="TCP port of this host's hub.", rich_help_panel=_BRAIN)]
-HubOption = Annotated[
-    str | None,
-    typer.Option(
-        "--hub", help="Zenoh endpoint of a hub elsewhere, such as tcp/192.168.1.20:7447.", rich_help_panel=_BRAIN
-    ),
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+
+_PANEL = "Which brain"
+_BRAIN_OPTIONS: Final = {
+    "namespace": Annotated[
+        str | None, typer.Option("--namespace", help="Namespace of the brain.", rich_help_panel=_PANEL)
+    ],
+    "port": Annotated[int | None, typer.Option("--port", help="TCP port of this host's hub.", rich_help_panel=_PANEL)],
+    "hub": Annotated[
+        str | None,
+        typer.Option(
+            "--hub", help="Zenoh endpoint of a hub elsewhere, such as tcp/192.168.1.20:7447.", rich_help_panel=_PANEL
+        ),
+    ],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BrainOptions:
+    """The options that select a brain; None where an option was not given."""
+
+    namespace: str | None = None
+    port: int | None = None
+    hub: str | None = None
+
+    def load(self) -> LoadedSettings:
+        """Return the effective settings and their origins, with these options as the last source."""
+        from brainnet import settings
+
+        return settings.load(asdict(self))
+
+    def settings(self) -> Settings:
+        """Return the effective settings, with these options as the last source."""
+        return self.load().settings
+
+
+def takes_brain(*, hub: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Declare the options that select a brain on a verb, which gets their values as its argument `brain`.
+
+    Args:
+        hub: Declare `--hub`, too; without it the verb is for this host only.
+    """
+    names = [name for name in _BRAIN_OPTIONS if hub or name != "hub"]
+
+    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(verb)
+        def command(**arguments: Any) -> None:
+            verb(brain=BrainOptions(**{name: arguments.pop(name) for name in names}), **arguments)
+
+        # Typer declares options by the signature of a function and by its annotations, so both have to be those of the
+        # verb with the options in place of `brain`. Keyword-only, because an option may follow an argument with a
+        # default. Annotations are evaluated here, with the globals of the verb's module.
+        parameters = dict(inspect.signature(verb, eval_str=True).parameters)
+        del parameters["brain"]
+        for name in names:
+            parameters[name] = inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_BRAIN_OPTIONS[name]
+            )
+        command.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
+        command.__annotations__ = {name: parameter.annotation for name, parameter in parameters.items()}
+        return command
+
+    return decorate
 
 
 def verb(help: str | None = None, **settings: Any) -> typer.Typer:
-    """A Typer for one verb or a group of them, set up like all others."""
+    """Make the Typer of one verb or of a group of verbs, with the settings that all have in common."""
     return typer.Typer(help=help, add_completion=False, pretty_exceptions_enable=False, **settings)
 
 
-def load(namespace: str | None = None, port: int | None = None, hub: str | None = None, **more: Any) -> LoadedSettings:
-    """Effective settings with their origins, these options on top; None means not given."""
-    from brainnet import settings
-
-    return settings.load({"namespace": namespace, "port": port, "hub": hub, **more})
-
-
 async def connect(settings: Settings, *, timeout: float = 3.0) -> Bus:
-    """Join the brain that the settings name, as a client; see `brainnet.client.connect`."""
+    """Join the brain that the settings select, as a client; see `brainnet.client.connect`."""
     from brainnet import client
 
     return await client.connect(endpoint_of(settings), timeout=timeout)
 
 
 def endpoint_of(settings: Settings) -> Endpoint:
-    """The brain that the settings name."""
+    """Return the endpoint of the brain that the settings select."""
     from brainnet.bus import Endpoint
 
     return Endpoint(settings.namespace, settings.endpoint)
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run a verb's coroutine; Ctrl-C cancels it, lets it clean up, and ends the command with status 130."""
+    """Run the coroutine of a verb; Ctrl-C cancels it, waits for its clean-up, and exits with status 130."""
     return asyncio.run(work)
 
 
 def print_json(value: Any) -> None:
-    """Print a message, a pydantic model, a dataclass-free map or a list as one line of JSON, at once."""
+    """Print a pydantic model, a map or a list as one line of JSON, and flush it: the reader may be a program."""
     if hasattr(value, "model_dump_json"):
         line = value.model_dump_json()
     else:
@@ -86,12 +133,13 @@ def _plain(value: Any) -> Any:
 
 
 def note(text: str) -> None:
-    """Say something to the person, beside the output."""
+    """Print a message for people to standard error."""
     typer.echo(text, err=True)
 
 
 def console() -> Console:
-    """Where tables go. Not truncated when the output is not a terminal."""
+    """Return the console for tables; they are not truncated when the output is not a terminal."""
     from rich.console import Console
 
+    # Rich assumes 80 columns for a pipe, and would truncate the tables that a script reads.
     return Console() if sys.stdout.isatty() else Console(width=200)

@@ -13,17 +13,16 @@ def _group() -> None:
 
 
 @app.command()
+@common.takes_brain()
 def show(
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
+    brain: common.BrainOptions,
     as_json: common.JsonOption = False,
 ) -> None:
     """Show each setting, its value, and the file, variable or option that set it.
 
     Example: BRAINNET_PORT=7500 brainnet config show
     """
-    loaded = common.load(namespace, port, hub)
+    loaded = brain.load()
     values = loaded.settings.model_dump(mode="json")
     fields = type(loaded.settings).model_fields
     if as_json:

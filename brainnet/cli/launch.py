@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 app = common.verb()
 _REFRESH_S = 0.5
 _MEMORY_AGE_S = 10.0
+"""Age of the memory figures in the live table: measuring them at every refresh would cost noticeable CPU time."""
 
 
 @app.command()
+@common.takes_brain(hub=False)
 def launch(
+    brain: common.BrainOptions,
     allocation: Annotated[
         Path | None, typer.Argument(help="A node_allocation file; default is config/node_allocation.yaml.")
     ] = None,
@@ -32,8 +35,6 @@ def launch(
         list[str] | None, typer.Option("--only", metavar="ID", help="Start only these nodes; repeat or use commas.")
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when all nodes are ready.")] = False,
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
 ) -> None:
     """Start the nodes of an allocation and watch over them until Ctrl-C.
 
@@ -43,8 +44,8 @@ def launch(
     """
     from brainnet.launcher.run.launch import LaunchOptions, run_detached, run_foreground
 
-    ids = [name for given in only or [] for name in given.split(",") if name]
-    options = LaunchOptions(allocation, host, ids, namespace, port)
+    ids = [name for value in only or [] for name in value.split(",") if name]
+    options = LaunchOptions(allocation, host, ids, brain.namespace, brain.port)
     if not detach:
         run_foreground(options, _live_table if sys.stdout.isatty() else _lines)
         return
@@ -60,29 +61,29 @@ def _progress() -> _Progress:
 
 
 class _Progress:
-    """Says each node's state once while the brain comes up; only where a person looks."""
+    """Prints each change of a node's state while the brain starts; only on a terminal."""
 
     def __init__(self, shown: bool) -> None:
         self._shown = shown
-        self._said: dict[str, str] = {}
+        self._last_state: dict[str, str] = {}
 
     def __call__(self, record: NodeRecord) -> None:
-        if self._shown and self._said.get(record.id) != record.state:
-            self._said[record.id] = record.state
-            ready = sum(state == "ready" for state in self._said.values())
-            sys.stderr.write(f"\r\x1b[K{ready}/{len(self._said)} ready")
-            if ready == len(self._said):
+        if self._shown and self._last_state.get(record.id) != record.state:
+            self._last_state[record.id] = record.state
+            ready = sum(state == "ready" for state in self._last_state.values())
+            sys.stderr.write(f"\r\x1b[K{ready}/{len(self._last_state)} ready")
+            if ready == len(self._last_state):
                 sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
 
 
 @contextlib.contextmanager
 def _lines(supervisor: Supervisor) -> Iterator[None]:
-    said: dict[str, tuple[str, str]] = {}
+    last: dict[str, tuple[str, str]] = {}
 
     def on_change(record: NodeRecord) -> None:
-        if said.get(record.id) != (record.state, record.reason):
-            said[record.id] = (record.state, record.reason)
+        if last.get(record.id) != (record.state, record.reason):
+            last[record.id] = (record.state, record.reason)
             typer.echo(f"{record.id}: {record.state}{f' ({record.reason})' if record.reason else ''}")
 
     supervisor.on_change = on_change
@@ -99,14 +100,14 @@ def _live_table(supervisor: Supervisor) -> Iterator[None]:
     plan = supervisor.plan
     title = f"brain {plan.namespace} on port {plan.port}, host {plan.host}; Ctrl-C stops it"
 
-    async def keep_fresh(live: Live) -> None:
+    async def refresh(live: Live) -> None:
         while True:
             status = await supervisor.status(_MEMORY_AGE_S)
             live.update(Group(title, "", node_table(status.nodes)), refresh=True)
             await asyncio.sleep(_REFRESH_S)
 
     with Live(auto_refresh=False, console=common.console()) as live:
-        task = asyncio.get_running_loop().create_task(keep_fresh(live))
+        task = asyncio.get_running_loop().create_task(refresh(live))
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""`brainnet logs`: what the processes of the brain have logged."""
+"""`brainnet logs`: the logs of the processes of a brain."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STYLE = {"debug": "dim", "info": "", "warning": "yellow", "error": "bold red", 
 
 
 class Line(NamedTuple):
-    """One line of a log: a record, or text that something printed."""
+    """One line of a log: a structured record, or text that a library or program printed."""
 
     time_ns: int
     node: str
@@ -30,15 +30,14 @@ class Line(NamedTuple):
 
 
 @app.command()
+@common.takes_brain()
 def logs(
+    brain: common.BrainOptions,
     id: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="Only this node; `launcher` is the launcher.")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the past lines; 0 for all.")] = 100,
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Show the logs of this host's nodes; with --hub and --follow, those of the whole brain as they come.
@@ -49,7 +48,7 @@ def logs(
     """
     from brainnet.errors import LaunchError
 
-    settings = common.load(namespace, port, hub).settings
+    settings = brain.settings()
     show = _printer(as_json)
     if settings.hub is not None:
         if not follow:
@@ -71,7 +70,7 @@ def logs(
 
 
 class _Tails:
-    """Reads what is new in the log files of a folder; a line that is not finished waits."""
+    """Reads new lines of the log files of a folder; an incomplete line is read later, when it is complete."""
 
     def __init__(self, folder: Path, id: str | None) -> None:
         self._folder, self._pattern = folder, f"{id or '*'}.log"
@@ -81,7 +80,7 @@ class _Tails:
         for path in sorted(self._folder.glob(self._pattern)):
             with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
                 offset = self._read.get(path, 0)
-                if path.stat().st_size < offset:  # begun anew
+                if path.stat().st_size < offset:  # rotated by a new launch
                     offset = 0
                 file.seek(offset)
                 data = file.read()
@@ -91,6 +90,7 @@ class _Tails:
 
 
 def _parse(node: str, lines: list[str]) -> Iterator[Line]:
+    # Text without a time gets that of the record before it, so that a traceback stays together when lines are sorted.
     time_ns = 0
     for text in lines:
         try:

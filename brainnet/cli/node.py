@@ -25,10 +25,9 @@ _POLL_S = 0.1
 
 
 @app.command("list")
+@common.takes_brain()
 def list_nodes(
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
+    brain: common.BrainOptions,
     as_json: common.JsonOption = False,
 ) -> None:
     """List the nodes that are alive, also those that no launcher started.
@@ -44,7 +43,7 @@ def list_nodes(
             replies = await bus.call_all(key("node_status"), StatusQuery())
         return sorted((r.message for r in replies if isinstance(r.message, Health)), key=lambda h: h.node_id)
 
-    found = common.run_async(ask(common.load(namespace, port, hub).settings))
+    found = common.run_async(ask(brain.settings()))
     if as_json:
         for health in found:
             common.print_json(health)
@@ -58,11 +57,10 @@ def list_nodes(
 
 
 @app.command()
+@common.takes_brain()
 def info(
+    brain: common.BrainOptions,
     id: IdArgument,
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Show all about one node: health, traffic on its topics, parameters.
@@ -77,7 +75,7 @@ def info(
             health = await _call(bus, id, "status", StatusQuery())
             return health, (await _call(bus, id, "params", ParamsQuery())).params
 
-    health, params = common.run_async(ask(common.load(namespace, port, hub).settings))
+    health, params = common.run_async(ask(brain.settings()))
     if as_json:
         common.print_json({**health.model_dump(mode="json"), "params": params})
         return
@@ -111,48 +109,45 @@ def info(
 
 
 @app.command()
+@common.takes_brain()
 def restart(
+    brain: common.BrainOptions,
     id: IdArgument,
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
 ) -> None:
     """End a node in order and start it again; also one that failed or was stopped. Returns when it is ready.
 
     Example: brainnet node restart my_region
     """
-    record = common.run_async(_control(common.load(namespace, port, hub).settings, id, "restart"))
+    record = common.run_async(_control(brain.settings(), id, "restart"))
     common.note(f"{id} is {record.state}, pid {record.pid}")
 
 
 @app.command()
+@common.takes_brain()
 def stop(
+    brain: common.BrainOptions,
     id: IdArgument,
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
 ) -> None:
     """Stop a node; it stays stopped until it is restarted. Returns when its process is gone.
 
     Example: brainnet node stop my_region
     """
-    common.run_async(_control(common.load(namespace, port, hub).settings, id, "stop"))
+    common.run_async(_control(brain.settings(), id, "stop"))
     common.note(f"{id} is stopped")
 
 
 @param.command("list")
+@common.takes_brain()
 def list_params(
+    brain: common.BrainOptions,
     id: IdArgument,
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Show the parameters of a node: value, type, default, meaning.
 
     Example: brainnet node param list my_region
     """
-    found = common.run_async(_params(common.load(namespace, port, hub).settings, id, {}))
+    found = common.run_async(_params(brain.settings(), id, {}))
     if as_json:
         for one in found:
             common.print_json(one)
@@ -161,33 +156,32 @@ def list_params(
 
 
 @param.command("get")
+@common.takes_brain()
 def get_param(
+    brain: common.BrainOptions,
     id: IdArgument,
     name: NameArgument,
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Print the value of one parameter.
 
     Example: brainnet node param get my_region temperature
     """
-    (found,) = common.run_async(_params(common.load(namespace, port, hub).settings, id, {"name": name}))
+    (found,) = common.run_async(_params(brain.settings(), id, {"name": name}))
     if as_json:
         common.print_json(found)
     else:
         common.print_json(found.value)
 
 
-@param.command("set", context_settings={"ignore_unknown_options": True})  # a negative number is no option
+# Unknown options are passed on, because a negative number as VALUE looks like one.
+@param.command("set", context_settings={"ignore_unknown_options": True})
+@common.takes_brain()
 def set_param(
+    brain: common.BrainOptions,
     id: IdArgument,
     name: NameArgument,
     value: Annotated[str, typer.Argument(metavar="VALUE", help="As YAML or JSON: 0.5, true, text, [1, 2].")],
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
 ) -> None:
     """Set a parameter of a running node, until it restarts.
 
@@ -201,12 +195,12 @@ def set_param(
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"the value {value!r} is neither YAML nor JSON: {error}") from None
-    settings = common.load(namespace, port, hub).settings
+    settings = brain.settings()
     (now,) = common.run_async(_params(settings, id, {"name": name, "value": parsed, "set": True}))
     common.note(f"{id} {name} = {now.value}")
 
 
-# -- talking to nodes --------------------------------------------------------------------------------------------------
+# -- queries to nodes --------------------------------------------------------------------------------------------------
 
 
 async def _call(bus: Bus, id: str, what: str, request: Any) -> Any:
@@ -229,7 +223,7 @@ async def _params(settings: Settings, id: str, query: dict[str, Any]) -> list[Pa
 
 
 async def _control(settings: Settings, id: str, action: Any) -> NodeRecord:
-    """Tell the node's supervisor, and wait until it is done."""
+    """Send a control query to the supervisor of a node, and wait until it is carried out."""
     from brainnet.errors import LaunchError
     from brainnet.wire.keys import key
     from brainnet.wire.messages import ControlQuery
@@ -237,6 +231,7 @@ async def _control(settings: Settings, id: str, action: Any) -> NodeRecord:
     async with await common.connect(settings) as bus:
         before = await _record(bus, id)
         await bus.call(key("host_control", host=before.host), ControlQuery(action=action, node=id))
+        # The supervisor replies before a stop or start is complete, so its status is polled.
         deadline = time.monotonic() + settings.ready_timeout_s
         while time.monotonic() < deadline:
             now = await _record(bus, id)

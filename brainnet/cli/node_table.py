@@ -1,4 +1,4 @@
-"""The table of nodes that `launch` and `status` show."""
+"""The table of nodes of `brainnet launch` and `brainnet status`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STYLE = {
 
 
 def node_table(records: Iterable[NodeRecord]) -> Table:
-    """One row per node."""
+    """Return a table with one row per node."""
     table = Table(box=None, pad_edge=False)
     for name in ("node", "state", "pid", "host"):
         table.add_column(name, no_wrap=True)
@@ -48,7 +48,7 @@ def node_table(records: Iterable[NodeRecord]) -> Table:
 
 
 def duration(seconds: float) -> str:
-    """A time span in at most two units."""
+    """Return a time span as text, in at most two units."""
     whole = int(seconds)
     if whole < 60:
         return f"{whole} s"

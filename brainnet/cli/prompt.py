@@ -17,7 +17,9 @@ app = common.verb("Ask the brain.")
 
 
 @app.command()
+@common.takes_brain()
 def prompt(
+    brain: common.BrainOptions,
     text: Annotated[str, typer.Argument(help="What to ask; - reads it from standard input.")],
     image: Annotated[Path | None, typer.Option("--image", help="A picture to send along (PNG, JPEG, ...).")] = None,
     region: Annotated[
@@ -30,9 +32,6 @@ def prompt(
     session: Annotated[str, typer.Option("--session", help="Prompts of one session share working memory.")] = "",
     watch: Annotated[bool, typer.Option("--watch", help="Show the decision and the partials as they arrive.")] = False,
     as_json: common.JsonOption = False,
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
 ) -> None:
     """Ask the brain and print its answer. Exits with status 1 when there is none.
 
@@ -40,7 +39,7 @@ def prompt(
     """
     from brainnet import client
 
-    settings = common.load(namespace, port, hub).settings
+    settings = brain.settings()
     question = client.make_prompt(
         _stdin() if text == "-" else text,
         image=image,
@@ -48,10 +47,8 @@ def prompt(
         session_id=session,
         deadline_ms=settings.deadline_ms if timeout is None else max(1, round(timeout * 1000)),
     )
-    show = _Shown(as_json) if watch else None
-    answer = common.run_async(
-        client.ask(common.endpoint_of(settings), question, on_event=show, on_retry=_say_that_it_asks_again)
-    )
+    show = _EventPrinter(as_json) if watch else None
+    answer = common.run_async(client.ask(common.endpoint_of(settings), question, on_event=show, on_retry=_note_retry))
     if show is not None:
         show.finish()
     if as_json:
@@ -63,8 +60,8 @@ def prompt(
         raise typer.Exit(1)
 
 
-def _say_that_it_asks_again() -> None:
-    common.note("whoever answers prompts is not there; asking again until the deadline")
+def _note_retry() -> None:
+    common.note("no node answers prompts now; asking again until the deadline")
 
 
 def _stdin() -> str:
@@ -87,8 +84,8 @@ def _print_answer(answer: Answer) -> None:
     )
 
 
-class _Shown:
-    """Prints decision and partials as they come; text that a region streams is joined on one line."""
+class _EventPrinter:
+    """Prints the decision and the partials as they arrive; streamed text of a region is joined on one line."""
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
@@ -133,5 +130,5 @@ def _line(kind: str, fields: dict[str, Any]) -> str:
     if fields["error"] is not None:
         return f"{fields['region']}: {fields['error']}"
     best = max(fields["candidates"], key=lambda c: c["probability"], default=None)
-    said = f"{best['text']!r} {best['probability']:.2f}" if best else "..."
-    return f"{fields['region']}: {said}, confidence {fields['confidence']:.2f}, {fields['latency_ms']:.0f} ms"
+    text = f"{best['text']!r} {best['probability']:.2f}" if best else "..."
+    return f"{fields['region']}: {text}, confidence {fields['confidence']:.2f}, {fields['latency_ms']:.0f} ms"

@@ -1,4 +1,4 @@
-"""How measured rows are printed: JSON, one object a line, or a table with a verdict."""
+"""Prints measured rows: as JSON, one object a line, or as a table."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def report(rows: Iterable[Row], as_json: bool) -> None:
-    """Print the rows, JSON as they come and a table at the end; leave with status 1 when a bar is missed."""
-    seen = []
+    """Print the rows, each as JSON or all as a table at the end; exit with status 1 when a bar is missed."""
+    measured = []
     for row in rows:
-        seen.append(row)
+        measured.append(row)
         if as_json:
             common.print_json(row)
     if not as_json:
-        _print_table(seen)
-    if any(row.ok is False for row in seen):
+        _print_table(measured)
+    if any(row.ok is False for row in measured):
         raise typer.Exit(1)
 
 
@@ -48,7 +48,7 @@ def _print_table(rows: list[Row]) -> None:
 
 
 def _number(value: float | None) -> str:
-    """Four significant digits, whole numbers as such."""
+    """Return a number with four significant digits; whole numbers with all of theirs."""
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"

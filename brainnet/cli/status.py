@@ -14,10 +14,9 @@ app = common.verb()
 
 
 @app.command()
+@common.takes_brain()
 def status(
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
+    brain: common.BrainOptions,
     as_json: common.JsonOption = False,
 ) -> None:
     """Show every node of the brain, on all hosts: state, process, memory, restarts.
@@ -27,7 +26,7 @@ def status(
 
     Example: brainnet status --json
     """
-    settings = common.load(namespace, port, hub).settings
+    settings = brain.settings()
     hosts = common.run_async(_ask(settings))
     if as_json:
         for host in hosts:

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from brainnet.settings import Settings
 
 app = common.verb()
-_SLACK_S = 5.0
+_MARGIN_S = 5.0
+"""Seconds that an orderly stop may take beyond the three grace periods of its signals."""
 
 
 @app.command()
+@common.takes_brain()
 def stop(
+    brain: common.BrainOptions,
     host: Annotated[str | None, typer.Option("--host", help="Stop another host's part of the brain.")] = None,
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
 ) -> None:
     """Stop this host's part of the brain, and return when nothing of it is left.
 
@@ -28,12 +28,12 @@ def stop(
     """
     from brainnet.launcher.run import lock
 
-    settings = common.load(namespace, port, hub).settings
+    settings = brain.settings()
     running = None if settings.hub else lock.current_holder(settings.state)
     if running is not None and host in (None, running.host):
         from brainnet.launcher.run.stopping import stop_local_launcher
 
-        stop_local_launcher(running, settings.state, settings.stop_grace_s * 3 + _SLACK_S)
+        stop_local_launcher(running, settings.state, settings.stop_grace_s * 3 + _MARGIN_S)
         common.note(f"stopped {running.namespace} on {running.host}")
         return
     common.note(f"stopped {common.run_async(_stop_over_bus(settings, host))}")
@@ -56,7 +56,7 @@ async def _stop_over_bus(settings: Settings, host: str | None) -> str:
             listed = ", ".join(sorted(hosts))
             raise LaunchError(f"say which host to stop with --host; the brain runs on {listed}")
         await bus.call(key("host_control", host=host), ControlQuery(action="stop"))
-        deadline = time.monotonic() + settings.stop_grace_s * 3 + _SLACK_S
+        deadline = time.monotonic() + settings.stop_grace_s * 3 + _MARGIN_S
         while time.monotonic() < deadline:
             if host not in {s.host for s in await host_statuses(bus, needed=False)}:
                 return f"{settings.namespace} on {host}"

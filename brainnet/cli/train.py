@@ -81,8 +81,9 @@ def train(
 
 
 def _saved(weights: Path) -> dict[Path, int]:
-    """The weights beside `weights`, baselines included, and when each was written: a program may make several, or
-    none by that name.
+    """Return the weights in the folder of `weights`, baselines included, and when each was written.
+
+    A program may write several files, or none of the name `weights`; a changed time shows which it wrote.
     """
     folders = (weights.parent, weights.parent / "baselines")
     return {file: file.stat().st_mtime_ns for folder in folders for file in sorted(folder.glob("*.safetensors"))}

@@ -1,4 +1,4 @@
-"""What `brainnet train` and `brainnet eval` share: their options, and the run that they are about."""
+"""Shared by `brainnet train` and `brainnet eval`: their options, and the run that follows from them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SetOption = Annotated[
 
 
 def program_of(name: str) -> Program:
-    """The training program that the person named, imported."""
+    """Import a training program by its name or file."""
     from brainnet.training import find_program
 
     return find_program(name)
@@ -51,7 +51,7 @@ def run_of(
     changes: list[str] | None,
     resume: bool = False,
 ) -> Run[Any]:
-    """What the program is given."""
+    """Make the run of a training program from the options."""
     from brainnet.training import Run
 
     return Run(
@@ -59,7 +59,7 @@ def run_of(
         program.configure(profile, _changes(changes or [])),
         weights or default_weights(program),
         data_dir=data,
-        device=_usable(device),
+        device=_check_device(device),
         seed=seed,
         threads=threads,
         resume=resume,
@@ -67,7 +67,10 @@ def run_of(
 
 
 def default_weights(program: Program) -> Path:
-    """Beside the regions in a checkout; for a program from elsewhere, or without a checkout, in the current folder."""
+    """Return the default file of a program's weights.
+
+    In a checkout it is beside the region; for a program from elsewhere, or without a checkout, in the current folder.
+    """
     from brainnet.paths import share_dir
     from brainnet.training import programs
 
@@ -77,11 +80,11 @@ def default_weights(program: Program) -> Path:
     return Path(name)
 
 
-def _changes(given: list[str]) -> Mapping[str, Any]:
+def _changes(assignments: list[str]) -> Mapping[str, Any]:
     import yaml
 
     changes = {}
-    for text in given:
+    for text in assignments:
         key, equals, value = text.partition("=")
         if not (key and equals):
             raise TrainingError(f"--set takes KEY=VALUE, not {text!r}")
@@ -92,9 +95,10 @@ def _changes(given: list[str]) -> Mapping[str, Any]:
     return changes
 
 
-def _usable(device: str) -> str:
+def _check_device(device: str) -> str:
     import torch
 
+    # torch accepts the name of any device; only an allocation shows whether this machine has it.
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:

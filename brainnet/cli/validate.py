@@ -30,17 +30,18 @@ def validate(
     from brainnet.launcher.describe.allocation import load
     from brainnet.launcher.describe.programs import check_programs
 
-    path = common.load(allocation=allocation).settings.allocation or settings.config_dir() / "node_allocation.yaml"
+    loaded_settings = settings.load({"allocation": allocation}).settings
+    path = loaded_settings.allocation or settings.config_dir() / "node_allocation.yaml"
     loaded = load(path)
     checked = check_programs(loaded)
     if as_json:
-        for node, found in zip(loaded.nodes, checked, strict=True):
-            common.print_json({**node.model_dump(mode="json"), "line": loaded.lines[node.id], **asdict(found)})
+        for node, program in zip(loaded.nodes, checked, strict=True):
+            common.print_json({**node.model_dump(mode="json"), "line": loaded.lines[node.id], **asdict(program)})
         return
     from rich.table import Table
 
     table = Table("node", "host", "program", "role", "what it does", box=None, pad_edge=False)
-    for node, found in zip(loaded.nodes, checked, strict=True):
-        table.add_row(node.id, node.host or "this one", node.program, found.role, found.about)
+    for node, program in zip(loaded.nodes, checked, strict=True):
+        table.add_row(node.id, node.host or "this one", node.program, program.role, program.about)
     common.console().print(table)
     common.note(f"{path} is valid: {len(checked)} nodes")

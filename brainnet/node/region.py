@@ -162,7 +162,7 @@ class Region(Node):
         try:
             partials = await self.in_model_thread(self.answer_batch, waiting)
             if len(partials) != len(waiting):
-                raise RegionError(f"{self.id} answered {len(partials)} of {len(waiting)} queries")
+                raise RegionError(f"{self.id} answered {len(partials)} of {len(waiting)} queries", code="internal")
         except Exception as error:
             partials = [self.__failed(query, error) for query in waiting]
         for query, partial in zip(waiting, partials, strict=True):

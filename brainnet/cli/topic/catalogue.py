@@ -1,4 +1,4 @@
-"""`brainnet topic list` and `info`: what flows, from the nodes' own counters, and what the contract says."""
+"""`brainnet topic list` and `info`: the traffic, from the counters of the nodes, and the contract."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ if TYPE_CHECKING:
     from brainnet.wire.topics import Topic
 
 
+@common.takes_brain()
 def list_topics(
+    brain: common.BrainOptions,
     show_all: Annotated[bool, typer.Option("--all", help="Also the contract's topics that nobody uses now.")] = False,
     contract: Annotated[bool, typer.Option("--contract", help="The contract alone; needs no running brain.")] = False,
     as_json: common.JsonOption = False,
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
 ) -> None:
     """List every topic with its publishers, subscribers, live rate and drops, as the nodes themselves count them.
 
@@ -32,7 +31,7 @@ def list_topics(
     if contract:
         _show_contract(list(topics.contract().topics), as_json)
         return
-    settings = common.load(namespace, port, hub).settings
+    settings = brain.settings()
     flows = common.run_async(_flows(settings))
     if show_all:
         from brainnet.observe.traffic import Flow
@@ -48,12 +47,11 @@ def list_topics(
     common.note(f"{len(flows)} topics; since the nodes started {dropped} messages dropped, {lost} missing in sequence")
 
 
+@common.takes_brain()
 def info(
+    brain: common.BrainOptions,
     key: KeyArgument,
     as_json: common.JsonOption = False,
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
 ) -> None:
     """Show what the contract says about a key, and who publishes and subscribes now.
 
@@ -64,7 +62,7 @@ def info(
     from brainnet.observe import keys
     from brainnet.wire import topics
 
-    settings = common.load(namespace, port, hub).settings
+    settings = brain.settings()
     full = keys.resolve(key, settings.namespace)
     wanted = zenoh.KeyExpr(full)
     inside = keys.relative(full, settings.namespace)
@@ -130,8 +128,8 @@ def _print_flows(flows: list[Flow]) -> None:
             f"{flow.rate_hz:.1f}",
             f"{flow.bytes_per_s / 1000:.1f}",
             str(flow.count),
-            _alarming(flow.dropped),
-            _alarming(flow.lost),
+            _red_if_not_zero(flow.dropped),
+            _red_if_not_zero(flow.lost),
         )
     common.console().print(table)
 
@@ -141,7 +139,7 @@ def _names(ids: set[str]) -> str:
     return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more"
 
 
-def _alarming(number: int) -> str:
+def _red_if_not_zero(number: int) -> str:
     return f"[red]{number}" if number else "0"
 
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from brainnet.observe.reading import DecodedSample
 
 
+@common.takes_brain()
 def echo(
+    brain: common.BrainOptions,
     key: KeyArgument,
     count: CountOption = None,
     duration: DurationOption = None,
@@ -25,9 +27,6 @@ def echo(
     ] = False,
     rows: Annotated[int, typer.Option("--rows", min=1, max=200, help="Lines of one raster.")] = 12,
     as_json: common.JsonOption = False,
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
 ) -> None:
     """Print what comes on a key: packets in summary, typed messages by field, foreign payloads as text, JSON or hex.
 
@@ -35,7 +34,7 @@ def echo(
     """
     from brainnet.cli.topic import listening
 
-    settings = common.load(namespace, port, hub).settings
+    settings = brain.settings()
     printer: _Printer
     if as_json:
         printer = _JsonPrinter(settings.namespace)
@@ -51,7 +50,7 @@ def echo(
 
 
 class _Printer:
-    """Prints each message as lines of text."""
+    """Prints each message as lines of text; the base class of the other printers."""
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
@@ -100,7 +99,7 @@ class _Rasters(_Printer):
 
 
 class _LiveRasters(_Rasters):
-    """Keeps the newest raster of each key on the screen."""
+    """Shows the newest raster of each key, updated in place."""
 
     def __init__(self, namespace: str, rows: int) -> None:
         super().__init__(namespace, rows)
@@ -116,12 +115,12 @@ class _LiveRasters(_Rasters):
         self._drawn = 0.0
 
     def show(self, decoded: DecodedSample) -> None:
-        self._newest.pop(decoded.key, None)
+        self._newest.pop(decoded.key, None)  # inserted again below, so that the dict is ordered by time
         self._newest[decoded.key] = decoded
         self._counts[decoded.key] = self._counts.get(decoded.key, 0) + 1
         self._last[decoded.key] = time.monotonic()
         self._first.setdefault(decoded.key, self._last[decoded.key])
-        if time.monotonic() - self._drawn >= 0.1:
+        if time.monotonic() - self._drawn >= 0.1:  # 10 Hz: drawing at every packet would slow down the listener
             self._draw()
 
     def _draw(self) -> None:

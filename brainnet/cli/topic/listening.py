@@ -1,4 +1,4 @@
-"""What the verbs that listen share: they say what was lost, and fail when fewer messages came than were asked for."""
+"""Shared by the verbs that subscribe: they report losses, and fail when fewer messages came than `--count`."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ async def listen(
     every: float | None = None,
     on_tick: Callable[[], None] | None = None,
 ) -> listening.Losses:
-    """`brainnet.observe.listening.listen` on the brain of the settings; however it ends, the losses go to stderr."""
+    """Run `brainnet.observe.listening.listen` on the brain of the settings; report the losses also after an error."""
 
     def quiet() -> None:
         common.note(f"nothing on {key} yet; `brainnet topic info {key}` shows who publishes there")
 
-    keys.resolve(key, settings.namespace)  # a mistake is said before anything is opened
+    keys.resolve(key, settings.namespace)  # raises before a connection is opened
     losses = listening.Losses()
     async with await common.connect(settings) as bus:
         try:
@@ -48,6 +48,6 @@ async def listen(
 
 
 def check_count(losses: listening.Losses, count: int | None) -> None:
-    """Exit with status 1 when fewer messages came than were asked for."""
+    """Exit with status 1 when fewer than `count` messages came."""
     if count is not None and losses.seen < count:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`brainnet topic hz`, `bw` and `delay`: what was sent, what was seen, and how late it was."""
+"""`brainnet topic hz`, `bw` and `delay`: rate, bandwidth and delay of the messages on a key."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ if TYPE_CHECKING:
 _REPORT_EVERY_S = 1.0
 
 
+@common.takes_brain()
 def hz(
+    brain: common.BrainOptions,
     key: KeyArgument,
     count: CountOption = None,
     duration: DurationOption = None,
     as_json: common.JsonOption = False,
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
 ) -> None:
     """Measure how often each source sends on a key, by its own sequence numbers and clock.
 
@@ -29,17 +28,16 @@ def hz(
 
     Example: brainnet topic hz motor/feedback/arm --duration 5
     """
-    _measure(key, count, duration, as_json, namespace, port, hub, _hz_row, _hz_line)
+    _measure(brain, key, count, duration, as_json, _hz_row, _hz_line)
 
 
+@common.takes_brain()
 def bw(
+    brain: common.BrainOptions,
     key: KeyArgument,
     count: CountOption = None,
     duration: DurationOption = None,
     as_json: common.JsonOption = False,
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
 ) -> None:
     """Measure the payload bytes per second that each source sends on a key.
 
@@ -47,17 +45,16 @@ def bw(
 
     Example: brainnet topic bw 'spikes/**' --duration 5
     """
-    _measure(key, count, duration, as_json, namespace, port, hub, _bw_row, _bw_line)
+    _measure(brain, key, count, duration, as_json, _bw_row, _bw_line)
 
 
+@common.takes_brain()
 def delay(
+    brain: common.BrainOptions,
     key: KeyArgument,
     count: CountOption = None,
     duration: DurationOption = None,
     as_json: common.JsonOption = False,
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
 ) -> None:
     """Measure the time from a message's timestamp to its arrival here; across hosts it needs synchronised clocks.
 
@@ -65,17 +62,15 @@ def delay(
 
     Example: brainnet topic delay motor/feedback/arm --count 100
     """
-    _measure(key, count, duration, as_json, namespace, port, hub, _delay_row, _delay_line)
+    _measure(brain, key, count, duration, as_json, _delay_row, _delay_line)
 
 
 def _measure(
+    brain: common.BrainOptions,
     key: str,
     count: int | None,
     duration: float | None,
     as_json: bool,
-    namespace: str | None,
-    port: int | None,
-    hub: str | None,
     row: Callable[[Series], dict[str, Any]],
     line: Callable[[dict[str, Any]], str],
 ) -> None:
@@ -84,7 +79,7 @@ def _measure(
     from brainnet.cli.topic import listening
     from brainnet.observe.series import Collection
 
-    settings = common.load(namespace, port, hub).settings
+    settings = brain.settings()
     collection = Collection(settings.namespace)
 
     def report() -> None:

@@ -1,4 +1,4 @@
-"""Arguments that the verbs on topics share."""
+"""Arguments and options of several verbs on topics."""
 
 from __future__ import annotations
 

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from brainnet.settings import Settings
 
 
+@common.takes_brain()
 def pub(
+    brain: common.BrainOptions,
     key: Annotated[str, typer.Argument(help="Key, without wildcards.")],
     data: Annotated[
         str | None,
@@ -34,9 +36,6 @@ def pub(
         bool, typer.Option("--require-match", help="Fail, and send nothing, when nobody subscribes in time.")
     ] = False,
     as_json: common.JsonOption = False,
-    namespace: common.NamespaceOption = None,
-    port: common.PortOption = None,
-    hub: common.HubOption = None,
 ) -> None:
     """Publish on a key: a typed message by its fields, a SpikePacket by its data, or bytes on a foreign key.
 
@@ -44,7 +43,7 @@ def pub(
     """
     from brainnet.cli.topic import writing
 
-    settings = common.load(namespace, port, hub).settings
+    settings = brain.settings()
     writer = writing.writer(key, settings.namespace, data, random)
     number = count if count is not None else (None if rate is not None else 1)
     sent = common.run_async(_publish(settings, writer, rate, number, wait, require_match))

@@ -1,4 +1,4 @@
-"""Makes payloads from what a person typed, and sends them."""
+"""Makes payloads from the arguments of `brainnet topic pub`, and sends them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,20 @@ from brainnet.wire.packet import SpikePacket
 from brainnet.wire.topics import PACKET, Topic, check_key, contract
 
 Make = Callable[[Stamp], tuple[bytes, bytes | None]]
-"""Builds payload and attachment of one message."""
+"""Makes payload and attachment of one message."""
 _PACKET_FIELDS: Final = ("data", "modality", "dt_us", "metadata")
 
 
 @dataclass(frozen=True)
 class Writer:
-    """One key, and how each message on it is made."""
+    """Makes and sends the messages on one key.
+
+    Attributes:
+        full_key: The key with the namespace.
+        qos: Quality of service of the publisher.
+        make: Makes one message.
+        hint: Added to the message that there is no subscriber.
+    """
 
     full_key: str
     qos: QoS
@@ -40,9 +47,18 @@ class Writer:
     def send(
         self, publisher: Publisher, source: str, count: int | None, rate: float | None, stop: threading.Event
     ) -> int:
-        """Send `count` messages (None: until `stop`) at `rate` per second; blocks, and returns how many."""
+        """Send messages, which blocks, and return how many were sent.
+
+        Args:
+            publisher: Where to send.
+            source: Id of the sender.
+            count: Number of messages; None for no limit.
+            rate: Messages per second; None for as fast as possible.
+            stop: Ends the sending from another thread.
+        """
         start, sent = time.monotonic(), 0
         while sent != count and not stop.is_set():
+            # Until a time that follows from the start, so that the delays of single messages do not add up.
             if rate is not None and stop.wait(max(0.0, start + sent / rate - time.monotonic())):
                 break
             payload, attachment = self.make(Stamp(source, sent + 1, time.time_ns()))
@@ -52,11 +68,18 @@ class Writer:
 
 
 def writer(key: str, namespace: str, data: str | None, random: str | None) -> Writer:
-    """What to send on `key`.
+    """Return the writer for a key.
+
+    Args:
+        key: A key without wildcards.
+        namespace: Of the brain.
+        data: The message as text, as the user wrote it.
+        random: Size and density of random spikes.
 
     Raises:
-        TopicError: the key has wildcards, or is one where nothing can be published.
-        MessageError, PacketError: the data do not make the topic's message; names the field.
+        TopicError: The key has wildcards, or nothing can be published on it.
+        MessageError: The data are not the topic's message; names the field.
+        PacketError: The data are not a SpikePacket; names the field.
     """
     full = keys.resolve(key, namespace)
     check_key(full)
@@ -64,7 +87,7 @@ def writer(key: str, namespace: str, data: str | None, random: str | None) -> Wr
     if topic is None:
         inside = keys.relative(full, namespace)
         if inside is not None:
-            contract().find(inside)  # raises: the namespace holds the contract's topics only
+            contract().find(inside)  # raises, because only topics of the contract are allowed in the namespace
         if random is not None:
             return Writer(full, QoS(True, encoding=packet.WIRE_ENCODING), _packets(None, random))
         return _foreign(full, data)
@@ -132,7 +155,7 @@ def _packets(data: str | None, random: str | None) -> Make:
         source, seq, timestamp_ns = stamp
         return packet.encode(SpikePacket(draw(), modality, dt_us, source, seq, timestamp_ns, metadata)), None
 
-    make(Stamp("", 1, 1))
+    make(Stamp("", 1, 1))  # raises for data that cannot be encoded, before a connection is opened
     return make
 
 

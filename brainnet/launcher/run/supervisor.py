@@ -298,7 +298,7 @@ class Supervisor:
         if node is None:
             raise ConfigError(f"{self.plan.host} has no node {request.node!r}; it has {', '.join(self.nodes)}")
         if self._stop.is_set():
-            raise LaunchError(f"{self.plan.host} is stopping")
+            raise LaunchError(f"{self.plan.host} is stopping", code="stopping")
         match request.action:
             case "start":
                 node.start()
