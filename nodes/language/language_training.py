@@ -28,10 +28,10 @@ from brainnet.snn.models.text_generation import EventDrivenModel, sample
 from brainnet.snn.models.text_model import (
     SpikingTextModel,
     TextModelConfig,
-    detached,
+    detach_state,
+    firing_fraction,
     load_text_model,
-    share_fired,
-    stored,
+    quantized_tensors,
     weights_metadata,
 )
 from brainnet.training import Row, Run, TrainingSettings, compare, save_weights
@@ -177,11 +177,11 @@ def learn(run: Run[Settings], model: SpikingTextModel, lesson: Lesson) -> None:
         task = bar.add_task(path.stem, total=settings.steps, completed=step)
         while step < settings.steps:
             window, fresh = reader.window(step)
-            model.set_price(price / (settings.streams * settings.window * neurons))
+            model.set_spike_cost(price / (settings.streams * settings.window * neurons))
             loss, state = model.loss(window[:-1], window[1:], None if fresh else state)
-            state = detached(state)
+            state = detach_state(state)
             # dual ascent: what a spike costs rises while more fire than should, and falls while fewer do
-            price = max(0.0, price + PRICE_RATE * (share_fired(state) - settings.firing))
+            price = max(0.0, price + PRICE_RATE * (firing_fraction(state) - settings.firing))
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimiser in optimisers:
@@ -198,14 +198,14 @@ def learn(run: Run[Settings], model: SpikingTextModel, lesson: Lesson) -> None:
                 run.log(
                     f"step {step}, {seconds:.0f} s of CPU, {step * settings.streams * settings.window / 1e6:.2f} M "
                     f"tokens: loss {np.mean(losses):.4f} nats/token, held out {held_out:.4f} nats/byte, "
-                    f"{share_fired(state):.1%} fired, price {price:.2f}"
+                    f"{firing_fraction(state):.1%} fired, price {price:.2f}"
                 )
                 losses = []
                 if held_out < best:
                     best = held_out
                     tokens = {"tokens": str(earlier + step * settings.streams * settings.window)}
                     metadata = weights_metadata(model.config) | lesson.metadata | tokens
-                    save_weights(path, stored(model), metadata, torch.float32)
+                    save_weights(path, quantized_tensors(model), metadata, torch.float32)
                 values = {"model": model.state_dict(), "optimisers": [o.state_dict() for o in optimisers]}
                 run.save_checkpoint({**values, "step": step, "seconds": seconds, "best": best, "price": price}, part)
 

@@ -1,4 +1,4 @@
-"""The decision engine: its equations end to end, the memory of a session, and the router that is built on the same."""
+"""A decision and the working memory behind it, as pure functions, and as the router uses them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.models.decision import Decision, DecisionEngine, DecisionParams, decide, remember
-from brainnet.snn.models.quantum import choose, modulate
+from brainnet.snn.models.decision import Decision, DecisionParams, decide, run_working_memory
+from brainnet.snn.models.quantum import modulate, select_routes
 from brainnet.snn.models.router import RouterConfig, RouterNet
 from brainnet.snn.neurons.lif import LIFParams, LIFState, lif_sequence_reference
 
@@ -36,8 +36,6 @@ def test_a_decision_by_hand() -> None:
 
 def test_defaults_are_the_published_constants_and_the_clamp() -> None:
     assert DecisionParams() == (0.8, 1.0, 0.2, 1e-6, 20.0)
-    engine = DecisionEngine(NAMES, read_out)
-    assert (engine.beta, engine.params, engine.limit) == (0.9, DecisionParams(), 256)
 
 
 @given(scores=st.lists(st.floats(-8, 8), min_size=3, max_size=3), there=st.sets(st.sampled_from(NAMES), min_size=1))
@@ -48,7 +46,7 @@ def test_rows_run_over_the_available_names(scores: list[float], there: set[str])
     assert decision.names == tuple(name for name in NAMES if name in there)
     assert decision.scores.tolist() == row
     assert np.array_equal(decision.modulation.route_probs, made.route_probs)
-    assert decision.chosen == tuple(decision.names[i] for i in choose(made.route_probs))
+    assert decision.chosen == tuple(decision.names[i] for i in select_routes(made.route_probs))
 
 
 def test_constants_reach_the_equations() -> None:
@@ -69,74 +67,65 @@ def read_out(spikes: Tensor) -> Tensor:
     return spikes.mean((0, 1)).reshape(3, 2).sum(1) * 6
 
 
-def test_each_session_has_a_memory_of_its_own() -> None:
-    engine = DecisionEngine(NAMES, read_out)
-    first, second = currents_of(1), currents_of(2)
-    alone = engine.decide(second)
-    assert engine.memory("") is None
-    engine.decide(first, "a")
-    assert engine.memory("b") is None
-    fresh = engine.decide(second, "b")
-    assert np.array_equal(fresh.scores, alone.scores)
-    later = engine.decide(second, "a")
-    assert not np.array_equal(later.scores, alone.scores)
-    engine.forget("a")
-    engine.forget("never was")
-    assert np.array_equal(engine.decide(second, "a").scores, alone.scores)
+def decide_after(
+    currents: Tensor, membrane: Tensor | None, threshold: float, beta: Tensor, available: set[str] | None = None
+) -> tuple[Decision, Tensor]:
+    """One prompt [T, L, D] of a session: the decision, and the membrane potential [D] for its next prompt."""
+    spikes, after = run_working_memory(
+        currents[:, None],
+        torch.ones(1, currents.shape[1], dtype=torch.bool),
+        None if membrane is None else membrane[None],
+        LIFParams(beta, threshold),
+    )
+    return decide(read_out(spikes[:, 0]), NAMES, available), after[0]
 
 
 def test_the_next_prompt_starts_from_the_mean_potential_at_the_threshold_of_the_last_decision() -> None:
-    engine = DecisionEngine(NAMES, read_out, beta=0.8)
-    membrane, threshold = torch.zeros(6), 1.0
+    membrane, threshold, carried, beta = torch.zeros(6).double(), 1.0, None, torch.tensor(0.8)
     for seed in range(4):
         # every position is a row of its own, stepped in plain torch
         rows = currents_of(seed).double()
-        potential, fired, spikes = membrane.double().expand(4, 6), membrane.double().expand(4, 6) > threshold, []
+        potential, fired, spikes = membrane.expand(4, 6), membrane.expand(4, 6) > threshold, []
         for current in rows:
             potential = 0.8 * potential + current - threshold * fired
             fired = potential > threshold
             spikes.append(fired)
-        decision = engine.decide(currents_of(seed), "s")
+        decision, carried = decide_after(currents_of(seed), carried, threshold, beta)
         membrane, threshold = potential.mean(0), decision.modulation.threshold
-        held = engine.memory("s")
-        assert held is not None
         assert decision.scores == pytest.approx(read_out(torch.stack(spikes).float()).numpy())
-        torch.testing.assert_close(held.membrane.double(), membrane, rtol=1e-5, atol=1e-6)
-        assert held.threshold == threshold
+        torch.testing.assert_close(carried.double(), membrane, rtol=1e-5, atol=1e-6)
         assert threshold == pytest.approx(1 + 0.2 * (1 - decision.modulation.alpha))
     assert threshold > 1.001
 
 
-def test_the_least_recently_used_session_is_forgotten() -> None:
-    engine = DecisionEngine(NAMES, read_out, sessions=2)
-    for session in ("a", "b", "a", "c"):
-        engine.decide(currents_of(3), session)
-    assert [engine.memory(session) is None for session in "abc"] == [False, True, False]
-
-
-def test_a_prompt_that_cannot_be_decided_leaves_the_session_as_it_was() -> None:
-    engine = DecisionEngine(NAMES, read_out)
-    engine.decide(currents_of(3), "a")
-    held = engine.memory("a")
+def test_a_prompt_depends_on_its_predecessor_and_changes_no_state() -> None:
+    beta = torch.tensor(0.9)
+    alone, _ = decide_after(currents_of(2), None, 1.0, beta)
+    first, membrane = decide_after(currents_of(1), None, 1.0, beta)
+    before, threshold = membrane.clone(), first.modulation.threshold
+    later, _ = decide_after(currents_of(2), membrane, threshold, beta)
+    again, _ = decide_after(currents_of(2), membrane, threshold, beta)
+    assert not np.array_equal(later.scores, alone.scores)
+    assert np.array_equal(later.scores, again.scores)
     with pytest.raises(ModelError, match=r"available names \['olfactory'\].*vision"):
-        engine.decide(currents_of(4), "a", {"olfactory"})
-    assert engine.memory("a") is held
+        decide_after(currents_of(4), membrane, threshold, beta, {"olfactory"})
+    assert torch.equal(membrane, before)
 
 
 def test_absent_positions_are_as_if_they_were_not_there() -> None:
     currents, params = currents_of(5)[:, None].expand(-1, 3, -1, -1), LIFParams(torch.tensor(0.9))
     membrane, lengths = torch.full((3, 6), 0.4), (2, 1, 0)
     present = torch.arange(4) < torch.tensor(lengths)[:, None]
-    spikes, kept = remember(currents, present, membrane, params)
+    spikes, after = run_working_memory(currents, present, membrane, params)
     for row, length in enumerate(lengths[:2]):
         there = torch.ones(1, length, dtype=torch.bool)
-        short, kept_short = remember(currents[:, :1, :length], there, membrane[:1], params)
+        short, after_short = run_working_memory(currents[:, :1, :length], there, membrane[:1], params)
         assert torch.equal(spikes[:, row, :length], short[:, 0])
         assert short.any()
         assert not spikes[:, row, length:].any()
-        torch.testing.assert_close(kept[row], kept_short[0])
+        torch.testing.assert_close(after[row], after_short[0])
     assert not spikes[:, 2].any()
-    assert not kept[2].any()
+    assert not after[2].any()
 
 
 def test_memory_is_differentiable() -> None:
@@ -144,37 +133,30 @@ def test_memory_is_differentiable() -> None:
     present = torch.ones(1, 4, dtype=torch.bool)
     weights = torch.rand(10, 1, 4, 6, generator=torch.Generator().manual_seed(9))
     params = LIFParams(torch.tensor(0.9))
-    spikes, kept = remember(currents, present, torch.full((1, 6), 0.3), params)
-    (gradient,) = torch.autograd.grad((spikes * weights).sum() + kept.sum(), currents)
+    spikes, after = run_working_memory(currents, present, torch.full((1, 6), 0.3), params)
+    (gradient,) = torch.autograd.grad((spikes * weights).sum() + after.sum(), currents)
     state = LIFState(torch.full((1, 4, 6), 0.3))
-    expected, after = lif_sequence_reference(currents, state, params)
-    (reference,) = torch.autograd.grad((expected * weights).sum() + after.membrane.mean(1).sum(), currents)
+    expected, last = lif_sequence_reference(currents, state, params)
+    (reference,) = torch.autograd.grad((expected * weights).sum() + last.membrane.mean(1).sum(), currents)
     torch.testing.assert_close(gradient, reference, rtol=1e-5, atol=1e-6)
 
 
-def test_the_router_remembers_as_the_engine_does() -> None:
-    """One working memory, written twice: the router's, for batches and training, and the engine's."""
+def test_the_router_uses_the_same_working_memory() -> None:
+    """Batches are second in the one and first in the other."""
     torch.manual_seed(3)
     config = RouterConfig(routes=NAMES, steps=8, positions=4, width=6, heads=2)
-    net, seen = RouterNet(config, vocabulary=20).eval(), []
-
-    def score(memory: Tensor) -> Tensor:
-        seen.append(memory)
-        return read_out(memory)
-
-    engine = DecisionEngine(NAMES, score, beta=net.beta.detach())
-    membrane, threshold = None, None
+    net, carried, membrane, threshold = RouterNet(config, vocabulary=20).eval(), None, None, 1.0
     for tokens in ([3, 7, 9, 2], [5, 5, 1], [8]):
         present = torch.ones(1, len(tokens), dtype=torch.bool)
         with torch.inference_mode():
             spikes = net.encoder(torch.tensor([tokens]))
-            memory, membrane = net.remember(spikes, present, membrane, threshold)
-            threshold = engine.decide(net.input(spikes)[0], "s").modulation.threshold
-        assert torch.equal(seen[-1], memory[0])
-        held = engine.memory("s")
-        assert held is not None
-        torch.testing.assert_close(held.membrane, membrane[0])
-        assert held.threshold == threshold > 1
+            currents, params = net.input(spikes).transpose(0, 1), LIFParams(net.beta, threshold)
+            memory, membrane = net.run_working_memory(spikes, present, membrane, threshold)
+            expected, carried = run_working_memory(currents, present, carried, params)
+            threshold = decide(read_out(memory[0]), NAMES).modulation.threshold
+        assert torch.equal(memory[0], expected[:, 0])
+        assert torch.equal(membrane, carried)
+        assert threshold > 1
 
 
 @pytest.mark.parametrize(
@@ -184,11 +166,11 @@ def test_the_router_remembers_as_the_engine_does() -> None:
         (lambda: decide([1.0, 2.0, 3.0], NAMES, []), "none of the available names"),
         (lambda: decide([1.0, 2.0, math.nan], NAMES), "NaN"),
         (lambda: decide([1.0, 2.0, 3.0], NAMES, params=DecisionParams(mass=0)), "mass"),
-        (lambda: remembered(torch.zeros(3, 1, 4)), "currents must be"),
-        (lambda: remembered(torch.zeros(3, 1, 5, 6)), "present"),
-        (lambda: remembered(torch.zeros(3, 1, 4, 6), torch.zeros(1, 5)), r"membrane must be .* = \(1, 6\)"),
-        (lambda: remembered(torch.zeros(0, 1, 4, 6)), "at least one step"),
-        (lambda: remembered(torch.full((3, 1, 4, 6), math.inf)), "finite"),
+        (lambda: working_memory_of(torch.zeros(3, 1, 4)), "currents must be"),
+        (lambda: working_memory_of(torch.zeros(3, 1, 5, 6)), "present"),
+        (lambda: working_memory_of(torch.zeros(3, 1, 4, 6), torch.zeros(1, 5)), r"membrane must be .* = \(1, 6\)"),
+        (lambda: working_memory_of(torch.zeros(0, 1, 4, 6)), "at least one step"),
+        (lambda: working_memory_of(torch.full((3, 1, 4, 6), math.inf)), "finite"),
     ],
 )
 def test_what_does_not_fit_is_refused(call: object, said: str) -> None:
@@ -197,8 +179,8 @@ def test_what_does_not_fit_is_refused(call: object, said: str) -> None:
         call()
 
 
-def remembered(currents: Tensor, membrane: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    return remember(currents, torch.ones(1, 4, dtype=torch.bool), membrane, LIFParams(torch.tensor(0.9)))
+def working_memory_of(currents: Tensor, membrane: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    return run_working_memory(currents, torch.ones(1, 4, dtype=torch.bool), membrane, LIFParams(torch.tensor(0.9)))
 
 
 def test_a_decision_is_frozen() -> None:

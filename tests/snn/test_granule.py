@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainnet.errors import ModelError
-from brainnet.snn.models.contexts import Choice, Contexts
+from brainnet.snn.models.contexts import Contexts, HypothesisSelector
 from brainnet.snn.models.granule import AdaptiveReadout, GranuleLayer
 
 
@@ -54,14 +54,14 @@ def test_one_input_equals_its_row_of_a_batch() -> None:
 @settings(max_examples=50, deadline=None)
 def test_learning_one_by_one_is_the_ridge_regression_of_all(seed: int, count: int, noise: float) -> None:
     rng = np.random.default_rng(seed)
-    innate, prior = rng.normal(size=(2, 6)), rng.uniform(0.1, 2.0, 6)
-    readout = AdaptiveReadout(innate, prior, noise)
+    initial, prior = rng.normal(size=(2, 6)), rng.uniform(0.1, 2.0, 6)
+    readout = AdaptiveReadout(initial, prior, noise)
     features = rng.normal(size=(count, 6)).astype(np.float32)
     outcomes = rng.normal(size=(count, 2))
     for row, outcome in zip(features, outcomes, strict=True):
         readout.learn(row, outcome - readout.predict(row))
     precision = features.T @ features + noise * np.diag(1.0 / prior)
-    expected = np.linalg.solve(precision, features.T @ (outcomes - features @ innate.T)).T
+    expected = np.linalg.solve(precision, features.T @ (outcomes - features @ initial.T)).T
     np.testing.assert_allclose(readout.learned, expected, atol=1e-3)
 
 
@@ -100,25 +100,25 @@ def test_what_is_learned_is_apart_from_what_is_innate() -> None:
     readout.learn(features, np.array([4.0]))
     assert readout.predict(features)[0] == pytest.approx(7.0)
     np.testing.assert_allclose(readout.weights, [[5.0, 2.0]], rtol=1e-6)  # no variance, no learning
-    assert readout.unborn().predict(features)[0] == pytest.approx(3.0)
+    assert readout.initial_copy().predict(features)[0] == pytest.approx(3.0)
 
 
 def test_a_choice_changes_on_lasting_evidence_only() -> None:
-    choice = Choice(2, window=5, margin=0.5)
+    selector = HypothesisSelector(2, window=5, margin=0.5)
     for _ in range(10):
-        assert not choice.judge(np.array([1.4, 1.0]))  # not by more than the margin
+        assert not selector.update(np.array([1.4, 1.0]))  # not by more than the margin
     for _ in range(5):
-        choice.judge(np.array([0.0, 1.0]))
+        selector.update(np.array([0.0, 1.0]))
     for _ in range(2):
-        assert not choice.judge(np.array([9.0, 0.0]))  # two outliers of five
-    assert choice.judge(np.array([9.0, 0.0]))
-    assert choice.best == 1
-    choice.restart(3, 2)
-    assert choice.best == 2
+        assert not selector.update(np.array([9.0, 0.0]))  # two outliers of five
+    assert selector.update(np.array([9.0, 0.0]))
+    assert selector.best == 1
+    selector.reset(3, 2)
+    assert selector.best == 2
     for _ in range(2):
-        assert not choice.judge(np.array([0.0, 5.0, 9.0]))  # less than half of the window seen
-    assert choice.judge(np.array([0.0, 5.0, 9.0]))
-    assert choice.best == 0
+        assert not selector.update(np.array([0.0, 5.0, 9.0]))  # less than half of the window seen
+    assert selector.update(np.array([0.0, 5.0, 9.0]))
+    assert selector.best == 0
 
 
 def test_a_world_that_is_left_is_hardly_forgotten_before_that_is_noticed() -> None:
@@ -155,7 +155,7 @@ def test_each_world_gets_a_readout_and_finds_it_again() -> None:
         errors = live(contexts, world, rng, 40)
         assert errors[10:].max() < 0.05
     assert len(contexts.readouts) == 3
-    np.testing.assert_array_equal(contexts.innate.learned, 0.0)
+    np.testing.assert_array_equal(contexts.initial.learned, 0.0)
 
 
 def test_the_readout_unused_longest_makes_room() -> None:
@@ -180,10 +180,10 @@ def test_refuses_what_does_not_fit() -> None:
     with pytest.raises(ModelError, match="capacity"):
         Contexts(AdaptiveReadout(np.zeros((1, 3)), np.ones(3)), capacity=1)
     with pytest.raises(ModelError, match="hypotheses"):
-        Choice(0, 5, 0.1)
+        HypothesisSelector(0, 5, 0.1)
     with pytest.raises(ModelError, match="one for each of 2"):
-        Choice(2, 5, 0.1).judge(np.zeros(3))
+        HypothesisSelector(2, 5, 0.1).update(np.zeros(3))
     with pytest.raises(ModelError, match="expected"):
-        Contexts(AdaptiveReadout(np.zeros((1, 3)), np.ones(3)), expected=0.0)
+        Contexts(AdaptiveReadout(np.zeros((1, 3)), np.ones(3)), expected_error=0.0)
     with pytest.raises(ModelError, match="fan_in"):
         GranuleLayer(np.zeros((3, 2), np.int32), np.zeros((3, 4), np.float32), np.zeros(3, np.float32))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from brainnet.errors import ModelError
 from brainnet.snn.models.policy import Layer, PolicyShape, SpikingPolicy
-from brainnet.snn.models.policy_training import RectifiedPolicy, TrainableSpikingPolicy
+from brainnet.snn.models.policy_training import ReLUPolicy, TrainableSpikingPolicy
 from brainnet.snn.neurons.lif_steps import lif_spikes
 
 
@@ -55,7 +55,7 @@ def test_neurons_are_those_of_snntorch(seed: int, steps: int, beta: float) -> No
 
 def test_the_twin_differs_in_its_units_alone() -> None:
     torch.manual_seed(1)
-    twin = RectifiedPolicy(6, [40, 30], 2)
+    twin = ReLUPolicy(6, [40, 30], 2)
     spiking = TrainableSpikingPolicy(6, [40, 30], 2, PolicyShape())
     assert [(n, x.shape) for n, x in twin.named_parameters()] == [(n, x.shape) for n, x in spiking.named_parameters()]
     features = torch.randn(10, 6)

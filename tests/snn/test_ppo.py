@@ -11,29 +11,31 @@ from torch import nn
 
 from brainnet.errors import ModelError
 from brainnet.snn.models.policy import PolicyShape
-from brainnet.snn.models.policy_training import RectifiedPolicy, TrainableSpikingPolicy
+from brainnet.snn.models.policy_training import ReLUPolicy, TrainableSpikingPolicy
 from brainnet.snn.models.ppo import (
     GaussianPolicy,
     PPOParams,
     Rollout,
     clipped_objective,
     generalised_advantages,
-    improve,
     log_density,
+    ppo_update,
 )
 
 
-@given(steps=st.integers(1, 12), discount=st.floats(0, 1), trace=st.floats(0, 1), seed=st.integers(0, 1000))
+@given(steps=st.integers(1, 12), discount=st.floats(0, 1), gae_lambda=st.floats(0, 1), seed=st.integers(0, 1000))
 @settings(max_examples=50, deadline=None)
-def test_advantages_are_the_discounted_sum_of_surprises(steps: int, discount: float, trace: float, seed: int) -> None:
+def test_advantages_are_the_discounted_sum_of_surprises(
+    steps: int, discount: float, gae_lambda: float, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     rewards, values = rng.normal(size=(steps, 3)), rng.normal(size=(steps + 1, 3))
     surprise = rewards + discount * values[1:] - values[:-1]
     expected = [
-        sum((discount * trace) ** (later - step) * surprise[later] for later in range(step, steps))
+        sum((discount * gae_lambda) ** (later - step) * surprise[later] for later in range(step, steps))
         for step in range(steps)
     ]
-    ours = generalised_advantages(torch.tensor(rewards), torch.tensor(values), discount, trace)
+    ours = generalised_advantages(torch.tensor(rewards), torch.tensor(values), discount, gae_lambda)
     np.testing.assert_allclose(ours.numpy(), np.array(expected), atol=1e-10)
 
 
@@ -63,7 +65,7 @@ def test_objective_is_clipped_on_the_side_that_pays(ratio: float, advantage: flo
 
 
 def test_densities_are_those_of_independent_normals() -> None:
-    policy = GaussianPolicy(nn.Linear(3, 2), actions=2, spread=0.3)
+    policy = GaussianPolicy(nn.Linear(3, 2), actions=2, std=0.3)
     features, actions = torch.randn(5, 3), torch.randn(5, 2)
     away = ((actions - policy.mean(features)) / 0.3).square().sum(-1)
     expected = -0.5 * away - np.log(2 * np.pi * 0.3**2)  # in two dimensions
@@ -85,9 +87,7 @@ def rollout(policy: GaussianPolicy, value: nn.Module, generator: torch.Generator
 @pytest.mark.parametrize("kind", ["spiking", "rectified"])
 def test_learns_from_reward_alone(kind: str) -> None:
     torch.manual_seed(0)
-    mean = (
-        TrainableSpikingPolicy(1, [32], 2, PolicyShape(steps=8)) if kind == "spiking" else RectifiedPolicy(1, [32], 2)
-    )
+    mean = TrainableSpikingPolicy(1, [32], 2, PolicyShape(steps=8)) if kind == "spiking" else ReLUPolicy(1, [32], 2)
     policy, value = GaussianPolicy(mean, 2, 0.3), nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
     optimiser = torch.optim.Adam([*policy.parameters(), *value.parameters()], 5e-3)
     params, generator = PPOParams(discount=0.0, minibatch=160), torch.Generator().manual_seed(0)
@@ -100,18 +100,18 @@ def test_learns_from_reward_alone(kind: str) -> None:
 
     before = error()
     for _ in range(25):
-        improve(policy, value, optimiser, rollout(policy, value, generator), params, generator)
+        ppo_update(policy, value, optimiser, rollout(policy, value, generator), params, generator)
     assert error() < 0.4 * before
 
 
 def test_can_teach_the_value_network_alone() -> None:
     torch.manual_seed(0)
-    policy, value = GaussianPolicy(RectifiedPolicy(1, [8], 2), 2, 0.3), nn.Linear(1, 1)
+    policy, value = GaussianPolicy(ReLUPolicy(1, [8], 2), 2, 0.3), nn.Linear(1, 1)
     optimiser = torch.optim.Adam([*policy.parameters(), *value.parameters()], 1e-2)
     before = [x.clone() for x in policy.parameters()], [x.clone() for x in value.parameters()]
     generator = torch.Generator().manual_seed(0)
     lived = rollout(policy, value, generator)
-    done = improve(policy, value, optimiser, lived, PPOParams(), generator, only_value=True)
+    done = ppo_update(policy, value, optimiser, lived, PPOParams(), generator, value_only=True)
     assert done.steps > 0
     assert done.kl == 0.0
     assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), before[0], strict=True))
@@ -120,30 +120,30 @@ def test_can_teach_the_value_network_alone() -> None:
 
 def test_an_update_ends_where_the_policy_has_moved_far() -> None:
     torch.manual_seed(0)
-    policy, value = GaussianPolicy(RectifiedPolicy(1, [8], 2), 2, 0.3), nn.Linear(1, 1)
+    policy, value = GaussianPolicy(ReLUPolicy(1, [8], 2), 2, 0.3), nn.Linear(1, 1)
     optimiser = torch.optim.Adam([*policy.parameters(), *value.parameters()], 0.1)
     generator = torch.Generator().manual_seed(0)
-    params = PPOParams(epochs=50, minibatch=32, largest_kl=0.01)
-    done = improve(policy, value, optimiser, rollout(policy, value, generator), params, generator)
+    params = PPOParams(epochs=50, minibatch=32, max_kl=0.01)
+    done = ppo_update(policy, value, optimiser, rollout(policy, value, generator), params, generator)
     assert done.kl > 0.01
     assert done.steps < 50 * 10
 
 
 def test_a_regulariser_is_heard() -> None:
     torch.manual_seed(0)
-    net = RectifiedPolicy(1, [8], 2)
+    net = ReLUPolicy(1, [8], 2)
     policy, value = GaussianPolicy(net, 2, 0.3), nn.Linear(1, 1)
     optimiser = torch.optim.Adam([*policy.parameters(), *value.parameters()], 1e-2)
     generator = torch.Generator().manual_seed(0)
     zero = torch.zeros(1, 1)
     for _ in range(10):
         lived = rollout(policy, value, generator)
-        improve(
+        ppo_update(
             policy,
             value,
             optimiser,
             lived,
-            PPOParams(largest_kl=10.0),
+            PPOParams(max_kl=10.0),
             generator,
             lambda: 100.0 * (net(zero) - 0.7).square().sum(),
         )
@@ -153,6 +153,6 @@ def test_a_regulariser_is_heard() -> None:
 def test_refuses_what_does_not_fit() -> None:
     with pytest.raises(ModelError, match="T \\+ 1"):
         generalised_advantages(torch.zeros(3, 2), torch.zeros(3, 2), 0.9, 0.9)
-    for bad in ({"clip": 1.5}, {"discount": -0.1}, {"epochs": 0}, {"minibatch": 1}, {"largest_kl": 0.0}):
+    for bad in ({"clip": 1.5}, {"discount": -0.1}, {"epochs": 0}, {"minibatch": 1}, {"max_kl": 0.0}):
         with pytest.raises(ModelError, match="PPO needs"):
             PPOParams(**bad)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainnet.errors import ModelError
-from brainnet.snn.models.quantum import choose, modulate
+from brainnet.snn.models.quantum import modulate, select_routes
 
 
 def torch_softmax(scores: object) -> np.ndarray:
@@ -94,7 +94,7 @@ def test_uncertainty_spreads_the_choice() -> None:
     scores = [2.2, 0.8, 0.0, 0.0]
     result = modulate(scores)
     assert result.temperature > 1.5
-    assert len(choose(result.route_probs)) > len(choose(result.probs))
+    assert len(select_routes(result.route_probs)) > len(select_routes(result.probs))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_refuses_constants_out_of_range(argument: str) -> None:
 
 @given(probs=PROBS, mass=st.floats(0.01, 1.0))
 def test_chooses_the_smallest_set_that_reaches_the_mass(probs: np.ndarray, mass: float) -> None:
-    chosen = choose(probs, mass)
+    chosen = select_routes(probs, mass)
     assert chosen
     assert len(set(chosen)) == len(chosen)
     assert probs[chosen].sum() >= mass - 1e-8
@@ -132,21 +132,21 @@ def test_chooses_the_smallest_set_that_reaches_the_mass(probs: np.ndarray, mass:
 
 
 def test_chooses_lower_indices_first_among_equals_and_never_an_impossible_route() -> None:
-    assert choose([0.25, 0.25, 0.25, 0.25], 0.5) == [0, 1]
-    assert choose([0.5, 0.5, 0.0], 1.0) == [0, 1]
-    assert choose([0.81, 0.19]) == [0]
-    assert choose([0.79, 0.21]) == [0, 1]
+    assert select_routes([0.25, 0.25, 0.25, 0.25], 0.5) == [0, 1]
+    assert select_routes([0.5, 0.5, 0.0], 1.0) == [0, 1]
+    assert select_routes([0.81, 0.19]) == [0]
+    assert select_routes([0.79, 0.21]) == [0, 1]
 
 
 def test_a_mass_that_is_missed_by_rounding_is_reached() -> None:
-    assert choose([0.7 - 0.95e-9, 0.3 + 0.95e-9], 0.7) == [0]
-    assert choose([0.7 - 1.05e-9, 0.3 + 1.05e-9], 0.7) == [0, 1]
+    assert select_routes([0.7 - 0.95e-9, 0.3 + 0.95e-9], 0.7) == [0]
+    assert select_routes([0.7 - 1.05e-9, 0.3 + 1.05e-9], 0.7) == [0, 1]
 
 
 def test_refuses_to_choose_by_what_is_no_probability() -> None:
     for mass in (0.0, -1.0, 1.1):
         with pytest.raises(ModelError, match="mass"):
-            choose([1.0], mass)
+            select_routes([1.0], mass)
     for probs in ([0.5, 0.4], [1.5, -0.5], [math.nan, 1.0], [[1.0]]):
         with pytest.raises(ModelError, match="add up to 1"):
-            choose(probs)
+            select_routes(probs)

@@ -13,8 +13,17 @@ from hypothesis import strategies as st
 
 from brainnet.errors import ModelError
 from brainnet.paths import share_dir
-from brainnet.snn.models.quantum import choose, modulate
-from brainnet.snn.models.router import RouteDecision, Router, RouterConfig, RouterNet, ending, prompt_tokens, rows_of
+from brainnet.snn.models.quantum import modulate, select_routes
+from brainnet.snn.models.router import (
+    RouteDecision,
+    Router,
+    RouterConfig,
+    RouterNet,
+    RouterState,
+    embedding_rows,
+    prompt_tokens,
+    suffix_token,
+)
 from brainnet.snn.models.text_features import HashedVocabulary
 
 WEIGHTS = share_dir() / "nodes" / "prefrontal" / "prefrontal.safetensors"
@@ -54,7 +63,7 @@ def test_a_decision_carries_what_it_follows_from(router: Router) -> None:
         assert np.array_equal(getattr(decision, name), getattr(expected, name))
     for name in ("entropy", "alpha", "temperature", "threshold"):
         assert getattr(decision, name) == getattr(expected, name)
-    assert decision.chosen == tuple(decision.names[i] for i in choose(decision.route_probs, 0.9))
+    assert decision.chosen == tuple(decision.names[i] for i in select_routes(decision.route_probs, 0.9))
 
 
 def test_the_spikes_are_the_prompt(router: Router) -> None:
@@ -108,6 +117,26 @@ def test_is_deterministic_and_sessions_are_apart(router: Router) -> None:
     assert outcome(router.decide("again", state=other.state)) != outcome(first)
 
 
+def test_a_session_continues_from_the_membrane_and_the_threshold_of_its_state(router: Router) -> None:
+    """A copy of the state continues in the same way; failures and other branches do not change it."""
+    state = router.decide("Move the arm to (0.1, 0.1)").state
+    before = RouterState(state.membrane.copy(), state.threshold)
+    assert outcome(router.decide("again", state=state)) == outcome(router.decide("again", state=before))
+    with pytest.raises(ModelError, match="none of"):
+        router.decide("again", available=["somebody_elses"], state=state)
+    router.decide("Once upon a time", state=state)
+    assert np.array_equal(state.membrane, before.membrane)
+    tokens = torch.from_numpy(router.token_rows("again"))[None]
+    with torch.inference_mode():
+        scores, after = router.net(
+            router.net.encoder(tokens), tokens != 0, torch.from_numpy(state.membrane)[None], state.threshold
+        )
+    decision = router.decide("again", state=state)
+    assert decision.scores == pytest.approx(scores[0].numpy(), abs=1e-5)
+    assert np.array_equal(decision.state.membrane, after[0].numpy())
+    assert decision.state.threshold == decision.threshold
+
+
 @pytest.mark.parametrize(
     ("before", "has_image", "route"),
     [
@@ -129,8 +158,8 @@ def test_uncertainty_raises_the_threshold_of_the_next_decision(router: Router) -
     tokens = torch.from_numpy(router.token_rows("Where is it?"))[None]
     with torch.inference_mode():
         spikes = router.net.encoder(tokens)
-        easy, _ = router.net.remember(spikes, tokens != 0, None, 1.0)
-        hard, _ = router.net.remember(spikes, tokens != 0, None, 1.2)
+        easy, _ = router.net.run_working_memory(spikes, tokens != 0, None, 1.0)
+        hard, _ = router.net.run_working_memory(spikes, tokens != 0, None, 1.2)
     assert hard.sum() < easy.sum()
 
 
@@ -139,19 +168,19 @@ def test_padding_does_not_change_a_score(router: Router) -> None:
     padded = torch.nn.functional.pad(tokens, (0, 5))
     with torch.inference_mode():
         net = router.net
-        scores, kept = net(net.encoder(tokens), tokens != 0, None)
-        padded_scores, padded_kept = net(net.encoder(padded), padded != 0, None)
+        scores, after = net(net.encoder(tokens), tokens != 0, None)
+        padded_scores, padded_after = net(net.encoder(padded), padded != 0, None)
     assert torch.allclose(scores, padded_scores, atol=1e-4)
-    assert torch.allclose(kept, padded_kept, atol=1e-5)
+    assert torch.allclose(after, padded_after, atol=1e-5)
 
 
 def test_a_word_that_is_not_known_is_taken_by_its_ending() -> None:
-    vocabulary = HashedVocabulary.build(["singing", ending("walking")], unknown_rows=2)
-    rows = rows_of(["singing", "jumping", "dancing", "jump", "?"], vocabulary)
+    vocabulary = HashedVocabulary.build(["singing", suffix_token("walking")], unknown_rows=2)
+    rows = embedding_rows(["singing", "jumping", "dancing", "jump", "?"], vocabulary)
     known, unknown = rows[0], rows[3:]
-    assert rows[1] == rows[2] == vocabulary.rows([ending("singing")])[0] != known
+    assert rows[1] == rows[2] == vocabulary.rows([suffix_token("singing")])[0] != known
     assert (unknown <= vocabulary.unknown_rows).all()
-    assert rows_of([], vocabulary).shape == (0,)
+    assert embedding_rows([], vocabulary).shape == (0,)
 
 
 def test_every_neuron_of_working_memory_has_its_decay() -> None:
@@ -159,8 +188,8 @@ def test_every_neuron_of_working_memory_has_its_decay() -> None:
     assert net.beta.tolist() == pytest.approx([0.8, 0.95, 0.8, 0.95])
     blank = torch.zeros(1, 12, 1, 4)
     net.input.bias.data.zero_()
-    _, kept = net.remember(blank, torch.ones(1, 1, dtype=torch.bool), torch.full((1, 4), 0.5))
-    assert kept[0].tolist() == pytest.approx([0.5 * beta**12 for beta in (0.8, 0.95, 0.8, 0.95)], rel=1e-4)
+    _, after = net.run_working_memory(blank, torch.ones(1, 1, dtype=torch.bool), torch.full((1, 4), 0.5))
+    assert after[0].tolist() == pytest.approx([0.5 * beta**12 for beta in (0.8, 0.95, 0.8, 0.95)], rel=1e-4)
 
 
 def test_saved_weights_decide_the_same(tmp_path: Path) -> None:

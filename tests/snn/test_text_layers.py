@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.models.text_control import normalised_units
+from brainnet.snn.models.text_control import normalized_silu
 from brainnet.snn.models.text_kernels import exponential
-from brainnet.snn.models.text_layers import gated_memory, next_token_loss, normalised_neurons, product
+from brainnet.snn.models.text_layers import gated_recurrence, linear, next_token_loss, normalized_lif
 
 sizes = st.tuples(st.integers(1, 12), st.integers(1, 3), st.integers(4, 40))
 seeds = st.integers(0, 10_000)
@@ -54,9 +54,9 @@ def test_neurons(size: tuple[int, int, int], each: int, seed: int) -> None:
     with torch.no_grad():
         x, gain, bias, beta, membrane = (part.double() for part in inputs)
         # one step apart from a threshold in float32 decides a spike, and with it all that follows
-        trace = [normalised_neurons(x[: t + 1], gain, bias, beta, membrane)[1] for t in range(steps)]
+        trace = [normalized_lif(x[: t + 1], gain, bias, beta, membrane)[1] for t in range(steps)]
     if all(float((u - 1).abs().min()) > 1e-4 for u in trace):
-        assert_equal_to_reference(normalised_neurons, inputs)
+        assert_equal_to_reference(normalized_lif, inputs)
 
 
 @given(size=sizes, each=st.integers(1, 3), seed=seeds)
@@ -65,7 +65,7 @@ def test_units_of_the_control(size: tuple[int, int, int], each: int, seed: int) 
     g = torch.Generator().manual_seed(seed)
     count = each * size[-1]
     inputs = [random(g, *size), 2 * random(g, count), random(g, count)]
-    assert_equal_to_reference(lambda x, gain, bias: (normalised_units(x, gain, bias),), inputs)
+    assert_equal_to_reference(lambda x, gain, bias: (normalized_silu(x, gain, bias),), inputs)
 
 
 @given(size=sizes, seed=seeds)
@@ -75,19 +75,19 @@ def test_memory(size: tuple[int, int, int], seed: int) -> None:
     steps, streams, width = size
     projected = 3 * random(g, steps, streams, 3 * width)
     assert_equal_to_reference(
-        gated_memory, [projected, random(g, width), 1 + random(g, width) / 4, random(g, streams, width)]
+        gated_recurrence, [projected, random(g, width), 1 + random(g, width) / 4, random(g, streams, width)]
     )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_price_is_as_a_term_of_the_loss(dtype: torch.dtype) -> None:
+def test_a_spike_cost_is_as_a_term_of_the_loss(dtype: torch.dtype) -> None:
     g = torch.Generator().manual_seed(0)
     gain, bias, beta = (random(g, 8).to(dtype).requires_grad_() for _ in range(3))
     x, membrane = random(g, 6, 2, 4).to(dtype).requires_grad_(), torch.zeros(2, 8, dtype=dtype)
     weights = random(g, 6, 2, 8).to(dtype)
 
-    def gradients(price: float, term: float) -> tuple[Tensor, ...]:
-        spikes, _ = normalised_neurons(x, gain, bias, torch.sigmoid(beta), membrane, price)
+    def gradients(spike_cost: float, term: float) -> tuple[Tensor, ...]:
+        spikes, _ = normalized_lif(x, gain, bias, torch.sigmoid(beta), membrane, spike_cost)
         return torch.autograd.grad((spikes * weights).sum() + term * spikes.sum(), (x, gain, bias, beta))
 
     for found, expected, free in zip(gradients(0.3, 0), gradients(0, 0.3), gradients(0, 0), strict=True):
@@ -99,7 +99,7 @@ def test_products_of_spikes_in_half_precision_round_only_the_weights() -> None:
     g = torch.Generator().manual_seed(0)
     spikes = (random(g, 5, 3, 40) > 1).float().requires_grad_()
     weight = random(g, 24, 40).requires_grad_()
-    results_ = [product(spikes, weight, half) for half in (False, True)]
+    results_ = [linear(spikes, weight, half) for half in (False, True)]
     assert results_[1].dtype == torch.float32
     torch.testing.assert_close(results_[1], results_[0], rtol=1e-2, atol=3e-2)
     outer = random(g, 5, 3, 24)
@@ -134,4 +134,4 @@ def test_values_that_are_not_finite_are_refused() -> None:
     x = torch.zeros(3, 1, 4)
     x[1, 0, 2] = torch.nan
     with pytest.raises(ModelError, match="finite"):
-        normalised_neurons(x, torch.ones(4), torch.zeros(4), torch.full((4,), 0.5), torch.zeros(1, 4))
+        normalized_lif(x, torch.ones(4), torch.zeros(4), torch.full((4,), 0.5), torch.zeros(1, 4))

@@ -15,10 +15,10 @@ from brainnet.snn.models.text_generation import EventDrivenModel, TextGenerator,
 from brainnet.snn.models.text_model import (
     SpikingTextModel,
     TextModelConfig,
+    firing_fraction,
     load_text_model,
-    rounded,
-    share_fired,
-    stored,
+    quantize_rows,
+    quantized_tensors,
     weights_metadata,
 )
 
@@ -35,7 +35,7 @@ def model() -> SpikingTextModel:
     values = {}
     for name, tensor in model.state_dict().items():
         if tensor.ndim == 2:
-            numbers, scale = rounded(tensor)
+            numbers, scale = quantize_rows(tensor)
             values[name] = numbers.float() * scale[:, None]
     model.load_state_dict(values, strict=False)
     return model
@@ -45,7 +45,7 @@ def model() -> SpikingTextModel:
 def saved(model: SpikingTextModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights file of the small model with its tokenizer beside it."""
     path = tmp_path_factory.mktemp("language") / "small.safetensors"
-    save_file(stored(model), path, weights_metadata(CONFIG))
+    save_file(quantized_tensors(model), path, weights_metadata(CONFIG))
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -98,16 +98,16 @@ def test_every_parameter_learns(model: SpikingTextModel) -> None:
     assert silent == []
 
 
-def test_fewer_neurons_fire_when_spikes_have_a_price() -> None:
+def test_fewer_neurons_fire_when_spikes_have_a_cost() -> None:
     torch.manual_seed(0)
     model = SpikingTextModel(CONFIG)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
     tokens = random_tokens(3, 33)
     shares = []
-    model.set_price(1.0)
+    model.set_spike_cost(1.0)
     for _ in range(12):
         loss, state = model.loss(tokens[:-1], tokens[1:])
-        shares.append(share_fired(state))
+        shares.append(firing_fraction(state))
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -115,14 +115,14 @@ def test_fewer_neurons_fire_when_spikes_have_a_price() -> None:
     assert shares[-1] < shares[0] / 2
 
 
-def test_share_fired_is_what_event_driven_steps_report(model: SpikingTextModel) -> None:
+def test_firing_fraction_is_what_event_driven_steps_report(model: SpikingTextModel) -> None:
     tokens = random_tokens(4, 9)[:, :1]
     with torch.no_grad():
         _, state = model(tokens)
     stepper = EventDrivenModel(model)
     for token in tokens[:, 0].tolist():
         _, fired = stepper.advance(token)
-    assert share_fired(state) == pytest.approx(fired.mean(), abs=0.005)
+    assert firing_fraction(state) == pytest.approx(fired.mean(), abs=0.005)
 
 
 def test_event_driven_logits_equal_torch(model: SpikingTextModel) -> None:
@@ -144,7 +144,7 @@ def test_reset_forgets_and_reading_equals_advancing(model: SpikingTextModel) -> 
         stepper.advance(token)
     expected, _ = stepper.advance(8)
     stepper.reset()
-    stepper.read([5, 6, 7])
+    stepper.prefill([5, 6, 7])
     assert np.array_equal(stepper.advance(8)[0], expected)
 
 
@@ -221,8 +221,8 @@ def test_weights_of_half_precision_load(tmp_path: Path, model: SpikingTextModel)
 @settings(deadline=None)
 def test_rounding_is_near_and_rounds_no_further(rows: int, columns: int, scale: float, seed: int) -> None:
     matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)) * scale
-    numbers, steps = rounded(matrix)
-    again, _ = rounded(numbers.float() * steps[:, None])
+    numbers, steps = quantize_rows(matrix)
+    again, _ = quantize_rows(numbers.float() * steps[:, None])
     assert torch.equal(again, numbers)
     assert ((numbers * steps[:, None] - matrix).abs() <= 0.5001 * steps[:, None]).all()
 

@@ -1,13 +1,13 @@
-r"""Several readouts of the same features, one for each way the world has been, and which of them holds now.
+r"""Several readouts of the same features, one for each state of the environment, and the selection of the active one.
 
-A world that changes back and forth is forgotten and learned again by a single adaptive model. Here every readout
-predicts, the one that makes the observations likeliest is believed and learns, and a new one is begun when a readout
-that knows nothing yet would make them likelier still, so that what was learned about one world survives the time spent
-in another (Wolpert & Kawato 1998, *Multiple paired forward and inverse models for motor control*; Heald, Lengyel &
-Wolpert 2021, *Contextual inference underlies the learning of sensorimotor repertoires*).
+A single adaptive model forgets one environment while it learns another. Here every readout predicts; the one under
+which the recent observations are likeliest is active and learns. A new readout is added when one without any learning
+would be likelier than all others. So learning about one environment survives the time spent in another (Wolpert and
+Kawato 1998, *Multiple paired forward and inverse models for motor control*; Heald, Lengyel and Wolpert 2021,
+*Contextual inference underlies the learning of sensorimotor repertoires*).
 
-An error e of a readout that expects errors of variance v scores $\tfrac12 \log v + e^2 / 2v$, minus the logarithm
-of a Gaussian likelihood but for a constant.
+The score of an error e under an expected variance v is $\tfrac12 \log v + e^2 / 2v$: the negative log-likelihood of a
+Gaussian without its constant.
 """
 
 from __future__ import annotations
@@ -21,29 +21,46 @@ from numpy.typing import NDArray
 from brainnet.errors import ModelError
 from brainnet.snn.models.granule import AdaptiveReadout, FloatArray
 
-FAR = 4.0
-"""Standard deviations beyond which an error is learned from as if it were just that far."""
+MAX_ERROR = 4.0
+"""Errors are clipped to this number of standard deviations before a readout learns from them."""
 
 
-class Choice:
-    """Which of several hypotheses scores lowest lately: the medians of the last `window` scores decide.
+class HypothesisSelector:
+    """The hypothesis with the lowest recent score: the medians of the last `window` scores are compared.
 
-    Only a hypothesis that is lower by more than `margin` replaces the one believed, and only when more than half of
-    the window has been seen; single outliers do not move a median.
+    Medians ignore single outliers. Another hypothesis becomes the best only if it is lower by more than `margin`, and
+    only when more than half of the window is filled.
+
+    Attributes:
+        margin: the required difference of medians.
+        best: the index of the selected hypothesis.
+
+    Raises:
+        ModelError: no hypothesis, an empty window, or a negative margin.
     """
 
     def __init__(self, hypotheses: int, window: int, margin: float) -> None:
         if hypotheses < 1 or window < 1 or margin < 0.0:
             raise ModelError(
-                f"a choice needs hypotheses, a window and margin >= 0, got {hypotheses}, {window}, {margin}"
+                f"a selector needs hypotheses, a window and margin >= 0, got {hypotheses}, {window}, {margin}"
             )
         self.margin = margin
         self.best = 0
         self._hypotheses, self._window = hypotheses, window
         self._scores: deque[NDArray[np.float64]] = deque(maxlen=window)
 
-    def judge(self, scores: NDArray[np.floating]) -> bool:
-        """Take in one score of each hypothesis; returns whether another one is believed now."""
+    def update(self, scores: NDArray[np.floating]) -> bool:
+        """Add one score for each hypothesis and select again.
+
+        Args:
+            scores: [hypotheses], lower is better.
+
+        Returns:
+            Whether the selected hypothesis changed.
+
+        Raises:
+            ModelError: scores of another shape.
+        """
         if scores.shape != (self._hypotheses,):
             raise ModelError(f"scores must be one for each of {self._hypotheses} hypotheses, got {scores.shape}")
         self._scores.append(np.asarray(scores, np.float64))
@@ -56,80 +73,93 @@ class Choice:
         self.best = candidate
         return True
 
-    def restart(self, hypotheses: int, best: int) -> None:
-        """Believe `best` among `hypotheses` and judge anew."""
+    def reset(self, hypotheses: int, best: int) -> None:
+        """Select `best` among `hypotheses`, and forget all scores."""
         self._hypotheses, self.best = hypotheses, best
         self._scores.clear()
 
 
 class Contexts:
-    """Readouts for the worlds met so far. The first is innate: it never learns.
+    """Readouts for the environments met so far. The first is the initial one, which never learns.
 
     Args:
-        innate: the readout to be born with, from which all others start.
-        expected: standard deviation of the innate readout's errors in the world that it was made for.
-        capacity: largest number of readouts, the innate one included; beyond it the one unused longest is given up.
-        window: observations over which readouts are compared.
-        margin: by how much a readout must be likelier than the believed one to be believed itself, in nats.
+        initial: the initial readout, from which all others are copied.
+        expected_error: standard deviation of the errors of the initial readout in the environment it was trained in.
+        capacity: the largest number of readouts, with the initial one; beyond it the least recently active one is
+            removed.
+        window: the number of observations over which readouts are compared.
+        margin: how much likelier than the active one a readout must be to become active, in nats.
+
+    Raises:
+        ModelError: a capacity below 2, or an expected error not above 0.
     """
 
     def __init__(
         self,
-        innate: AdaptiveReadout,
-        expected: float = 0.01,
+        initial: AdaptiveReadout,
+        expected_error: float = 0.01,
         *,
         capacity: int = 6,
         window: int = 7,
         margin: float = 3.0,
     ) -> None:
-        if capacity < 2 or expected <= 0.0:
-            raise ModelError(f"contexts need a capacity >= 2 and errors expected > 0, got {capacity} and {expected}")
-        self.readouts = [innate]
-        self.expected, self.capacity = expected, capacity
-        # the last hypothesis is always a readout that has learned nothing
-        self._choice = Choice(2, window, margin)
-        self._used = [0]
-        """When each readout was last believed."""
+        if capacity < 2 or expected_error <= 0.0:
+            raise ModelError(
+                f"contexts need a capacity >= 2 and errors expected > 0, got {capacity} and {expected_error}"
+            )
+        self.readouts = [initial]
+        self.expected_error, self.capacity = expected_error, capacity
+        # one hypothesis more than readouts: the last stands for a new copy of the initial readout
+        self._selector = HypothesisSelector(2, window, margin)
+        # the step at which each readout was last active
+        self._last_active = [0]
         self._clock = 0
+        # observations to learn from later, as they may belong to a new environment
         self._pending: deque[tuple[FloatArray, NDArray[np.floating]]] = deque()
-        """Observations that may turn out to be another world's, and are learned from when they have not."""
         self._window = window
 
     @property
     def active(self) -> int:
-        """Which readout is believed; 0 is the innate one."""
-        return self._choice.best
+        """The index of the active readout; 0 is the initial one."""
+        return self._selector.best
 
     @property
-    def innate(self) -> AdaptiveReadout:
+    def initial(self) -> AdaptiveReadout:
         """The readout that never learns."""
         return self.readouts[0]
 
     @property
     def current(self) -> AdaptiveReadout:
-        """The readout that is believed."""
+        """The active readout."""
         return self.readouts[self.active]
 
     def observe(self, features: FloatArray, outcome: NDArray[np.floating]) -> FloatArray:
-        """Judge all readouts by `outcome` [outputs] of `features`, choose among them, and let the chosen one learn
-        from what it has been believed through: the observation of `window` steps ago.
+        """Score all readouts, select one of them, and let it learn.
 
-        Returns the error [outputs] of the readout believed before.
+        It learns from the observation of `window` steps ago: by then it is known whether that observation belonged to
+        another environment.
+
+        Args:
+            features: [features].
+            outcome: the observed values [outputs].
+
+        Returns:
+            The error [outputs] of the readout that was active before.
         """
         self._clock += 1
         errors = [np.asarray(outcome - readout.predict(features), np.float32) for readout in self.readouts]
-        variances = [self.expected**2, *(readout.variance(features) for readout in self.readouts[1:])]
+        variances = [self.expected_error**2, *(readout.variance(features) for readout in self.readouts[1:])]
         before = errors[self.active]
-        unborn = _score(errors[0], self.innate.prior_variance(features))
-        scores = [*map(_score, errors, variances), unborn]
+        new_score = _score(errors[0], self.initial.prior_variance(features))
+        scores = [*map(_score, errors, variances), new_score]
         self._pending.append((features.copy(), outcome))
-        if self._choice.judge(np.array(scores)):
-            # as many observations as it took to notice are the new world's
+        if self._selector.update(np.array(scores)):
+            # a change is noticed after half a window; only the observations since then belong to the new environment
             while len(self._pending) > self._window // 2 + 1:
                 self._pending.popleft()
             if self.active == len(self.readouts):
-                self._begin()
-        self._used[self.active] = self._clock
+                self._add_readout()
+        self._last_active[self.active] = self._clock
         if len(self._pending) > self._window:
             self._learn(*self._pending.popleft())
         return before
@@ -137,17 +167,17 @@ class Contexts:
     def _learn(self, features: FloatArray, outcome: NDArray[np.floating]) -> None:
         if self.active:
             error = outcome - self.current.predict(features)
-            far = math.sqrt(float((error**2).mean()) / self.current.variance(features)) / FAR
-            self.current.learn(features, error / max(1.0, far))
+            excess = math.sqrt(float((error**2).mean()) / self.current.variance(features)) / MAX_ERROR
+            self.current.learn(features, error / max(1.0, excess))
 
-    def _begin(self) -> None:
-        """Begin a new readout from the innate one and believe it."""
+    def _add_readout(self) -> None:
+        """Add a copy of the initial readout and make it active."""
         if len(self.readouts) == self.capacity:
-            oldest = 1 + int(np.argmin(self._used[1:]))
-            del self.readouts[oldest], self._used[oldest]
-        self.readouts.append(self.innate.unborn())
-        self._used.append(self._clock)
-        self._choice.restart(len(self.readouts) + 1, len(self.readouts) - 1)
+            oldest = 1 + int(np.argmin(self._last_active[1:]))
+            del self.readouts[oldest], self._last_active[oldest]
+        self.readouts.append(self.initial.initial_copy())
+        self._last_active.append(self._clock)
+        self._selector.reset(len(self.readouts) + 1, len(self.readouts) - 1)
 
 
 def _score(error: FloatArray, variance: float) -> float:

@@ -1,13 +1,13 @@
-"""A spiking convolutional classifier of pictures 32 x 32 that answers as soon as it is sure.
+"""A spiking convolutional classifier of 32 x 32 images that stops as soon as it is confident.
 
-The picture is a constant current (direct encoding). Each stage is convolution, max-pooling where asked, batch
-normalisation, LIF neurons; the last stage's spikes drive a linear readout that sums them, so that there are graded
-scores after every time step. All classes of all kinds of pictures stand in one softmax: what kind of picture it is, is
-part of the answer.
+The image is a constant current (direct encoding). Each stage is a convolution, max-pooling where configured, batch
+normalisation, and LIF neurons. The spikes of the last stage drive a linear readout that sums them, so that there are
+scores after every time step. The classes of all kinds of images share one softmax, so that the kind of image is part
+of the answer.
 
-Early exit follows Li et al. 2023, *Unleashing the Potential of Spiking Neural Networks with Dynamic Confidence*: a
-picture is answered at the first step at which its calibrated confidence reaches a threshold; both the calibration and
-the threshold are chosen on pictures held out from training.
+Early exit follows Li et al. 2023, *Unleashing the Potential of Spiking Neural Networks with Dynamic Confidence*: an
+image is classified at the first step at which its calibrated confidence reaches a threshold. Calibration and threshold
+are chosen on images held out from training.
 """
 
 from __future__ import annotations
@@ -30,10 +30,14 @@ from brainnet.snn.neurons.lif import LIF, LIFState
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Sizes of the network and when it answers; they travel in the metadata of its weights file.
+    """The configuration of the network, stored in the metadata of its weights file.
 
-    `kinds` maps each kind of picture to its classes. `temperatures` [steps] divide the scores after each step
-    before the softmax. `threshold` is the confidence at which a picture is answered.
+    Attributes:
+        kinds: the classes of each kind of image.
+        channels: output channels of each stage.
+        pooled: whether each stage has max-pooling.
+        temperatures: [steps], the divisor of the scores after each step before the softmax.
+        threshold: the confidence at which an image is classified.
     """
 
     kinds: Mapping[str, tuple[str, ...]]
@@ -49,17 +53,17 @@ class ClassifierConfig:
 
     @property
     def steps(self) -> int:
-        """The most steps a picture gets."""
+        """The largest number of time steps."""
         return len(self.temperatures)
 
     @property
     def features(self) -> int:
-        """Neurons of the last stage."""
+        """The number of neurons of the last stage."""
         return self.channels[-1] * (SIDE >> sum(self.pooled)) ** 2
 
 
 class Stage(nn.Module):
-    """From pictures or spikes [B, C, H, W] to currents: convolution 3 x 3, max-pooling by 2, batch normalisation."""
+    """Convolution 3 x 3, max-pooling by 2 and batch normalisation: images or spikes [B, C, H, W] to currents."""
 
     def __init__(self, inputs: int, outputs: int, pooled: bool) -> None:
         super().__init__()
@@ -68,114 +72,135 @@ class Stage(nn.Module):
         self.pooled = pooled
 
     def forward(self, inputs: Tensor) -> Tensor:
-        # normalising a quarter of the values: the maximum commutes with a scale above 0
+        """Return the currents [B, outputs, H, W], or half the height and width with pooling."""
+        # pooling first: a quarter of the values to normalise, and the maximum commutes with a positive scale
         currents = self.conv(inputs)
         result: Tensor = self.norm(F.max_pool2d(currents, 2) if self.pooled else currents)
         return result
 
 
-def stages(config: ClassifierConfig) -> Sequence[Stage]:
-    """The stages of a network of this configuration, untrained: a ModuleList."""
+def build_stages(config: ClassifierConfig) -> Sequence[Stage]:
+    """Return the untrained stages of a network of this configuration, as a ModuleList."""
     sizes = (3, *config.channels)
     layers: Any = nn.ModuleList(map(Stage, sizes, sizes[1:], config.pooled))
     result: Sequence[Stage] = layers.to(memory_format=torch.channels_last)
     return result
 
 
-def centred(images: Tensor) -> Tensor:
-    """Pixels 0..1 [B, 3, 32, 32] to about -2..2, in the memory format in which convolutions are fastest."""
+def normalize_images(images: Tensor) -> Tensor:
+    """Return pixels 0..1 [B, 3, 32, 32] scaled to -2..2, in the memory format that is fastest for convolutions.
+
+    Raises:
+        ModelError: images of another shape.
+    """
     if images.ndim != 4 or images.shape[1:] != (3, SIDE, SIDE):
         raise ModelError(f"images must be [B, 3, {SIDE}, {SIDE}], not of shape {tuple(images.shape)}")
     return ((images - 0.5) * 4).contiguous(memory_format=torch.channels_last)
 
 
-class Step(NamedTuple):
-    """After one time step: `scores` [B, classes] so far, and the last stage's `spikes` [B, features] of it."""
+class ClassifierOutput(NamedTuple):
+    """The output of the network.
+
+    Attributes:
+        scores: [steps, B, classes], the mean scores up to each step.
+        spikes: [steps, B, features], of the last stage.
+    """
 
     scores: Tensor
     spikes: Tensor
 
 
 class Classification(NamedTuple):
-    """One picture's answer: `probabilities` [classes], and the last stage's `spikes` [steps taken, features]."""
+    """The result for one image.
+
+    Attributes:
+        probabilities: [classes].
+        spikes: [steps taken, features], of the last stage.
+    """
 
     probabilities: Tensor
     spikes: Tensor
 
 
 class SpikingClassifier(nn.Module):
-    """Classifies pictures [B, 3, 32, 32] with pixels in 0..1."""
+    """A classifier of images [B, 3, 32, 32] with pixels in 0..1."""
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
-        self.stages = stages(config)
+        self.stages = build_stages(config)
         # one decay logit per stage: nearly no leak at the start
         neurons: Any = nn.ModuleList(LIF(torch.tensor(3.0)) for _ in config.channels)
         self.neurons: Sequence[LIF] = neurons
         self.readout = nn.Linear(config.features, len(config.classes))
 
-    def forward(self, images: Tensor, steps: int | None = None) -> Step:
-        """All steps at once, for training and evaluation: every field of the result has the steps in front."""
+    def forward(self, images: Tensor, steps: int | None = None) -> ClassifierOutput:
+        """Run all steps at once, for training and evaluation; `steps` None takes those of the configuration."""
         steps = steps or self.config.steps
-        currents = self.stages[0](centred(images))
-        spikes = self._fire(0, currents.expand(steps, *currents.shape), None)[0]
+        currents = self.stages[0](normalize_images(images))
+        spikes = self._run_neurons(0, currents.expand(steps, *currents.shape), None)[0]
         for index in range(1, len(self.stages)):
             currents = self.stages[index](spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
-            spikes = self._fire(index, currents, None)[0]
+            spikes = self._run_neurons(index, currents, None)[0]
         features = spikes.flatten(2)
         count = torch.arange(1, steps + 1, device=images.device)[:, None, None]
-        return Step(self.readout(features).cumsum(0) / count, features)
+        return ClassifierOutput(self.readout(features).cumsum(0) / count, features)
 
     @torch.inference_mode()
     def classify(self, images: Tensor, threshold: float | None = None) -> list[Classification]:
-        """Answer each picture at the first step at which its confidence reaches `threshold` (the configured one).
+        """Classify each image at the first step at which its confidence reaches the threshold.
 
-        A picture that is answered leaves the batch: later steps are computed for the others alone.
+        An image that is classified leaves the batch, so that later steps are computed for the others only.
+
+        Args:
+            images: [B, 3, 32, 32], pixels in 0..1.
+            threshold: the confidence; None for that of the configuration.
         """
         limit = self.config.threshold if threshold is None else threshold
-        waiting = torch.arange(len(images), device=images.device)
+        pending = torch.arange(len(images), device=images.device)
         probabilities = torch.empty(len(images), len(self.config.classes), device=images.device)
         trains: list[list[Tensor]] = [[] for _ in images]
-        current, total = self.stages[0](centred(images)), torch.zeros_like(probabilities)
+        current, total = self.stages[0](normalize_images(images)), torch.zeros_like(probabilities)
         states: list[LIFState | None] = [None] * len(self.stages)
         for count, temperature in enumerate(self.config.temperatures, 1):
-            spikes = self._advance(current, states)
+            spikes = self._step(current, states)
             total += self.readout(spikes)
-            probabilities[waiting] = given = (total / (count * temperature)).softmax(-1)
-            for index, train in zip(waiting.tolist(), spikes, strict=True):
+            probabilities[pending] = given = (total / (count * temperature)).softmax(-1)
+            for index, train in zip(pending.tolist(), spikes, strict=True):
                 trains[index].append(train)
             unsure = given.amax(-1) < limit
             if not unsure.any():
                 break
             if not unsure.all():
-                waiting, current, total = waiting[unsure], current[unsure], total[unsure]
+                pending, current, total = pending[unsure], current[unsure], total[unsure]
                 states = [state and LIFState(state.membrane[unsure]) for state in states]
         return [Classification(p, torch.stack(train)) for p, train in zip(probabilities, trains, strict=True)]
 
-    def _advance(self, current: Tensor, states: list[LIFState | None]) -> Tensor:
-        """One step of all stages from the first stage's current; `states` are replaced by those after it."""
+    def _step(self, current: Tensor, states: list[LIFState | None]) -> Tensor:
+        """Run one step of all stages, starting from the current of the first; `states` are replaced."""
         for index in range(len(self.stages)):
-            spikes, states[index] = self._fire(index, current[None], states[index])
+            spikes, states[index] = self._run_neurons(index, current[None], states[index])
             if index + 1 < len(self.stages):
                 current = self.stages[index + 1](spikes[0])
         return spikes[0].flatten(1)
 
-    def _fire(self, index: int, currents: Tensor, state: LIFState | None) -> tuple[Tensor, LIFState]:
-        """Neurons of one stage over currents [T, B, C, H, W]; their potential begins halfway to the threshold."""
-        # channels last, as the convolution left them, so that nothing is copied
+    def _run_neurons(self, index: int, currents: Tensor, state: LIFState | None) -> tuple[Tensor, LIFState]:
+        """Run the neurons of one stage over currents [T, B, C, H, W]."""
+        # channels last, the memory order of the convolution's output, so that nothing is copied
         along = currents.permute(0, 1, 3, 4, 2)
         if state is None:
-            # as in Bu et al. 2022, Optimized Potential Initialization for Low-latency Spiking Neural Networks
+            # start at half the threshold: Bu et al. 2022, Optimized Potential Initialization for Low-latency Spiking
+            # Neural Networks
             state = LIFState(torch.full_like(along[0], 0.5, memory_format=torch.contiguous_format))
         spikes, state = self.neurons[index](along, state)
         return spikes.permute(0, 1, 4, 2, 3), state
 
 
 def load_classifier(path: Path) -> SpikingClassifier:
-    """The network of a weights file, in float32 and eval mode.
+    """Return the network of a weights file, in float32 and eval mode.
 
-    Raises ModelError, naming the file, when it is no safetensors file or not of this network.
+    Raises:
+        ModelError: the file is not a safetensors file of this network.
     """
     tensors, config = load_weights(path)
     try:
@@ -187,9 +212,10 @@ def load_classifier(path: Path) -> SpikingClassifier:
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], ClassifierConfig]:
-    """The tensors of a weights file and the configuration in its metadata.
+    """Return the tensors of a weights file and the configuration in its metadata.
 
-    Raises ModelError, naming the file, when it is no safetensors file or lacks the configuration.
+    Raises:
+        ModelError: the file is not a safetensors file, or lacks the configuration.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -201,9 +227,9 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], ClassifierConfig]:
         }
         return tensors, ClassifierConfig(kinds, **lists)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"{path} holds no picture classifier: {error}") from error
+        raise ModelError(f"{path} holds no image classifier: {error}") from error
 
 
 def weights_metadata(config: ClassifierConfig) -> dict[str, str]:
-    """The safetensors metadata that `load_classifier` reads."""
+    """Return the safetensors metadata that `load_classifier` reads."""
     return {"config": json.dumps(asdict(config))}

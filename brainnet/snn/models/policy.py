@@ -1,7 +1,7 @@
-r"""A feed-forward spiking policy: features in, bounded actions out, spikes in between. Runs on numpy alone.
+r"""A feed-forward spiking policy: from features to bounded actions. It needs only numpy.
 
-One call holds the features constant for T steps and lets layers of leaky integrate-and-fire neurons (as in
-`brainnet.snn.neurons.lif`, reset by subtraction, starting from rest) answer with spikes:
+In one call the features are constant for T steps. They drive layers of leaky integrate-and-fire neurons (as in
+`brainnet.snn.neurons.lif`, reset by subtraction, starting from rest):
 
 $$
 \begin{aligned}
@@ -10,7 +10,7 @@ u_t = \beta u_{t-1} + I_t - \theta s_{t-1}, \qquad s_t = 1 \text{ if } u_t > \th
 \end{aligned}
 $$
 
-The action is read from the firing rates of every layer, and from nothing else:
+The action depends only on the firing rates of all layers:
 $a = \mathrm{clip}(W^{o} [\bar s^{(1)}; \bar s^{(2)}; \dots] + b^{o}, -1, 1)$. The population decoding of rates
 follows Tang et al. 2020, *Deep Reinforcement Learning with Population-Coded Spiking Neural Network*.
 
@@ -34,7 +34,7 @@ FloatArray = NDArray[np.float32]
 
 
 class Action(NamedTuple):
-    """What one call gives: `values` float32 [outputs] in [-1, 1], `spikes` uint8 0/1 [neurons, steps]."""
+    """The result of one call: `values` float32 [outputs] in [-1, 1], and `spikes` uint8 0/1 [neurons, steps]."""
 
     values: FloatArray
     spikes: NDArray[np.uint8]
@@ -49,12 +49,15 @@ class Layer(NamedTuple):
 
 @dataclass(frozen=True)
 class PolicyShape:
-    """The numbers that, beside the weights, define a policy.
+    """The constants that, with the weights, define a policy.
 
     Attributes:
         beta: membrane decay per step, in (0, 1).
         threshold: membrane potential above which a neuron fires.
         steps: spike time steps per action.
+
+    Raises:
+        ModelError: a constant is out of range.
     """
 
     beta: float = 0.8
@@ -67,9 +70,15 @@ class PolicyShape:
 
 
 class SpikingPolicy:
-    """A trained policy. Stateless between calls: equal features give equal actions and spikes.
+    """A trained policy, without state between calls: equal features give equal actions and spikes.
 
-    Raises ModelError when the layers do not fit each other.
+    Args:
+        hidden: the spiking layers.
+        readout: the linear readout of the firing rates of all layers.
+        shape: the constants.
+
+    Raises:
+        ModelError: the layers do not fit each other.
     """
 
     def __init__(self, hidden: list[Layer], readout: Layer, shape: PolicyShape) -> None:
@@ -78,23 +87,29 @@ class SpikingPolicy:
         inputs = hidden[0].weight.shape[1]
         self.inputs = inputs
         for index, layer in enumerate(hidden):
-            _check(f"hidden.{index}", layer, inputs)
+            _check_layer(f"hidden.{index}", layer, inputs)
             inputs = layer.weight.shape[0]
         self.neurons = sum(layer.weight.shape[0] for layer in hidden)
-        _check("readout", readout, self.neurons)
+        _check_layer("readout", readout, self.neurons)
         self.outputs = readout.weight.shape[0]
         self.shape = shape
-        self.hidden = [Layer(_float(layer.weight), _float(layer.bias)) for layer in hidden]
-        self.readout = Layer(_float(readout.weight), _float(readout.bias))
+        self.hidden = [Layer(_as_float32(layer.weight), _as_float32(layer.bias)) for layer in hidden]
+        self.readout = Layer(_as_float32(readout.weight), _as_float32(readout.bias))
 
     def act(self, features: NDArray[Any]) -> Action:
-        """The action for `features` [inputs]. Raises ModelError for another shape or values that are not finite."""
+        """Return the action for `features` [inputs].
+
+        Raises:
+            ModelError: features of another shape, or not finite.
+        """
         drive = np.asarray(features, np.float32)
         if drive.shape != (self.inputs,) or not np.isfinite(drive).all():
             raise ModelError(f"the policy takes {self.inputs} finite features, got an array of shape {drive.shape}")
         steps = self.shape.steps
+        # all layers write into one array, which the readout then averages at once
         spikes = np.empty((self.neurons, steps), np.float32)
         first, *rest = self.hidden
+        # the first product is the same at every step, so it is computed once
         currents = np.repeat((first.weight @ drive + first.bias)[:, None], steps, axis=1)
         start = 0
         for index in range(len(self.hidden)):
@@ -108,7 +123,7 @@ class SpikingPolicy:
         return Action(np.clip(values, -1.0, 1.0), spikes.astype(np.uint8))
 
     def save(self, path: Path) -> None:
-        """Write the policy as safetensors: weights as float16, its shape as metadata."""
+        """Write the policy as safetensors: weights as float16, its constants as metadata."""
         from safetensors.numpy import save_file
 
         tensors = {}
@@ -120,7 +135,11 @@ class SpikingPolicy:
 
     @classmethod
     def load(cls, path: Path) -> SpikingPolicy:
-        """Read what `save` wrote. Raises ModelError for a file that is not a policy."""
+        """Read what `save` wrote.
+
+        Raises:
+            ModelError: the file is not a policy.
+        """
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -136,11 +155,11 @@ class SpikingPolicy:
             raise ModelError(f"{path} holds no spiking policy: {error!r}") from None
 
 
-def _float(array: NDArray[Any]) -> FloatArray:
+def _as_float32(array: NDArray[Any]) -> FloatArray:
     return np.ascontiguousarray(array, np.float32)
 
 
-def _check(name: str, layer: Layer, inputs: int) -> None:
+def _check_layer(name: str, layer: Layer, inputs: int) -> None:
     weight, bias = layer.weight, layer.bias
     if weight.ndim != 2 or weight.shape[1] != inputs or bias.shape != weight.shape[:1]:
         raise ModelError(f"{name}: weight {weight.shape} and bias {bias.shape} do not take {inputs} inputs")

@@ -1,4 +1,4 @@
-"""The spiking policy of `brainnet.snn.models.policy` as a torch module for training, and its non-spiking twin."""
+"""The spiking policy of `brainnet.snn.models.policy` as a torch module for training, and a ReLU baseline."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from brainnet.snn.neurons.lif import LIFParams, lif_sequence
 
 
 class TrainableSpikingPolicy(nn.Module):
-    """Features [..., inputs] -> actions before clipping [..., outputs]; `to_policy` gives the numpy twin.
+    """Features [..., inputs] -> actions before clipping [..., outputs].
 
-    The first layer is drawn wide (weights doubled, biases uniform in [-1, 1]) so that from the start its neurons fire
-    at different levels of their drive, which is what the rate code's resolution rests on.
+    The initial weights of the first layer are doubled, and its biases are uniform in [-1, 1], so that its neurons start
+    to fire at different levels of their input. The resolution of the rate code depends on that.
     """
 
     def __init__(self, inputs: int, hidden: list[int], outputs: int, shape: PolicyShape) -> None:
         super().__init__()
-        self.hidden, self.readout = _layers(inputs, hidden, outputs)
+        self.hidden, self.readout = _linear_layers(inputs, hidden, outputs)
         self.shape = shape
         first = self.hidden[0]
         assert isinstance(first, nn.Linear)
@@ -29,11 +29,12 @@ class TrainableSpikingPolicy(nn.Module):
             first.bias.uniform_(-1.0, 1.0)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Return the actions [..., outputs] before clipping."""
         params = LIFParams(beta=torch.tensor(self.shape.beta), threshold=self.shape.threshold, reset="subtract")
         rates = []
         first, *rest = self.hidden
         drive = first(features)
-        currents = drive.expand(self.shape.steps, *drive.shape)  # the features do not change from step to step
+        currents = drive.expand(self.shape.steps, *drive.shape)  # a view: the features are constant over the steps
         while True:
             spikes, _ = lif_sequence(currents, None, params)
             rates.append(spikes.mean(0))
@@ -44,19 +45,20 @@ class TrainableSpikingPolicy(nn.Module):
         return actions
 
     def to_policy(self) -> SpikingPolicy:
-        """The numpy policy with this module's weights."""
-        layers = [_layer(layer) for layer in self.hidden]
-        return SpikingPolicy(layers, _layer(self.readout), self.shape)
+        """Return the numpy policy with the weights of this module."""
+        layers = [_to_numpy(layer) for layer in self.hidden]
+        return SpikingPolicy(layers, _to_numpy(self.readout), self.shape)
 
 
-class RectifiedPolicy(nn.Module):
-    """The non-spiking twin: the same layers and readout, rectified units in place of spiking neurons."""
+class ReLUPolicy(nn.Module):
+    """The same layers and readout with ReLU units instead of spiking neurons, as a baseline."""
 
     def __init__(self, inputs: int, hidden: list[int], outputs: int) -> None:
         super().__init__()
-        self.hidden, self.readout = _layers(inputs, hidden, outputs)
+        self.hidden, self.readout = _linear_layers(inputs, hidden, outputs)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Return the actions [..., outputs] before clipping."""
         activities = []
         for layer in self.hidden:
             features = torch.relu(layer(features))
@@ -65,11 +67,11 @@ class RectifiedPolicy(nn.Module):
         return actions
 
 
-def _layers(inputs: int, hidden: list[int], outputs: int) -> tuple[nn.ModuleList, nn.Linear]:
-    """The linear maps of a policy; the readout sees every hidden layer."""
+def _linear_layers(inputs: int, hidden: list[int], outputs: int) -> tuple[nn.ModuleList, nn.Linear]:
+    """Return the linear maps of a policy; the readout sees every hidden layer."""
     return nn.ModuleList(nn.Linear(a, b) for a, b in pairwise([inputs, *hidden])), nn.Linear(sum(hidden), outputs)
 
 
-def _layer(linear: nn.Module) -> Layer:
+def _to_numpy(linear: nn.Module) -> Layer:
     assert isinstance(linear, nn.Linear)
     return Layer(linear.weight.detach().numpy(), linear.bias.detach().numpy())

@@ -1,6 +1,6 @@
 r"""Proximal policy optimisation, for policies whose gradients pass through spikes as well as for others.
 
-With $r_t = \pi(a_t | x_t) / \pi_{old}(a_t | x_t)$, the objective that an update raises is
+With $r_t = \pi(a_t | x_t) / \pi_{old}(a_t | x_t)$, the objective that an update maximises is
 
 $$
 \mathbb{E}_t \left[ \min \left( r_t A_t,\; \mathrm{clip}(r_t, 1 - \epsilon, 1 + \epsilon) A_t \right) \right]
@@ -13,8 +13,8 @@ A_t = \sum_{k \ge 0} (\gamma \lambda)^k \delta_{t+k}, \qquad \delta_t = r_t + \g
 $$
 
 (Schulman et al. 2016, *High-Dimensional Continuous Control Using Generalized Advantage Estimation*, equation 16). The
-policy is a Gaussian around what a network says, so that any differentiable network can be improved: in a spiking one
-the surrogate of `brainnet.snn.neurons.surrogate` stands for the derivative of the spikes.
+policy is a Gaussian around the output of a network. Any differentiable network can be trained: in a spiking one the
+surrogate of `brainnet.snn.neurons.surrogate` replaces the derivative of the spikes.
 """
 
 from __future__ import annotations
@@ -31,70 +31,88 @@ from brainnet.errors import ModelError
 
 @dataclass(frozen=True)
 class PPOParams:
-    """How far and how fast a policy is improved.
+    """Constants of proximal policy optimisation.
 
     Attributes:
-        discount: gamma, of the next step's worth.
-        trace: lambda of the advantage estimate; 0 trusts the value network, 1 the rewards seen.
-        clip: epsilon, how far a probability ratio may move before its sample stops counting.
+        discount: gamma, the weight of the next step's value.
+        gae_lambda: lambda of the advantage estimate; 0 uses the value network alone, 1 the observed rewards alone.
+        clip: epsilon, the change of a probability ratio beyond which its sample has no gradient.
         epochs: passes over a rollout.
         minibatch: samples per gradient step.
-        largest_kl: an update ends early when the mean KL divergence from the old policy exceeds this.
-        largest_gradient: norm to which gradients are scaled down.
+        max_kl: an update ends early when the mean KL divergence from the old policy exceeds this.
+        max_grad_norm: the norm to which gradients are clipped.
+
+    Raises:
+        ModelError: a constant is out of range.
     """
 
     discount: float = 0.98
-    trace: float = 0.95
+    gae_lambda: float = 0.95
     clip: float = 0.2
     epochs: int = 5
     minibatch: int = 640
-    largest_kl: float = 0.03
-    largest_gradient: float = 0.5
+    max_kl: float = 0.03
+    max_grad_norm: float = 0.5
 
     def __post_init__(self) -> None:
-        shares = 0.0 <= self.discount <= 1.0 and 0.0 <= self.trace <= 1.0 and 0.0 < self.clip < 1.0
-        if not shares or self.epochs < 1 or self.minibatch < 2 or self.largest_kl <= 0.0 or self.largest_gradient <= 0:
+        in_range = 0.0 <= self.discount <= 1.0 and 0.0 <= self.gae_lambda <= 1.0 and 0.0 < self.clip < 1.0
+        if not in_range or self.epochs < 1 or self.minibatch < 2 or self.max_kl <= 0.0 or self.max_grad_norm <= 0:
             raise ModelError(
-                "PPO needs discount and trace in [0, 1], 0 < clip < 1, epochs >= 1, minibatch >= 2 and positive "
-                f"largest_kl and largest_gradient, got {self}"
+                "PPO needs discount and gae_lambda in [0, 1], 0 < clip < 1, epochs >= 1, minibatch >= 2 and positive "
+                f"max_kl and max_grad_norm, got {self}"
             )
 
 
 class GaussianPolicy(nn.Module):
-    """Actions normally distributed around `mean(features)`, with a learned spread for each action."""
+    """Actions that are normally distributed around `mean(features)`, with a learned standard deviation each.
 
-    def __init__(self, mean: nn.Module, actions: int, spread: float) -> None:
+    Args:
+        mean: the network.
+        actions: the number of actions.
+        std: the initial standard deviation.
+    """
+
+    def __init__(self, mean: nn.Module, actions: int, std: float) -> None:
         super().__init__()
         self.mean = mean
-        self.log_spread = nn.Parameter(torch.full((actions,), spread).log())
+        self.log_spread = nn.Parameter(torch.full((actions,), std).log())
 
     def forward(self, features: Tensor) -> torch.distributions.Normal:
-        """The distribution of the actions [B, actions]."""
+        """Return the distribution of the actions [B, actions]."""
         mean: Tensor = self.mean(features)
         return torch.distributions.Normal(mean, self.log_spread.exp().expand_as(mean))
 
     def log_prob(self, features: Tensor, actions: Tensor) -> Tensor:
-        """Log density [B] of `actions` [B, actions]."""
+        """Return the log density [B] of `actions` [B, actions]."""
         return log_density(self(features), actions)
 
 
 class Rollout(NamedTuple):
-    """What a policy lived through: T steps of N bodies."""
+    """The experience of a policy: T steps of N environments.
+
+    Attributes:
+        features: [T, N, inputs].
+        actions: [T, N, actions], as sampled.
+        log_probs: [T, N], under the policy that sampled them.
+        rewards: [T, N].
+        values: [T + 1, N], of the value network, with the state after the last step.
+    """
 
     features: Tensor
-    """[T, N, inputs]"""
     actions: Tensor
-    """[T, N, actions], as drawn."""
     log_probs: Tensor
-    """[T, N], under the policy that drew them."""
     rewards: Tensor
-    """[T, N]"""
     values: Tensor
-    """[T + 1, N], the value network's, of the state after the last step too."""
 
 
-class Improvement(NamedTuple):
-    """What one update did: `kl` mean divergence from the old policy, `value_loss`, gradient `steps` taken."""
+class UpdateStats(NamedTuple):
+    """Statistics of one update.
+
+    Attributes:
+        kl: mean KL divergence from the old policy.
+        value_loss: the last loss of the value network.
+        steps: gradient steps taken.
+    """
 
     kl: float
     value_loss: float
@@ -102,15 +120,22 @@ class Improvement(NamedTuple):
 
 
 def log_density(distribution: torch.distributions.Normal, actions: Tensor) -> Tensor:
-    """Log density [...] of `actions` [..., actions], whose components are independent."""
+    """Return the log density [...] of `actions` [..., actions], whose components are independent."""
     density: Tensor = distribution.log_prob(actions).sum(-1)
     return density
 
 
-def generalised_advantages(rewards: Tensor, values: Tensor, discount: float, trace: float) -> Tensor:
-    """Advantages [T, N] for `rewards` [T, N] and `values` [T + 1, N].
+def generalised_advantages(rewards: Tensor, values: Tensor, discount: float, gae_lambda: float) -> Tensor:
+    """Return the advantages [T, N].
 
-    A rollout ends because time is up, not because the task is over: the last value stands for what would have followed.
+    A rollout ends because of its time limit, not because the task is over. Therefore the value of the last state stands
+    for the rewards that would follow.
+
+    Args:
+        rewards: [T, N].
+        values: [T + 1, N].
+        discount: gamma.
+        gae_lambda: lambda.
 
     Raises:
         ModelError: shapes that do not fit.
@@ -119,22 +144,22 @@ def generalised_advantages(rewards: Tensor, values: Tensor, discount: float, tra
         raise ModelError(
             f"rewards must be [T, N] and values [T + 1, N], got {tuple(rewards.shape)} and {tuple(values.shape)}"
         )
-    surprise = rewards + discount * values[1:] - values[:-1]
-    advantages = torch.empty_like(surprise)
-    ahead = torch.zeros_like(surprise[0])
-    for step in range(len(surprise) - 1, -1, -1):
-        ahead = surprise[step] + discount * trace * ahead
-        advantages[step] = ahead
+    td_error = rewards + discount * values[1:] - values[:-1]
+    advantages = torch.empty_like(td_error)
+    advantage = torch.zeros_like(td_error[0])
+    for step in range(len(td_error) - 1, -1, -1):
+        advantage = td_error[step] + discount * gae_lambda * advantage
+        advantages[step] = advantage
     return advantages
 
 
 def clipped_objective(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip: float) -> Tensor:
-    """The mean clipped objective, a scalar to be raised."""
+    """Return the mean clipped objective, a scalar to be maximised."""
     ratio = (log_probs - old_log_probs).exp()
     return torch.minimum(ratio * advantages, ratio.clamp(1.0 - clip, 1.0 + clip) * advantages).mean()
 
 
-def improve(
+def ppo_update(
     policy: GaussianPolicy,
     value: nn.Module,
     optimiser: torch.optim.Optimizer,
@@ -143,40 +168,46 @@ def improve(
     generator: torch.Generator,
     regulariser: Callable[[], Tensor] | None = None,
     *,
-    only_value: bool = False,
-) -> Improvement:
-    """One update of `policy` and of `value` (features [B, inputs] -> [B, 1]) from one rollout.
+    value_only: bool = False,
+) -> UpdateStats:
+    """Update `policy` and `value` from one rollout.
 
     Args:
+        policy: the policy.
+        value: the value network, features [B, inputs] -> [B, 1].
         optimiser: over the parameters of both.
+        rollout: the experience.
+        params: the constants.
         generator: draws the minibatches.
-        regulariser: a scalar to be added to each minibatch's loss.
-        only_value: leave the policy as it is, as while the value network still knows nothing.
+        regulariser: a scalar to be added to the loss of each minibatch.
+        value_only: do not change the policy; for the first rollouts, while the value network is untrained.
     """
-    advantages = generalised_advantages(rollout.rewards, rollout.values, params.discount, params.trace)
-    wanted = (advantages + rollout.values[:-1]).flatten()
+    advantages = generalised_advantages(rollout.rewards, rollout.values, params.discount, params.gae_lambda)
+    # advantages plus values are estimates of the return, the target of the value network
+    returns = (advantages + rollout.values[:-1]).flatten()
     features, actions = rollout.features.flatten(0, 1), rollout.actions.flatten(0, 1)
     old = rollout.log_probs.flatten()
     scores = advantages.flatten()
+    # standardised, so that the learning rate does not depend on the scale of the rewards
     scores = (scores - scores.mean()) / (scores.std() + 1e-8)
     parameters = [x for group in optimiser.param_groups for x in group["params"]]
     kl, value_loss, steps = 0.0, 0.0, 0
     for _ in range(params.epochs):
         for chosen in torch.randperm(len(old), generator=generator).split(params.minibatch):
-            loss = value_error = (value(features[chosen])[:, 0] - wanted[chosen]).square().mean()
-            if not only_value:
+            loss = value_error = (value(features[chosen])[:, 0] - returns[chosen]).square().mean()
+            if not value_only:
                 log_probs = policy.log_prob(features[chosen], actions[chosen])
                 log_ratio = (log_probs - old[chosen]).detach()
                 # an estimate of KL(old, new) that is never negative (Schulman 2020, Approximating KL Divergence)
                 kl = float((log_ratio.exp() - 1.0 - log_ratio).mean())
-                if kl > params.largest_kl:
-                    return Improvement(kl, value_loss, steps)
+                if kl > params.max_kl:
+                    return UpdateStats(kl, value_loss, steps)
                 loss = value_error - clipped_objective(log_probs, old[chosen], scores[chosen], params.clip)
                 if regulariser is not None:
                     loss = loss + regulariser()
             optimiser.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(parameters, params.largest_gradient)
+            nn.utils.clip_grad_norm_(parameters, params.max_grad_norm)
             optimiser.step()
             value_loss, steps = float(value_error.detach()), steps + 1
-    return Improvement(kl, value_loss, steps)
+    return UpdateStats(kl, value_loss, steps)

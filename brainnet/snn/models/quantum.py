@@ -1,7 +1,7 @@
-r"""Quantum-inspired modulation of routing scores: how a sure and an undecided brain choose differently.
+r"""Quantum-inspired modulation of routing scores: the certainty of a decision sets its temperature.
 
 Of scores s over N routes, with $p = \mathrm{softmax}(s)$, $H = -\sum p \ln p$ and
-$H_{max} = \ln N$ (N = 1: $H / H_{max} = 0$), a single qubit is rotated from \|0> by
+$H_{max} = \ln N$ (N = 1: $H / H_{max} = 0$), a single qubit is rotated from $|0\rangle$ by
 
 $$
 \begin{aligned}
@@ -10,8 +10,8 @@ R_y(\theta) = \begin{pmatrix} \cos\theta/2 & -\sin\theta/2 \\ \sin\theta/2 & \co
 \end{aligned}
 $$
 
-alpha is 1 when the scores are sure and 0 when they are uniform. It feeds back twice, as the firing threshold of
-working memory and as the routing temperature:
+alpha is 1 when one score dominates and 0 when all are equal. It has two effects: it sets the firing threshold of the
+working memory, and the routing temperature:
 
 $$
 \vartheta = \vartheta_{base} (1 + 0.2 (1 - \alpha)), \quad T_r = \frac{1}{\alpha + \epsilon}, \quad
@@ -19,7 +19,7 @@ $$
 $$
 
 The rotation is the textbook one (Nielsen and Chuang 2010, *Quantum Computation and Quantum Information*, 4.2); the two
-feedbacks are this project's. numpy only, in float64.
+effects are this project's own. numpy only, in float64.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainnet.errors import ModelError
 
-__all__ = ["Modulation", "choose", "modulate", "softmax"]
+__all__ = ["Modulation", "modulate", "select_routes", "softmax"]
 
 EPSILON = 1e-6
 MAX_TEMPERATURE = 20.0
@@ -44,9 +44,13 @@ PLASTICITY = 0.2
 class Modulation:
     """One modulated decision over N routes.
 
-    `probs` softmax(scores) [N]; `entropy` of probs in nats; `alpha` in [0, 1], 1 = sure;
-    `temperature` T_r >= 1 / (1 + eps); `threshold` for working memory, in units of its membrane
-    potential; `route_probs` softmax(scores / T_r) [N].
+    Attributes:
+        probs: softmax(scores) [N].
+        entropy: the entropy of `probs` in nats.
+        alpha: certainty, in [0, 1]; 1 is certain.
+        temperature: T_r, at least 1 / (1 + epsilon).
+        threshold: the threshold of the working memory, in units of its membrane potential.
+        route_probs: softmax(scores / T_r) [N].
     """
 
     probs: NDArray[np.float64]
@@ -58,7 +62,7 @@ class Modulation:
 
 
 def softmax(scores: ArrayLike) -> NDArray[np.float64]:
-    """Softmax over one row of scores [N]; -inf gives exactly 0. At least one score must be finite."""
+    """Return the softmax of scores [N], of which at least one must be finite; -inf gives exactly 0."""
     row = np.asarray(scores, np.float64)
     with np.errstate(over="ignore"):
         shifted = np.exp(row - row.max())
@@ -75,15 +79,21 @@ def modulate(
     epsilon: float = EPSILON,
     max_temperature: float = MAX_TEMPERATURE,
 ) -> Modulation:
-    """Modulates routing scores [N]; routes where `mask` is False get probability 0 and do not count in N.
+    """Modulate routing scores [N] by the equations of this module.
 
-    The equations of this module, with `plasticity` for 0.2 and T_r at most `max_temperature`.
+    The published epsilon, 1e-6, allows T_r = 1e6, at which the probabilities are uniform to six digits for all scores.
+    Therefore T_r is limited; pass `math.inf` for the published behaviour.
 
-    The published epsilon, 1e-6, lets T_r reach 1e6, which is uniform to six digits whatever the scores
-    say; `max_temperature` is the clamp (pass `math.inf` for the published behaviour).
+    Args:
+        scores: [N].
+        mask: routes where it is False get probability 0 and do not count in N; None for all routes.
+        base_threshold: the threshold of a certain decision.
+        plasticity: the factor 0.2 of the equations.
+        epsilon: as in the equations.
+        max_temperature: the upper limit of T_r.
 
-    Raises ModelError when no route is allowed, a score is NaN or +inf, the shapes differ, or a constant is
-    out of range.
+    Raises:
+        ModelError: no route is allowed, a score is NaN or +inf, the shapes differ, or a constant is out of range.
     """
     constants = {"base_threshold": base_threshold, "epsilon": epsilon, "max_temperature": max_temperature}
     for name, value in constants.items():
@@ -121,19 +131,22 @@ def modulate(
     )
 
 
-def choose(route_probs: ArrayLike, mass: float = 0.8) -> list[int]:
-    """The smallest set of routes whose probabilities reach `mass`, likeliest first; ties go to the lower index.
+def select_routes(route_probs: ArrayLike, mass: float = 0.8) -> list[int]:
+    """Return the smallest set of routes whose probabilities reach `mass`, likeliest first (as in top-p sampling).
 
-    Never empty, and never includes a route of probability 0. Raises ModelError unless 0 < mass <= 1 and the
-    probabilities are one row that adds up to 1.
+    Ties go to the lower index. The set is never empty, and never contains a route of probability 0.
+
+    Raises:
+        ModelError: mass is not in (0, 1], or the probabilities are not one row that adds up to 1.
     """
     if not 0.0 < mass <= 1.0:
         raise ModelError(f"mass must be in (0, 1], got {mass}")
     probs = np.asarray(route_probs, np.float64)
     if probs.ndim != 1 or not ((probs >= 0).all() and abs(probs.sum() - 1) <= 1e-6):
         raise ModelError(f"route_probs must be one row of probabilities that add up to 1, got {probs.tolist()}")
+    # stable, so that ties go to the lower index
     order = np.argsort(-probs, kind="stable")
     reached = np.cumsum(probs[order])
-    # Rounding must not ask one region more than the mass needs.
+    # rounding must not add one route more than the mass needs
     size = int(np.searchsorted(reached, mass - 1e-9)) + 1
     return [int(i) for i in order[:size] if probs[i] > 0]

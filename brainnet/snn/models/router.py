@@ -1,10 +1,10 @@
-"""The router: which regions a prompt is for, decided by a small spiking network with a working memory.
+"""The router: a small spiking network with a working memory that decides which nodes a prompt is sent to.
 
     tokens -> TAS spikes -> LIF working memory -> ChronoSpikeAttention -> decision vector -> scores -> modulation
 
-The working memory's membrane potential is carried from prompt to prompt of a session, so that "once more"
-means what was done before; the threshold of its neurons is set by how sure the previous decision was.
-Route names come with the weights; nothing here knows them.
+The membrane potential of the working memory is carried from prompt to prompt of a session, so that "once more" refers
+to the previous prompt. The certainty of the previous decision sets the threshold of its neurons. The names of the
+routes are stored with the weights; this module does not depend on them.
 """
 
 from __future__ import annotations
@@ -29,18 +29,35 @@ from brainnet.snn.models.quantum import EPSILON, MAX_TEMPERATURE, PLASTICITY
 from brainnet.snn.models.text_features import HashedVocabulary, clip_middle, route_tokens
 from brainnet.snn.neurons.lif import LIFParams
 
-__all__ = ["RouteDecision", "Router", "RouterConfig", "RouterNet", "RouterState", "ending", "prompt_tokens", "rows_of"]
+__all__ = [
+    "RouteDecision",
+    "Router",
+    "RouterConfig",
+    "RouterNet",
+    "RouterState",
+    "embedding_rows",
+    "prompt_tokens",
+    "suffix_token",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class RouterConfig:
-    """The shape of a router: `routes` in the order of its scores, sizes, and the constants of its neurons.
+    """The configuration of a router, stored in the metadata of its weights file.
 
-    Decays are learned; those of attention's neurons and of every second one of working memory start from `beta`, the
-    others from `slow_beta`, which still holds most of a prompt at the end of the next.
-
-    `scale` multiplies the scores. Training fits it so that the modulated probabilities mean what they say
-    (temperature scaling, Guo et al. 2017, applied before the modulation); it never changes which route is first.
+    Attributes:
+        routes: the names of the routes, in the order of the scores.
+        steps: time steps of the TAS window.
+        positions: the largest number of tokens.
+        width: channels per token.
+        heads: heads of the attention.
+        beta: initial decay of the attention's neurons and of every second neuron of working memory; decays are learned.
+        slow_beta: initial decay of the other neurons of working memory, which keep most of a prompt until the next one
+            ends.
+        unknown_rows: rows of the embedding table that unknown tokens share.
+        base_threshold: the threshold of working memory after a certain decision.
+        scale: multiplies the scores. It is fitted so that the modulated probabilities are calibrated (temperature
+            scaling, Guo et al. 2017, before the modulation); it never changes which route is first.
     """
 
     routes: tuple[str, ...]
@@ -57,10 +74,11 @@ class RouterConfig:
 
 @dataclass(frozen=True, slots=True)
 class RouterState:
-    """What a session's working memory holds between two prompts.
+    """The working memory of a session between two prompts.
 
-    `membrane` float32 [D], the mean membrane potential over the last prompt's positions; `threshold`,
-    the firing threshold that the last decision's uncertainty set.
+    Attributes:
+        membrane: float32 [D], the mean membrane potential over the positions of the last prompt.
+        threshold: the firing threshold that follows from the certainty of the last decision.
     """
 
     membrane: NDArray[np.float32]
@@ -69,11 +87,20 @@ class RouterState:
 
 @dataclass(frozen=True, slots=True)
 class RouteDecision:
-    """One decision and everything it follows from; rows run over `names`, the routes that were available.
+    """One decision and all values that it follows from; rows run over `names`.
 
-    `scores` before softmax; `probs`, `entropy` (nats), `alpha`, `temperature`, `threshold` and `route_probs` as
-    in `quantum.Modulation`; `chosen`, likeliest first; `spikes` uint8 [neurons, T], the prompt's TAS
-    code (neuron = position * D + channel); `state` to pass to the session's next decision.
+    Attributes:
+        names: the names of the available routes.
+        scores: before the softmax.
+        probs: as in `quantum.Modulation`, like the next five.
+        entropy: in nats.
+        alpha: the certainty.
+        temperature: the routing temperature.
+        threshold: the next threshold of working memory.
+        route_probs: the modulated probabilities.
+        chosen: the chosen routes, likeliest first.
+        spikes: uint8 [neurons, T], the TAS code of the prompt (neuron = position * D + channel).
+        state: to be passed to the next decision of the session.
     """
 
     names: tuple[str, ...]
@@ -90,21 +117,29 @@ class RouteDecision:
 
 
 def prompt_tokens(text: str, *, has_image: bool, has_audio: bool, limit: int) -> list[str]:
-    """The tokens of a prompt: a start mark, what comes with the text, the text, its middle cut to fit `limit`."""
+    """Return the tokens of a prompt: a start mark, marks for an image or audio, and those of the text.
+
+    If there are more than `limit`, tokens in the middle of the text are dropped.
+    """
     marks = ["<start>", *(["<image>"] if has_image else []), *(["<audio>"] if has_audio else [])]
     return marks + clip_middle(route_tokens(text), limit - len(marks))
 
 
-def ending(word: str) -> str:
-    """The token that stands for all words with this word's last three letters."""
+def suffix_token(word: str) -> str:
+    """Return the token that stands for all words with the same last three letters."""
     return f"~{word[-3:]}"
 
 
-def rows_of(tokens: list[str], vocabulary: HashedVocabulary) -> NDArray[np.int64]:
-    """Rows of the embedding table, int64 [L]; a word that is not known has that of its `ending`, if that is known."""
+def embedding_rows(tokens: list[str], vocabulary: HashedVocabulary) -> NDArray[np.int64]:
+    """Return the rows of the embedding table, int64 [L].
+
+    An unknown word gets the row of its suffix token, if that is known.
+    """
     rows = vocabulary.rows(tokens)
-    strange = rows <= vocabulary.unknown_rows
-    return np.where(strange, vocabulary.rows([ending(token) for token in tokens]), rows) if strange.any() else rows
+    unknown = rows <= vocabulary.unknown_rows
+    if not unknown.any():
+        return rows
+    return np.where(unknown, vocabulary.rows([suffix_token(token) for token in tokens]), rows)
 
 
 class RouterNet(nn.Module):
@@ -117,43 +152,53 @@ class RouterNet(nn.Module):
         self.input = nn.Linear(config.width, config.width)
         self.attention = ChronoSpikeAttention(config.width, config.heads, tau=config.steps / 4, beta=config.beta)
         self.readout = nn.Linear(4 * config.width, len(config.routes))
+        # fast and slow channels alternate, so that every group of channels has both
         decay = torch.full((config.width,), config.beta)
         decay[1::2] = config.slow_beta
         self.decay = nn.Parameter(torch.logit(decay))
 
     @property
     def beta(self) -> Tensor:
-        """The decay per step of working memory's neurons, [D], each in (0, 1)."""
+        """The decay per step of the neurons of working memory, [D], each in (0, 1)."""
         return torch.sigmoid(self.decay)
 
     def forward(
         self, spikes: Tensor, mask: Tensor, membrane: Tensor | None, threshold: float | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Scores [B, N] and membrane potential [B, D] after TAS spikes [B, T, L, D] with token mask bool [B, L].
+        """Return the scores [B, N] and the membrane potential [B, D] after a prompt.
 
-        Every position starts from the session's membrane potential [B, D] (None: rest).
+        Args:
+            spikes: TAS spikes [B, T, L, D].
+            mask: bool [B, L], False for padding.
+            membrane: the membrane potential [B, D] of the session; None for rest.
+            threshold: the firing threshold of working memory; None for the base threshold.
         """
-        memory, kept = self.remember(spikes, mask, membrane, threshold)
+        memory, after = self.run_working_memory(spikes, mask, membrane, threshold)
         present = mask.to(spikes.dtype)
         attended = self.attention(memory) * present[:, None, :, None]
         rates = torch.cat([memory.mean(1), attended.mean(1)], dim=-1)
-        # what the prompt is about on the whole, and the strongest sign of anything in it, however long it is
+        # the mean describes the prompt as a whole; the maximum keeps a single strong token in a long prompt visible
         mean = rates.sum(1) / present.sum(1, keepdim=True).clamp(min=1)
         decision_vector = torch.cat([mean, rates.amax(1)], dim=-1)
         scores: Tensor = self.config.scale * self.readout(decision_vector)
-        return scores, kept
+        return scores, after
 
-    def remember(
+    def run_working_memory(
         self, spikes: Tensor, mask: Tensor, membrane: Tensor | None, threshold: float | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Working memory alone: its spikes [B, T, L, D] and the membrane potential [B, D] that it keeps."""
+        """Run working memory alone; arguments as for `forward`.
+
+        Returns:
+            The spikes [B, T, L, D], and the membrane potential [B, D] for the next prompt.
+        """
         params = LIFParams(self.beta, self.config.base_threshold if threshold is None else threshold)
-        memory, kept = decision.remember(self.input(spikes).transpose(0, 1), mask, membrane, params)
-        return memory.transpose(0, 1), kept
+        currents = self.input(spikes).transpose(0, 1)
+        memory, after = decision.run_working_memory(currents, mask, membrane, params)
+        return memory.transpose(0, 1), after
 
 
 class Router:
-    """A trained router. Not thread-safe: use it from one thread."""
+    """A trained router. Not thread-safe."""
 
     def __init__(self, net: RouterNet, vocabulary: HashedVocabulary) -> None:
         self.net = net.eval()
@@ -162,7 +207,11 @@ class Router:
 
     @classmethod
     def load(cls, path: Path | str) -> Router:
-        """Reads the weights; raises ModelError naming the file when it is missing or does not hold a router."""
+        """Read the weights.
+
+        Raises:
+            ModelError: the file is missing or is not the weights of a router.
+        """
         try:
             with safe_open(str(path), framework="pt") as file:
                 meta = json.loads((file.metadata() or {})["router"])
@@ -176,20 +225,20 @@ class Router:
         return cls(net, vocabulary)
 
     def save(self, path: Path | str) -> None:
-        """Writes the weights in float16 with shape and route names in the metadata."""
+        """Write the weights in float16, with the configuration in the metadata."""
         tensors = {name: tensor.half().contiguous() for name, tensor in self.net.state_dict().items()}
         tensors["vocabulary"] = torch.from_numpy(self.vocabulary.hashes)
         save_file(tensors, str(path), metadata={"router": json.dumps(asdict(self.config))})
 
     def token_rows(self, text: str, *, has_image: bool = False, has_audio: bool = False) -> NDArray[np.int64]:
-        """The prompt's tokens as rows of the embedding table, int64 [L]."""
+        """Return the tokens of the prompt as rows of the embedding table, int64 [L]."""
         tokens = prompt_tokens(text, has_image=has_image, has_audio=has_audio, limit=self.config.positions)
-        return rows_of(tokens, self.vocabulary)
+        return embedding_rows(tokens, self.vocabulary)
 
     def encode(self, text: str, *, has_image: bool = False, has_audio: bool = False) -> NDArray[np.uint8]:
-        """The prompt's TAS code as it goes to the regions: uint8 [L * D, T], neuron = position * D + channel."""
+        """Return the TAS code of the prompt: uint8 [L * D, T], neuron = position * D + channel."""
         with torch.no_grad():
-            return _on_the_wire(self._spikes(text, has_image, has_audio))
+            return _spike_matrix(self._spikes(text, has_image, has_audio))
 
     def decide(
         self,
@@ -204,11 +253,21 @@ class Router:
         epsilon: float = EPSILON,
         max_temperature: float = MAX_TEMPERATURE,
     ) -> RouteDecision:
-        """Routes one prompt among the routes that are `available` (None: all that the weights know).
+        """Choose the routes of one prompt; deterministic.
 
-        Deterministic. Names in `available` that the weights do not know are left out. `state` is what the
-        session's previous decision returned; None starts from rest at the base threshold. Raises ModelError when
-        none of the available names is known.
+        Args:
+            text: the prompt.
+            has_image: whether an image comes with it.
+            has_audio: whether audio comes with it.
+            available: the routes to choose from; None for all. Names that the weights do not know are ignored.
+            state: the state of the previous decision of the session; None starts from rest at the base threshold.
+            mass: the probability that the chosen routes reach together.
+            plasticity: as in `quantum.modulate`, like the next two.
+            epsilon: see `plasticity`.
+            max_temperature: see `plasticity`.
+
+        Raises:
+            ModelError: none of the available names is known.
         """
         with torch.no_grad():
             spikes = self._spikes(text, has_image, has_audio)
@@ -228,7 +287,7 @@ class Router:
             threshold=modulation.threshold,
             route_probs=modulation.route_probs,
             chosen=made.chosen,
-            spikes=_on_the_wire(spikes),
+            spikes=_spike_matrix(spikes),
             state=RouterState(after[0].numpy().copy(), modulation.threshold),
         )
 
@@ -238,6 +297,6 @@ class Router:
         return spikes
 
 
-def _on_the_wire(spikes: Tensor) -> NDArray[np.uint8]:
-    """[1, T, L, D] -> uint8 [L * D, T]."""
+def _spike_matrix(spikes: Tensor) -> NDArray[np.uint8]:
+    """Return the spikes [1, T, L, D] as uint8 [L * D, T]."""
     return np.ascontiguousarray(spikes[0].flatten(1).T.to(torch.uint8).numpy())

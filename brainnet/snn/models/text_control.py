@@ -1,9 +1,8 @@
-r"""What the text model's control has in place of neurons: SiLU units that see the same normalised channels.
+r"""The units of the non-spiking control of the text model: SiLU units on the same normalised channels.
 
 $$
 y = \mathrm{SiLU}(g \odot \mathrm{RMSNorm}(x) + b)
 $$
-
 """
 
 from __future__ import annotations
@@ -19,27 +18,32 @@ from torch.nn import functional as F
 
 from brainnet.snn.kernels import FloatArray, compiled_fastmath
 from brainnet.snn.layers.norm import EPSILON
-from brainnet.snn.models.text_kernels import logistic, scale_of, to_channels, to_row
-from brainnet.snn.models.text_layers import populations
+from brainnet.snn.models.text_kernels import grad_gain_step, grad_rms_norm, inverse_rms, logistic
+from brainnet.snn.models.text_layers import population_currents
 from brainnet.snn.workspace import empty
 
 _EPSILON = np.float32(EPSILON)
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
-def normalised_units(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
-    """Outputs [T, B, N] of units that see RMSNorm(`x` [T, B, C]); N is a multiple of C, unit i sees channel i modulo
-    C, times `gain` [N] and plus `bias` [N]. Differentiable in all three.
+def normalized_silu(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+    """Return the outputs [T, B, N] of SiLU units on RMSNorm(`x`); differentiable in all three tensors.
+
+    Args:
+        x: [T, B, C].
+        gain: [N]; N is a multiple of C, and unit i sees channel i modulo C.
+        bias: [N].
     """
     if x.device.type != "cpu" or x.dtype != torch.float32:
-        return F.silu(populations(x, gain, bias))
-    result: Tensor = _Units.apply(x, gain, bias)
+        return F.silu(population_currents(x, gain, bias))
+    result: Tensor = _NormalizedSiLU.apply(x, gain, bias)
     return result
 
 
 @numba.njit(inline="always", fastmath=True, error_model="numpy")
 def _currents(row: FloatArray, scale: np.float32, gain: FloatArray, bias: FloatArray, currents: FloatArray) -> None:
     channels = row.size
+    # one population of C units at a time, so that no loop needs the index modulo C
     for p in range(0, gain.size, channels):
         gains, biases, part = gain[p : p + channels], bias[p : p + channels], currents[p : p + channels]
         for i in range(channels):
@@ -48,12 +52,12 @@ def _currents(row: FloatArray, scale: np.float32, gain: FloatArray, bias: FloatA
 
 @compiled_fastmath
 def units_forward(x: FloatArray, gain: FloatArray, bias: FloatArray, epsilon: np.float32, result: FloatArray) -> None:
-    """Fills `result` [T, B, N]."""
+    """Fill `result` [T, B, N]."""
     steps, streams, _ = x.shape
     for t in range(steps):
         for b in range(streams):
             row, y = x[t, b], result[t, b]
-            _currents(row, scale_of(row, epsilon), gain, bias, y)
+            _currents(row, inverse_rms(row, epsilon), gain, bias, y)
             for i in range(gain.size):
                 y[i] *= logistic(y[i])
 
@@ -69,28 +73,29 @@ def units_backward(
     grad_gain: FloatArray,
     grad_bias: FloatArray,
 ) -> None:
-    """Gradients of `units_forward`; fills the last three, those of gain and bias summed over all rows."""
+    """Compute the gradients of `units_forward`; fills the last three, gain and bias summed over all rows."""
     steps, streams, channels = x.shape
-    current, opened = np.empty(gain.size, np.float32), np.empty(gain.size, np.float32)
+    current, sigmoid = np.empty(gain.size, np.float32), np.empty(gain.size, np.float32)
     normal = np.empty(channels, np.float32)
     grad_gain[:] = _ZERO
     grad_bias[:] = _ZERO
     for t in range(steps):
         for b in range(streams):
             row, gy, gx = x[t, b], grad[t, b], grad_x[t, b]
-            scale = scale_of(row, epsilon)
+            scale = inverse_rms(row, epsilon)
             _currents(row, scale, gain, bias, current)
             for i in range(gain.size):
-                opened[i] = logistic(current[i])
+                sigmoid[i] = logistic(current[i])
+            # derivative of SiLU: sigmoid(x) (1 + x (1 - sigmoid(x)))
             for i in range(gain.size):
-                current[i] = gy[i] * opened[i] * (_ONE + current[i] * (_ONE - opened[i]))
+                current[i] = gy[i] * sigmoid[i] * (_ONE + current[i] * (_ONE - sigmoid[i]))
             for i in range(gain.size):
                 grad_bias[i] += current[i]
-            to_channels(current, row, scale, gain, grad_gain, normal)
-            to_row(normal, row, scale, gx)
+            grad_gain_step(current, row, scale, gain, grad_gain, normal)
+            grad_rms_norm(normal, row, scale, gx)
 
 
-class _Units(torch.autograd.Function):
+class _NormalizedSiLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
         result = empty(*x.shape[:2], len(gain))

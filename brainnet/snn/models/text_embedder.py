@@ -1,13 +1,13 @@
-"""Spiking text embedder: texts to spike counts whose cosine similarity says how related they are.
+"""Spiking text embedder: texts to spike counts whose cosine similarity measures how related they are.
 
     words -> rows of a table, summed -> divided by their root mean square: current I [D], constant over T steps
     -> D ON and D OFF neurons (LIF) -> counts of ON minus counts of OFF
 
-A known word has a row of its own, any other the rows of its character n-grams. An ON neuron is driven by I, its OFF
-partner by -I, as in the retina: between them no sign is lost. The currents are scaled to a common strength by
-divisive normalisation (Carandini and Heeger 2012), so that a long text fires no more than a short one. The neurons are
-those of `brainnet.snn.neurons.lif` with reset by subtraction. Inference needs numpy alone: an addition of D numbers per
-word, and no multiplication of matrices.
+A known word has its own row; any other word has the rows of its character n-grams. An ON neuron receives I, its OFF
+partner -I, as in the retina, so that no sign is lost. The currents are scaled to a common strength by divisive
+normalisation (Carandini and Heeger 2012), so that long texts do not fire more than short ones. The neurons are those of
+`brainnet.snn.neurons.lif` with reset by subtraction. Inference needs only numpy: an addition of D numbers per word, and
+no matrix product.
 """
 
 from __future__ import annotations
@@ -29,12 +29,21 @@ from brainnet.snn.models.text_features import SubwordVocabulary
 __all__ = ["EmbedderConfig", "SpikingTextEmbedder", "count_thresholds", "lif_response"]
 
 BATCH = 256
-"""Texts whose rows are gathered at once."""
+"""Texts whose rows are gathered at once: enough to amortise numpy's calls, and the copy of rows stays small."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbedderConfig:
-    """Features and neuron constants of an embedder; `gain` is the root mean square of the currents of a text."""
+    """Features and neuron constants of an embedder.
+
+    Attributes:
+        buckets: rows that n-grams share.
+        ngram_sizes: lengths of the n-grams.
+        gain: root mean square of the currents of a text.
+        steps: T.
+        beta: decay per step.
+        threshold: firing threshold.
+    """
 
     buckets: int = 12288
     ngram_sizes: tuple[int, ...] = (3, 4, 5)
@@ -47,7 +56,7 @@ class EmbedderConfig:
 def lif_response(
     currents: NDArray[np.float32], steps: int, beta: float = 0.9, threshold: float = 1.0
 ) -> NDArray[np.uint8]:
-    """Spikes uint8 [steps, ...] of LIF neurons from rest under constant currents [...].
+    """Return the spikes uint8 [steps, ...] of LIF neurons that start from rest under constant currents [...].
 
     u_t = beta u_{t-1} + I - threshold s_{t-1};  s_t = 1 if u_t > threshold: `lif_sequence` with reset "subtract".
     """
@@ -61,26 +70,32 @@ def lif_response(
 
 
 def count_thresholds(steps: int, beta: float = 0.9, threshold: float = 1.0) -> NDArray[np.float32]:
-    """The least current float32 under which a neuron of `lif_response` fires once, twice, ... `steps` times.
+    """Return the smallest float32 currents under which a neuron fires once, twice, ... `steps` times.
 
-    The count of spikes never falls as the current rises, so that these currents, found by bisection down to the last
-    bit, tell the count under any other.
+    The spike count never falls when the current rises. So these currents, found by bisection down to the last bit, give
+    the count of any current without a simulation.
     """
-    wanted = np.arange(1, steps + 1)
+    counts = np.arange(1, steps + 1)
     low = np.zeros(steps, np.float32)
     high = np.full(steps, 4 * threshold, np.float32)
     while True:
         middle = ((low + high) / 2).astype(np.float32)
+        # an interval is closed when no float32 lies between its ends
         open_ = (middle > low) & (middle < high)
         if not open_.any():
             return high
-        enough = lif_response(middle, steps, beta, threshold).sum(0) >= wanted
+        enough = lif_response(middle, steps, beta, threshold).sum(0) >= counts
         high[open_ & enough], low[open_ & ~enough] = middle[open_ & enough], middle[open_ & ~enough]
 
 
 class SpikingTextEmbedder:
-    """A trained embedder with `hashes` int64 [words] of its known words, and a table of `rows` int8
-    [words + buckets, D] with a `scale` float32 for each row. Deterministic; safe to use from any thread.
+    """A trained embedder. Deterministic; safe to use from any thread.
+
+    Args:
+        config: the configuration.
+        hashes: int64 [words], the sorted hashes of the known words.
+        rows: int8 [words + buckets, D], the table.
+        scale: float [words + buckets], the scale of each row.
 
     Raises:
         ModelError: shapes that do not fit each other.
@@ -111,7 +126,7 @@ class SpikingTextEmbedder:
 
     @property
     def fingerprint(self) -> str:
-        """Names these weights: vectors of embedders with different fingerprints cannot be compared."""
+        """A hash of the weights: vectors of embedders with different fingerprints are not comparable."""
         digest = blake2b(digest_size=8)
         for part in (self.vocabulary.hashes, self.rows, self.scale):
             digest.update(np.ascontiguousarray(part).data)
@@ -120,10 +135,10 @@ class SpikingTextEmbedder:
 
     @classmethod
     def load(cls, path: Path | str) -> SpikingTextEmbedder:
-        """Reads the weights.
+        """Read the weights.
 
         Raises:
-            ModelError: the file is missing or holds no embedder of this kind.
+            ModelError: the file is missing or is not the weights of such an embedder.
         """
         try:
             with safe_open(str(path), framework="np") as file:
@@ -135,29 +150,33 @@ class SpikingTextEmbedder:
             raise ModelError(f"{path} holds no text embedder ({error}); make it with `brainnet train`") from error
 
     def save(self, path: Path | str) -> None:
-        """Writes the weights, the configuration in the metadata."""
+        """Write the weights, with the configuration in the metadata."""
         hashes = self.vocabulary.hashes.astype(np.uint32)
         tensors = {"hashes": hashes, "rows": self.rows, "scale": self.scale.astype(np.float16)}
         save_file(tensors, str(path), metadata={"embedder": json.dumps(asdict(self.config))})
 
     def currents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """The input currents of the ON neurons, float32 [len(texts), D]; zero for a text without a letter or digit."""
-        found = np.zeros((len(texts), self.width), np.float32)
+        """Return the currents of the ON neurons, float32 [texts, D]; zero for a text without a letter or digit."""
+        currents = np.zeros((len(texts), self.width), np.float32)
         for start in range(0, len(texts), BATCH):
-            self._sum_rows(texts[start : start + BATCH], found[start : start + BATCH])
-        strength = np.sqrt(np.square(found).mean(1, keepdims=True))
-        return np.divide(found * np.float32(self.config.gain), strength, out=found, where=strength > 0)
+            self._sum_rows(texts[start : start + BATCH], currents[start : start + BATCH])
+        strength = np.sqrt(np.square(currents).mean(1, keepdims=True))
+        return np.divide(currents * np.float32(self.config.gain), strength, out=currents, where=strength > 0)
 
     def spikes(self, text: str) -> NDArray[np.uint8]:
-        """The spike trains of a text, uint8 [2 D, T], ON neurons first; silent for a text without a letter or digit."""
+        """Return the spike trains of a text, uint8 [2 D, T], ON neurons first.
+
+        A text without a letter or digit has no spikes.
+        """
         currents = self.currents([text])[0]
         both = np.concatenate([currents, -currents])
         config = self.config
         return np.ascontiguousarray(lif_response(both, config.steps, config.beta, config.threshold).T)
 
     def counts(self, texts: Sequence[str]) -> NDArray[np.int8]:
-        """Counts of ON minus counts of OFF spikes, int8 [len(texts), D], equal to those of `spikes`."""
+        """Return the counts of ON minus those of OFF spikes, int8 [texts, D]; equal to those of `spikes`."""
         currents = self.currents(texts)
+        # comparisons with T thresholds instead of T simulated steps: exact, see count_thresholds
         strength = np.abs(currents)
         size = np.zeros(currents.shape, np.int8)
         for least in self._thresholds:
@@ -165,24 +184,25 @@ class SpikingTextEmbedder:
         return np.where(currents < 0, -size, size)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """The counts at unit length, float32 [len(texts), D]; a text without a letter or digit gives zeros."""
+        """Return the counts at unit length, float32 [texts, D]; zeros for a text without a letter or digit."""
         counts = self.counts(texts).astype(np.float32)
         norms = np.linalg.norm(counts, axis=1, keepdims=True)
         return np.divide(counts, norms, out=np.zeros_like(counts), where=norms > 0)
 
     def _sum_rows(self, texts: Sequence[str], out: NDArray[np.float32]) -> None:
+        # all rows are gathered with one index, because a call of numpy per text costs more than its additions
         rows: list[int] = []
         weights: list[float] = []
         ends: list[int] = []
         for text in texts:
-            some, weighing = self.vocabulary.bag(text)
-            rows += some
-            weights += weighing
+            text_rows, text_weights = self.vocabulary.bag(text)
+            rows += text_rows
+            weights += text_weights
             ends.append(len(rows))
         at = np.array(rows, np.int64)
         gathered = self.rows[at].astype(np.float32)
-        weighed = np.array(weights, np.float32) * self.scale[at]
+        scaled = np.array(weights, np.float32) * self.scale[at]
         start = 0
         for number, end in enumerate(ends):
-            np.matmul(weighed[start:end], gathered[start:end], out=out[number])
+            np.matmul(scaled[start:end], gathered[start:end], out=out[number])
             start = end

@@ -1,7 +1,7 @@
-"""Text to hashed features: words, number shapes, punctuation and character n-grams, without a vocabulary file.
+"""Text features by hashing: words, number shapes, punctuation and character n-grams, without a vocabulary file.
 
-Everything is a pure function of the text (NFKC, lower case), equal on every machine and in every
-process: hashes are BLAKE2b, never Python's salted `hash`.
+All features are pure functions of the text (NFKC, lower case), equal on every machine and in every process: hashes are
+BLAKE2b, never Python's salted `hash`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 
 _T = TypeVar("_T")
 
-CACHED_WORDS = 50_000
+MAX_CACHED_WORDS = 50_000
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _ROUTE_TOKEN = re.compile(r"[-+−]?(?:\d+\.\d+|\.\d+|\d+)|[^\W\d_]+(?:['’][^\W\d_]+)*|[?!.,:;()\[\]\"“”]")
@@ -38,19 +38,19 @@ _NUMBER = re.compile(r"[-+−]?(?:\d+\.\d+|\.\d+|\d+)")
 
 
 def normalise(text: str) -> str:
-    """NFKC-normalised, lower-cased text."""
+    """Return the text NFKC-normalised and in lower case."""
     return unicodedata.normalize("NFKC", text).lower()
 
 
 def words(text: str) -> list[str]:
-    """The words of a text (letters and digits, inner apostrophes kept), normalised, in order."""
+    """Return the words of a text in order, normalised: letters and digits, with apostrophes inside."""
     return _WORD.findall(normalise(text))
 
 
 def route_tokens(text: str) -> list[str]:
-    """Tokens that tell what a prompt asks for: words, punctuation, and numbers reduced to their shape.
+    """Return the tokens for routing: words, punctuation, and the shapes of numbers.
 
-    A number becomes `<decimal>` or `<integer>`: where the arm shall go does not change who moves it.
+    A number becomes `<decimal>` or `<integer>`: its value does not change the route.
     """
     return [_shape(token) for token in _ROUTE_TOKEN.findall(normalise(text))]
 
@@ -62,9 +62,9 @@ def _shape(token: str) -> str:
 
 
 def clip_middle(items: Sequence[_T], limit: int) -> list[_T]:
-    """At most `limit` items: the first two thirds of the limit and the last third, the middle dropped.
+    """Return at most `limit` items: the middle is dropped, one third of the limit comes from the end.
 
-    What a long prompt wants is said at its beginning or at its end.
+    The request of a long prompt usually stands at its beginning or at its end.
     """
     if len(items) <= limit:
         return list(items)
@@ -74,15 +74,18 @@ def clip_middle(items: Sequence[_T], limit: int) -> list[_T]:
 
 @lru_cache(maxsize=65536)
 def hash32(token: str) -> int:
-    """A 32-bit hash of a token, the same on every machine."""
+    """Return a 32-bit hash of a token, the same on every machine."""
     return int.from_bytes(hashlib.blake2b(token.encode(), digest_size=4).digest(), "little")
 
 
 class HashedVocabulary:
-    """Token -> row of an embedding table, from the sorted hashes of the known tokens.
+    """A map from tokens to rows of an embedding table, given by the sorted hashes of the known tokens.
 
-    Row 0 is padding; rows 1..unknown_rows are shared by unknown tokens (chosen by hash); then one row
-    per known token. At 32 bits a collision among a few thousand tokens is unlikely, and `build` refuses it.
+    Row 0 is padding; rows 1 to `unknown_rows` are shared by unknown tokens (chosen by hash); then follows one row per
+    known token. With 32 bits a collision among a few thousand tokens is unlikely, and `build` refuses it.
+
+    Raises:
+        ValueError: `unknown_rows` is below 1, or the hashes are not sorted and distinct.
     """
 
     def __init__(self, hashes: NDArray[np.int64], unknown_rows: int) -> None:
@@ -95,7 +98,11 @@ class HashedVocabulary:
 
     @classmethod
     def build(cls, tokens: Iterable[str], unknown_rows: int) -> HashedVocabulary:
-        """The vocabulary of these tokens. Raises ValueError when two of them share a hash."""
+        """Return the vocabulary of these tokens.
+
+        Raises:
+            ValueError: two tokens have the same hash.
+        """
         distinct = sorted(set(tokens))
         hashes = np.unique(np.array([hash32(token) for token in distinct], np.int64))
         if len(hashes) != len(distinct):
@@ -106,20 +113,21 @@ class HashedVocabulary:
         return 1 + self.unknown_rows + len(self.hashes)
 
     def rows(self, tokens: Sequence[str]) -> NDArray[np.int64]:
-        """Rows of the embedding table, shape [len(tokens)]."""
-        wanted = np.array([hash32(token) for token in tokens], np.int64)
-        unknown = 1 + wanted % self.unknown_rows
+        """Return the rows of the embedding table, int64 [len(tokens)]."""
+        hashes = np.array([hash32(token) for token in tokens], np.int64)
+        unknown = 1 + hashes % self.unknown_rows
         if not len(self.hashes):
             return unknown
-        at = np.minimum(np.searchsorted(self.hashes, wanted), len(self.hashes) - 1)
-        return np.where(self.hashes[at] == wanted, 1 + self.unknown_rows + at, unknown)
+        # searchsorted returns len(hashes) for hashes above all known ones
+        at = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
+        return np.where(self.hashes[at] == hashes, 1 + self.unknown_rows + at, unknown)
 
 
 class SubwordVocabulary:
-    """Words -> rows of a table: a row of its own for a known word, the rows of its character n-grams for any other.
+    """A map from words to rows of a table: a known word has its own row, others the rows of their n-grams.
 
-    Rows 0 to len(hashes) - 1 belong to the known words, by the order of their hashes; `buckets` more are shared by
-    n-grams, chosen by hash (Bojanowski et al. 2017, *Enriching word vectors with subword information*).
+    Rows 0 to len(hashes) - 1 belong to the known words, in the order of their hashes. The n-grams share `buckets` more,
+    chosen by hash (Bojanowski et al. 2017, *Enriching word vectors with subword information*).
     """
 
     def __init__(self, hashes: NDArray[np.int64], buckets: int, ngram_sizes: Sequence[int] = (3, 4, 5)) -> None:
@@ -129,38 +137,43 @@ class SubwordVocabulary:
 
     @classmethod
     def build(cls, known: Iterable[str], buckets: int, ngram_sizes: Sequence[int] = (3, 4, 5)) -> SubwordVocabulary:
-        """The vocabulary of these words; of words that share a 32-bit hash, all share a row."""
+        """Return the vocabulary of these words; words with the same 32-bit hash share a row."""
         return cls(np.unique(np.array([hash32(word) for word in known], np.int64)), buckets, ngram_sizes)
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """Return the number of rows."""
         return len(self.hashes) + self.buckets
 
     def rows(self, word: str) -> tuple[int, ...]:
-        """The rows of a word, one or more."""
+        """Return the rows of a word, one or more."""
         rows = self._rows.get(word)
         if rows is None:
             known = self._row_of.get(hash32(word))
             rows = self.ngram_rows(word) if known is None else (known,)
-            if len(self._rows) < CACHED_WORDS:
+            # bounded, because any text may come; the first words of a stream are mostly the frequent ones
+            if len(self._rows) < MAX_CACHED_WORDS:
                 self._rows[word] = rows
         return rows
 
     def ngram_rows(self, word: str) -> tuple[int, ...]:
-        """The rows of the n-grams of a word, its boundaries marked, known or not."""
+        """Return the rows of the n-grams of a word with its boundaries marked, known or not."""
         marked = f"<{word}>"
         grams = [marked[i : i + size] for size in self.ngram_sizes for i in range(len(marked) - size + 1)]
         return tuple(len(self.hashes) + hash32(gram) % self.buckets for gram in grams or [marked])
 
     def bag(self, text: str) -> tuple[list[int], list[float]]:
-        """The rows of a text's words and their weights: the square root of how often a word occurs, over its rows."""
+        """Return the rows of the words of a text, and their weights.
+
+        The weight of a word is the square root of its count, divided among its rows.
+        """
         rows: list[int] = []
         weights: list[float] = []
         for word, count in Counter(words(text)).items():
-            found = self.rows(word)
-            rows += found
-            if len(found) == count == 1:
+            word_rows = self.rows(word)
+            rows += word_rows
+            # the usual case, without the square root and the list
+            if len(word_rows) == count == 1:
                 weights.append(1.0)
             else:
-                weights += [math.sqrt(count) / len(found)] * len(found)
+                weights += [math.sqrt(count) / len(word_rows)] * len(word_rows)
         return rows, weights

@@ -1,8 +1,8 @@
-"""Text from the spiking text model, token by token, with event-driven kernels on one core.
+"""Text generation with the spiking text model, token by token, with event-driven kernels on one core.
 
-Every large projection of the model sees 0/1 input, so a step adds up the weight rows of the neurons that fired and
-never multiplies by zeros; weights are whole numbers of 8 bits, and so are the sums exact. The state is a few numbers
-per neuron, whatever the length of the text.
+Every large projection of the model has 0/1 inputs. So a step adds the weight rows of the neurons that fired, and never
+multiplies by zeros. Weights are int8, which makes the sums exact. The state has a few numbers per neuron, whatever the
+length of the text.
 """
 
 from __future__ import annotations
@@ -22,19 +22,23 @@ from tokenizers.decoders import DecodeStream
 from brainnet.errors import ModelError
 from brainnet.snn.kernels import FloatArray, compiled
 from brainnet.snn.layers.norm import EPSILON
-from brainnet.snn.models.text_kernels import exponential, logistic, scale_of
-from brainnet.snn.models.text_model import SpikingTextModel, load_text_model, rounded
+from brainnet.snn.models.text_kernels import exponential, inverse_rms, logistic
+from brainnet.snn.models.text_model import SpikingTextModel, load_text_model, quantize_rows
 
 END_TOKEN = 0
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _EPSILON = np.float32(EPSILON)
-_SUMMED = 256
-"""Rows that are added up in 16 bits: 256 x 127 just fits."""
+_MAX_INT16_ROWS = 256
+"""Rows of int8 that are added in int16 without overflow, since 256 x 127 < 2^15. A vector register holds twice as many
+int16 as int32."""
 ByteArray = NDArray[np.int8]
 
 
 class Weights(NamedTuple):
-    """The model's arrays, blocks stacked first. Matrices that spikes select rows of are [inputs, outputs]."""
+    """The arrays of the model, one block after the other along the first axis.
+
+    Matrices whose rows are selected by spikes are [inputs, outputs], so that each row is contiguous.
+    """
 
     embedding: ByteArray
     embedding_scale: FloatArray
@@ -61,7 +65,7 @@ class Weights(NamedTuple):
 
 
 class State(NamedTuple):
-    """Membrane potentials [layers, neurons] of each block's three LIF layers, and the recurrence's hidden state."""
+    """Membrane potentials [layers, neurons] of the three LIF layers of each block, and the recurrent hidden state."""
 
     mixer: FloatArray
     hidden: FloatArray
@@ -70,8 +74,8 @@ class State(NamedTuple):
 
 
 @numba.njit(fastmath=True)
-def _normalised(x: FloatArray, gain: FloatArray, result: FloatArray) -> None:
-    scale = scale_of(x, _EPSILON)
+def _rms_norm(x: FloatArray, gain: FloatArray, result: FloatArray) -> None:
+    scale = inverse_rms(x, _EPSILON)
     for i in range(x.shape[0]):
         result[i] = x[i] * scale * gain[i]
 
@@ -95,16 +99,20 @@ def _fire(
     fired: NDArray[np.uint8],
     active: NDArray[np.int32],
 ) -> int:
-    """One LIF step (threshold 1, reset by subtraction) of neurons that see `x` normalised, the first of each channel
-    before the second; fills `fired` and lists who fired in `active`.
+    """Run one LIF step (threshold 1, reset by subtraction) of neurons on the normalised `x`.
+
+    Neuron i sees channel i modulo C. Fills `fired`, and `active` with the indices of the neurons that fired.
+
+    Returns:
+        The number of neurons that fired.
     """
-    scale, channels = scale_of(x, _EPSILON), x.shape[0]
+    scale, channels = inverse_rms(x, _EPSILON), x.shape[0]
     for start in range(0, membrane.shape[0], channels):
         part = slice(start, start + channels)
         _integrate(x, scale, gain[part], bias[part], beta[part], membrane[part])
     count = 0
     for i in range(membrane.shape[0]):
-        # written always and kept only by a count that moves on: no branch to mispredict
+        # written for every neuron; `count` moves on only if it fired. A branch would often be mispredicted
         active[count] = i
         fired[i] = membrane[i] > _ONE
         count += fired[i]
@@ -120,19 +128,20 @@ def _add_rows(
     total: NDArray[np.int16],
     result: FloatArray,
 ) -> None:
-    """`result += scale * matrix[active[:count]].sum(0)`, four rows a pass."""
+    """Add `scale * matrix[active[:count]].sum(0)` to `result`."""
     columns = result.shape[0]
-    for start in range(0, count, _SUMMED):
-        stop = min(count, start + _SUMMED)
-        whole = start + (stop - start) // 4 * 4
+    for start in range(0, count, _MAX_INT16_ROWS):
+        stop = min(count, start + _MAX_INT16_ROWS)
+        # four rows per pass: `total` is read and written once instead of four times
+        unrolled_end = start + (stop - start) // 4 * 4
         for j in range(columns):
             total[j] = 0
-        for k in range(start, whole, 4):
+        for k in range(start, unrolled_end, 4):
             a, b = matrix[active[k]], matrix[active[k + 1]]
             c, d = matrix[active[k + 2]], matrix[active[k + 3]]
             for j in range(columns):
                 total[j] = total[j] + a[j] + b[j] + c[j] + d[j]
-        for k in range(whole, stop):
+        for k in range(unrolled_end, stop):
             row = matrix[active[k]]
             for j in range(columns):
                 total[j] += row[j]
@@ -142,7 +151,7 @@ def _add_rows(
 
 @numba.njit(fastmath=True, error_model="numpy")
 def _dot_rows(matrix: ByteArray, scale: FloatArray, x: FloatArray, result: FloatArray) -> None:
-    """`result += scale * (matrix @ x)`."""
+    """Add `scale * (matrix @ x)` to `result`."""
     for i in range(matrix.shape[0]):
         row = matrix[i]
         total = _ZERO
@@ -152,50 +161,56 @@ def _dot_rows(matrix: ByteArray, scale: FloatArray, x: FloatArray, result: Float
 
 
 @compiled
-def _advance(token: int, wanted: bool, w: Weights, s: State, fired: NDArray[np.uint8], logits: FloatArray) -> None:
-    """Take in one token: updates `s`, fills `fired` (all neurons, block by block) and, if wanted, `logits`."""
-    width, mixing, (seen, wide) = w.embedding.shape[1], w.project.shape[1], w.expand.shape[1:]
+def _advance(
+    token: int, compute_logits: bool, w: Weights, s: State, fired: NDArray[np.uint8], logits: FloatArray
+) -> None:
+    """Process one token: updates `s` and fills `fired` (all neurons, block by block).
+
+    Fills `logits` only if `compute_logits`.
+    """
+    width, mixer_size, (channel_size, expanded_size) = w.embedding.shape[1], w.project.shape[1], w.expand.shape[1:]
     x = np.empty(width, np.float32)
     for i in range(width):
         x[i] = w.embedding_scale[token] * np.float32(w.embedding[token, i])
     y = np.empty(width, np.float32)
     projected = np.empty(3 * width, np.float32)
-    currents = np.empty(wide, np.float32)
-    active = np.empty(max(mixing, seen, wide), np.int32)
-    total = np.empty(max(3 * width, wide), np.int16)
+    currents = np.empty(expanded_size, np.float32)
+    active = np.empty(max(mixer_size, channel_size, expanded_size), np.int32)
+    total = np.empty(max(3 * width, expanded_size), np.int16)
     at = 0
     for layer in range(w.project.shape[0]):
         gain, bias, beta = w.mixer_gain[layer], w.mixer_bias[layer], w.mixer_beta[layer]
-        count = _fire(x, gain, bias, beta, s.mixer[layer], fired[at : at + mixing], active)
-        at += mixing
+        count = _fire(x, gain, bias, beta, s.mixer[layer], fired[at : at + mixer_size], active)
+        at += mixer_size
         projected[:] = _ZERO
         _add_rows(w.project[layer], w.project_scale[layer], active, count, total, projected)
         hidden = s.hidden[layer]
         for i in range(width):
             forget = logistic(projected[i] + w.forget_bias[layer, i])
             hidden[i] = forget * hidden[i] + (_ONE - forget) * projected[width + i]
-        _normalised(hidden, w.hidden_norm[layer], y)
+        _rms_norm(hidden, w.hidden_norm[layer], y)
         for i in range(width):
             gate = projected[2 * width + i]
             y[i] *= gate * logistic(gate)
         _dot_rows(w.out[layer], w.out_scale[layer], y, x)
         gain, bias, beta = w.channel_gain[layer], w.channel_bias[layer], w.channel_beta[layer]
-        count = _fire(x, gain, bias, beta, s.channel[layer], fired[at : at + seen], active)
-        at += seen
+        count = _fire(x, gain, bias, beta, s.channel[layer], fired[at : at + channel_size], active)
+        at += channel_size
         currents[:] = _ZERO
         _add_rows(w.expand[layer], w.expand_scale[layer], active, count, total, currents)
         gain, bias, beta = w.expanded_gain[layer], w.expanded_bias[layer], w.expanded_beta[layer]
-        count = _fire(currents, gain, bias, beta, s.expanded[layer], fired[at : at + wide], active)
-        at += wide
+        count = _fire(currents, gain, bias, beta, s.expanded[layer], fired[at : at + expanded_size], active)
+        at += expanded_size
         _add_rows(w.contract[layer], w.contract_scale[layer], active, count, total, x)
-    if wanted:
-        _normalised(x, w.norm, y)
+    # reading a prompt skips this product, the largest of a step
+    if compute_logits:
+        _rms_norm(x, w.norm, y)
         logits[:] = _ZERO
         _dot_rows(w.embedding, w.embedding_scale, y, logits)
 
 
-def arrays(model: SpikingTextModel) -> Weights:
-    """The model's parameters as the kernels want them, matrices rounded as they are in a weights file."""
+def kernel_weights(model: SpikingTextModel) -> Weights:
+    """Return the parameters of the model as the kernels need them, matrices quantised as in a weights file."""
 
     def stacked(name: str) -> FloatArray:
         parameters = [block.get_parameter(name).detach().float() for block in model.blocks]
@@ -206,11 +221,12 @@ def arrays(model: SpikingTextModel) -> Weights:
         return stacked(f"{name}.gain"), stacked(f"{name}.bias"), torch.sigmoid(decays).numpy()
 
     def rows(name: str, by_input: bool = True) -> tuple[ByteArray, FloatArray]:
-        parts = [rounded(block.get_parameter(name).detach()) for block in model.blocks]
-        numbers = np.stack([(whole.t() if by_input else whole).contiguous().numpy() for whole, _ in parts])
-        return numbers, np.stack([scale.numpy() for _, scale in parts])
+        parts = [quantize_rows(block.get_parameter(name).detach()) for block in model.blocks]
+        # transposed, so that the weights of one input neuron are contiguous; `out` has dense inputs and stays as it is
+        values = np.stack([(values.t() if by_input else values).contiguous().numpy() for values, _ in parts])
+        return values, np.stack([scale.numpy() for _, scale in parts])
 
-    embedding, embedding_scale = rounded(model.embedding.weight.detach())
+    embedding, embedding_scale = quantize_rows(model.embedding.weight.detach())
     return Weights(
         embedding.numpy(),
         embedding_scale.numpy(),
@@ -228,43 +244,51 @@ def arrays(model: SpikingTextModel) -> Weights:
 
 
 class EventDrivenModel:
-    """The model as a stepper: the torch module's logits, computed from events.
+    """The model as a stepper: the logits of the torch module, computed from events.
 
-    Matrices are rounded to 8 bits a weight, which changes nothing for a model from a weights file.
+    Matrices are quantised to int8, which changes nothing for a model from a weights file.
+
+    Raises:
+        ModelError: the model is a control without spiking neurons.
     """
 
     def __init__(self, model: SpikingTextModel) -> None:
-        """Raises ModelError for a control, which has no neurons."""
         if not model.config.spiking:
             raise ModelError("model is a control without neurons: there are no events to be driven by")
-        self._weights = arrays(model)
-        layers, mixing, _ = self._weights.project.shape
-        _, seen, wide = self._weights.expand.shape
-        self.neurons = layers * (mixing + seen + wide)
+        self._weights = kernel_weights(model)
+        layers, mixer_size, _ = self._weights.project.shape
+        _, channel_size, expanded_size = self._weights.expand.shape
+        self.neurons = layers * (mixer_size + channel_size + expanded_size)
         self.vocabulary, width = self._weights.embedding.shape
-        self._state = State(*(np.zeros((layers, n), np.float32) for n in (mixing, width, seen, wide)))
+        self._state = State(
+            *(np.zeros((layers, n), np.float32) for n in (mixer_size, width, channel_size, expanded_size))
+        )
 
     def reset(self) -> None:
-        """Forget everything: all membranes and hidden states back to zero."""
+        """Set all membrane potentials and hidden states to zero."""
         for part in self._state:
             part.fill(0)
 
     def advance(self, token: int) -> tuple[FloatArray, NDArray[np.uint8]]:
-        """Take in one token; the logits [vocabulary] of the next, and which neurons fired: 0/1 [neurons]."""
+        """Process one token.
+
+        Returns:
+            The logits [vocabulary] of the next token, and which neurons fired, 0/1 [neurons].
+        """
         logits, fired = np.empty(self.vocabulary, np.float32), np.empty(self.neurons, np.uint8)
         _advance(token, True, self._weights, self._state, fired, logits)
         return logits, fired
 
-    def read(self, tokens: list[int]) -> None:
-        """Take in several tokens whose logits nobody needs."""
+    def prefill(self, tokens: list[int]) -> None:
+        """Process tokens without computing their logits."""
         logits, fired = np.empty(0, np.float32), np.empty(self.neurons, np.uint8)
         for token in tokens:
             _advance(token, False, self._weights, self._state, fired, logits)
 
 
 @compiled
-def _draw(logits: FloatArray, temperature: np.float32, top_p: float, uniform: float) -> tuple[int, float]:
-    """The token at `uniform` (0..1) of the nucleus' distribution, and the untempered probability of it."""
+def _sample_nucleus(logits: FloatArray, temperature: np.float32, top_p: float, uniform: float) -> tuple[int, float]:
+    """Return the token at quantile `uniform` (0..1) of the nucleus, and its probability at temperature 1."""
     classes = logits.shape[0]
     top = logits.max()
     tempered = np.empty(classes, np.float32)
@@ -275,40 +299,46 @@ def _draw(logits: FloatArray, temperature: np.float32, top_p: float, uniform: fl
     for i in range(classes):
         tempered[i] = exponential((logits[i] - top) / temperature)
         total += tempered[i]
-    # no token below (1 - top_p) / n can be needed to reach top_p, so only the rest is sorted
+    # tokens below (1 - top_p) / n add up to less than 1 - top_p: the others reach top_p, and only those are sorted
     least = np.float32((1 - top_p) / classes) * total
     candidates = np.flatnonzero(tempered > least) if top_p < 1 else np.arange(classes)
+    # a stable sort: equal probabilities stay in the order of the tokens, on every machine
     candidates = candidates[np.argsort(-tempered[candidates], kind="mergesort")]
-    kept, reached = 0, 0.0
-    while kept < candidates.size and (kept == 0 or reached < top_p * total):
-        reached += tempered[candidates[kept]]
-        kept += 1
-    chosen, before = candidates[kept - 1], 0.0
-    for k in range(kept):
-        before += tempered[candidates[k]]
-        if before >= uniform * reached:
+    nucleus, nucleus_mass = 0, 0.0
+    while nucleus < candidates.size and (nucleus == 0 or nucleus_mass < top_p * total):
+        nucleus_mass += tempered[candidates[nucleus]]
+        nucleus += 1
+    # the last token of the nucleus, if rounding keeps the sum below uniform * nucleus_mass
+    chosen, cumulative = candidates[nucleus - 1], 0.0
+    for k in range(nucleus):
+        cumulative += tempered[candidates[k]]
+        if cumulative >= uniform * nucleus_mass:
             chosen = candidates[k]
             break
     return chosen, exponential(logits[chosen] - top) / mass
 
 
 def sample(logits: FloatArray, temperature: float, top_p: float, generator: np.random.Generator) -> tuple[int, float]:
-    """A token and the probability that the untempered model gives it.
+    """Return a token, and its probability at temperature 1.
 
-    Nucleus sampling (Holtzman et al. 2020): drawn from the smallest set of tokens whose tempered probabilities reach
-    `top_p`; temperature 0 takes the most probable token.
+    Nucleus sampling (Holtzman et al. 2020): the token is drawn from the smallest set whose probabilities at
+    `temperature` reach `top_p`. Temperature 0 takes the most probable token.
     """
     if temperature == 0:
         token = int(logits.argmax())
         return token, float(1 / np.exp(logits - logits[token]).sum())
-    token, probability = _draw(logits, np.float32(temperature), top_p, generator.random())
+    token, probability = _sample_nucleus(logits, np.float32(temperature), top_p, generator.random())
     return int(token), float(probability)
 
 
 @dataclass(frozen=True)
 class GeneratedToken:
-    """One token: its `text` (empty while a character's bytes are incomplete), the model's probability for it, and
-    which `neurons` fired, 0/1, on the step that chose it.
+    """One generated token.
+
+    Attributes:
+        text: empty while the bytes of a character are incomplete.
+        probability: the probability of the token at temperature 1.
+        neurons: which neurons fired in the step that computed its logits, 0/1 [neurons].
     """
 
     text: str
@@ -317,10 +347,18 @@ class GeneratedToken:
 
 
 class TextGenerator:
-    """Continues texts. Not safe for use by two threads at once: the state belongs to one text at a time."""
+    """Continue texts. Not thread-safe: the state belongs to one text at a time.
+
+    Args:
+        weights: the weights file of the model.
+        tokenizer: the tokenizer file.
+        context_characters: the number of characters of a prompt that are used, from its end.
+
+    Raises:
+        ModelError: a file cannot be read, or the two do not fit each other.
+    """
 
     def __init__(self, weights: Path, tokenizer: Path, context_characters: int = 8000) -> None:
-        """Raises ModelError when one of the files is not what it should be or they do not fit each other."""
         try:
             self.tokenizer = Tokenizer.from_file(str(tokenizer))
         except Exception as error:  # the package raises bare Exception
@@ -339,15 +377,15 @@ class TextGenerator:
     def generate(
         self, prompt: str, max_tokens: int, temperature: float = 0.8, top_p: float = 0.95, seed: int = 0
     ) -> Iterator[GeneratedToken]:
-        """Yield up to `max_tokens` tokens that continue `prompt` (its last `context_characters`).
+        """Yield up to `max_tokens` tokens that continue `prompt`.
 
-        Ends early where the model ends the text. The same seed gives the same text.
+        Generation ends early where the model ends the text. The same seed gives the same text.
         """
         generator = np.random.default_rng(seed)
         stream = DecodeStream(skip_special_tokens=True)
         ids = self.tokenizer.encode(prompt[-self._context :]).ids
         self.model.reset()
-        self.model.read([END_TOKEN, *ids[:-1]] if ids else [])
+        self.model.prefill([END_TOKEN, *ids[:-1]] if ids else [])
         logits, fired = self.model.advance(ids[-1] if ids else END_TOKEN)
         for _ in range(max_tokens):
             token, probability = sample(logits, temperature, top_p, generator)

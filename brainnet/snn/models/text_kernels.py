@@ -1,8 +1,8 @@
-"""Compiled CPU kernels (Numba) of the text model: normalisation fused with what follows it, stream by stream.
+"""Compiled CPU kernels (Numba) of the text model: normalisation fused with the operation that follows it.
 
-All arrays are float32, C-contiguous, time first. A kernel takes one text after the other through time, so that what a
-text's neurons remember stays in the first-level cache, and normalisation costs no pass over memory of its own.
-Gradients of parameters come out per text [B, C], for the caller to add up.
+All arrays are float32, C-contiguous, time first. A kernel processes one stream (text) after the other through time, so
+that the state of a stream stays in the first-level cache, and normalisation needs no extra pass over memory. Gradients
+of parameters are returned per stream [B, C]; the caller adds them up.
 """
 
 from __future__ import annotations
@@ -16,23 +16,27 @@ _ZERO = np.float32(0)
 _ONE = np.float32(1)
 _HALF = np.float32(0.5)
 _LOG2_E = np.float32(1.4426950408889634)
-# ln 2 in two parts, of which the first is exact in few bits, so that subtracting n of them loses nothing
+# ln 2 in two parts (Cody and Waite): the first has few bits, so that n times it is exact
 _LN2_HIGH = np.float32(0.693359375)
 _LN2_LOW = np.float32(-2.12194440e-4)
+# beyond these, n + 127 leaves the range of float32's exponent bits
 _LOWEST, _HIGHEST = np.float32(-87), np.float32(87)
 _TAYLOR = tuple(np.float32(1 / f) for f in (5040, 720, 120, 24, 6, 2))
+# the arctangent surrogate with alpha 2 is 1 / (1 + (pi x)^2)
 _SLOPE = np.float32(np.pi)
-"""Of the arctangent surrogate with alpha 2: 1 / (1 + (pi over)^2)."""
 
 
 @numba.njit(inline="always", fastmath=True, error_model="numpy")
 def exponential(x: np.float32) -> np.float32:
-    """e^x to about one unit in the last place for |x| <= 87, clamped beyond; without branches, so that loops
-    vectorise: x = n ln 2 + r, a Taylor polynomial of r, and n added to the exponent bits.
+    """Return e^x to about one unit in the last place for |x| <= 87, and clamped beyond.
+
+    x = n ln 2 + r; a Taylor polynomial of r, and n added to the exponent bits. There are no branches and no call of the
+    math library, so that loops vectorise.
     """
     x = min(max(x, _LOWEST), _HIGHEST)
     n = np.floor(x * _LOG2_E + _HALF)
     r = (x - n * _LN2_HIGH) - n * _LN2_LOW
+    # Horner's scheme, written out, so that vectorising does not depend on the compiler unrolling a loop
     p = _TAYLOR[0]
     p = p * r + _TAYLOR[1]
     p = p * r + _TAYLOR[2]
@@ -40,18 +44,19 @@ def exponential(x: np.float32) -> np.float32:
     p = p * r + _TAYLOR[4]
     p = p * r + _TAYLOR[5]
     p = (p * r + _ONE) * r + _ONE
+    # 2^n: float32 stores the exponent plus 127 from bit 23 on
     return p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
 @numba.njit(inline="always", fastmath=True, error_model="numpy")
 def logistic(x: np.float32) -> np.float32:
-    """1 / (1 + e^-x)."""
+    """Return 1 / (1 + e^-x)."""
     return _ONE / (_ONE + exponential(-x))
 
 
 @numba.njit(inline="always", fastmath=True, error_model="numpy")
-def scale_of(row: FloatArray, epsilon: np.float32) -> np.float32:
-    """One over the root mean square."""
+def inverse_rms(row: FloatArray, epsilon: np.float32) -> np.float32:
+    """Return 1 / RMS of a row."""
     total = _ZERO
     for i in range(row.size):
         total += row[i] * row[i]
@@ -71,7 +76,7 @@ def _integrate(
     channels = x.size
     for i in range(u.size):
         u[i] = beta[i] * previous[i] + bias[i] - (_ONE if previous[i] > _ONE else _ZERO)
-    # slices, because an index that is a sum keeps loops from vectorising: it might be negative
+    # slices, because Numba wraps negative indices: for an index that is a sum it adds a test, which blocks vectorising
     for p in range(0, u.size, channels):
         part, gains = u[p : p + channels], gain[p : p + channels]
         for i in range(channels):
@@ -79,10 +84,13 @@ def _integrate(
 
 
 @numba.njit(inline="always", fastmath=True, error_model="numpy")
-def to_channels(
+def grad_gain_step(
     current: FloatArray, row: FloatArray, scale: np.float32, gain: FloatArray, grad_gain: FloatArray, normal: FloatArray
 ) -> None:
-    """From gradients of currents to those of gains, which are added up, and of the normalised channels."""
+    """Compute gradients of gains (added to `grad_gain`) and of normalised channels from those of currents.
+
+    `normal` [C] is filled with the gradient of the normalised channels.
+    """
     channels = row.size
     normal[:] = _ZERO
     for p in range(0, gain.size, channels):
@@ -94,8 +102,9 @@ def to_channels(
 
 
 @numba.njit(inline="always", fastmath=True, error_model="numpy")
-def to_row(normal: FloatArray, row: FloatArray, scale: np.float32, grad: FloatArray) -> None:
-    """From the gradient of a row that was normalised by `scale` to that of the row, which fills `grad`."""
+def grad_rms_norm(normal: FloatArray, row: FloatArray, scale: np.float32, grad: FloatArray) -> None:
+    """Fill `grad` with the gradient of a row that was normalised by `scale`, given that of the result."""
+    # the component along the row, which the normalisation removes
     along = _ZERO
     for i in range(row.size):
         along += normal[i] * row[i]
@@ -115,10 +124,10 @@ def neurons_forward(
     spikes: FloatArray,
     after: FloatArray,
 ) -> None:
-    """LIF (threshold 1, reset by subtraction) of the RMS-normalised rows of `x` [T, B, C], from `membrane` [B, N].
+    """Run LIF neurons (threshold 1, reset by subtraction) on the RMS-normalised rows of `x` [T, B, C].
 
-    N is a multiple of C: neuron i sees channel i modulo C. Fills `spikes` [T, B, N] and `after` [B, N], the
-    potentials after the last step.
+    They start from `membrane` [B, N]. N is a multiple of C: neuron i sees channel i modulo C. Fills `spikes` [T, B, N]
+    and `after` [B, N], the potentials after the last step.
     """
     steps, streams, _ = x.shape
     count = gain.size
@@ -128,7 +137,7 @@ def neurons_forward(
         for t in range(steps):
             row = x[t, b]
             previous, u = u, potentials[t % 2]
-            _integrate(previous, row, scale_of(row, epsilon), gain, bias, beta, u)
+            _integrate(previous, row, inverse_rms(row, epsilon), gain, bias, beta, u)
             s = spikes[t, b]
             for i in range(count):
                 s[i] = _ONE if u[i] > _ONE else _ZERO
@@ -144,7 +153,7 @@ def neurons_backward(
     bias: FloatArray,
     beta: FloatArray,
     membrane: FloatArray,
-    price: np.float32,
+    spike_cost: np.float32,
     epsilon: np.float32,
     grad_x: FloatArray,
     grad_gain: FloatArray,
@@ -152,9 +161,9 @@ def neurons_backward(
     grad_beta: FloatArray,
     grad_membrane: FloatArray,
 ) -> None:
-    """Gradients of `neurons_forward`, arctangent surrogate, none through the reset; fills the last five.
+    """Compute the gradients of `neurons_forward` with the arctangent surrogate; fills the last five arrays.
 
-    `price` is added to the gradient of every spike.
+    No gradient passes through the reset. `spike_cost` is added to the gradient of every spike.
     """
     steps, streams, channels = x.shape
     count = gain.size
@@ -163,9 +172,10 @@ def neurons_backward(
     current = np.empty(count, np.float32)
     normal = np.empty(channels, np.float32)
     for b in range(streams):
+        # recompute the potentials of this stream instead of storing those of all streams in the forward pass
         trace[0] = membrane[b]
         for t in range(steps):
-            scales[t] = scale_of(x[t, b], epsilon)
+            scales[t] = inverse_rms(x[t, b], epsilon)
             _integrate(trace[t], x[t, b], scales[t], gain, bias, beta, trace[t + 1])
         carried, gg, gbias, gbeta = grad_membrane[b], grad_gain[b], grad_bias[b], grad_beta[b]
         carried[:] = grad_after[b]
@@ -177,19 +187,20 @@ def neurons_backward(
             scale = scales[t]
             for i in range(count):
                 over = _SLOPE * (u[i] - _ONE)
-                current[i] = (gs[i] + price) / (_ONE + over * over) + carried[i]
+                current[i] = (gs[i] + spike_cost) / (_ONE + over * over) + carried[i]
+            # one array written per loop: with more, LLVM cannot prove that they do not overlap
             for i in range(count):
                 gbeta[i] += current[i] * previous[i]
             for i in range(count):
                 carried[i] = beta[i] * current[i]
             for i in range(count):
                 gbias[i] += current[i]
-            to_channels(current, row, scale, gain, gg, normal)
-            to_row(normal, row, scale, gx)
+            grad_gain_step(current, row, scale, gain, gg, normal)
+            grad_rms_norm(normal, row, scale, gx)
 
 
 @numba.njit(inline="always", fastmath=True, error_model="numpy")
-def _remember(
+def _recurrent_step(
     projected: FloatArray, bias: FloatArray, previous: FloatArray, forget: FloatArray, hidden: FloatArray
 ) -> None:
     columns = hidden.size
@@ -201,20 +212,23 @@ def _remember(
 
 
 @numba.njit(inline="always", fastmath=True, error_model="numpy")
-def _to_gate(
-    grad: FloatArray, gate: FloatArray, opened: FloatArray, grad_normal: FloatArray, grad_gate: FloatArray
+def _grad_gate_step(
+    grad: FloatArray, gate: FloatArray, sigmoid: FloatArray, grad_normal: FloatArray, grad_gate: FloatArray
 ) -> None:
-    """From the gradient of normal * SiLU(gate) to that of normal, and that of the gate, yet without normal."""
+    """Compute gradients of normal * SiLU(gate).
+
+    Fills `grad_normal`, and `grad_gate` without its factor normal, which the caller multiplies.
+    """
     for i in range(gate.size):
-        opened[i] = logistic(gate[i])
+        sigmoid[i] = logistic(gate[i])
     for i in range(gate.size):
-        grad_normal[i] = grad[i] * gate[i] * opened[i]
+        grad_normal[i] = grad[i] * gate[i] * sigmoid[i]
     for i in range(gate.size):
-        grad_gate[i] = grad[i] * opened[i] * (_ONE + gate[i] * (_ONE - opened[i]))
+        grad_gate[i] = grad[i] * sigmoid[i] * (_ONE + gate[i] * (_ONE - sigmoid[i]))
 
 
 @compiled_fastmath
-def memory_forward(
+def recurrence_forward(
     projected: FloatArray,
     bias: FloatArray,
     gain: FloatArray,
@@ -223,9 +237,10 @@ def memory_forward(
     result: FloatArray,
     after: FloatArray,
 ) -> None:
-    """Gated recurrence, normalised and gated again: `projected` [T, B, 3 C] holds forget gate, value, output gate.
+    """Run a gated recurrence whose hidden state is normalised and multiplied by a SiLU gate.
 
-    Starts from `hidden` [B, C]; fills `result` [T, B, C] and `after` [B, C], the last hidden state.
+    `projected` [T, B, 3 C] holds forget gate, value and output gate. Starts from `hidden` [B, C]; fills `result` [T, B,
+    C] and `after` [B, C], the last hidden state.
     """
     steps, streams, columns = result.shape
     states = np.empty((2, columns), np.float32)
@@ -235,8 +250,8 @@ def memory_forward(
         for t in range(steps):
             row = projected[t, b]
             previous, h = h, states[t % 2]
-            _remember(row, bias, previous, forget, h)
-            scale = scale_of(h, epsilon)
+            _recurrent_step(row, bias, previous, forget, h)
+            scale = inverse_rms(h, epsilon)
             gate, y = row[2 * columns :], result[t, b]
             for i in range(columns):
                 y[i] = h[i] * scale * gain[i] * gate[i] * logistic(gate[i])
@@ -244,7 +259,7 @@ def memory_forward(
 
 
 @compiled_fastmath
-def memory_backward(
+def recurrence_backward(
     grad_result: FloatArray,
     grad_after: FloatArray,
     projected: FloatArray,
@@ -257,17 +272,18 @@ def memory_backward(
     grad_gain: FloatArray,
     grad_hidden: FloatArray,
 ) -> None:
-    """Gradients of `memory_forward`; fills the last four."""
+    """Compute the gradients of `recurrence_forward`; fills the last four arrays."""
     steps, streams, columns = grad_result.shape
     trace = np.empty((steps + 1, columns), np.float32)
     forgets = np.empty((steps, columns), np.float32)
     normal = np.empty(columns, np.float32)
     total = np.empty(columns, np.float32)
-    opened = np.empty(columns, np.float32)
+    sigmoid = np.empty(columns, np.float32)
     for b in range(streams):
+        # recompute the hidden states, as for the neurons
         trace[0] = hidden[b]
         for t in range(steps):
-            _remember(projected[t, b], bias, trace[t], forgets[t], trace[t + 1])
+            _recurrent_step(projected[t, b], bias, trace[t], forgets[t], trace[t + 1])
         carried, gg, gb = grad_hidden[b], grad_gain[b], grad_bias[b]
         carried[:] = grad_after[b]
         gg[:] = _ZERO
@@ -278,15 +294,15 @@ def memory_backward(
             gf = grad_projected[t, b, :columns]
             gv = grad_projected[t, b, columns : 2 * columns]
             go = grad_projected[t, b, 2 * columns :]
-            scale = scale_of(h, epsilon)
-            _to_gate(gy, gate, opened, normal, go)
+            scale = inverse_rms(h, epsilon)
+            _grad_gate_step(gy, gate, sigmoid, normal, go)
             for i in range(columns):
                 go[i] *= h[i] * scale * gain[i]
             for i in range(columns):
                 gg[i] += normal[i] * h[i] * scale
             for i in range(columns):
                 normal[i] *= gain[i]
-            to_row(normal, h, scale, total)
+            grad_rms_norm(normal, h, scale, total)
             for i in range(columns):
                 total[i] += carried[i]
             for i in range(columns):
@@ -303,13 +319,16 @@ def memory_backward(
 
 @compiled_fastmath
 def cross_entropy(logits: FloatArray, targets: FloatArray, weight: np.float32) -> float:
-    """Sum over the rows of `logits` [R, V] of -log softmax at `targets` [R]; `logits` become `weight` times
-    their gradients.
+    """Return the sum over the rows of `logits` [R, V] of -log softmax at `targets` [R].
+
+    `logits` are overwritten with `weight` times their gradients, so that no second array of R x V is needed.
     """
     rows, classes = logits.shape
+    # float64: a sum over many rows
     total = 0.0
     for r in range(rows):
         row = logits[r]
+        # subtract the maximum, so that the exponentials cannot overflow
         top = row[0]
         for i in range(classes):
             top = max(top, row[i])

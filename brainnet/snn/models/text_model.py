@@ -1,17 +1,17 @@
-"""A spiking text model without attention: constant memory per token, projections (all but O) that see only 0/1.
+"""A spiking text model without attention: constant memory per token, and 0/1 inputs of all projections except O.
 
-Each block mixes along time with a gated linear recurrence and along channels with a two-layer spiking network, both
-around a float residual stream; the time axis of the neurons is the token axis (Zhu et al. 2023, *SpikeGPT*; the gate is
-that of HGRN, Qin et al. 2023)::
+Each block mixes along time with a gated linear recurrence, and along channels with a two-layer spiking network, both
+with a float residual. The time axis of the neurons is the token axis (Zhu et al. 2023, *SpikeGPT*; the gate is that of
+HGRN, Qin et al. 2023):
 
     z       = LIF(RMSNorm(x))                 f, v, g = W z
     h_t     = f_t h_{t-1} + (1 - f_t) v_t     x = x + O (RMSNorm(h) * SiLU(g))
     z       = LIF(RMSNorm(x))                 x = x + W2 LIF(RMSNorm(W1 z))
 
-Each channel of the residual stream drives several neurons, which begin as ON and OFF cells of two sensitivities: a
-population that tells more of the channel than one bit. Neurons forget quickly at first; what should last is learned.
-Tensors are time first: tokens [T, B], activations [T, B, width]. The embedding is also the output projection. The same
-network with SiLU in place of every LIF layer, which then sends floats, is the control that spikes are measured against.
+Each channel of the residual drives several neurons, initialised as ON and OFF cells of two sensitivities, so that the
+population encodes more than one bit of the channel. Neurons are initialised with a fast decay; slower ones are learned.
+Tensors are time first: tokens [T, B], activations [T, B, width]. The embedding is also the output projection. The
+control for the effect of spikes is the same network with SiLU units, which send floats, in place of every LIF layer.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from torch.nn import functional as F
 
 from brainnet.errors import ModelError
 from brainnet.snn.layers.norm import RMSNorm
-from brainnet.snn.models.text_control import normalised_units
+from brainnet.snn.models.text_control import normalized_silu
 from brainnet.snn.models.text_layers import (
-    gated_memory,
+    gated_recurrence,
+    linear,
     next_token_loss,
-    normalised_neurons,
-    product,
+    normalized_lif,
 )
 
 _SCALE = ".scale"
@@ -43,10 +43,16 @@ _SCALE = ".scale"
 
 @dataclass(frozen=True)
 class TextModelConfig:
-    """Sizes of the model; they travel in the metadata of its weights file.
+    """Sizes of the model, stored in the metadata of its weights file.
 
-    `mixer_neurons` and `channel_neurons` are how many each channel of the residual stream drives, before the
-    recurrence and before the feed-forward part, which has `expansion` hidden neurons a channel.
+    Attributes:
+        vocabulary: number of tokens.
+        width: channels of the residual.
+        layers: number of blocks.
+        expansion: hidden neurons of the feed-forward part per channel.
+        mixer_neurons: neurons per channel before the recurrence.
+        channel_neurons: neurons per channel before the feed-forward part.
+        spiking: False for the control.
     """
 
     vocabulary: int = 2048
@@ -59,9 +65,9 @@ class TextModelConfig:
 
 
 class BlockState(NamedTuple):
-    """What one block remembers between tokens: membrane potentials of its LIF layers and the recurrence's hidden state.
+    """The state of one block between tokens: membrane potentials of its LIF layers, and the hidden state.
 
-    All [B, neurons]; the membranes of a control, which has none, stay zero.
+    All are [B, neurons]; the membrane potentials of a control stay zero.
     """
 
     mixer: Tensor
@@ -70,101 +76,125 @@ class BlockState(NamedTuple):
     expanded: Tensor
 
 
-class Neurons(nn.Module):
-    """`each` neurons for every one of `channels`, which they see normalised; in a control SiLU units."""
+class LIFPopulation(nn.Module):
+    """A population of neurons for each normalised channel; SiLU units in a control.
 
-    def __init__(self, channels: int, each: int, spiking: bool) -> None:
+    Args:
+        channels: the number of channels.
+        per_channel: neurons per channel.
+        spiking: False for SiLU units.
+    """
+
+    def __init__(self, channels: int, per_channel: int, spiking: bool) -> None:
         super().__init__()
-        gains = torch.tensor([1.0, -1.0, 2.0, -2.0])[torch.arange(each) % 4]
+        # ON and OFF cells of two sensitivities
+        gains = torch.tensor([1.0, -1.0, 2.0, -2.0])[torch.arange(per_channel) % 4]
         self.gain = nn.Parameter(gains.repeat_interleave(channels))
-        self.bias = nn.Parameter(torch.zeros(each * channels))
-        # beta from 0.002 to 0.05: at first, what was before is noise to a neuron that is to send what is now
-        self.decay = nn.Parameter(torch.linspace(-6, -3, channels).repeat(each)) if spiking else None
-        self.price = 0.0
+        self.bias = nn.Parameter(torch.zeros(per_channel * channels))
+        # logits of beta from 0.002 to 0.05: initially a neuron should encode the present token, for which the membrane
+        # potential of earlier tokens is noise
+        self.decay = nn.Parameter(torch.linspace(-6, -3, channels).repeat(per_channel)) if spiking else None
+        self.spike_cost = 0.0
 
     def forward(self, x: Tensor, membrane: Tensor) -> tuple[Tensor, Tensor]:
-        """What `x` [T, B, channels] makes them send to the next projection, and their membrane after."""
+        """Return the output [T, B, neurons] for `x` [T, B, channels], and the last membrane potential."""
         if self.decay is None:
-            return normalised_units(x, self.gain, self.bias), membrane
-        return normalised_neurons(x, self.gain, self.bias, torch.sigmoid(self.decay), membrane, self.price)
+            return normalized_silu(x, self.gain, self.bias), membrane
+        return normalized_lif(x, self.gain, self.bias, torch.sigmoid(self.decay), membrane, self.spike_cost)
 
 
 class Block(nn.Module):
-    """Token mixing by recurrence, then channel mixing; see the module's equations."""
+    """Token mixing by a recurrence, then channel mixing; see the equations of the module."""
 
     def __init__(self, config: TextModelConfig, dropout: float, half: bool) -> None:
         super().__init__()
-        width, wide = config.width, config.width * config.expansion
-        mixing, seen = config.width * config.mixer_neurons, config.width * config.channel_neurons
-        self.mixer = Neurons(width, config.mixer_neurons, config.spiking)
-        self.project = nn.Linear(mixing, 3 * width, bias=False)
+        width, expanded_size = config.width, config.width * config.expansion
+        mixer_size, channel_size = config.width * config.mixer_neurons, config.width * config.channel_neurons
+        self.mixer = LIFPopulation(width, config.mixer_neurons, config.spiking)
+        self.project = nn.Linear(mixer_size, 3 * width, bias=False)
+        # forget gates from 0.5 to 0.998: time constants from one token to hundreds
         self.forget_bias = nn.Parameter(torch.linspace(0, 6, width))
         self.hidden_norm, self.out = RMSNorm(width), nn.Linear(width, width, bias=False)
-        self.channel = Neurons(width, config.channel_neurons, config.spiking)
-        self.expand = nn.Linear(seen, wide, bias=False)
-        self.expanded = Neurons(wide, 1, config.spiking)
-        self.contract = nn.Linear(wide, width, bias=False)
+        self.channel = LIFPopulation(width, config.channel_neurons, config.spiking)
+        self.expand = nn.Linear(channel_size, expanded_size, bias=False)
+        self.expanded = LIFPopulation(expanded_size, 1, config.spiking)
+        self.contract = nn.Linear(expanded_size, width, bias=False)
         self._dropout, self._half = dropout, half
-        # unit-variance currents when about 30 % of the inputs fire; residual branches start small
+        # currents of unit variance if about 30 % of the inputs fire; small residual branches, so that a deep network
+        # starts close to the identity
         residual = 0.5 / math.sqrt(2 * config.layers)
-        nn.init.normal_(self.project.weight, 0, 1 / math.sqrt(0.3 * mixing))
-        nn.init.normal_(self.expand.weight, 0, 1 / math.sqrt(0.3 * seen))
+        nn.init.normal_(self.project.weight, 0, 1 / math.sqrt(0.3 * mixer_size))
+        nn.init.normal_(self.expand.weight, 0, 1 / math.sqrt(0.3 * channel_size))
         nn.init.normal_(self.out.weight, 0, residual / math.sqrt(width))
-        nn.init.normal_(self.contract.weight, 0, residual / math.sqrt(0.3 * wide))
+        nn.init.normal_(self.contract.weight, 0, residual / math.sqrt(0.3 * expanded_size))
 
     def forward(self, x: Tensor, state: BlockState) -> tuple[Tensor, BlockState]:
+        """Return the residual [T, B, width] after the block, and the next state."""
         sent, mixer = self.mixer(x, state.mixer)
-        mixed, hidden = gated_memory(
-            self._times(sent, self.project), self.forget_bias, self.hidden_norm.weight, state.hidden
+        mixed, hidden = gated_recurrence(
+            self._matmul(sent, self.project), self.forget_bias, self.hidden_norm.weight, state.hidden
         )
-        x = x + self._kept(self._times(mixed, self.out))
+        x = x + self._drop(self._matmul(mixed, self.out))
         sent, channel = self.channel(x, state.channel)
-        sent, expanded = self.expanded(self._times(sent, self.expand), state.expanded)
-        return x + self._kept(self._times(sent, self.contract)), BlockState(mixer, hidden, channel, expanded)
+        sent, expanded = self.expanded(self._matmul(sent, self.expand), state.expanded)
+        return x + self._drop(self._matmul(sent, self.contract)), BlockState(mixer, hidden, channel, expanded)
 
-    def _times(self, x: Tensor, matrix: nn.Linear) -> Tensor:
-        return product(x, matrix.weight, self._half and self.training)
+    def _matmul(self, x: Tensor, matrix: nn.Linear) -> Tensor:
+        return linear(x, matrix.weight, self._half and self.training)
 
-    def _kept(self, x: Tensor) -> Tensor:
-        """Dropout, in steps of 1/256: a byte a number is drawn, in a tenth of the time that torch takes."""
+    def _drop(self, x: Tensor) -> Tensor:
+        """Apply dropout with a probability that is rounded to 1/256.
+
+        One random byte per number takes a tenth of the time of torch's dropout.
+        """
         dropped = round(256 * self._dropout)
         if not dropped or not self.training:
             return x
+        # seeded by torch, so that torch.manual_seed determines it
         seed = int(torch.randint(2**31, ()))
-        drawn = np.frombuffer(np.random.default_rng(seed).bytes(x.numel()), np.uint8)
-        mask = (drawn >= dropped) * np.float32(256 / (256 - dropped))
+        random_bytes = np.frombuffer(np.random.default_rng(seed).bytes(x.numel()), np.uint8)
+        mask = (random_bytes >= dropped) * np.float32(256 / (256 - dropped))
         return x * torch.from_numpy(mask).to(x.device).view(x.shape)
 
 
 class SpikingTextModel(nn.Module):
-    """Next-token logits for token sequences, with the state carried explicitly.
+    """A language model that predicts the next token, with explicit state.
 
-    `dropout` is that of the residual branches while training; with `half` training multiplies in bfloat16.
+    Args:
+        config: the sizes.
+        dropout: dropout of the residual branches in training.
+        half: multiply in bfloat16 in training.
     """
 
     def __init__(self, config: TextModelConfig, dropout: float = 0.0, half: bool = False) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocabulary, config.width)
-        # small, so that a token does not begin by predicting itself through the shared matrix
+        # small: the embedding is also the output projection, and large rows would predict the present token again
         nn.init.normal_(self.embedding.weight, 0, 0.05)
         self.blocks = nn.ModuleList(Block(config, dropout, half) for _ in range(config.layers))
         self.norm = RMSNorm(config.width)
 
     def forward(self, tokens: Tensor, state: list[BlockState] | None = None) -> tuple[Tensor, list[BlockState]]:
-        """Logits [T, B, vocabulary] for `tokens` [T, B], and the state to continue from; None starts afresh."""
+        """Return the logits [T, B, vocabulary] for `tokens` [T, B], and the next state; None starts from rest."""
         features, after = self.features(tokens, state)
         return F.linear(features, self.embedding.weight), after
 
     def loss(
         self, tokens: Tensor, targets: Tensor, state: list[BlockState] | None = None
     ) -> tuple[Tensor, list[BlockState]]:
-        """Mean cross-entropy in nats of `targets` [T, B], each the token that follows, and the state after."""
+        """Return the mean cross-entropy in nats, and the next state.
+
+        Args:
+            tokens: [T, B].
+            targets: [T, B], the token that follows each.
+            state: the state to continue from; None for rest.
+        """
         features, after = self.features(tokens, state)
         return next_token_loss(features.flatten(0, 1), self.embedding.weight, targets.flatten()), after
 
     def features(self, tokens: Tensor, state: list[BlockState] | None) -> tuple[Tensor, list[BlockState]]:
-        """What the logits are computed from, [T, B, width], and the state to continue from."""
+        """Return the input [T, B, width] of the output projection, and the next state."""
         x = self.embedding(tokens)
         after = []
         for block, before in zip(self.blocks, state or self.rest(tokens.shape[1]), strict=True):
@@ -172,44 +202,52 @@ class SpikingTextModel(nn.Module):
             after.append(block_state)
         return self.norm(x), after
 
-    def set_price(self, price: float) -> None:
-        """From now on gradients are those of the loss and `price` for every spike, in nats."""
+    def set_spike_cost(self, cost: float) -> None:
+        """Set the spike cost: from now on gradients are those of the loss plus `cost` times the number of spikes.
+
+        Args:
+            cost: in nats per spike.
+        """
         for part in self.modules():
-            if isinstance(part, Neurons):
-                part.price = price
+            if isinstance(part, LIFPopulation):
+                part.spike_cost = cost
 
     def rest(self, streams: int) -> list[BlockState]:
-        """The state before the first token of `streams` texts: all zero."""
-        each = (self.config.mixer_neurons, 1, self.config.channel_neurons, self.config.expansion)
-        rest = [self.embedding.weight.new_zeros(streams, self.config.width * count) for count in each]
+        """Return the state before the first token of `streams` texts: all zero."""
+        per_channel = (self.config.mixer_neurons, 1, self.config.channel_neurons, self.config.expansion)
+        rest = [self.embedding.weight.new_zeros(streams, self.config.width * count) for count in per_channel]
         return [BlockState(*rest) for _ in self.blocks]
 
 
-def share_fired(state: list[BlockState]) -> float:
-    """The share of all neurons that fired at the last token, over all streams; 0 for a control."""
+def firing_fraction(state: list[BlockState]) -> float:
+    """Return the fraction of all neurons that fired at the last token, over all streams; 0 for a control."""
     membranes = [part for block in state for part in (block.mixer, block.channel, block.expanded)]
     return sum(int((part > 1).sum()) for part in membranes) / sum(part.numel() for part in membranes)
 
 
-def detached(state: list[BlockState]) -> list[BlockState]:
-    """The same state, cut from the graph that made it: truncated back-propagation through time."""
+def detach_state(state: list[BlockState]) -> list[BlockState]:
+    """Return the state without its graph, for truncated back-propagation through time."""
     return [BlockState(*(part.detach() for part in block)) for block in state]
 
 
-def rounded(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """`matrix` as whole numbers -127..127 (int8) and a scale for each row, by which they are to be multiplied.
+def quantize_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Quantise a matrix to int8 with one scale per row.
 
-    Rounding what has been rounded gives the same numbers.
+    Quantising a dequantised matrix gives the same integers.
+
+    Returns:
+        Integers from -127 to 127 (int8), and the float32 scale [rows] that multiplies them.
     """
-    # a row of zeros has any scale
+    # a row of zeros may have any scale above 0
     scale = matrix.float().abs().amax(1).clamp_min(1e-30) / 127
     return torch.round(matrix.float() / scale[:, None]).to(torch.int8), scale
 
 
 def load_text_model(path: Path) -> SpikingTextModel:
-    """The model of a weights file, in float32 and eval mode.
+    """Return the model of a weights file, in float32 and eval mode.
 
-    Raises ModelError, naming the file, when it is no safetensors file or not of this model.
+    Raises:
+        ModelError: the file is not a safetensors file of this model.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -225,20 +263,20 @@ def load_text_model(path: Path) -> SpikingTextModel:
     return model.eval()
 
 
-def stored(model: SpikingTextModel) -> dict[str, Tensor]:
-    """The tensors of a weights file: matrices as int8 with the scales of their rows, the rest as it is.
+def quantized_tensors(model: SpikingTextModel) -> dict[str, Tensor]:
+    """Return the tensors of a weights file: matrices as int8 with a scale per row, other tensors unchanged.
 
-    To be written in float32: a scale in fewer bits would change every weight of its row.
+    The scales must be written in float32: one with fewer bits would change all weights of its row.
     """
     tensors = {}
     for name, tensor in model.state_dict().items():
         if tensor.ndim == 2:
-            tensors[name], tensors[name + _SCALE] = rounded(tensor)
+            tensors[name], tensors[name + _SCALE] = quantize_rows(tensor)
         else:
             tensors[name] = tensor
     return tensors
 
 
 def weights_metadata(config: TextModelConfig) -> dict[str, str]:
-    """The safetensors metadata that `load_text_model` reads."""
+    """Return the safetensors metadata that `load_text_model` reads."""
     return {"config": json.dumps(asdict(config))}

@@ -6,17 +6,17 @@ $$
 \tau \dot v = (v_{leak} - v) + R I, \quad v > v_{threshold} \Rightarrow v \leftarrow v_{reset}
 $$
 
-and says nothing of the time step or of resets other than to a value. One Euler step of `dt` makes of it the neuron of
+and does not specify the time step or resets other than to a value. One Euler step of `dt` gives the neuron of
 `brainnet.snn.neurons.lif`:
 
 $$
 \beta = 1 - dt/\tau, \quad x_t = \frac{dt}{\tau} (R I_t + v_{leak})
 $$
 
-The format does not say where v starts either: here at v_leak, where it rests without input, as in Norse.
+The format does not specify the initial v either: here it is v_leak, the rest without input, as in Norse.
 
-What else it leaves open travels in the graph's metadata, under `brainnet`: `dt` in seconds, the `reset`
-convention, and a golden trace, which is what the exporting framework answered to some input. Reading a file replays it.
+The rest is stored in the metadata of the graph, under `brainnet`: `dt` in seconds, the `reset` convention, and a golden
+trace: an input and the output of the exporting framework. Reading a file replays the trace.
 
 Needs `pip install 'brainnet[nir]'`.
 """
@@ -36,31 +36,42 @@ from torch.nn import functional as F
 
 from brainnet.errors import ModelError
 from brainnet.snn.neurons.lif import LIFParams, LIFState, Reset, lif_sequence, recurrent_lif_sequence
-from brainnet.snn.nir.graph import Link, chain, library
+from brainnet.snn.nir.graph import ChainLayer, chain, import_nir
 
 DT = 1e-4
 """The time step that snnTorch assumes when it writes NIR, in seconds."""
 KEY = "brainnet"
 _SMALLEST_LEAK = 2**-24
-"""What tau says of a neuron that does not leak (beta 1), which NIR cannot: as far below 1 as float32 goes."""
+"""The smallest 1 - beta that is written. NIR has no tau for a neuron without leak (beta 1); this is the float32 step
+below 1. The exact beta is stored in the metadata of the node."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """Currents of spikes: `weight` [out, in] times the spikes, plus `bias` [out]."""
+    """Input currents from spikes: `weight` times the spikes plus `bias`.
+
+    Attributes:
+        weight: [out, in].
+        bias: [out], or None.
+    """
 
     weight: Tensor
     bias: Tensor | None = None
 
     def __call__(self, spikes: Tensor) -> Tensor:
+        """Return the currents [..., out] of `spikes` [..., in]."""
         return F.linear(spikes, self.weight, self.bias)
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Neurons, what feeds them (None: their input is their current), and what they tell each other.
+    """One layer of neurons.
 
-    `rest` [neurons] is the membrane potential that they start from; None is 0.
+    Attributes:
+        neurons: the constants of the neurons.
+        dense: the projection of the input; None if the input is the current itself.
+        recurrent: the projection of the neurons' own spikes of the previous step, or None.
+        rest: the initial membrane potential [neurons]; None for 0.
     """
 
     neurons: LIFParams
@@ -71,7 +82,15 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class LIFNetwork:
-    """Layers one after the other. `dt` is in seconds; `verified` says that a golden trace was replayed."""
+    """A network of consecutive layers.
+
+    Attributes:
+        layers: from input to output.
+        inputs: the number of inputs.
+        outputs: the number of outputs.
+        dt: one time step in seconds.
+        verified: whether a golden trace was replayed.
+    """
 
     layers: tuple[Layer, ...]
     inputs: int
@@ -81,7 +100,7 @@ class LIFNetwork:
 
     @property
     def reset(self) -> Reset:
-        """The convention of all its neurons."""
+        """The reset convention of all neurons."""
         return self.layers[0].neurons.reset
 
 
@@ -90,10 +109,18 @@ NetworkState = tuple[LIFState, ...]
 
 @torch.no_grad()
 def run(network: LIFNetwork, spikes: Tensor, state: NetworkState | None = None) -> tuple[Tensor, NetworkState]:
-    """Output spikes [T, B, outputs] of input spikes [T, B, inputs], and the state to continue from; None is rest.
+    """Return the output spikes [T, B, outputs] of input spikes [T, B, inputs], and the state after the last step.
 
-    Projections run step by step, as in the frameworks that models come from: the sums of one large product may differ
-    in the last bit, and a spike with them. Raises ModelError for shapes that do not fit and values that are not finite.
+    Projections run step by step, as in the frameworks that write such models: the sums of one product over all steps
+    may differ in the last bit, and then a spike may differ.
+
+    Args:
+        network: the network.
+        spikes: input spikes [T, B, inputs].
+        state: the state to continue from; None for rest.
+
+    Raises:
+        ModelError: shapes that do not fit, or values that are not finite.
     """
     if spikes.ndim != 3 or spikes.shape[2] != network.inputs or not spikes.shape[0]:
         raise ModelError(f"spikes must be [steps >= 1, batch, {network.inputs}], not of shape {tuple(spikes.shape)}")
@@ -114,27 +141,36 @@ def run(network: LIFNetwork, spikes: Tensor, state: NetworkState | None = None) 
 
 
 def save(network: LIFNetwork, path: Path | str, golden_input: Tensor | None = None) -> None:
-    """Write a network with the trace that it answers to `golden_input` [T, inputs] (None: random spikes).
+    """Write a network to a NIR file, with a golden trace.
 
-    Raises ModelError when the trace holds no spike: it would prove nothing.
+    Args:
+        network: the network.
+        path: the file.
+        golden_input: the input [T, inputs] of the trace; None for random spikes.
+
+    Raises:
+        ModelError: the trace contains no spike, so that it would verify nothing.
     """
     graph = to_graph(network)
-    given = random_spikes(network.inputs) if golden_input is None else golden_input.float()
-    answered = run(network, given[:, None])[0][:, 0]
-    annotate(graph, dt=network.dt, reset=network.reset, golden_input=given, golden_output=answered)
-    library().write(str(path), graph)
+    spikes = random_spikes(network.inputs) if golden_input is None else golden_input.float()
+    output = run(network, spikes[:, None])[0][:, 0]
+    annotate(graph, dt=network.dt, reset=network.reset, golden_input=spikes, golden_output=output)
+    import_nir().write(str(path), graph)
 
 
 def load(path: Path | str, *, dt: float | None = None, reset: Reset | None = None) -> LIFNetwork:
-    """Read a network and replay its golden trace.
+    """Read a network from a NIR file and replay its golden trace.
 
-    `dt` and `reset` are for files that say neither, as other programs write them; there is no trace to replay then.
+    Args:
+        path: the file.
+        dt: the time step in seconds, for files of other programs that do not state it.
+        reset: the reset convention, for files that do not state it.
 
     Raises:
         ModelError: not a NIR file, not a chain of LIF layers, a convention that is missing or contradicts the file, or
-            a replay that differs: the message has the first step that does.
+            a replay that differs from the trace; the message has the first step that does.
     """
-    nir = library()
+    nir = import_nir()
     try:
         graph = nir.read(str(path))
     except Exception as error:  # h5py and nir raise many kinds
@@ -146,8 +182,12 @@ def load(path: Path | str, *, dt: float | None = None, reset: Reset | None = Non
 
 
 def to_graph(network: LIFNetwork) -> Any:
-    """The network as a `nir.NIRGraph`, without metadata; recurrent layers are subgraphs, as snnTorch writes them."""
-    nir = library()
+    """Return the network as a `nir.NIRGraph` without metadata; recurrent layers are subgraphs, as in snnTorch.
+
+    Raises:
+        ModelError: a beta is outside 0 to 1.
+    """
+    nir = import_nir()
     nodes: dict[str, Any] = {"input": nir.Input(input_type={"input": np.array([network.inputs])})}
     width = network.inputs
     for index, layer in enumerate(network.layers):
@@ -161,29 +201,44 @@ def to_graph(network: LIFNetwork) -> Any:
 
 
 def from_graph(graph: Any, *, dt: float | None = None, reset: Reset | None = None) -> LIFNetwork:
-    """A network of a `nir.NIRGraph`; see `load`."""
-    told = graph.metadata.get(KEY, {})
-    dt = _agreed("dt", dt, float(told["dt"]) if "dt" in told else None, "a time step in seconds, such as 1e-4")
-    reset = _agreed("reset", reset, told.get("reset"), " or ".join(get_args(Reset)))
+    """Return the network of a `nir.NIRGraph`; see `load`.
+
+    Raises:
+        ModelError: as `load`.
+    """
+    metadata = graph.metadata.get(KEY, {})
+    dt = _resolve("dt", dt, float(metadata["dt"]) if "dt" in metadata else None, "a time step in seconds, such as 1e-4")
+    reset = _resolve("reset", reset, metadata.get("reset"), " or ".join(get_args(Reset)))
     if not (np.isfinite(dt) and dt > 0):
         raise ModelError(f"dt must be a positive number of seconds, got {dt}")
     if reset not in get_args(Reset):
         raise ModelError(f"reset must be one of {', '.join(get_args(Reset))}, got {reset!r}")
-    inputs, links = chain(graph)
+    inputs, chain_layers = chain(graph)
     width, layers = inputs, []
-    for link in links:
-        layer = _layer(link, width, dt, reset)
+    for node in chain_layers:
+        layer = _layer(node, width, dt, reset)
         width = width if layer.dense is None else layer.dense.weight.shape[0]
         layers.append(layer)
     network = LIFNetwork(tuple(layers), inputs, width, dt)
-    if "golden_input" in told and "golden_output" in told:
-        _replay(network, np.asarray(told["golden_input"]), np.asarray(told["golden_output"]))
+    if "golden_input" in metadata and "golden_output" in metadata:
+        _replay(network, np.asarray(metadata["golden_input"]), np.asarray(metadata["golden_output"]))
         return replace(network, verified=True)
     return network
 
 
 def annotate(graph: Any, *, dt: float, reset: Reset, golden_input: Tensor, golden_output: Tensor) -> None:
-    """Add what NIR leaves open to a graph, with the trace [T, outputs] that its own framework answers to an input."""
+    """Add to a graph what NIR does not specify, with a golden trace.
+
+    Args:
+        graph: the `nir.NIRGraph`.
+        dt: the time step in seconds.
+        reset: the reset convention.
+        golden_input: [T, inputs].
+        golden_output: the output spikes [T, outputs] of the framework that made the graph.
+
+    Raises:
+        ModelError: the trace contains no spike.
+    """
     if not bool(golden_output.any()):
         raise ModelError("the golden trace holds no spike; give a golden_input that makes the network fire")
     graph.metadata[KEY] = {
@@ -195,44 +250,46 @@ def annotate(graph: Any, *, dt: float, reset: Reset, golden_input: Tensor, golde
 
 
 def random_spikes(neurons: int, steps: int = 64, rate: float = 0.3, seed: int = 0) -> Tensor:
-    """Float 0/1 [steps, neurons], firing with probability `rate`."""
+    """Return random spikes, float 0/1 [steps, neurons], that fire with probability `rate`."""
     return (torch.rand(steps, neurons, generator=torch.Generator().manual_seed(seed)) < rate).float()
 
 
-def _layer(link: Link, width: int, dt: float, reset: Reset) -> Layer:
-    dense, recurrent = _dense(link.dense), _dense(link.recurrent)
+def _layer(node: ChainLayer, width: int, dt: float, reset: Reset) -> Layer:
+    dense, recurrent = _dense(node.dense), _dense(node.recurrent)
     if dense is not None:
         if dense.weight.shape[1] != width:
-            raise ModelError(f"node {link.name} gets {dense.weight.shape[1]} inputs, the layer before has {width}")
+            raise ModelError(f"node {node.name} gets {dense.weight.shape[1]} inputs, the layer before has {width}")
         width = dense.weight.shape[0]
     if recurrent is not None and recurrent.weight.shape != (width, width):
-        raise ModelError(f"recurrent weight of node {link.name} must be [{width}, {width}]")
-    lif = link.lif
+        raise ModelError(f"recurrent weight of node {node.name} must be [{width}, {width}]")
+    lif = node.lif
     tau, r, v_leak, v_threshold, v_reset = (
-        _per_neuron(link.name, name, getattr(lif, name), width)
+        _per_neuron(node.name, name, getattr(lif, name), width)
         for name in ("tau", "r", "v_leak", "v_threshold", "v_reset")
     )
     if np.unique(v_threshold).size != 1 or v_reset.any():
-        raise ModelError(f"node {link.name}: v_threshold must be the same for all neurons, and v_reset 0")
+        raise ModelError(f"node {node.name}: v_threshold must be the same for all neurons, and v_reset 0")
     if not (tau >= dt * (1 - 1e-6)).all():
-        raise ModelError(f"node {link.name}: tau must be at least dt = {dt:g} s, got {tau.min():g} s")
+        raise ModelError(f"node {node.name}: tau must be at least dt = {dt:g} s, got {tau.min():g} s")
+    # 1 - dt / tau rounds; the exact beta of the metadata is used if it agrees with tau
     beta = 1 - dt / tau
     if "beta" in lif.metadata:
-        exact = _per_neuron(link.name, "beta", lif.metadata["beta"], width)
+        exact = _per_neuron(node.name, "beta", lif.metadata["beta"], width)
         if np.abs(exact - beta).max() > 1e-6:
-            raise ModelError(f"node {link.name}: the beta in its metadata contradicts its tau")
+            raise ModelError(f"node {node.name}: the beta in its metadata contradicts its tau")
         beta = exact
     gain, leak = r * dt / tau, v_leak * dt / tau
+    # the LIF sequence has no gain and no leak potential: both are merged into weights and biases
     if np.abs(gain - 1).max() > 1e-6 or leak.any():
-        dense = _driven(dense or Dense(torch.eye(width)), gain, leak)
-        recurrent = None if recurrent is None else _driven(recurrent, gain, np.zeros(width))
+        dense = _scaled(dense or Dense(torch.eye(width)), gain, leak)
+        recurrent = None if recurrent is None else _scaled(recurrent, gain, np.zeros(width))
     params = LIFParams(torch.from_numpy(beta.clip(0, 1).astype(np.float32)), float(np.float32(v_threshold[0])), reset)
-    rest = _per_neuron(link.name, "rest", lif.metadata.get("rest", v_leak), width)
+    rest = _per_neuron(node.name, "rest", lif.metadata.get("rest", v_leak), width)
     return Layer(params, dense, recurrent, torch.from_numpy(rest).float() if rest.any() else None)
 
 
-def _driven(dense: Dense, gain: NDArray[np.float64], leak: NDArray[np.float64]) -> Dense:
-    """The same currents times `gain`, plus what pulls towards the leak potential."""
+def _scaled(dense: Dense, gain: NDArray[np.float64], leak: NDArray[np.float64]) -> Dense:
+    """Return the projection with its currents multiplied by `gain`, plus the constant current of the leak potential."""
     bias = np.zeros(len(gain)) if dense.bias is None else dense.bias.double().numpy()
     weight = dense.weight.double().numpy() * gain[:, None]
     return Dense(torch.from_numpy(weight).float(), torch.from_numpy(bias * gain + leak).float())
@@ -246,28 +303,28 @@ def _dense(node: Any) -> Dense | None:
 
 
 def _float_tensor(values: Any) -> Tensor:
-    found = torch.from_numpy(np.array(values, np.float32))
-    if not bool(torch.isfinite(found).all()):
+    result = torch.from_numpy(np.array(values, np.float32))
+    if not bool(torch.isfinite(result).all()):
         raise ModelError("a weight or bias is NaN or infinite")
-    return found
+    return result
 
 
 def _per_neuron(node: str, name: str, values: Any, width: int) -> NDArray[np.float64]:
-    found = np.asarray(values, np.float64).reshape(-1)
-    if found.size not in (1, width) or not np.isfinite(found).all():
+    result = np.asarray(values, np.float64).reshape(-1)
+    if result.size not in (1, width) or not np.isfinite(result).all():
         raise ModelError(f"node {node}: {name} must be one finite number, or one for each of {width} neurons")
-    return np.broadcast_to(found, width).copy()
+    return np.broadcast_to(result, width).copy()
 
 
 def _dense_node(dense: Dense) -> Any:
-    nir = library()
+    nir = import_nir()
     if dense.bias is None:
         return nir.Linear(weight=dense.weight.detach().numpy())
     return nir.Affine(weight=dense.weight.detach().numpy(), bias=dense.bias.detach().numpy())
 
 
 def _lif_node(layer: Layer, width: int, dt: float) -> Any:
-    nir = library()
+    nir = import_nir()
     beta = layer.neurons.beta.detach().expand(width).numpy()
     if not ((beta >= 0) & (beta <= 1)).all():
         raise ModelError(f"beta must be 0 to 1, got {beta.min():g} to {beta.max():g}")
@@ -294,24 +351,24 @@ def _lif_node(layer: Layer, width: int, dt: float) -> Any:
     )
 
 
-def _agreed(name: str, given: Any, told: Any, accepted: str) -> Any:
-    if given is None and told is None:
+def _resolve(name: str, given: Any, stored: Any, accepted: str) -> Any:
+    if given is None and stored is None:
         raise ModelError(f"the graph does not say {name}; give {name}: {accepted}")
-    if given is not None and told is not None and given != told:
-        raise ModelError(f"{name} {given!r} contradicts the graph, which says {told!r}; leave {name} out")
-    return told if given is None else given
+    if given is not None and stored is not None and given != stored:
+        raise ModelError(f"{name} {given!r} contradicts the graph, which says {stored!r}; leave {name} out")
+    return stored if given is None else given
 
 
-def _replay(network: LIFNetwork, given: NDArray[Any], expected: NDArray[Any]) -> None:
-    if given.ndim != 2 or expected.shape != (len(given), network.outputs):
-        raise ModelError(f"golden trace of shapes {given.shape} and {expected.shape} does not fit the network")
-    answered = run(network, torch.from_numpy(given.astype(np.float32))[:, None])[0][:, 0].numpy().astype(np.uint8)
-    wrong = (answered != expected).any(1).nonzero()[0]
+def _replay(network: LIFNetwork, spikes: NDArray[Any], expected: NDArray[Any]) -> None:
+    if spikes.ndim != 2 or expected.shape != (len(spikes), network.outputs):
+        raise ModelError(f"golden trace of shapes {spikes.shape} and {expected.shape} does not fit the network")
+    output = run(network, torch.from_numpy(spikes.astype(np.float32))[:, None])[0][:, 0].numpy().astype(np.uint8)
+    wrong = (output != expected).any(1).nonzero()[0]
     if wrong.size:
         step = int(wrong[0])
-        neurons = (answered[step] != expected[step]).nonzero()[0]
+        neurons = (output[step] != expected[step]).nonzero()[0]
         raise ModelError(
             f"replay differs from the golden trace first at step {step}, in {neurons.size} of {network.outputs} "
             f"neurons (the first is {neurons[0]}: golden {expected[step][neurons[0]]}, here "
-            f"{answered[step][neurons[0]]}); the file was changed, or was made with another dt or reset"
+            f"{output[step][neurons[0]]}); the file was changed, or was made with another dt or reset"
         )

@@ -1,4 +1,4 @@
-"""Networks trained in snnTorch, written as NIR files with a golden trace that snnTorch itself answered."""
+"""Networks trained in snnTorch, written as NIR files with a golden trace of snnTorch's own output."""
 
 from __future__ import annotations
 
@@ -10,37 +10,44 @@ from torch import Tensor
 
 from brainnet.errors import ModelError
 from brainnet.snn.neurons.lif import LIFParams
-from brainnet.snn.nir.graph import library
+from brainnet.snn.nir.graph import import_nir
 from brainnet.snn.nir.models import DT, Dense, Layer, LIFNetwork, annotate, random_spikes, to_graph
 
 
 def export_snntorch(module: torch.nn.Sequential, path: Path | str, golden_input: Tensor | None = None) -> None:
-    """Write a network trained in snnTorch: see `from_snntorch` for what it may be made of.
+    """Write a network trained in snnTorch; see `from_snntorch` for its possible parts.
 
-    The golden trace is what snnTorch itself answers to `golden_input` [T, inputs] (None: random spikes). Resets the
-    neurons' hidden states. Raises ModelError as `from_snntorch` does, and for a trace without a spike.
+    The golden trace is the output of snnTorch. The hidden states of the neurons are reset.
+
+    Args:
+        module: the network.
+        path: the file.
+        golden_input: the input [T, inputs] of the trace; None for random spikes.
+
+    Raises:
+        ModelError: as `from_snntorch`, and for a trace without a spike.
     """
     network = from_snntorch(module)
-    given = random_spikes(network.inputs) if golden_input is None else golden_input.float()
+    spikes = random_spikes(network.inputs) if golden_input is None else golden_input.float()
     neurons: list[Any] = [part for part in module.modules() if hasattr(part, "reset_mem")]
     for neuron in neurons:
         neuron.reset_mem()
     with torch.no_grad():
-        answers = [module(step[None]) for step in given]
-    answered = torch.cat([a[0] if isinstance(a, tuple) else a for a in answers])
+        outputs = [module(step[None]) for step in spikes]
+    output = torch.cat([o[0] if isinstance(o, tuple) else o for o in outputs])
     graph = to_graph(network)
-    annotate(graph, dt=network.dt, reset=network.reset, golden_input=given, golden_output=answered)
-    library().write(str(path), graph)
+    annotate(graph, dt=network.dt, reset=network.reset, golden_input=spikes, golden_output=output)
+    import_nir().write(str(path), graph)
 
 
 def from_snntorch(module: torch.nn.Sequential) -> LIFNetwork:
-    """A Sequential of Linear, and of snnTorch's Leaky and RLeaky with `init_hidden`, as a network; dt is `DT`.
+    """Return the network of a Sequential of Linear and of snnTorch's Leaky and RLeaky with `init_hidden`; dt is `DT`.
 
     Raises:
-        ModelError: naming the part that is of another kind or keeps a convention that has no counterpart here.
+        ModelError: a part is of another kind, or uses a convention that this package does not have.
     """
     parts = [
-        (n, m) for n, m in module.named_modules() if not isinstance(m, torch.nn.Sequential) and _is_whole(module, n)
+        (n, m) for n, m in module.named_modules() if not isinstance(m, torch.nn.Sequential) and _is_top_level(module, n)
     ]
     layers: list[Layer] = []
     dense: Dense | None = None
@@ -62,8 +69,8 @@ def from_snntorch(module: torch.nn.Sequential) -> LIFNetwork:
     return LIFNetwork(tuple(layers), inputs, width, DT)
 
 
-def _is_whole(module: torch.nn.Module, name: str) -> bool:
-    """Whether the part is a step of its own: not inside another part, as RLeaky's projection is."""
+def _is_top_level(module: torch.nn.Module, name: str) -> bool:
+    """Return whether the part is a step of the Sequential, not inside another part like the projection of RLeaky."""
     above = name.rpartition(".")[0]
     return bool(name) and isinstance(module.get_submodule(above), torch.nn.Sequential)
 
@@ -86,7 +93,7 @@ def _snntorch_layer(name: str, part: Any, dense: Dense | None) -> Layer:
     params = LIFParams(part.beta.detach().clamp(0, 1), float(part.threshold.detach().unique()), reset)
     if kind == "Leaky":
         return Layer(params, dense)
-    if hasattr(part.recurrent, "V"):  # each neuron hears itself alone
+    if hasattr(part.recurrent, "V"):  # one-to-one recurrence: V is the diagonal of the matrix
         return Layer(params, dense, Dense(torch.diag(part.recurrent.V.detach())))
     if not isinstance(part.recurrent, torch.nn.Linear):
         raise ModelError(f"module: {name} recurs through {type(part.recurrent).__name__}; Linear can be exported")
