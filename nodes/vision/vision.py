@@ -1,4 +1,7 @@
-"""Vision: names what a picture shows, with a spiking convolutional network that answers as soon as it is sure."""
+"""Vision: classifies the picture of a prompt with a spiking convolutional network.
+
+The network runs time step by time step and stops as soon as its calibrated confidence reaches a threshold (early exit).
+"""
 
 from __future__ import annotations
 
@@ -8,32 +11,40 @@ from numpy.typing import NDArray
 
 from brainnet import Candidate, Partial, Query, Region, main
 from brainnet.errors import ModelError
-from brainnet.snn.models.picture_classifier import Classification, load_classifier
+from brainnet.snn.models.picture_classifier import Classification, SpikingClassifier, load_classifier
 from brainnet.snn.models.pictures import SIDE, read_picture
 
-SHOWN = 5
+TOP_CLASSES = 5
+"""Number of classes whose probabilities are in the content of an answer; the candidates are all classes."""
 
 
 class Vision(Region):
-    """Names the digit, the piece of clothing or the thing that a picture shows."""
+    """Names the digit, the piece of clothing or the object that a picture shows."""
 
     default_checkpoint = "vision.safetensors"
     modality = "vision"
 
+    network: SpikingClassifier
+
     def load(self) -> None:
         assert self.checkpoint is not None
         self.network = load_classifier(self.checkpoint).to(self.device)
-        self.classify([np.zeros((3, SIDE, SIDE), np.float32)])  # the first run loads the kernels
+        # The first run loads the kernels; without it the first prompt would wait for them.
+        self.classify([np.zeros((3, SIDE, SIDE), np.float32)])
 
     def answer_batch(self, queries: list[Query]) -> list[Partial]:
-        """All waiting pictures in one run of the network; a query without a usable picture gets the reason instead."""
-        read = [self.picture(query.prompt.image) for query in queries]
-        pictures = [picture for picture in read if not isinstance(picture, str)]
+        """Classify all waiting pictures in one run; a query without a usable picture gets the reason instead."""
+        inputs = [self.read_image(query.prompt.image) for query in queries]
+        pictures = [picture for picture in inputs if not isinstance(picture, str)]
         answers = iter(self.classify(pictures) if pictures else [])
-        return [Partial(error=picture) if isinstance(picture, str) else next(answers) for picture in read]
+        return [Partial(error=picture) if isinstance(picture, str) else next(answers) for picture in inputs]
 
-    def picture(self, image: bytes | None) -> NDArray[np.float32] | str:
-        """The picture as the network wants it, or why there is none."""
+    def read_image(self, image: bytes | None) -> NDArray[np.float32] | str:
+        """Convert the image of a prompt to the input of the network.
+
+        Returns:
+            The picture, float32 [3, 32, 32]; or, as text, the reason why there is none.
+        """
         if image is None:
             return f"{self.id} needs a picture: send one with the prompt"
         try:
@@ -42,17 +53,18 @@ class Vision(Region):
             return str(error)
 
     def classify(self, pictures: list[NDArray[np.float32]]) -> list[Partial]:
-        """One partial per picture: every class with its probability, and the spikes of the last stage."""
-        found = self.network.classify(torch.from_numpy(np.stack(pictures)).to(self.device))
-        return [self.partial(each) for each in found]
+        """Return one partial per picture: every class with its probability, and the spikes of the last stage."""
+        classifications = self.network.classify(torch.from_numpy(np.stack(pictures)).to(self.device))
+        return [self.partial(classification) for classification in classifications]
 
-    def partial(self, found: Classification) -> Partial:
-        """What the region says about one picture, and what that rests on."""
+    def partial(self, classification: Classification) -> Partial:
+        """Make the answer for one picture."""
         config = self.network.config
-        probabilities = dict(zip(config.classes, found.probabilities.tolist(), strict=True))
+        probabilities = dict(zip(config.classes, classification.probabilities.tolist(), strict=True))
         ranked = sorted(probabilities, key=lambda name: -probabilities[name])
         kinds = {kind: sum(probabilities[name] for name in names) for kind, names in config.kinds.items()}
-        trains = found.spikes.T.to("cpu", torch.uint8).numpy()
+        trains = classification.spikes.T.to("cpu", torch.uint8).numpy()
+        # Sums of float32 probabilities may exceed 1 by rounding; a partial must not.
         return Partial(
             candidates=[Candidate(text=name, probability=min(1.0, probabilities[name])) for name in ranked],
             confidence=min(1.0, probabilities[ranked[0]]),
@@ -60,7 +72,7 @@ class Vision(Region):
             content={
                 "kind": max(kinds, key=lambda kind: kinds[kind]),
                 "kinds": kinds,
-                "probabilities": {name: probabilities[name] for name in ranked[:SHOWN]},
+                "probabilities": {name: probabilities[name] for name in ranked[:TOP_CLASSES]},
                 "steps": trains.shape[1],
                 "most_steps": config.steps,
                 "spikes": int(trains.sum()),

@@ -1,8 +1,8 @@
 # mypy: allow-untyped-calls, no-warn-return-any
-"""Trains vision: one spiking convolutional network for MNIST, Fashion-MNIST and CIFAR-10. About 100 minutes of one core.
+"""Trains vision: one spiking convolutional network for three data sets. About 100 minutes of one core.
 
-The thirty classes of the three kinds of pictures (digit, clothing, photo) share one softmax, so the network also
-recognises the kind. A non-spiking network (ANN: the same stages with ReLU) is trained first. The spiking network is
+The data sets are MNIST, Fashion-MNIST and CIFAR-10. The thirty classes of these three kinds of pictures (digit,
+clothing, photo) share one softmax, so the network also recognises the kind. A non-spiking network (ANN: the same stages with ReLU) is trained first. The spiking network is
 initialised by conversion: it takes the ANN's weights, scaled so that one spike per step, the highest rate of a neuron,
 corresponds to a strong ReLU response. It is then trained by surrogate gradients on labels and on the ANN's outputs
 (distillation), as in Rathi et al. 2020, *Enabling Deep Spiking Neural Networks with Hybrid Conversion and Spike Timing
@@ -333,7 +333,7 @@ def scores_of(run: Run[Settings], model: Callable[[Tensor], Tensor], part: Pictu
 
 
 def best_temperature(scores: Tensor, labels: Tensor) -> float:
-    """Find the divisor of scores [N, classes] with the smallest cross-entropy (temperature scaling, Guo et al. 2017)."""
+    """Find the divisor of scores [N, classes] with the smallest cross-entropy (Guo et al. 2017)."""
     return min(torch.logspace(-1, 1, 81).tolist(), key=lambda each: F.cross_entropy(scores / each, labels).item())
 
 

@@ -20,13 +20,13 @@ from brainnet.training import Program, Row, Run, find_program
 
 SMALL = {
     "channels": (8, 8, 8, 8, 16),
-    "twin_pictures": 2560,
+    "ann_pictures": 2560,
     "pictures": 1280,
     "batch": 32,
-    "most_steps": 4,
+    "max_steps": 4,
     "held_out": 60,
-    "twin_rate": 1e-2,
-    "rate": 5e-3,
+    "ann_learning_rate": 1e-2,
+    "learning_rate": 5e-3,
 }
 
 
@@ -140,7 +140,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
         torch.testing.assert_close(tensor, theirs[name])
 
 
-def test_a_missing_twin_is_named(program: Program, trained: Run[Any], tmp_path: Path) -> None:
+def test_a_missing_baseline_is_named(program: Program, trained: Run[Any], tmp_path: Path) -> None:
     alone = tmp_path / "eye.safetensors"
     alone.write_bytes(trained.weights.read_bytes())
     with pytest.raises(TrainingError, match=r"eye_twin\.safetensors"):
