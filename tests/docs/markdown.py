@@ -4,8 +4,7 @@ A comment in the line before a fence says how its block is checked, where that i
 
     <!-- check: output -->          console: what each command prints is what stands below it, but for numbers
     <!-- check: syntax -->          console: verbs and options exist; nothing is run
-    <!-- check: background KEY -->  console: started when the block is reached; the next block runs as soon as
-                                    somebody subscribes to KEY, and the command must then end by itself
+    <!-- check: background -->      console: runs beside the next block, and must end by itself
     <!-- check: message NAME -->    json: the fields of this message
 
 A block whose fence has a title is a file, which is written to the page's folder.
