@@ -129,6 +129,7 @@ class EpisodeIndex:
         fused = convex_combination(by_text, by_vector, text_weight)
         if vector is not None and self.term_embeddings.fitted_texts and fused.any():
             candidates = _at_least(fused, RERANKED)
+            # feedback comes from the best of the fused ranking, so each side learns from the other
             best = np.array(_best(fused, FEEDBACK_EPISODES, candidates))
             weights = fused[best] ** FEEDBACK_EXPONENT
             by_vector = self._masked(
@@ -172,6 +173,7 @@ class EpisodeIndex:
 
     def similarity(self, vector: Vector, episode_ids: Collection[int]) -> dict[int, float]:
         """Return the cosine similarity of `vector` to the vectors of these episodes; those without one are omitted."""
+        # ids ascend, so a binary search replaces a dictionary from ids to rows
         rows = np.searchsorted(_view(self._ids), sorted(episode_ids))
         similarities = self.vectors.similarities(vector, rows)
         return {
@@ -197,6 +199,7 @@ class EpisodeIndex:
         if kinds is None:
             return None
         codes = [self._kind_codes[kind] for kind in kinds if kind in self._kind_codes]
+        # kinds are integers, so that this is one pass over an array instead of comparisons of strings
         return np.isin(_view(self._kinds), codes)
 
     @staticmethod

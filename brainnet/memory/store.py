@@ -50,6 +50,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     vector_model TEXT
 );
 """
+# Format 1 indexed the text with FTS5, kept up to date by a trigger; the index is now built in memory.
 _FROM_VERSION_1 = (
     "DROP TRIGGER IF EXISTS {table}_stored",
     "DROP TABLE IF EXISTS {table}_text",
@@ -58,7 +59,9 @@ _FROM_VERSION_1 = (
 )
 _UNUSED_IMPORTANCE = 0.5
 """The value of the unused column `importance`, which is NOT NULL and has no default."""
+# In SQL, so that opening a store does not parse the JSON of every episode in Python. Only a string is a session.
 _SESSION = "CASE json_type(metadata, '$.session_id') WHEN 'text' THEN json_extract(metadata, '$.session_id') END"
+# One encoder for all rows; NaN and infinity are refused, because they are not JSON.
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _COLUMNS = "episode_id, kind, text, metadata, created_ns"
 
@@ -196,6 +199,7 @@ class EpisodicStore:
             ValueError: an empty text or kind, metadata that is not JSON, or a vector of another width than those
                 stored before; nothing is stored then.
         """
+        # everything that can be refused is checked before the transaction
         rows = [self._row(episode) for episode in episodes]
         self._check_widths(episode.vector for episode in episodes)
         ids: list[int] = []
@@ -332,6 +336,7 @@ class EpisodicStore:
         return StoreStats(sum(by_kind.values()), by_kind, self._index.vectors.vector_count, size)
 
     def _open(self) -> None:
+        # a new file has id 0 and no tables; tables with id 0 belong to another program
         if self._pragma("application_id") not in (0, APPLICATION_ID) or (
             self._pragma("application_id") == 0 and self._db.execute("SELECT 1 FROM sqlite_schema").fetchone()
         ):
@@ -342,6 +347,7 @@ class EpisodicStore:
                 f"{self.path} has memory format {version}, this program reads {SCHEMA_VERSION}; use the brainnet"
                 " that wrote it, or move the file away to start with an empty memory"
             )
+        # a write-ahead log needs one fsync per commit; FULL makes SQLite do it before the commit returns
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         # one transaction for migration and version: a crash in between leaves the old format
@@ -367,6 +373,7 @@ class EpisodicStore:
                     self._db.execute(step.format(table=table))
 
     def _load_index(self) -> None:
+        # vectors of another model are left out: cosine similarity across models means nothing
         index = EpisodeIndex()
         sql = (
             f"SELECT episode_id, kind, {_SESSION}, text, CASE WHEN vector_model = ? THEN vector END FROM {self.table}"
@@ -392,6 +399,7 @@ class EpisodicStore:
     def _check_widths(self, vectors: Iterable[Vector | None]) -> None:
         width = self._index.vectors.width
         for vector in vectors:
+            # the first vector of an empty store sets the width for the rest of the batch
             if vector is not None and len(vector) != (width := width or len(vector)):
                 raise ValueError(f"this store holds vectors of {width} numbers, got one of {len(vector)}")
 
@@ -402,6 +410,7 @@ class EpisodicStore:
         return None if row is None else int(row[0])
 
     def _load(self, ids: Collection[int]) -> dict[int, Episode]:
+        # one query for all ids; the rows come in any order, hence the mapping
         marks = ",".join("?" * len(ids))
         with self._store_errors():
             rows = self._db.execute(f"SELECT {_COLUMNS} FROM {self.table} WHERE episode_id IN ({marks})", tuple(ids))
@@ -420,6 +429,7 @@ class EpisodicStore:
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
+                # SQLite itself ends the transaction on some errors, such as a full disk
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
@@ -427,6 +437,7 @@ class EpisodicStore:
     @contextmanager
     def _store_errors(self) -> Iterator[None]:
         """Translate errors of SQLite to StoreError, with the file and what to do."""
+        # the more specific errors first: both are subclasses of DatabaseError
         try:
             yield
         except sqlite3.ProgrammingError as error:
@@ -438,6 +449,7 @@ class EpisodicStore:
                 f"the memory store {self.path} cannot be used: {error}; check that its folder exists, is writable and"
                 " has space, and that no other program holds the file"
             ) from error
+        # ValueError: damaged pages can also give bytes that are not JSON or not a vector
         except (sqlite3.DatabaseError, ValueError) as error:
             raise StoreError(
                 f"the memory store {self.path} is damaged or no memory store ({error}); restore it from a copy, or move"

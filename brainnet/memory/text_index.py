@@ -90,8 +90,8 @@ class TextIndex:
 
     def add(self, text: str) -> None:
         """Add the next text."""
-        number, found = len(self._lengths), terms(text)
-        for term, count in Counter(found).items():
+        number, text_terms = len(self._lengths), terms(text)
+        for term, count in Counter(text_terms).items():
             term_id = self._term_ids.get(term)
             if term_id is None:
                 term_id = self._new_term(term)
@@ -100,13 +100,13 @@ class TextIndex:
             self._postings[term_id].append(number << _TF_BITS | frequency)
             self._document_terms.append(term_id << _TF_BITS | frequency)
         self._ends.append(len(self._document_terms))
-        self._lengths.append(len(found))
-        self._total_length += len(found)
+        self._lengths.append(len(text_terms))
+        self._total_length += len(text_terms)
 
     def containing(self, word: str) -> NDArray[np.int64]:
         """Return the numbers of the texts that contain a word, ascending; if there are several words, all of them."""
-        found = [(self._posting(term) >> _TF_BITS).astype(np.int64) for term in set(terms(word))]
-        return reduce(np.intersect1d, found) if found else np.zeros(0, np.int64)
+        matches = [(self._posting(term) >> _TF_BITS).astype(np.int64) for term in set(terms(word))]
+        return reduce(np.intersect1d, matches) if matches else np.zeros(0, np.int64)
 
     def scores(self, query: Mapping[int, float]) -> NDArray[np.float32]:
         """Return the BM25 score of every text for a query, a mapping of term ids to weights; 0 without a match."""
@@ -120,8 +120,9 @@ class TextIndex:
 
     def query_terms(self, text: str) -> dict[int, float]:
         """Return the ids of the query's terms that occur in any text, each with weight 1."""
-        found = list(dict.fromkeys(terms(text)))
-        content_terms = [term for term in found if term not in _STOP_TERMS] or found
+        # dict.fromkeys removes duplicates and keeps the order, so that the limit below keeps the first terms
+        distinct = list(dict.fromkeys(terms(text)))
+        content_terms = [term for term in distinct if term not in _STOP_TERMS] or distinct
         known = (term for term in islice(content_terms, MAX_QUERY_TERMS) if term in self._term_ids)
         return {self._term_ids[term]: 1.0 for term in known}
 

@@ -95,10 +95,10 @@ def check_step(
     """
     expected = (tuple(sequence.shape[1:]), dtype or sequence.dtype, sequence.device)
     if (tuple(values.shape), values.dtype, values.device) != expected:
-        found = f"shape {tuple(values.shape)}, {values.dtype} on {values.device}"
+        actual = f"shape {tuple(values.shape)}, {values.dtype} on {values.device}"
         shape, step_dtype, device = expected
         raise ModelError(
-            f"{name} is of {found}; one step of {sequence_name} is of shape {shape}, {step_dtype} on {device}"
+            f"{name} is of {actual}; one step of {sequence_name} is of shape {shape}, {step_dtype} on {device}"
         )
     return check_finite(name, values)
 

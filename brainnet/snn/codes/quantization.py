@@ -55,6 +55,7 @@ def quantize(x: Tensor, bits: Bits, axes: tuple[int, ...] | None = None) -> Quan
     Raises:
         ModelError: other types, other bits, other axes, or values that are not finite.
     """
+    # detached: rounding has no useful gradient, `fake_quantize` supplies one
     scale = _scale(x, bits, axes)
     return Quantized(torch.round(x.detach().float() / scale).to(torch.int8), scale)
 
@@ -103,10 +104,11 @@ def train_quantized(model: nn.Module, bits: Bits) -> nn.Module:
     Raises:
         ModelError: there is nothing to quantise.
     """
-    found = [m for m in model.modules() if _has_weights(m) and not parametrize.is_parametrized(m, "weight")]
-    if not found:
+    # modules that are parametrised already are skipped, so that a second call does not quantise twice
+    layers = [m for m in model.modules() if _has_weights(m) and not parametrize.is_parametrized(m, "weight")]
+    if not layers:
         raise ModelError("model must hold at least one Linear or convolution that is not yet quantised")
-    for module in found:
+    for module in layers:
         parametrize.register_parametrization(module, "weight", _FakeQuantized(bits))
     return model
 
@@ -116,6 +118,7 @@ def quantized_weights(model: nn.Module) -> dict[str, Quantized]:
     result = {}
     for name, module in model.named_modules():
         if parametrize.is_parametrized(module, "weight"):
+            # `original` is the float weight that the optimiser updates
             parametrization: Any = module.parametrizations["weight"]
             result[name] = quantize(parametrization.original, parametrization[0].bits)
     return result
@@ -143,6 +146,7 @@ def spiking_linear(x: Tensor, weight: Quantized, code: SpikeCode, bias: Tensor |
     """
     _check_linear(x, weight, bias)
     activations = quantize(x, 8, axes=(-1,))
+    # integer sums, so that the result does not depend on the spike code
     sums = spike_matmul(activations.values, weight.values.T, code)
     result = sums.float() * activations.scale * weight.scale.squeeze(-1)
     return result if bias is None else result + bias
@@ -151,12 +155,12 @@ def spiking_linear(x: Tensor, weight: Quantized, code: SpikeCode, bias: Tensor |
 def _check_linear(x: Tensor, weight: Quantized, bias: Tensor | None) -> None:
     values, scale = weight
     if values.ndim != 2 or scale.shape != (len(values), 1):
-        found = f"{tuple(values.shape)} with {tuple(scale.shape)}"
-        raise ModelError(f"weight must be [out, in] with a scale [out, 1], not {found}")
+        actual = f"{tuple(values.shape)} with {tuple(scale.shape)}"
+        raise ModelError(f"weight must be [out, in] with a scale [out, 1], not {actual}")
     out, width = values.shape
     if check_finite("x", check_float("x", x)).ndim < 1 or x.shape[-1] != width or x.device != values.device:
-        found = f"{tuple(x.shape)} on {x.device}"
-        raise ModelError(f"x must be [..., {width}] on {values.device}, not {found}")
+        actual = f"{tuple(x.shape)} on {x.device}"
+        raise ModelError(f"x must be [..., {width}] on {values.device}, not {actual}")
     if bias is not None and (bias.shape != (out,) or bias.device != x.device):
         raise ModelError(f"bias must be [{out}] on {x.device}, not {tuple(bias.shape)} on {bias.device}")
 

@@ -91,8 +91,8 @@ def encode(values: Tensor, code: SpikeCode) -> Tensor:
     values = _signed("values", values)
     low, high = code.range
     if values.numel() and not (low <= int(values.min()) and int(values.max()) <= high):
-        found = f"{int(values.min())} to {int(values.max())}"
-        raise ModelError(f"values must be {low} to {high} for {code.kind} spikes of {code.steps} steps, got {found}")
+        actual = f"{int(values.min())} to {int(values.max())}"
+        raise ModelError(f"values must be {low} to {high} for {code.kind} spikes of {code.steps} steps, got {actual}")
     step = torch.arange(code.steps, device=values.device).view(-1, *[1] * values.ndim)
     if code.kind == "binary":
         return (values > step).to(torch.int8)

@@ -90,8 +90,8 @@ def tas_encode(embeddings: Tensor, window: TasWindow, mask: Tensor | None = None
     spikes = _run(counts, step - phase)
     if mask is not None:
         if (mask.shape, mask.dtype, mask.device) != (embeddings.shape[:2], torch.bool, embeddings.device):
-            found = f"{mask.dtype} {tuple(mask.shape)} on {mask.device}"
-            raise ModelError(f"mask must be bool {tuple(embeddings.shape[:2])} on {embeddings.device}, not {found}")
+            actual = f"{mask.dtype} {tuple(mask.shape)} on {mask.device}"
+            raise ModelError(f"mask must be bool {tuple(embeddings.shape[:2])} on {embeddings.device}, not {actual}")
         spikes = spikes * mask[:, None, :, None].to(spikes.dtype)
     return spikes
 
@@ -172,8 +172,8 @@ class TasEncoder(nn.Module):
         """Return the spikes [B, T, L, D] of `tokens` [B, L]."""
         table = self.embedding.weight
         if check_integer("tokens", tokens).ndim != 2 or tokens.device != table.device:
-            found = f"{tuple(tokens.shape)} on {tokens.device}"
-            raise ModelError(f"tokens must be [batch, positions] on {table.device}, not {found}")
+            actual = f"{tuple(tokens.shape)} on {tokens.device}"
+            raise ModelError(f"tokens must be [batch, positions] on {table.device}, not {actual}")
         # on other devices the check would wait for the device
         if tokens.device.type == "cpu" and bool(((tokens < 0) | (tokens >= len(table))).any()):
             raise ModelError(f"tokens must be 0 to {len(table) - 1}, got {int(tokens.min())} to {int(tokens.max())}")

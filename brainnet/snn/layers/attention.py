@@ -170,6 +170,6 @@ def check_input(name: str, values: Tensor, layer: nn.Linear) -> None:
     if check_float(name, values).ndim != 4 or values.shape[-1] != width or not values.shape[1]:
         raise ModelError(f"{name} must be [batch, steps >= 1, positions, {width}], not {tuple(values.shape)}")
     if (values.dtype, values.device) != (weight.dtype, weight.device):
-        found = f"{values.dtype} on {values.device}"
-        raise ModelError(f"{name} must be {weight.dtype} on {weight.device} as the weights are, not {found}")
+        actual = f"{values.dtype} on {values.device}"
+        raise ModelError(f"{name} must be {weight.dtype} on {weight.device} as the weights are, not {actual}")
     check_finite(name, values)

@@ -41,8 +41,8 @@ class RMSNorm(nn.Module):
         """Return `x` [..., width] normalised."""
         width = len(self.weight)
         if check_float("x", x).ndim < 1 or x.shape[-1] != width or x.device != self.weight.device:
-            found = f"{tuple(x.shape)} on {x.device}"
-            raise ModelError(f"x must be [..., {width}] on {self.weight.device}, not {found}")
+            actual = f"{tuple(x.shape)} on {x.device}"
+            raise ModelError(f"x must be [..., {width}] on {self.weight.device}, not {actual}")
         if x.device.type != "cpu" or x.dtype == torch.float64:
             return F.rms_norm(check_finite("x", x).to(self.weight.dtype), self.weight.shape, self.weight, EPSILON)
         result: Tensor = _RMSNorm.apply(x.float().reshape(-1, width), self.weight)

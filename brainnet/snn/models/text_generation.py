@@ -26,6 +26,7 @@ from brainnet.snn.models.text_kernels import exponential, inverse_rms, logistic
 from brainnet.snn.models.text_model import SpikingTextModel, load_text_model, quantize_rows
 
 END_TOKEN = 0
+# typed constants: a Python float literal would turn the arithmetic of a kernel into float64
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _EPSILON = np.float32(EPSILON)
 _MAX_INT16_ROWS = 256
@@ -85,6 +86,7 @@ def _integrate(
     x: FloatArray, scale: np.float32, gain: FloatArray, bias: FloatArray, beta: FloatArray, membrane: FloatArray
 ) -> None:
     for i in range(x.shape[0]):
+        # the spike of the previous step follows from the potential, so only the potential is stored
         fired = _ONE if membrane[i] > _ONE else _ZERO
         membrane[i] = beta[i] * membrane[i] + x[i] * scale * gain[i] + bias[i] - fired
 
@@ -107,6 +109,7 @@ def _fire(
         The number of neurons that fired.
     """
     scale, channels = inverse_rms(x, _EPSILON), x.shape[0]
+    # one population of C neurons per turn: `x` needs no repetition and no index modulo C
     for start in range(0, membrane.shape[0], channels):
         part = slice(start, start + channels)
         _integrate(x, scale, gain[part], bias[part], beta[part], membrane[part])
@@ -141,10 +144,12 @@ def _add_rows(
             c, d = matrix[active[k + 2]], matrix[active[k + 3]]
             for j in range(columns):
                 total[j] = total[j] + a[j] + b[j] + c[j] + d[j]
+        # the remaining one to three rows
         for k in range(unrolled_end, stop):
             row = matrix[active[k]]
             for j in range(columns):
                 total[j] += row[j]
+        # back to float32 once per 256 rows; the scale belongs to the output, so it multiplies the sum
         for j in range(columns):
             result[j] += scale[j] * np.float32(total[j])
 
@@ -152,6 +157,7 @@ def _add_rows(
 @numba.njit(fastmath=True, error_model="numpy")
 def _dot_rows(matrix: ByteArray, scale: FloatArray, x: FloatArray, result: FloatArray) -> None:
     """Add `scale * (matrix @ x)` to `result`."""
+    # dense inputs: row by row, as a matrix [outputs, inputs] lies in memory; fastmath lets the sum vectorise
     for i in range(matrix.shape[0]):
         row = matrix[i]
         total = _ZERO
@@ -172,6 +178,7 @@ def _advance(
     x = np.empty(width, np.float32)
     for i in range(width):
         x[i] = w.embedding_scale[token] * np.float32(w.embedding[token, i])
+    # scratch arrays, allocated once per token and shared by all blocks
     y = np.empty(width, np.float32)
     projected = np.empty(3 * width, np.float32)
     currents = np.empty(expanded_size, np.float32)
@@ -182,6 +189,7 @@ def _advance(
         gain, bias, beta = w.mixer_gain[layer], w.mixer_bias[layer], w.mixer_beta[layer]
         count = _fire(x, gain, bias, beta, s.mixer[layer], fired[at : at + mixer_size], active)
         at += mixer_size
+        # event-driven: `active` lists the neurons that fired, the others cost nothing
         projected[:] = _ZERO
         _add_rows(w.project[layer], w.project_scale[layer], active, count, total, projected)
         hidden = s.hidden[layer]
@@ -192,6 +200,7 @@ def _advance(
         for i in range(width):
             gate = projected[2 * width + i]
             y[i] *= gate * logistic(gate)
+        # the only projection of a block with dense inputs; it adds to the residual `x` in place
         _dot_rows(w.out[layer], w.out_scale[layer], y, x)
         gain, bias, beta = w.channel_gain[layer], w.channel_bias[layer], w.channel_beta[layer]
         count = _fire(x, gain, bias, beta, s.channel[layer], fired[at : at + channel_size], active)
@@ -201,6 +210,7 @@ def _advance(
         gain, bias, beta = w.expanded_gain[layer], w.expanded_bias[layer], w.expanded_beta[layer]
         count = _fire(currents, gain, bias, beta, s.expanded[layer], fired[at : at + expanded_size], active)
         at += expanded_size
+        # also adds to the residual in place
         _add_rows(w.contract[layer], w.contract_scale[layer], active, count, total, x)
     # reading a prompt skips this product, the largest of a step
     if compute_logits:
@@ -218,6 +228,7 @@ def kernel_weights(model: SpikingTextModel) -> Weights:
 
     def neurons(name: str) -> tuple[FloatArray, FloatArray, FloatArray]:
         decays = torch.from_numpy(stacked(f"{name}.decay"))
+        # the sigmoid once here instead of at every token, and torch's, so that beta is that of the trained model
         return stacked(f"{name}.gain"), stacked(f"{name}.bias"), torch.sigmoid(decays).numpy()
 
     def rows(name: str, by_input: bool = True) -> tuple[ByteArray, FloatArray]:
@@ -275,6 +286,7 @@ class EventDrivenModel:
         Returns:
             The logits [vocabulary] of the next token, and which neurons fired, 0/1 [neurons].
         """
+        # new arrays for every token: callers may keep them
         logits, fired = np.empty(self.vocabulary, np.float32), np.empty(self.neurons, np.uint8)
         _advance(token, True, self._weights, self._state, fired, logits)
         return logits, fired
@@ -324,6 +336,7 @@ def sample(logits: FloatArray, temperature: float, top_p: float, generator: np.r
     Nucleus sampling (Holtzman et al. 2020): the token is drawn from the smallest set whose probabilities at
     `temperature` reach `top_p`. Temperature 0 takes the most probable token.
     """
+    # no random number is drawn, so greedy decoding does not depend on the seed
     if temperature == 0:
         token = int(logits.argmax())
         return token, float(1 / np.exp(logits - logits[token]).sum())
@@ -385,6 +398,7 @@ class TextGenerator:
         stream = DecodeStream(skip_special_tokens=True)
         ids = self.tokenizer.encode(prompt[-self._context :]).ids
         self.model.reset()
+        # training texts follow an end token, so a prompt does, too; the last token's logits begin the continuation
         self.model.prefill([END_TOKEN, *ids[:-1]] if ids else [])
         logits, fired = self.model.advance(ids[-1] if ids else END_TOKEN)
         for _ in range(max_tokens):

@@ -132,10 +132,12 @@ def neurons_forward(
     steps, streams, _ = x.shape
     count = gain.size
     potentials = np.empty((2, count), np.float32)
+    # streams outside, time inside: the potentials of one stream stay in the cache over all steps
     for b in range(streams):
         u = membrane[b]
         for t in range(steps):
             row = x[t, b]
+            # two rows in turn, so that the caller's `membrane` is never written to
             previous, u = u, potentials[t % 2]
             _integrate(previous, row, inverse_rms(row, epsilon), gain, bias, beta, u)
             s = spikes[t, b]
@@ -177,6 +179,7 @@ def neurons_backward(
         for t in range(steps):
             scales[t] = inverse_rms(x[t, b], epsilon)
             _integrate(trace[t], x[t, b], scales[t], gain, bias, beta, trace[t + 1])
+        # `carried` is d loss / d u[t] from the later steps; it ends as the gradient of the initial membrane
         carried, gg, gbias, gbeta = grad_membrane[b], grad_gain[b], grad_bias[b], grad_beta[b]
         carried[:] = grad_after[b]
         gg[:] = _ZERO
@@ -186,6 +189,7 @@ def neurons_backward(
             u, previous, gs, row, gx = trace[t + 1], trace[t], grad_spikes[t, b], x[t, b], grad_x[t, b]
             scale = scales[t]
             for i in range(count):
+                # the cost of a spike enters like a term of the loss, before the surrogate
                 over = _SLOPE * (u[i] - _ONE)
                 current[i] = (gs[i] + spike_cost) / (_ONE + over * over) + carried[i]
             # one array written per loop: with more, LLVM cannot prove that they do not overlap
@@ -205,6 +209,7 @@ def _recurrent_step(
 ) -> None:
     columns = hidden.size
     value = projected[columns : 2 * columns]
+    # the gate in a loop of its own, which vectorises; `forget` is needed again in the backward pass
     for i in range(columns):
         forget[i] = logistic(projected[i] + bias[i])
     for i in range(columns):
@@ -239,8 +244,8 @@ def recurrence_forward(
 ) -> None:
     """Run a gated recurrence whose hidden state is normalised and multiplied by a SiLU gate.
 
-    `projected` [T, B, 3 C] holds forget gate, value and output gate. Starts from `hidden` [B, C]; fills `result` [T, B,
-    C] and `after` [B, C], the last hidden state.
+    `projected` [T, B, 3 C] holds forget gate, value and output gate. The recurrence starts from `hidden` [B, C]. Fills
+    `result` [T, B, C], and `after` [B, C] with the last hidden state.
     """
     steps, streams, columns = result.shape
     states = np.empty((2, columns), np.float32)
@@ -251,6 +256,7 @@ def recurrence_forward(
             row = projected[t, b]
             previous, h = h, states[t % 2]
             _recurrent_step(row, bias, previous, forget, h)
+            # normalised and gated while the state is in the cache; no array of hidden states [T, B, C] is written
             scale = inverse_rms(h, epsilon)
             gate, y = row[2 * columns :], result[t, b]
             for i in range(columns):
@@ -295,6 +301,7 @@ def recurrence_backward(
             gv = grad_projected[t, b, columns : 2 * columns]
             go = grad_projected[t, b, 2 * columns :]
             scale = inverse_rms(h, epsilon)
+            # from here `normal` is d loss / d normalised state, first with its gain, then without
             _grad_gate_step(gy, gate, sigmoid, normal, go)
             for i in range(columns):
                 go[i] *= h[i] * scale * gain[i]
@@ -306,6 +313,7 @@ def recurrence_backward(
             for i in range(columns):
                 total[i] += carried[i]
             for i in range(columns):
+                # derivative of the logistic function; the factor h[t-1] - value follows in the next loop
                 gf[i] = total[i] * f[i] * (_ONE - f[i])
             for i in range(columns):
                 gf[i] *= previous[i] - value[i]
@@ -337,6 +345,7 @@ def cross_entropy(logits: FloatArray, targets: FloatArray, weight: np.float32) -
         for i in range(classes):
             row[i] = exponential(row[i] - top)
             mass += row[i]
+        # one division per row instead of one per class
         share = weight / mass
         for i in range(classes):
             row[i] *= share

@@ -58,6 +58,7 @@ def normalized_lif(
     if x.device.type != "cpu" or x.dtype != torch.float32:
         currents = population_currents(x, gain, bias)
         spikes, state = lif_sequence_reference(currents, LIFState(membrane), LIFParams(beta))
+        # a cost per spike adds a constant to the gradient of every spike
         if spike_cost and spikes.requires_grad:
             spikes.register_hook(lambda grad: grad + spike_cost)
         return spikes, state.membrane
@@ -122,6 +123,7 @@ def next_token_loss(x: Tensor, embedding: Tensor, targets: Tensor) -> Tensor:
 def _run(
     kernel: Callable[..., None], inputs: Iterable[Tensor], results: Iterable[FloatArray], *constants: np.float32
 ) -> None:
+    # the kernels index C-contiguous arrays; contiguous() copies only if needed
     kernel(*(tensor.detach().contiguous().numpy() for tensor in inputs), *constants, _EPSILON, *results)
 
 
@@ -141,6 +143,7 @@ class _NormalizedLIF(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, *_, membrane = ctx.saved_tensors
         grad_x = empty(*x.shape)
+        # gradients of parameters per stream: streams write to different rows, and torch adds them up
         per_stream = [empty(*membrane.shape) for _ in range(4)]
         _run(kernels.neurons_backward, (*grads, *ctx.saved_tensors), (grad_x, *per_stream), ctx.spike_cost)
         *parameter_grads, grad_membrane = (torch.from_numpy(part) for part in per_stream)
@@ -150,6 +153,7 @@ class _NormalizedLIF(torch.autograd.Function):
 class _BFloat16Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        # the bfloat16 copies are saved: half the memory, and the backward pass need not convert them again
         rows, short = x.flatten(0, -2).bfloat16(), weight.bfloat16()
         ctx.save_for_backward(rows, short)
         return (rows @ short.t()).float().view(*x.shape[:-1], -1)
@@ -202,6 +206,7 @@ class _NextTokenLoss(torch.autograd.Function):
             total += kernels.cross_entropy(logits.numpy(), chosen, np.float32(1 / len(x)))
             if not any(ctx.needs_input_grad):
                 continue
+            # `logits` now hold their gradients
             torch.mm(logits, embedding, out=grad_x[start : start + _LOSS_ROWS])
             grad_embedding.addmm_(logits.t(), part)
         ctx.save_for_backward(grad_x, grad_embedding)
@@ -210,5 +215,6 @@ class _NextTokenLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        # the gradients of the forward pass are those of a loss gradient of 1
         grad_x, grad_embedding = ctx.saved_tensors
         return grad_x * grads[0], grad_embedding * grads[0], None

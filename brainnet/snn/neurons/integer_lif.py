@@ -88,8 +88,8 @@ def _initial_membrane(
     currents: NDArray[Any], state: IntegerLIFState | None, params: IntegerLIFParams
 ) -> NDArray[np.int16]:
     if not isinstance(currents, np.ndarray) or not np.issubdtype(currents.dtype, np.integer):
-        found = getattr(currents, "dtype", type(currents).__name__)
-        raise ModelError(f"currents must be a numpy array of an integer type, not {found}")
+        actual = getattr(currents, "dtype", type(currents).__name__)
+        raise ModelError(f"currents must be a numpy array of an integer type, not {actual}")
     if currents.ndim == 0 or currents.shape[0] == 0:
         raise ModelError(f"currents must be [steps, ...] with at least one step, not of shape {currents.shape}")
     bounds = {"leak": (0, 256), "threshold": (_LOW, _HIGH), "reset": (_LOW, _HIGH)}

@@ -74,6 +74,7 @@ def lif_sequence(currents: Tensor, state: LIFState | None, params: LIFParams) ->
     membrane, beta = _check_arguments(currents, state, params)
     if currents.device.type != "cpu" or currents.dtype != torch.float32:
         return lif_sequence_reference(currents, state, params)
+    # the kernels see columns: neurons do not interact, so all axes but time are one
     flat = (currents.reshape(currents.shape[0], -1), membrane.reshape(-1), beta.reshape(-1))
     # without gradients autograd is skipped: it would save all inputs
     if torch.is_grad_enabled() and any(part.requires_grad for part in flat):
@@ -95,14 +96,22 @@ def lif_sequence_reference(currents: Tensor, state: LIFState | None, params: LIF
 def recurrent_lif_sequence(
     currents: Tensor, state: LIFState | None, params: LIFParams, recurrent: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, LIFState]:
-    r"""Neurons that also hear each other's spikes of the step before, as `snntorch.RLeaky`.
+    """Return spikes and state of neurons that also receive each other's previous spikes, as `snntorch.RLeaky`.
 
-    With reset to zero the spikes are those of an RLeaky with `reset_delay=False`; with the delay, RLeaky also loses
-    what arrives in the step after a spike.
+    Adds $R(s_{t-1})$ to the current of every step. The spikes before step 1 are those of the initial membrane
+    potential. Gradients flow through R. It is a torch loop on every device.
 
-    Adds $R(s_{t-1})$ to the current of every step, where `recurrent` maps the spikes of one step to currents of
-    the same shape. The spikes before step 1 are those of the initial membrane potential. Gradients flow through R.
-    Otherwise as `lif_sequence`; a torch loop on every device.
+    With reset to zero the spikes are those of an RLeaky with `reset_delay=False`; with the delay, RLeaky also loses the
+    input of the step after a spike.
+
+    Args:
+        currents: [T, ...].
+        state: the state before the first step; None for rest (zero).
+        params: the constants.
+        recurrent: R, a map from the spikes of one step to currents of the same shape.
+
+    Raises:
+        ModelError: as `lif_sequence`.
     """
     return _loop(currents, state, params, recurrent)
 
@@ -111,16 +120,19 @@ def _loop(
     currents: Tensor, state: LIFState | None, params: LIFParams, recurrent: Callable[[Tensor], Tensor] | None
 ) -> tuple[Tensor, LIFState]:
     membrane, beta = _check_arguments(currents, state, params)
+    # the spike before step 1 follows from the initial potential; it causes a reset, but has no gradient
     spike = (membrane > params.threshold).to(membrane.dtype)
     spikes = []
     # unbind: the backward pass of currents[t] allocates a full gradient per step, which is quadratic in T
     for current in currents.unbind(0):
+        # detached, because the reset carries no gradient; the recurrence below uses `spike` itself
         fired = spike.detach()
         if params.reset == "zero":
             membrane = (1 - fired) * membrane
         membrane = beta * membrane + current
         if recurrent is not None:
             membrane = membrane + recurrent(spike)
+        # subtracted last, in the order of the compiled kernel: float addition depends on it
         if params.reset == "subtract":
             membrane = membrane - fired * params.threshold
         spike = arctan_spike(membrane - params.threshold, params.alpha)
@@ -184,6 +196,7 @@ def _integrate(
 ) -> tuple[Tensor, Tensor]:
     """Return the spikes [T, M] and the last membrane potential [M] of currents [T, M], without autograd."""
     parts = [part.detach().contiguous().numpy() for part in (currents, membrane, beta)]
+    # `empty` reuses memory: the page faults of new arrays would cost more than the kernel
     spikes, last = empty(*currents.shape), empty(*membrane.shape)
     parallel_over_columns(
         kernels.lif_forward,
@@ -210,6 +223,7 @@ class _LIFSequence(torch.autograd.Function):
         ctx: Any, currents: Tensor, membrane: Tensor, beta: Tensor, threshold: float, reset: Reset, alpha: float
     ) -> tuple[Tensor, Tensor]:
         ctx.constants = (*_reset_constants(threshold, reset), np.float32(alpha))
+        # inputs only: the backward kernel recomputes the potentials
         ctx.save_for_backward(currents, membrane, beta)
         return _integrate(currents, membrane, beta, threshold, reset)
 
@@ -217,6 +231,7 @@ class _LIFSequence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         currents, membrane, beta = (part.detach().contiguous() for part in ctx.saved_tensors)
+        # the gradient of a fixed beta would cost one more loop per step
         beta_learns = ctx.needs_input_grad[2]
         grad_currents, grad_membrane = empty(*currents.shape), torch.empty_like(membrane)
         grad_beta = torch.zeros_like(beta)
