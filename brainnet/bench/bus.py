@@ -153,12 +153,13 @@ class _Peer:
         self._process = process
         self._payload = encode(workload.packet())
         self._data = workload.spikes()
+        # Two buses: the stream's mailbox blocks, and must not delay the round trips.
         self._pongs = bus.subscribe(workload.PONG)
         # `block` on a session of its own: back-pressure makes the sender as fast as this consumer, so the measured
         # rate is that of the consumer and no packet is dropped.
         self._stream = reading.subscribe(workload.STREAM, capacity=2048, overflow="block")
-        self._ping = workload.quick_publisher(session, workload.RAW_PING)
-        self._codec_ping = workload.quick_publisher(session, workload.CODEC_PING)
+        self._ping = workload.best_effort_publisher(session, workload.RAW_PING)
+        self._codec_ping = workload.best_effort_publisher(session, workload.CODEC_PING)
         self._raw_pong: Callable[[bytes], None] = lambda payload: None
         self._raw_sample: Callable[[bytes], None] = lambda payload: None
         self._subscribers = [

@@ -29,9 +29,9 @@ async def _echo(bus: Bus) -> None:
 
 def _echo_raw(session: Any) -> None:
     """Answer inside the callback: with the bytes as they came, or decoded and encoded again."""
-    pong = workload.quick_publisher(session, workload.RAW_PONG)
+    pong = workload.best_effort_publisher(session, workload.RAW_PONG)
     session.declare_subscriber(workload.RAW_PING, lambda sample: pong.put(sample.payload.to_bytes()))
-    codec_pong = workload.quick_publisher(session, workload.CODEC_PONG)
+    codec_pong = workload.best_effort_publisher(session, workload.CODEC_PONG)
     session.declare_subscriber(
         workload.CODEC_PING, lambda sample: codec_pong.put(encode(decode(sample.payload.to_bytes())))
     )
@@ -66,7 +66,7 @@ async def _main(port: int) -> None:
     hub = open_hub([f"tcp/127.0.0.1:{port}"], [])
     endpoint = Endpoint(workload.NAMESPACE, f"tcp/127.0.0.1:{port}")
     raw = open_session(endpoint, "peer")
-    stream = workload.stream_publisher(raw, workload.RAW_STREAM)
+    stream = workload.reliable_publisher(raw, workload.RAW_STREAM)
     async with (
         await open_bus(endpoint, role="body", mode="peer", source="echo") as echo_bus,
         await open_bus(endpoint, role="region", mode="peer", source="sender") as send_bus,

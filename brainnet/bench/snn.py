@@ -72,7 +72,9 @@ def measure(plan: Plan, progress: Callable[[str], None] = lambda _: None) -> lis
     for shape in SHAPES:
         progress(f"spikes and gradients at {'x'.join(map(str, shape))}")
         rows += _agreement(shape, rivals)
-    for shape, (work, run) in itertools.product(SHAPES, {"forward": _forward, "forward_backward": _both}.items()):
+    for shape, (work, run) in itertools.product(
+        SHAPES, {"forward": _forward, "forward_backward": _forward_backward}.items()
+    ):
         steps, batch, neurons = shape
         size = f"{steps}x{batch}x{neurons}"
         progress(f"{work} at {size}")
@@ -103,12 +105,14 @@ def _row(name: str, size: int, ours: float, rival: str, theirs: float | None, ba
 def _medians(plan: Plan, layers: dict[str, Layer], shape: tuple[int, ...], run: Run) -> dict[str, float]:
     """Return the median seconds per run of each layer; the first run of each loads its code and is not counted."""
     currents, weights = _currents(*shape), torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    for layer in layers.values():
+    for layer in layers.values():  # compiles or loads kernels; two steps, because the code does not depend on them
         run(layer, currents[:2], weights[:2])
     turns: dict[str, list[float]] = {name: [] for name in layers}
     used = dict.fromkeys(layers, 0.0)
     for _ in range(plan.rounds):
         for name, layer in layers.items():
+            # Round robin, so that a change of the machine's load affects all; without a limit, the slowest would take
+            # nearly all of the time.
             if used[name] < plan.share_s:
                 runs, start = 0, time.perf_counter()
                 while (passed := time.perf_counter() - start) < TURN_S:
@@ -128,7 +132,7 @@ def _forward(layer: Layer, currents: Tensor, _: Tensor) -> None:
         layer(currents)
 
 
-def _both(layer: Layer, currents: Tensor, weights: Tensor) -> None:
+def _forward_backward(layer: Layer, currents: Tensor, weights: Tensor) -> None:
     currents = currents.detach().requires_grad_()
     torch.autograd.grad(layer(currents), currents, weights)
 
@@ -145,7 +149,7 @@ def _agreement(shape: tuple[int, ...], rivals: dict[str, Layer]) -> list[Row]:
         if rival not in rivals:
             continue
         (ours, our_gradient), (theirs, their_gradient) = (
-            _answers(layer, currents, weights) for layer in (_ours(_reset_of(rival)), rivals[rival])
+            _spikes_and_gradient(layer, currents, weights) for layer in (_ours(_reset_of(rival)), rivals[rival])
         )
         name = f"{size}_to_{rival.split()[0]}"
         differing = int((ours != theirs).sum())
@@ -157,7 +161,7 @@ def _agreement(shape: tuple[int, ...], rivals: dict[str, Layer]) -> list[Row]:
     return rows
 
 
-def _answers(layer: Layer, currents: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _spikes_and_gradient(layer: Layer, currents: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Return the spikes, and the gradient of their weighted sum with respect to the currents."""
     inputs = currents.clone().requires_grad_()
     spikes = layer(inputs)

@@ -33,7 +33,7 @@ def packet() -> SpikePacket:
     return SpikePacket(spikes(), modality="bench", source="bench", seq=1, timestamp_ns=1_700_000_000_000_000_000)
 
 
-def quick_publisher(session: Any, key: str) -> Any:
+def best_effort_publisher(session: Any, key: str) -> Any:
     """Declare a raw publisher with the quality of service of PING and PONG."""
     import zenoh
 
@@ -46,7 +46,7 @@ def quick_publisher(session: Any, key: str) -> Any:
     )
 
 
-def stream_publisher(session: Any, key: str) -> Any:
+def reliable_publisher(session: Any, key: str) -> Any:
     """Declare a raw publisher with the quality of service of STREAM."""
     import zenoh
 

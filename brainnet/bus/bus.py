@@ -89,7 +89,7 @@ class Bus:
         """
         out = self._publishers.get(key) or self._declare(key)
         with out.lock:  # numbering and sending are one step, so that numbers leave in order from several threads
-            item = self._prepare(out, key, message, as_json)
+            item = self._encode(out, key, message, as_json)
             if not out.reliable:
                 # Congestion control is DROP: Zenoh drops the message on a congested link and never blocks.
                 out.publisher.put(*item)
@@ -115,12 +115,12 @@ class Bus:
             raise BusError("publish_blocking was called on the event loop; use publish there")
         out = self._publishers.get(key) or self._declare(key)
         with out.lock:
-            item = self._prepare(out, key, message, False)
+            item = self._encode(out, key, message, False)
             out.publisher.put(*item)
             out.count.count += 1
             out.count.bytes += len(item[0])
 
-    def _prepare(
+    def _encode(
         self, out: _TopicPublisher, key: str, message: Payload, as_json: bool
     ) -> tuple[bytes, bytes | None, str | None]:
         """Assign number and stamp to one message and encode it.
@@ -345,7 +345,7 @@ class Bus:
         payload = messages.encode(request)
         await self._loop.run_in_executor(  # a query has congestion control BLOCK, and would block the event loop
             None,
-            lambda: self._transport.ask(
+            lambda: self._transport.query(
                 self._prefix + expression,
                 payload,
                 topic.wire_encoding,

@@ -97,7 +97,7 @@ class Mailbox(Generic[T]):
         if self._overflow == "drop_newest":
             self._dropped += 1
             return False
-        if self._overflow == "drop_oldest":
+        if self._overflow == "drop_oldest":  # for states, of which only the newest is of use
             self._items.popleft()
             self._dropped += 1
             return True
@@ -161,6 +161,7 @@ class Mailbox(Generic[T]):
     async def get_batch(self, limit: int) -> list[T]:
         """Wait for one message and return it with those that already wait, at most `limit` together."""
         batch = [await self.get()]
+        # A model computes a batch in little more time than one message; waiting for more would delay the first.
         while len(batch) < limit and (message := self.get_nowait()) is not None:
             batch.append(message)
         return batch

@@ -112,7 +112,7 @@ class _MemoryTransport(Transport):
     def serve(self, expression: str, callback: Callable[[Request], None]) -> Handle:
         return self._register(self._network.queryables, expression, callback)
 
-    def ask(
+    def query(
         self,
         expression: str,
         payload: bytes,
@@ -124,6 +124,7 @@ class _MemoryTransport(Transport):
         with self._network.lock:
             servers = [q for q in self._network.queryables.values() if _intersects(q.expression, expression)]
         pending = _PendingQuery(len(servers), on_reply, on_done)
+        # Zenoh ends a query after its timeout, also when a server never replies; so does this timer.
         timer = threading.Timer(timeout, pending.time_out)
         timer.daemon = True
         pending.timer = timer
@@ -170,6 +171,7 @@ class _MemoryPublisher:
         with self._network.lock:
             entries = [e for e in self._network.subscribers.values() if _intersects(e.expression, self._key)]
         for entry in entries:
+            # A copy, as over a network: the sender may change its buffer afterwards.
             entry.callback(Sample(self._key, bytes(payload), encoding or self._qos.encoding, attachment))
 
     @property
@@ -193,7 +195,7 @@ class _PendingQuery:
 
     def finish(self, reply: RawReply) -> None:
         with self._lock:
-            if self._count <= 0:
+            if self._count <= 0:  # a reply after the timeout
                 return
             self._count -= 1
             last = self._count == 0

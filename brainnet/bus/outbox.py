@@ -42,13 +42,13 @@ class Outbox:
             self._items.append((size, send, args))
             self._bytes += size
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="brainnet-outbox", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="brainnet-outbox", daemon=True)
                 self._thread.start()
             elif not self._busy:  # a busy thread looks at the queue before it waits again, and needs no wake-up
                 self._changed.notify_all()
         return True
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         while True:
             with self._changed:
                 self._busy = False

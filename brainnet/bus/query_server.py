@@ -66,13 +66,15 @@ class QueryServer:
             count.malformed += 1
             self._refuse(request, error.code, str(error))
             return
+        # A task per query, so that a slow handler does not delay the others.
         task = asyncio.get_running_loop().create_task(self._answer(request, message, served, handler))
-        self._tasks.add(task)
+        self._tasks.add(task)  # asyncio itself holds only weak references to tasks
         task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, request: Request, message: Message, served: str, handler: Handler) -> None:
         try:
             reply = await handler(message, request.key[len(self._prefix) :])
+            # A Prompt in plain text also gets its reply in JSON, and says so in `reply_as`.
             as_json = getattr(message, "reply_as", "msgpack") == "json" or "json" in request.encoding
             payload = messages.encode(reply, as_json=as_json)
         except BrainnetError as error:

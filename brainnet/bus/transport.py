@@ -126,7 +126,7 @@ class Transport(ABC):
         """Declare a queryable."""
 
     @abstractmethod
-    def ask(
+    def query(
         self,
         expression: str,
         payload: bytes,

@@ -78,7 +78,7 @@ class ZenohTransport(Transport):
             self._session.declare_queryable(expression, lambda query: callback(_ZenohRequest(query)), complete=True)
         )
 
-    def ask(
+    def query(
         self,
         expression: str,
         payload: bytes,

@@ -56,7 +56,7 @@ def logs(
         common.run_async(_follow_topic(settings, id, show))
         return
     folder = settings.state / "logs"
-    tails = _Tails(folder, id)
+    tails = _LogTails(folder, id)
     past = sorted(tails.read(), key=lambda line: line.time_ns)
     if not past and not follow:
         known = ", ".join(sorted(p.stem for p in folder.glob("*.log"))) or "none"
@@ -69,7 +69,7 @@ def logs(
             show(line)
 
 
-class _Tails:
+class _LogTails:
     """Reads new lines of the log files of a folder; an incomplete line is read later, when it is complete."""
 
     def __init__(self, folder: Path, id: str | None) -> None:
@@ -84,7 +84,7 @@ class _Tails:
                     offset = 0
                 file.seek(offset)
                 data = file.read()
-                whole = data[: data.rfind(b"\n") + 1]
+                whole = data[: data.rfind(b"\n") + 1]  # a record that is being written is incomplete
                 self._read[path] = offset + len(whole)
                 yield from _parse(path.stem, whole.decode(errors="replace").splitlines())
 

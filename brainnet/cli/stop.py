@@ -29,6 +29,7 @@ def stop(
     from brainnet.launcher.run import lock
 
     settings = brain.settings()
+    # By signal where the launcher runs on this host: it works also when its hub does not answer.
     running = None if settings.hub else lock.current_holder(settings.state)
     if running is not None and host in (None, running.host):
         from brainnet.launcher.run.stopping import stop_local_launcher
@@ -61,4 +62,4 @@ async def _stop_over_bus(settings: Settings, host: str | None) -> str:
             if host not in {s.host for s in await host_statuses(bus, needed=False)}:
                 return f"{settings.namespace} on {host}"
             await asyncio.sleep(0.1)
-    raise LaunchError(f"host {host} was told to stop and still answers")
+    raise LaunchError(f"host {host} was asked to stop and still replies")

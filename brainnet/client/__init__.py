@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from brainnet.bus import Endpoint
-from brainnet.client.asking import Client, Event, ask, make_prompt
+from brainnet.client.client import Client, Event, ask, make_prompt
 from brainnet.client.connection import connect, host_statuses
 
 __all__ = ["Client", "Endpoint", "Event", "ask", "connect", "host_statuses", "make_prompt"]

@@ -175,14 +175,14 @@ class Node:
         """Start a task that is cancelled when the node stops; an exception of it is logged."""
         task = asyncio.get_running_loop().create_task(work)
         self.__tasks.add(task)
-        task.add_done_callback(self.__finished)
+        task.add_done_callback(self.__on_task_done)
         return task
 
     def count(self, name: str, n: int = 1) -> None:
         """Add to a counter of `Health`."""
         self.__counts[name] += n
 
-    def fail(self, where: str, error: BaseException) -> None:
+    def report_error(self, where: str, error: BaseException) -> None:
         """Count and log an error after which the node goes on."""
         self.count("errors")
         self.last_error = f"{where}: {type(error).__name__}: {error}"
@@ -193,11 +193,11 @@ class Node:
 
     async def add_subscription(self, key: str, handler: Callable[..., Any]) -> None:
         """Subscribe as the decorator `subscribe` does, to a key that is only known at run time; call it in `setup`."""
-        self.__listen(Handler("subscribe", key, (), handler.__name__, wants_key(handler)), handler)
+        self.__subscribe(Handler("subscribe", key, (), handler.__name__, wants_key(handler)), handler)
 
     # -- lifecycle ---------------------------------------------------------------------------------------------------
 
-    async def live(self, on_state: Callable[[NodeState, str], None]) -> None:
+    async def run_until_stopped(self, on_state: Callable[[NodeState, str], None]) -> None:
         """Start the node, run it until `stop`, and shut it down.
 
         Args:
@@ -213,17 +213,17 @@ class Node:
             self.spawn(self.monitor.watch())
             self.spawn(self.__heartbeat())
             await self.__check_id_is_free()
-            started = await self.__unless_stopped(self._start_node())
+            started = await self.__run_unless_stopped(self._start_node())
             if started:
                 work = self.spawn(self.run())
                 self.__set_state("ready")
                 await self.__stop.wait()
                 work.cancel()
         finally:
-            await self.__end()
+            await self.__shut_down()
 
     def stop(self) -> None:
-        """Make the node stop; `live` then returns."""
+        """Make the node stop; `run_until_stopped` then returns."""
         self.__stop.set()
 
     async def _start_node(self) -> None:
@@ -231,28 +231,28 @@ class Node:
         for handler in handlers_of(self):
             method = getattr(self, handler.method)
             if handler.kind == "subscribe":
-                self.__listen(handler, method)
+                self.__subscribe(handler, method)
             else:
                 self.__serve(handler, method)
         await self.setup()
         # After all declarations, so that they propagate through the network at the same time.
         for handler in handlers_of(self):
             if handler.kind == "subscribe":
-                await self._reachable(handler.expression(self.id))
-        await self._open_for_work()
+                await self._wait_reachable(handler.expression(self.id))
+        await self._accept_work()
         # The liveliness token comes last: others send work as soon as they see it.
         self.control.declare_alive(keys.key("alive", host=self.host, node_id=self.id))
 
-    async def _open_for_work(self) -> None:
+    async def _accept_work(self) -> None:
         """Start to accept work; the last step before the node is ready."""
 
-    async def _reachable(self, key: str) -> None:
+    async def _wait_reachable(self, key: str) -> None:
         """Wait until another session sees the subscription; after that no message to it is lost."""
         # Declarations propagate in milliseconds. After 5 s the node starts all the same, and logs it.
         if not await self.control.wait_listener(key, 5.0):
             self.log.warning("subscription not seen by the hub", key=key)
 
-    async def __unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+    async def __run_unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
         task = asyncio.create_task(work)
         stopped = asyncio.create_task(self.__stop.wait())
         try:
@@ -280,14 +280,14 @@ class Node:
             await asyncio.sleep(0.1)
         raise LaunchError(f"a node {self.id!r} is already alive in this brain ({others[0]}); give this one another id")
 
-    async def __end(self) -> None:
+    async def __shut_down(self) -> None:
         if self.state != "failed":
             self.__set_state("stopping")
         try:
             async with asyncio.timeout(1.0):
                 await self.teardown()
         except Exception as error:
-            self.fail("teardown", error)
+            self.report_error("teardown", error)
         for task in self.__tasks:
             task.cancel()
         await asyncio.gather(*self.__tasks, return_exceptions=True)
@@ -371,15 +371,15 @@ class Node:
 
     # -- handlers ----------------------------------------------------------------------------------------------------
 
-    def __listen(self, handler: Handler, method: Callable[..., Any]) -> None:
+    def __subscribe(self, handler: Handler, method: Callable[..., Any]) -> None:
         mailbox = self.bus.subscribe(handler.expression(self.id))
 
         async def pump() -> None:
             async for received in mailbox:  # one at a time, so that messages are handled in order
                 try:
-                    await self.__run(method, *self.__arguments(handler, received))
+                    await self.__call_handler(method, *self.__arguments(handler, received))
                 except Exception as error:
-                    self.fail(handler.method, error)
+                    self.report_error(handler.method, error)
 
         self.spawn(pump())
 
@@ -389,18 +389,18 @@ class Node:
 
     def __serve(self, handler: Handler, method: Callable[..., Any]) -> None:
         async def answer(request: Any, key: str) -> Message:
-            reply: Message = await self.__run(method, *((request, key) if handler.wants_key else (request,)))
+            reply: Message = await self.__call_handler(method, *((request, key) if handler.wants_key else (request,)))
             return reply
 
         self.bus.serve(handler.expression(self.id), answer)
 
-    async def __run(self, method: Callable[..., Any], *args: Any) -> Any:
+    async def __call_handler(self, method: Callable[..., Any], *args: Any) -> Any:
         if inspect.iscoroutinefunction(method):
             result: Awaitable[Any] = method(*args)
             return await result
         return await self.in_model_thread(method, *args)
 
-    def __finished(self, task: asyncio.Task[Any]) -> None:
+    def __on_task_done(self, task: asyncio.Task[Any]) -> None:
         self.__tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.fail(task.get_coro().__qualname__ if task.get_coro() else "task", error)  # type: ignore[union-attr]
+            self.report_error(task.get_coro().__qualname__ if task.get_coro() else "task", error)  # type: ignore[union-attr]

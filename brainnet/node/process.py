@@ -40,9 +40,9 @@ def run_node(spec: NodeSpec, program: type[Node] | None = None, notify_fd: int |
         The exit code: 0 after an orderly stop, 1 when the node could not start or failed. The reason is in its last
         state.
     """
-    logs.configure(spec.id, spec.log_level)
+    logs.configure(spec.id, spec.log_level)  # without a bus at first: what fails before it opens is in the log file
     try:
-        asyncio.run(_live(spec, program, notify_fd))
+        asyncio.run(_run_async(spec, program, notify_fd))
     except BrainnetError as error:
         log.error("cannot run", error=str(error))
         _notify(notify_fd, "failed", str(error))
@@ -57,7 +57,7 @@ def run_node(spec: NodeSpec, program: type[Node] | None = None, notify_fd: int |
     return 0
 
 
-async def _live(spec: NodeSpec, program: type[Node] | None, notify_fd: int | None) -> None:
+async def _run_async(spec: NodeSpec, program: type[Node] | None, notify_fd: int | None) -> None:
     loop = asyncio.get_running_loop()
     endpoint = Endpoint(spec.namespace, spec.hub)
     kind = program or load_program(spec.program)
@@ -71,10 +71,11 @@ async def _live(spec: NodeSpec, program: type[Node] | None, notify_fd: int | Non
     ):
         logs.configure(spec.id, spec.log_level, publish=_log_publisher(loop, control, spec.id))
         node = kind(spec, bus, control)
+        # Handlers of the event loop, because KeyboardInterrupt could be raised at any point of the shutdown.
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, node.stop)
         try:
-            await node.live(lambda state, reason: _notify(notify_fd, state, reason))
+            await node.run_until_stopped(lambda state, reason: _notify(notify_fd, state, reason))
         finally:
             logs.configure(spec.id, spec.log_level)
 

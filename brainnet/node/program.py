@@ -30,13 +30,13 @@ def load_program(program: str) -> type[Node]:
     """
     location, _, class_name = program.partition(":")
     for scheme in importlib.metadata.entry_points(group=SCHEME_GROUP, name=location):
-        return _checked(scheme.load()(Path(class_name)), program)
+        return _check_class(scheme.load()(Path(class_name)), program)
     if location.endswith(".py") or "/" in location:
         module = _import_file(Path(location))
     else:
         points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=program)
         for point in points:
-            return _checked(point.load(), program)
+            return _check_class(point.load(), program)
         try:
             module = importlib.import_module(location)
         except ModuleNotFoundError as error:
@@ -46,24 +46,26 @@ def load_program(program: str) -> type[Node]:
             raise ConfigError(
                 f"program {program!r} is no file, no module and no entry point of {ENTRY_POINT_GROUP}"
             ) from None
-    return _pick(module, class_name, program)
+    return _find_class(module, class_name, program)
 
 
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ConfigError(f"program {path} does not exist")
     try:
+        # With a prefix, so that a program `numpy.py` does not hide the library of that name.
         return import_file(path, f"brainnet_program_{path.stem}")
     except Exception as error:
         raise ConfigError(f"program {path} fails to import: {type(error).__name__}: {error}") from error
 
 
-def _pick(module: ModuleType, class_name: str, program: str) -> type[Node]:
+def _find_class(module: ModuleType, class_name: str, program: str) -> type[Node]:
     if class_name:
         found = getattr(module, class_name, None)
         if found is None:
             raise ConfigError(f"program {program}: {module.__name__} has no class {class_name}")
-        return _checked(found, program)
+        return _check_class(found, program)
+    # Only classes that the file itself defines: it also holds the base classes that it imports.
     own = [
         value
         for value in vars(module).values()
@@ -75,7 +77,7 @@ def _pick(module: ModuleType, class_name: str, program: str) -> type[Node]:
     return own[0]
 
 
-def _checked(found: object, program: str) -> type[Node]:
+def _check_class(found: object, program: str) -> type[Node]:
     if not (isinstance(found, type) and issubclass(found, Node)):
         raise ConfigError(f"program {program} is not a Node class: {found!r}")
     return found

@@ -89,7 +89,7 @@ class Region(Node):
 
     def answer_batch(self, queries: list[Query]) -> list[Partial]:
         """Answer all queries that wait; by default with `answer`, one after the other."""
-        return [self.__guarded(query) for query in queries]
+        return [self.__answer_or_error(query) for query in queries]
 
     @property
     def answers(self) -> bool:
@@ -98,6 +98,7 @@ class Region(Node):
 
     def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
         super().__init__(spec, bus, control)
+        # Two underscores, so that the names cannot collide with attributes of subclasses.
         self.__query_key = keys.key("query", region=spec.id)
         self.__result_key = keys.key("partial", node_id=spec.id)
         self.__done: OrderedDict[str, SpikePacket] = OrderedDict()
@@ -109,9 +110,10 @@ class Region(Node):
         self.bus.declare(self.__result_key)
         await super()._start_node()
 
-    async def _open_for_work(self) -> None:
+    async def _accept_work(self) -> None:
+        # Last, so that no query arrives before the region can answer it.
         self.spawn(self.__serve_queries(self.bus.subscribe(self.__query_key)))
-        await self._reachable(self.__query_key)
+        await self._wait_reachable(self.__query_key)
 
     async def __serve_queries(self, queries_in: Mailbox[Received]) -> None:
         concurrent = inspect.iscoroutinefunction(self.answer)
@@ -124,14 +126,14 @@ class Region(Node):
                 for query in queries:
                     self.spawn(self.__answer_one(query))
             else:
-                await self.__answer_many(queries)
+                await self.__answer_in_batch(queries)
 
     def __read_query(self, packet: SpikePacket) -> Query | None:
         try:
             header = QueryHeader.of(packet)
         except MessageError as error:
             self.count("malformed_queries")
-            self.fail("query", error)
+            self.report_error("query", error)
             return None
         prompt = header.prompt
         left_ms = prompt.deadline_ms if header.left_ms is None else header.left_ms
@@ -148,10 +150,11 @@ class Region(Node):
         try:
             partial = await self.answer(query)
         except Exception as error:
-            partial = self.__failed(query, error)
+            partial = self.__error_partial(query, error)
         await self.__finish(query, partial)
 
-    async def __answer_many(self, queries: list[Query]) -> None:
+    async def __answer_in_batch(self, queries: list[Query]) -> None:
+        # Expired queries are not computed: nobody waits for their answers, and they would delay the others.
         waiting = [q for q in queries if not q.expired]
         for query in queries:
             if query.expired:
@@ -164,21 +167,21 @@ class Region(Node):
             if len(partials) != len(waiting):
                 raise RegionError(f"{self.id} answered {len(partials)} of {len(waiting)} queries", code="internal")
         except Exception as error:
-            partials = [self.__failed(query, error) for query in waiting]
+            partials = [self.__error_partial(query, error) for query in waiting]
         for query, partial in zip(waiting, partials, strict=True):
             await self.__finish(query, partial)
 
-    def __guarded(self, query: Query) -> Partial:
+    def __answer_or_error(self, query: Query) -> Partial:
         try:
             partial: Partial = self.answer(query)
         except Exception as error:
-            return self.__failed(query, error)
+            return self.__error_partial(query, error)
         return partial
 
-    def __failed(self, query: Query, error: Exception) -> Partial:
+    def __error_partial(self, query: Query, error: Exception) -> Partial:
         if isinstance(error, RegionError):
             return Partial(error=str(error), code=error.code)
-        self.fail("answer", error)
+        self.report_error("answer", error)
         return Partial(error=f"internal error in {self.id}: {type(error).__name__}: {error}", code="internal")
 
     async def __finish(self, query: Query, partial: Partial) -> None:
@@ -187,7 +190,8 @@ class Region(Node):
             partial.final = True
             packet = self.__partial_packet(query, partial)
         except Exception as error:  # `answer` returned something that is no valid partial
-            packet = self.__partial_packet(query, self.__failed(query, error))
+            packet = self.__partial_packet(query, self.__error_partial(query, error))
+        # Cached before it is sent: a query that is sent again meanwhile must find it.
         self.__working.discard(prompt_id)
         self.__done[prompt_id] = packet
         while len(self.__done) > _CACHED_ANSWERS:
@@ -198,9 +202,9 @@ class Region(Node):
     async def __send_packet(self, packet: SpikePacket) -> None:
         try:
             if not await self.send(self.__result_key, packet):
-                self.log.warning("nobody fuses", key=self.__result_key)
+                self.log.warning("no integrator subscribes to the partials", key=self.__result_key)
         except Exception as error:  # data that cannot be encoded, such as spikes of an unsupported type
-            self.fail("partial", error)
+            self.report_error("partial", error)
 
     def __partial_packet(self, query: Query, partial: Partial) -> SpikePacket:
         partial.prompt_id = query.prompt.prompt_id

@@ -36,7 +36,7 @@ def relative(full: str, namespace: str) -> str | None:
     return full[len(prefix) :] if full.startswith(prefix) else None
 
 
-def shown(full: str, namespace: str) -> str:
+def display_name(full: str, namespace: str) -> str:
     """Return a key as it is shown to users: relative to the namespace, except for a foreign key."""
     return relative(full, namespace) or full
 

@@ -57,7 +57,7 @@ def read(sample: Sample, namespace: str) -> DecodedSample:
     """Decode one sample; one that does not follow the contract is `malformed`, with the reason as its value."""
     topic = keys.topic_of(sample.key, namespace)
     stamp = read_stamp(topic, sample.payload, sample.attachment)
-    key = keys.shown(sample.key, namespace)
+    key = keys.display_name(sample.key, namespace)
 
     def decoded(kind: str, value: Any) -> DecodedSample:
         return DecodedSample(key, kind, value, stamp, len(sample.payload), sample.encoding, sample.payload)
@@ -115,17 +115,17 @@ def as_lines(decoded: DecodedSample) -> list[str]:
     if decoded.packet is not None:
         fields = decoded.packet.metadata
         extra = "  ".join(
-            f"{name} {_brief(value)}" for name, value in _summary(decoded.packet, decoded.payload).items()
+            f"{name} {_abbreviate(value)}" for name, value in _summary(decoded.packet, decoded.payload).items()
         )
-        return [f"{headline(decoded)}  {extra}", *(f"  {name}: {_brief(value)}" for name, value in fields.items())]
+        return [f"{headline(decoded)}  {extra}", *(f"  {name}: {_abbreviate(value)}" for name, value in fields.items())]
     if isinstance(decoded.value, Message):
         fields = decoded.value.model_dump()
         return [
             headline(decoded),
-            *(f"  {name}: {_brief(value)}" for name, value in fields.items() if _has_content(value)),
+            *(f"  {name}: {_abbreviate(value)}" for name, value in fields.items() if _has_content(value)),
         ]
     value = decoded.value.hex(" ") if isinstance(decoded.value, bytes) else decoded.value
-    return [headline(decoded), f"  {_brief(value)}"]
+    return [headline(decoded), f"  {_abbreviate(value)}"]
 
 
 def headline(decoded: DecodedSample) -> str:
@@ -160,7 +160,7 @@ def _has_content(value: Any) -> bool:
     return value is not None and value not in ([], {}, "")
 
 
-def _brief(value: Any) -> str:
+def _abbreviate(value: Any) -> str:
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
     text = value if isinstance(value, str) else repr(_without_bytes(value))

@@ -108,6 +108,6 @@ class Collection:
         source = stamp.source if stamp else ""
         series = self.series.get((sample.key, source))
         if series is None:
-            key = keys.shown(sample.key, self._namespace)
+            key = keys.display_name(sample.key, self._namespace)
             series = self.series[sample.key, source] = Series(key, source)
         series.add(stamp, len(sample.payload), now_ns)

@@ -67,11 +67,11 @@ async def collect(bus: Bus, *, timeout: float = 0.5) -> Traffic:
     for report in reports:
         for row in report.topics:
             flows.setdefault(row.key, Flow(row.key)).add(report.node_id, row)
-    _share_wildcards(flows)
+    _merge_wildcards(flows)
     return Traffic(sorted(flows.values(), key=lambda flow: flow.key), [report.node_id for report in reports])
 
 
-def _share_wildcards(flows: dict[str, Flow]) -> None:
+def _merge_wildcards(flows: dict[str, Flow]) -> None:
     """Add the subscribers of a key expression to the keys that it includes.
 
     The expression remains a flow of its own only if it includes no key, or if its mailbox dropped messages.

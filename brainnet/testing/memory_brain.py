@@ -86,7 +86,7 @@ class MemoryBrain:
             if on_state is not None:
                 on_state(state, reason)
 
-        life = asyncio.create_task(node.live(changed))
+        life = asyncio.create_task(node.run_until_stopped(changed))
         self._running[node_id] = (node, life, buses)
         waiting = asyncio.create_task(ready.wait())
         done, _ = await asyncio.wait({life, waiting}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)

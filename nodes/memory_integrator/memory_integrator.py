@@ -95,7 +95,7 @@ class MemoryIntegrator(Node):
                 if await self._accept(prompt) and not prompt.named:
                     self.publish(key("prompt"), prompt)  # again, with the id that it has from here on
             except BrainnetError as error:
-                self.fail("prompt", error)
+                self.report_error("prompt", error)
 
     @serve("prompt")
     async def ask(self, prompt: Prompt) -> Answer:

@@ -127,7 +127,7 @@ class Prefrontal(Node):
             else:
                 decision, spikes = await self._decide(prompt, deadline)
         except Exception as error:
-            self.fail("decide", error)
+            self.report_error("decide", error)
             code = error.code if isinstance(error, BrainnetError) else "internal"
             reason = f"the prompt could not be routed: {error}"
             decision = Decision(prompt_id=prompt.prompt_id, error=reason, code=code)

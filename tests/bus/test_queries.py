@@ -152,7 +152,7 @@ async def test_a_prompt_in_json_or_text_is_answered_in_json(network: Network) ->
     got: asyncio.Queue[RawReply] = asyncio.Queue()
     on_reply = _into(got)
     for payload, encoding in ((b"plain", "text/plain"), (json.dumps({"text": "plain"}).encode(), "application/json")):
-        asker._transport.ask(
+        asker._transport.query(
             "test/api/prompt",
             payload,
             encoding,
@@ -175,7 +175,7 @@ async def test_a_request_that_is_none_is_refused_with_the_field(network: Network
     server.serve("node/ear/params", params)
     await _served(asker, "node/ear/params", ParamsQuery())
     replies: asyncio.Queue[RawReply] = asyncio.Queue()
-    asker._transport.ask(
+    asker._transport.query(
         "test/node/ear/params",
         b'{"name": 5}',
         "application/json",

@@ -54,7 +54,7 @@ async def test_a_request_that_does_not_follow_the_contract_is_refused_with_its_c
     def received(reply: RawReply) -> None:
         loop.call_soon_threadsafe(replies.put_nowait, reply)
 
-    asker._transport.ask("test/" + KEY, b"\xc1", "application/msgpack", 20.0, received, lambda: None)
+    asker._transport.query("test/" + KEY, b"\xc1", "application/msgpack", 20.0, received, lambda: None)
     async with asyncio.timeout(20):
         reply = await replies.get()
     assert reply.refused

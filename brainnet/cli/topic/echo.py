@@ -39,9 +39,9 @@ def echo(
     if as_json:
         printer = _JsonPrinter(settings.namespace)
     elif raster and sys.stdout.isatty():
-        printer = _LiveRasters(settings.namespace, rows)
+        printer = _LiveRasterPrinter(settings.namespace, rows)
     elif raster:
-        printer = _Rasters(settings.namespace, rows)
+        printer = _RasterPrinter(settings.namespace, rows)
     else:
         printer = _Printer(settings.namespace)
     with printer:
@@ -79,7 +79,7 @@ class _JsonPrinter(_Printer):
         common.print_json(reading.as_json(decoded))
 
 
-class _Rasters(_Printer):
+class _RasterPrinter(_Printer):
     """Prints a caption and a raster for every packet, one below the other."""
 
     def __init__(self, namespace: str, rows: int) -> None:
@@ -98,7 +98,7 @@ class _Rasters(_Printer):
         return [_caption(decoded), *raster.draw(decoded.packet.data, self.width, self.rows)]
 
 
-class _LiveRasters(_Rasters):
+class _LiveRasterPrinter(_RasterPrinter):
     """Shows the newest raster of each key, updated in place."""
 
     def __init__(self, namespace: str, rows: int) -> None:

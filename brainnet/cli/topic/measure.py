@@ -119,8 +119,8 @@ def _hz_row(series: Series) -> dict[str, Any]:
 
 def _hz_line(row: dict[str, Any]) -> str:
     return (
-        f"{_who(row)}: {_number(row['rate_hz'])} Hz, interval min {_number(row['interval_min_s'])} s "
-        f"max {_number(row['interval_max_s'])} s std {_number(row['interval_std_s'])} s; {_seen(row)}"
+        f"{_series_name(row)}: {_number(row['rate_hz'])} Hz, interval min {_number(row['interval_min_s'])} s "
+        f"max {_number(row['interval_max_s'])} s std {_number(row['interval_std_s'])} s; {_counts(row)}"
     )
 
 
@@ -136,8 +136,8 @@ def _bw_row(series: Series) -> dict[str, Any]:
 
 def _bw_line(row: dict[str, Any]) -> str:
     return (
-        f"{_who(row)}: {_number(row['bytes_per_s'])} B/s, message min {_number(row['size_min'])} B "
-        f"mean {_number(row['size_mean'])} B max {_number(row['size_max'])} B; {_seen(row)}"
+        f"{_series_name(row)}: {_number(row['bytes_per_s'])} B/s, message min {_number(row['size_min'])} B "
+        f"mean {_number(row['size_mean'])} B max {_number(row['size_max'])} B; {_counts(row)}"
     )
 
 
@@ -153,18 +153,18 @@ def _delay_row(series: Series) -> dict[str, Any]:
 
 def _delay_line(row: dict[str, Any]) -> str:
     if row["delay_mean_ms"] is None:
-        return f"{_who(row)}: its messages carry no timestamp; {_seen(row)}"
+        return f"{_series_name(row)}: its messages carry no timestamp; {_counts(row)}"
     return (
-        f"{_who(row)}: mean {_number(row['delay_mean_ms'])} ms min {_number(row['delay_min_ms'])} ms "
-        f"max {_number(row['delay_max_ms'])} ms std {_number(row['delay_std_ms'])} ms; {_seen(row)}"
+        f"{_series_name(row)}: mean {_number(row['delay_mean_ms'])} ms min {_number(row['delay_min_ms'])} ms "
+        f"max {_number(row['delay_max_ms'])} ms std {_number(row['delay_std_ms'])} ms; {_counts(row)}"
     )
 
 
-def _who(row: dict[str, Any]) -> str:
+def _series_name(row: dict[str, Any]) -> str:
     return f"{row['key']} from {row['source']}" if row["source"] else row["key"]
 
 
-def _seen(row: dict[str, Any]) -> str:
+def _counts(row: dict[str, Any]) -> str:
     if row["sent"] is None:
         return f"seen {row['seen']}, not numbered by the sender"
     return f"sent {row['sent']}, seen {row['seen']}, missing {row['missing']}"

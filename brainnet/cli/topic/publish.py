@@ -69,6 +69,7 @@ async def _publish(
         stop = threading.Event()
         sending = asyncio.create_task(asyncio.to_thread(writer.send, publisher, bus.source, count, rate, stop))
         try:
+            # Shielded: a thread cannot be cancelled, so after Ctrl-C it is stopped below and its count is reported.
             return await asyncio.shield(sending)
         finally:
             stop.set()

@@ -169,8 +169,8 @@ def _explain(item: Any) -> str:
     }
     if kind == "string_pattern_mismatch":
         message = accepted.get(item["ctx"]["pattern"], message)
-    given = item["input"]
-    shown = "" if isinstance(given, dict | list) else f", got {given!r}"
+    value = item["input"]
+    shown = "" if isinstance(value, dict | list) else f", got {value!r}"
     return message[0].lower() + message[1:] + shown
 
 
@@ -245,6 +245,7 @@ def _find_program(document: Document, program: str, at: Location) -> str:
     if importlib.metadata.entry_points(group=_ENTRY_POINTS, name=program):
         return program
     try:
+        # Only the top-level package: to find a submodule, Python would import its package.
         known = importlib.util.find_spec(location.partition(".")[0]) is not None
     except (ImportError, ValueError):
         known = False
@@ -278,5 +279,6 @@ def _places(allocation: Path) -> list[Path]:
     """
     folder = allocation.parent
     up = [folder, *folder.parents]
+    # Without a project around it only the allocation's own folder counts, not every folder up to `/`.
     root = next((i for i, p in enumerate(up) if (p / ".git").exists() or (p / "pyproject.toml").is_file()), 0)
     return list(dict.fromkeys([*up[: root + 1], Path.cwd(), share_dir()]))

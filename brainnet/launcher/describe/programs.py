@@ -17,7 +17,7 @@ from brainnet.launcher.describe.allocation import Allocation
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckedProgram:
     """A program that can run as a node.
 
     Attributes:
@@ -33,7 +33,7 @@ class Checked:
     parameters: dict[str, object]
 
 
-def check_programs(allocation: Allocation) -> list[Checked]:
+def check_programs(allocation: Allocation) -> list[CheckedProgram]:
     """Import every program of the allocation and build its parameters, as its node would.
 
     Raises:
@@ -62,7 +62,7 @@ def check_programs(allocation: Allocation) -> list[Checked]:
             at = allocation.lines[node.id]
             text = f"{allocation.path}, line {at}: node {node.id}: {result['error']}"
             raise AllocationError(text, path=allocation.path, line=at)
-        checked.append(Checked(**result))
+        checked.append(CheckedProgram(**result))
     return checked
 
 

@@ -98,7 +98,7 @@ def _launch_context(options: LaunchOptions) -> Iterator[tuple[Plan, ZygoteProces
     from brainnet.launcher.run.lock import BrainLock, Holder
     from brainnet.launcher.run.zygote_client import ZygoteProcess
 
-    zygote = ZygoteProcess()
+    zygote = ZygoteProcess()  # before the plan: settings and allocation are read while it imports
     try:
         plan = make_plan(options)
         with BrainLock(plan.state, Holder(os.getpid(), plan.host, plan.namespace, plan.port)):
@@ -138,7 +138,7 @@ async def _foreground(
 
 
 @dataclass(frozen=True, slots=True)
-class Launched:
+class LaunchResult:
     """A brain whose nodes on this host are all ready."""
 
     namespace: str
@@ -149,7 +149,7 @@ class Launched:
     seconds: float
 
 
-def run_detached(options: LaunchOptions, on_node: Callable[[NodeRecord], None]) -> Launched:
+def run_detached(options: LaunchOptions, on_node: Callable[[NodeRecord], None]) -> LaunchResult:
     """Start the brain as a daemon and return when every node is ready.
 
     Args:
@@ -176,8 +176,9 @@ def run_detached(options: LaunchOptions, on_node: Callable[[NodeRecord], None]) 
         with ours, ours.makefile() as progress:
             outcome = _read_progress(progress, on_node)
         if isinstance(outcome, dict):
-            return Launched(**outcome, pid=daemon, seconds=time.monotonic() - started)
+            return LaunchResult(**outcome, pid=daemon, seconds=time.monotonic() - started)
     except KeyboardInterrupt:
+        # The daemon has a session of its own, so Ctrl-C in the terminal did not reach it.
         os.kill(daemon, signal.SIGINT)
         os.waitpid(daemon, 0)
         raise
@@ -235,6 +236,8 @@ async def _detached(
         if done:
             return
         send_progress(node=record.model_dump(mode="json"))
+        # A node that exits before it was ever ready fails the launch at once, although its policy would restart it:
+        # the user waits for the command, and the cause is nearly always a mistake in the allocation.
         if record.ready_s is None and (record.state in ("failed", "backoff", "lost") or record.restarts):
             fail(f"node {record.id}: {record.reason}")
         elif all(node.record.ready_s is not None for node in supervisor.nodes.values()):
@@ -275,7 +278,7 @@ async def _detached(
 
 def _stop_on_signals(stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal was closed
         loop.add_signal_handler(number, stop)
 
 

@@ -111,7 +111,7 @@ class Supervisor:
         self._started = time.monotonic()
         self._stop = asyncio.Event()
         self._startup_error: LaunchError | None = None
-        self._memory: tuple[float, dict[int, int]] = (0.0, {})
+        self._memory: tuple[float, dict[int, int]] = (0.0, {})  # when it was measured, and bytes by process id
         self._background: set[asyncio.Task[None]] = set()
         self.nodes = {
             spec.id: ManagedNode(spec, plan.log_dir / f"{spec.id}.log", self._spawn, self._node_changed)
@@ -150,6 +150,8 @@ class Supervisor:
             raise self._startup_error
 
     async def _run_nodes(self, bus: Bus) -> None:
+        # A task group: an unexpected exception of one task ends all, and `run` with it, instead of leaving a node
+        # without supervision.
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(node.supervise()) for node in self.nodes.values()]
             tasks.append(group.create_task(self._receive_heartbeats(bus)))

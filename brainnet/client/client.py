@@ -159,6 +159,7 @@ class Client:
         deadline = time.monotonic() + prompt.deadline_ms / 1000
         while True:
             left = max(0.001, deadline - time.monotonic())
+            # A prompt carries the milliseconds that are left, because the clocks of two hosts may differ.
             prompt.deadline_ms = max(1, round(left * 1000))
             try:
                 answer: Answer = await self.bus.call(key("prompt"), prompt, timeout=left + _GRACE_S)
@@ -186,7 +187,7 @@ class Client:
         ]
         try:
             yield
-            await asyncio.sleep(_LAST_EVENTS_S)
+            await asyncio.sleep(_LAST_EVENTS_S)  # skipped after an error: then no event is expected
         finally:
             for task in tasks:
                 task.cancel()
