@@ -57,7 +57,9 @@ class Command:
 
 def blocks(page: Path) -> list[Block]:
     """Read the fenced blocks of a page, in order."""
-    found, check, opened, lines = [], "", None, []
+    found: list[Block] = []
+    check, opened = "", None
+    lines: list[str] = []
     for number, line in enumerate(page.read_text().splitlines(), 1):
         if opened is not None:
             if line == "```":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import signal
@@ -27,6 +28,8 @@ from tests.support import Brain
 
 CHECKS = {"console": {"", "output", "syntax", "background"}, "json": {"message"}}
 """By language: what the comment before a fence may say. Any other language has no such comment."""
+ASKS = re.compile(r"\bClient\(\)|zenoh\.open")
+"""In a Python block: it needs a brain that runs."""
 
 
 def name_of(page: Path) -> str:
@@ -39,9 +42,10 @@ WITH_BLOCKS = [page for page in PAGES if blocks(page)]
 class Page:
     """A page that is being read: its folder, its brain, and what runs beside the block that is read."""
 
-    def __init__(self, folder: Path, brain: Brain) -> None:
+    def __init__(self, folder: Path, brain: Brain, running: Callable[[], Brain]) -> None:
         self.folder = folder
         self.brain = brain
+        self.running = running
         self.background: subprocess.Popen[str] | None = None
 
     def run(self, block: Block) -> None:
@@ -98,14 +102,16 @@ class Page:
         if block.title is not None:
             later = [b.text for b in blocks(block.page) if b.line > block.line]
             name = Path(block.title).stem
-            assert block.title.startswith("brainnet/") or any(name in text for text in later), f"{block} is not used"
+            used = any(name in text for text in later) or f"python {block.title}" in spans(block.page)
+            assert used or block.title.startswith("brainnet/"), f"{block} is not used"
             return
+        brain = self.running() if ASKS.search(block.text) else self.brain
         file = self.folder / f"block_{block.line}.py"
-        file.write_text(block.text.replace("7447", str(self.brain.port)))
+        file.write_text(block.text.replace("7447", str(brain.port)))
         done = subprocess.run(
             [sys.executable, file],
             cwd=self.folder,
-            env=self.brain.env,
+            env=brain.env,
             capture_output=True,
             text=True,
             timeout=3 * PATIENCE_S,
@@ -163,16 +169,11 @@ def launches(page: Path) -> bool:
 
 
 def asks(page: Path) -> bool:
-    """Whether something on the page needs a brain that runs."""
-    local = ("brainnet validate", "brainnet train", "brainnet eval", "brainnet --version", "brainnet config")
-    for block in blocks(page):
-        if block.language == "console" and block.check != "syntax":
-            texts = [command.text for command in commands(block)]
-            if any(text.startswith("brainnet") and not text.startswith(local) for text in texts):
-                return True
-        if block.language == "python" and re.search(r"\bClient\(\)|zenoh\.open", block.text):
-            return True
-    return False
+    """Whether a command of the page needs a brain that runs."""
+    local = ("brainnet validate", "brainnet train", "brainnet eval", "brainnet config")
+    shown = [b for b in blocks(page) if b.language == "console" and b.check != "syntax"]
+    texts = [command.text for block in shown for command in commands(block)]
+    return any(text.startswith("brainnet") and not text.startswith(local) for text in texts)
 
 
 @pytest.fixture
@@ -197,7 +198,7 @@ def own(tmp_path: Path) -> Iterator[Brain]:
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=name_of)
 def test_the_blocks_of_a_page_work_in_their_order(page: Path, folder: Path, request: pytest.FixtureRequest) -> None:
     brain = request.getfixturevalue("shared" if asks(page) and not launches(page) else "own")
-    reader = Page(folder, brain)
+    reader = Page(folder, brain, lambda: request.getfixturevalue("shared"))
     for block in blocks(page):
         reader.run(block)
     assert reader.background is None, "a command waits for a block that does not come"
@@ -211,9 +212,11 @@ def test_the_commands_in_the_text_of_a_page_exist(page: Path) -> None:
         program = span.split()[0]
         if program == "brainnet":
             command_line.check(span, complete=False)
-        elif program.startswith("scripts/"):
+        elif program.startswith("scripts/") and program != "scripts/":
             command_line.check(span)
-        elif program == "python" and len(span.split()) > 1:
+        elif span.startswith("python -m "):
+            assert importlib.util.find_spec(span.split()[2]), span
+        elif span.startswith("python "):
             script = span.split()[1]
             titles = [block.title for block in blocks(page)]
             assert (ROOT / script).is_file() or script in titles, f"{page}: there is no {script}"
