@@ -21,7 +21,7 @@ _STEP_4 = frozenset(
     "al ance ence er ic able ible ant ement ment ent ion ou ism ate iti ous ive ize".split()  # noqa: SIM905
 )
 # the length of the longest suffixes, such as "ational" and "fulness"
-_LONGEST = 7
+_MAX_SUFFIX_LENGTH = 7
 
 
 def stem(word: str) -> str:
@@ -32,14 +32,14 @@ def stem(word: str) -> str:
     if len(word) < 3 or not (word.isascii() and word.isalpha()):
         return word
     # the comments name the steps of the paper: step 1a and 1b
-    word = _plurals_and_participles(word)
+    word = _remove_inflection(word)
     # step 1c
     if word.endswith("y") and _has_vowel(word[:-1]):
         word = word[:-1] + "i"
     # steps 2 to 4
-    word = _replaced(word, _STEP_2)
-    word = _replaced(word, _STEP_3)
-    word = _without_suffix(word)
+    word = _replace_suffix(word, _STEP_2)
+    word = _replace_suffix(word, _STEP_3)
+    word = _remove_suffix(word)
     # steps 5a and 5b
     if word.endswith("e"):
         rest = word[:-1]
@@ -50,7 +50,7 @@ def stem(word: str) -> str:
     return word
 
 
-def _plurals_and_participles(word: str) -> str:
+def _remove_inflection(word: str) -> str:
     if word.endswith(("sses", "ies")):
         word = word[:-2]
     elif word.endswith("s") and not word.endswith("ss"):
@@ -69,10 +69,10 @@ def _plurals_and_participles(word: str) -> str:
     return word
 
 
-def _replaced(word: str, endings: dict[str, str]) -> str:
+def _replace_suffix(word: str, endings: dict[str, str]) -> str:
     """Return `word` with its longest matching suffix replaced, if the rest has a measure above 0."""
     # the longest suffix first, and only that one: if its condition fails, the paper tries no shorter suffix
-    for length in range(min(_LONGEST, len(word)), 1, -1):
+    for length in range(min(_MAX_SUFFIX_LENGTH, len(word)), 1, -1):
         ending = word[-length:]
         if ending in endings:
             rest = word[:-length]
@@ -80,8 +80,8 @@ def _replaced(word: str, endings: dict[str, str]) -> str:
     return word
 
 
-def _without_suffix(word: str) -> str:
-    for length in range(min(_LONGEST, len(word)), 1, -1):
+def _remove_suffix(word: str) -> str:
+    for length in range(min(_MAX_SUFFIX_LENGTH, len(word)), 1, -1):
         if word[-length:] in _STEP_4:
             rest = word[:-length]
             if word[-length:] == "ion" and not rest.endswith(("s", "t")):

@@ -411,9 +411,11 @@ class EpisodicStore:
 
     def _load(self, ids: Collection[int]) -> dict[int, Episode]:
         # one query for all ids; the rows come in any order, hence the mapping
-        marks = ",".join("?" * len(ids))
+        placeholders = ",".join("?" * len(ids))
         with self._store_errors():
-            rows = self._db.execute(f"SELECT {_COLUMNS} FROM {self.table} WHERE episode_id IN ({marks})", tuple(ids))
+            rows = self._db.execute(
+                f"SELECT {_COLUMNS} FROM {self.table} WHERE episode_id IN ({placeholders})", tuple(ids)
+            )
             return {row[0]: _episode(row) for row in rows}
 
     def _pragma(self, name: str) -> int:

@@ -165,10 +165,10 @@ class SpikingClassifier(nn.Module):
         for count, temperature in enumerate(self.config.temperatures, 1):
             spikes = self._step(current, states)
             total += self.readout(spikes)
-            probabilities[pending] = given = (total / (count * temperature)).softmax(-1)
+            probabilities[pending] = current_probabilities = (total / (count * temperature)).softmax(-1)
             for index, train in zip(pending.tolist(), spikes, strict=True):
                 trains[index].append(train)
-            unsure = given.amax(-1) < limit
+            unsure = current_probabilities.amax(-1) < limit
             if not unsure.any():
                 break
             if not unsure.all():

@@ -81,11 +81,11 @@ def count_thresholds(steps: int, beta: float = 0.9, threshold: float = 1.0) -> N
     while True:
         middle = ((low + high) / 2).astype(np.float32)
         # an interval is closed when no float32 lies between its ends
-        open_ = (middle > low) & (middle < high)
-        if not open_.any():
+        undecided = (middle > low) & (middle < high)
+        if not undecided.any():
             return high
         enough = lif_response(middle, steps, beta, threshold).sum(0) >= counts
-        high[open_ & enough], low[open_ & ~enough] = middle[open_ & enough], middle[open_ & ~enough]
+        high[undecided & enough], low[undecided & ~enough] = middle[undecided & enough], middle[undecided & ~enough]
 
 
 class SpikingTextEmbedder:
@@ -179,8 +179,8 @@ class SpikingTextEmbedder:
         # comparisons with T thresholds instead of T simulated steps: exact, see count_thresholds
         strength = np.abs(currents)
         size = np.zeros(currents.shape, np.int8)
-        for least in self._thresholds:
-            size += strength >= least
+        for threshold in self._thresholds:
+            size += strength >= threshold
         return np.where(currents < 0, -size, size)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -398,7 +398,7 @@ class TextGenerator:
         stream = DecodeStream(skip_special_tokens=True)
         ids = self.tokenizer.encode(prompt[-self._context :]).ids
         self.model.reset()
-        # training texts follow an end token, so a prompt does, too; the last token's logits begin the continuation
+        # an end token marks the boundary before the text; the last token is left for `advance`, which returns logits
         self.model.prefill([END_TOKEN, *ids[:-1]] if ids else [])
         logits, fired = self.model.advance(ids[-1] if ids else END_TOKEN)
         for _ in range(max_tokens):

@@ -158,7 +158,7 @@ class Block(nn.Module):
 
 
 class SpikingTextModel(nn.Module):
-    """A language model that predicts the next token, with explicit state.
+    """A model that predicts the next token, with explicit state.
 
     Args:
         config: the sizes.

@@ -90,8 +90,8 @@ def biological_lif_sequence(
         is_refractory = refractory > 0
         membrane = torch.where(is_refractory, params.v_reset, integrated)
         # in units of the distance from rest to threshold, so that alpha does not depend on the millivolts
-        over = (membrane - params.v_threshold) / (params.v_threshold - params.v_rest)
-        spike = arctan_spike(over, params.alpha)
+        excess = (membrane - params.v_threshold) / (params.v_threshold - params.v_rest)
+        spike = arctan_spike(excess, params.alpha)
         spikes.append(spike)
         fired = spike.detach() > 0
         membrane = torch.where(fired, params.v_reset, membrane)
