@@ -1,4 +1,4 @@
-"""The language model one token at a time in plain torch operations: what event-driven generation is timed against."""
+"""The language model in plain torch operations, one token at a time: the baseline for the speed of generation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from brainnet.snn.models.text_model import SpikingTextModel
 
 
 class EagerModel:
-    """A spiking model's step for one text, without autograd and with nothing computed that a step does not need."""
+    """One step of a spiking model for one text, without autograd and without unnecessary operations.
+
+    Args:
+        model: The model.
+    """
 
     def __init__(self, model: SpikingTextModel) -> None:
         self._embedding = model.embedding.weight.detach()
@@ -24,7 +28,7 @@ class EagerModel:
 
     @torch.inference_mode()
     def advance(self, token: int) -> Tensor:
-        """Take in one token; the logits [vocabulary] of the next."""
+        """Process one token, and return the logits [vocabulary] of the next."""
         x = self._embedding[token : token + 1]
         for p, state in zip(self._blocks, self._states, strict=True):
             spikes, state[0] = _fire(x, p, "mixer", state[0])

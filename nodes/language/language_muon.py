@@ -1,10 +1,9 @@
 # mypy: allow-untyped-calls, no-warn-return-any
-r"""Muon (Jordan et al. 2024): momentum whose matrices are made orthogonal before every step.
+"""The optimiser Muon (Jordan et al. 2024): momentum whose matrices are made orthogonal before every step.
 
-The orthogonal factor is approximated by a few Newton-Schulz steps, with the coefficients of Polar
-Express (Amsel et al. 2025), which need fewer of them: at small batches this work is a good part of a training step.
-Updates are scaled to the size that AdamW's have (Liu et al. 2025, *Muon is Scalable for LLM Training*), so that both
-share one learning rate.
+The orthogonal factor is approximated by Newton-Schulz steps with the coefficients of Polar Express (Amsel et al. 2025),
+which need fewer steps; at small batches they are a large part of the time of a training step. Updates are scaled to the
+size of AdamW's (Liu et al. 2025, *Muon is Scalable for LLM Training*), so that both use one learning rate.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# Coefficients a, b, c of each step, x -> a x + b x x^T x + c (x x^T)^2 x, as published for singular values in (0, 1].
 _STEPS = (
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
     (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
@@ -22,13 +22,22 @@ _STEPS = (
     (3.3184196573706015, -2.488488024314874, 0.51004894012372),
 )
 _MARGIN = 1.02
+"""Factor on the norm, so that rounding lifts no singular value above 1, for which the coefficients are not made."""
 
 
 def orthogonal(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Nearly U V^T, where `matrix` = U S V^T: singular values above about 1/200 of the largest end near 1.
+    """Approximate the orthogonal factor U V^T of `matrix` = U S V^T.
 
-    Computed in `dtype`; the result is of the matrix's.
+    Singular values above about 1/200 of the largest end near 1.
+
+    Args:
+        matrix: The matrix.
+        dtype: Type of the computation.
+
+    Returns:
+        The factor, in the type of the matrix.
     """
+    # The Gram matrix is smaller for a wide matrix than for a tall one.
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.t()
     x = (wide / (wide.norm() * _MARGIN + 1e-7)).to(dtype)
     for a, b, c in _STEPS:
@@ -38,8 +47,15 @@ def orthogonal(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices; Nesterov momentum, decoupled weight decay. Those of several maps one above the other are given as
-    groups with their number, `maps`: each map's part is made orthogonal by itself.
+    """Muon with Nesterov momentum and decoupled weight decay.
+
+    Args:
+        matrices: Matrices, or parameter groups of them. A matrix that holds several linear maps, one above the other,
+            belongs in a group with their number, `maps`; each map is then made orthogonal by itself.
+        lr: Learning rate.
+        weight_decay: Weight decay.
+        momentum: Momentum.
+        dtype: Type in which matrices are made orthogonal.
     """
 
     def __init__(
@@ -55,6 +71,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
+        """Update all matrices; `closure` is not used."""
         for group in self.param_groups:
             rate, momentum = group["lr"], group["momentum"]
             for matrix in group["params"]:
@@ -66,4 +83,5 @@ class Muon(torch.optim.Optimizer):
                 parts = matrix.grad.lerp(mean, momentum).chunk(group["maps"])
                 update = torch.cat([orthogonal(part, self._dtype) for part in parts])
                 matrix.mul_(1 - rate * group["weight_decay"])
+                # Gives the update a root mean square of about 0.2, that of AdamW's updates (Liu et al. 2025).
                 matrix.add_(update, alpha=-0.2 * rate * max(parts[0].shape) ** 0.5)

@@ -1,4 +1,4 @@
-"""Texts that the language model learns from and is measured on, as documents and as tokens."""
+"""The training and test texts of the language model, as documents and as tokens."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from torch import Tensor
 
 HELD_OUT_BOOKS = ("The Invisible Man", "A Room with a View", "The Jungle Book")
 END = "<|end|>"
+"""Token between two documents; its number is 0."""
 PLAIN = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "\u00a0": " ", "\u2028": " "})
+"""Replaces typographic quotation marks and spaces, as `str.translate` takes it."""
 SECTION = 20_000
+"""Approximate length of the sections into which books are cut, characters."""
 Tokens = NDArray[np.uint16]
 Files = Callable[[str], Path]
 """From the name of a file of the data folder to its path."""
@@ -25,35 +28,41 @@ Files = Callable[[str], Path]
 
 @dataclass(frozen=True)
 class Text:
-    """Tokens to be predicted, all but the first, and how many bytes of UTF-8 they stand for."""
+    """A text as tokens; all but the first are to be predicted.
+
+    Attributes:
+        tokens: Token numbers.
+        bytes: Length of the text in UTF-8.
+    """
 
     tokens: Tokens
     bytes: int
 
     def first(self, count: int) -> Text:
-        """The first tokens; their share of the bytes is estimated."""
+        """Return the first `count` tokens, with a proportional share of the bytes."""
         part = self.tokens[:count]
         return Text(part, round(self.bytes * len(part) / len(self.tokens)))
 
 
 @dataclass(frozen=True)
 class Library:
-    """Documents to train on, and by name those that are held out."""
+    """Documents to train on, and those that are held out, by name."""
 
     train: list[str]
     held_out: dict[str, list[str]]
 
 
 def read_library(file: Files) -> Library:
-    """Books, trivia and passages, typographic quotes made plain; held out: three books, one question in fifty, and
-    WikiText-2 test as it comes.
+    """Read books, trivia and passages, with typographic quotation marks replaced.
 
-    Books are cut into sections so that a shuffle mixes the sources.
+    Held out are three books, one question in fifty, and WikiText-2 test, which is not changed. Books are cut into
+    sections, so that shuffling mixes the sources.
     """
     books = gzip.decompress(file("text/books.txt.gz").read_bytes()).decode().translate(PLAIN)
     train, held_books = [], []
     for book in books.split("# Title: ")[1:]:
         title, _, body = book.partition("\n")
+        # Removes the header of a book, up to the dashes, and Markdown's marks.
         body = body.partition("-------")[2].replace("# ", "").replace("#", "").replace("*", "").strip()
         if title.strip() in HELD_OUT_BOOKS:
             held_books.append(body)
@@ -76,18 +85,22 @@ def read_library(file: Files) -> Library:
 
 
 def read_trivia(path: Path) -> list[str]:
-    """The questions with their right answers, as `Q: ...` / `A: ...`."""
-    found = []
+    """Read the questions with their right answers, as `Q: ...` / `A: ...`."""
+    questions = []
     text = gzip.decompress(path.read_bytes()).decode(errors="ignore").translate(PLAIN)
     for entry in text.split("#Q ")[1:]:
         question, mark, rest = entry.partition("\n^ ")
         if mark:
-            found.append(f"Q: {' '.join(question.split())}\nA: {rest.partition(chr(10))[0].strip()}")
-    return found
+            questions.append(f"Q: {' '.join(question.split())}\nA: {rest.partition(chr(10))[0].strip()}")
+    return questions
 
 
 def read_shakespeare(file: Files) -> tuple[str, Text, Text]:
-    """The characters of tinyshakespeare in order, its first 90 % and its last 10 %, one token a character."""
+    """Read tinyshakespeare, one token per character.
+
+    Returns:
+        Its characters in order, the first 90 % of the text and the last 10 %.
+    """
     text = file("text/tinyshakespeare.txt").read_text("utf-8")
     characters = "".join(sorted(set(text)))
     number = {character: i for i, character in enumerate(characters)}
@@ -98,7 +111,7 @@ def read_shakespeare(file: Files) -> tuple[str, Text, Text]:
 
 
 def sections(text: str) -> list[str]:
-    """`text` in pieces of about `SECTION` characters that end with a paragraph."""
+    """Cut `text` into pieces of about `SECTION` characters that end with a paragraph."""
     pieces, start = [], 0
     while start < len(text):
         stop = text.find("\n\n", start + SECTION)
@@ -109,11 +122,12 @@ def sections(text: str) -> list[str]:
 
 
 def chunks(items: list[str], size: int) -> list[list[str]]:
+    """Cut a list into lists of `size` items, the last perhaps shorter."""
     return [items[i : i + size] for i in range(0, len(items), size)]
 
 
 def train_tokenizer(documents: list[str], vocabulary: int) -> Tokenizer:
-    """Byte-level BPE: every text has tokens, and decoding gives it back exactly."""
+    """Train a byte-level BPE tokenizer, which encodes every text and decodes it exactly."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -126,12 +140,12 @@ def train_tokenizer(documents: list[str], vocabulary: int) -> Tokenizer:
 
 
 def encode(tokenizer: Tokenizer, documents: list[str]) -> Text:
-    """All documents as one row of token ids, each begun by the end token."""
+    """Encode all documents as one sequence of token numbers, with the end token before each."""
     ids = [i for encoding in tokenizer.encode_batch(documents) for i in (0, *encoding.ids)]
     return Text(np.array(ids, np.uint16), sum(len(document.encode()) for document in documents))
 
 
 def parallel(tokens: Tokens, streams: int) -> Tensor:
-    """`tokens` as [length, streams]: column i is the i-th contiguous part; a remainder is left out."""
+    """Arrange `tokens` as [length, streams]: column i is the i-th contiguous part; a remainder is dropped."""
     length = len(tokens) // streams
     return torch.from_numpy(tokens[: length * streams].astype(np.int64)).view(streams, length).t().contiguous()

@@ -1,4 +1,4 @@
-"""Streamed text from any server that speaks OpenAI's HTTP interface: vLLM, llama.cpp, Ollama, OpenAI's own and others.
+"""A streaming client for servers with OpenAI's HTTP interface: vLLM, llama.cpp, Ollama, OpenAI's own and others.
 
 The request and the events are those of https://platform.openai.com/docs/api-reference, `chat/completions` or
 `completions` with `stream: true`.
@@ -16,14 +16,20 @@ import httpx2
 from brainnet.errors import RegionError
 
 Endpoint = Literal["chat/completions", "completions"]
-_SHOWN = 300
-"""Characters of a server's own words that an error repeats."""
+_MAX_QUOTED = 300
+"""Largest number of characters of a server's message that an error repeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one event brought: `text`, the log-probabilities of its tokens (none where the server gives none), why the
-    server stopped (None: it goes on), the model by the server's name for it, and the tokens written so far if told.
+    """The content of one event.
+
+    Attributes:
+        text: The text it adds.
+        logprobs: Log-probabilities of its tokens; empty when the server gives none.
+        finish: Why the server stopped; None while it goes on.
+        model: The server's name of the model; empty when it gives none.
+        tokens: Number of tokens generated so far; None when the server does not report it.
     """
 
     text: str
@@ -35,7 +41,17 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a server. `options` are sent as they are (`max_tokens`, `temperature`, `seed`, ...)."""
+    """A request to a server.
+
+    Attributes:
+        base_url: Address of the server, such as `http://127.0.0.1:8000/v1`.
+        model: The server's name of the model.
+        prompt: The text to continue or to answer.
+        endpoint: Which part of the interface is used.
+        api_key: Key of the server; empty for none.
+        logprobs: Whether to request log-probabilities.
+        options: Sent unchanged (`max_tokens`, `temperature`, `seed`, ...).
+    """
 
     base_url: str
     model: str
@@ -47,23 +63,28 @@ class Request:
 
     @property
     def url(self) -> str:
+        """Address of the endpoint."""
         return f"{self.base_url.rstrip('/')}/{self.endpoint}"
 
     @property
     def body(self) -> dict[str, Any]:
-        asked = {"model": self.model, "stream": True, **self.options}
+        """JSON of the request; the two endpoints write prompt and `logprobs` differently."""
+        common = {"model": self.model, "stream": True, **self.options}
         if self.endpoint == "completions":
-            return asked | {"prompt": self.prompt} | ({"logprobs": 1} if self.logprobs else {})
+            return common | {"prompt": self.prompt} | ({"logprobs": 1} if self.logprobs else {})
         messages = [{"role": "user", "content": self.prompt}]
-        return asked | {"messages": messages} | ({"logprobs": True} if self.logprobs else {})
+        return common | {"messages": messages} | ({"logprobs": True} if self.logprobs else {})
 
 
 async def stream(client: httpx2.AsyncClient, request: Request) -> AsyncGenerator[Piece, None]:
-    """The pieces of one completion as they come. Closing the iterator ends the request, and with it the server's work.
+    """Stream one completion. Closing the iterator ends the request, and with it the server's work.
+
+    Yields:
+        The pieces of the completion.
 
     Raises:
-        RegionError: no connection, a refusal, silence for longer than the client's timeout, an event that is no
-            completion, or a stream that ends before the completion does. What came before has been yielded.
+        RegionError: There is no connection, the server refuses, it is silent for longer than the client's timeout, an
+            event is no completion, or the stream ends too early. The pieces before that have been yielded.
     """
     headers = {"Authorization": f"Bearer {request.api_key}"} if request.api_key else {}
     finished = False
@@ -73,7 +94,7 @@ async def stream(client: httpx2.AsyncClient, request: Request) -> AsyncGenerator
                 body = await events.response.aread()
                 raise RegionError(f"{request.url} answered {events.response.status_code}: {_reason(body)}")
             async for event in events:
-                if event.data == "[DONE]":
+                if event.data == "[DONE]":  # the end mark of the interface
                     return
                 piece = _piece(event.data, request)
                 finished = finished or piece.finish is not None
@@ -97,7 +118,7 @@ def _piece(data: str, request: Request) -> Piece:
             raise RegionError(f"{request.url} failed: {_reason(data.encode())}")
         usage = event.get("usage") or {}
         model, tokens = str(event.get("model") or ""), usage.get("completion_tokens")
-        if not event["choices"]:  # the last event of a server that counts tokens
+        if not event["choices"]:  # the last event of a server that reports the number of tokens
             return Piece("", model=model, tokens=tokens)
         choice = event["choices"][0]
         chat = request.endpoint == "chat/completions"
@@ -111,18 +132,18 @@ def _piece(data: str, request: Request) -> Piece:
             raise TypeError("its text is no string")
         return Piece(text, logprobs, choice.get("finish_reason"), model, tokens)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        shown = data[:_SHOWN]
+        shown = data[:_MAX_QUOTED]
         raise RegionError(
             f"{request.url} sent what is no completion: {shown!r} ({type(error).__name__}: {error})"
         ) from None
 
 
 def _reason(body: bytes) -> str:
-    """A server's words for what is wrong, at most some hundred characters of them."""
+    """Extract a server's error message, shortened."""
     text = body.decode(errors="replace")
     try:
         error = json.loads(text)["error"]
         text = str(error["message"] if isinstance(error, dict) else error)
     except (ValueError, KeyError, TypeError):
         pass
-    return " ".join(text.split())[:_SHOWN] or "no reason given"
+    return " ".join(text.split())[:_MAX_QUOTED] or "no reason given"

@@ -2,11 +2,12 @@
 """Trains vision: one spiking convolutional network for three data sets. About 100 minutes of one core.
 
 The data sets are MNIST, Fashion-MNIST and CIFAR-10. The thirty classes of these three kinds of pictures (digit,
-clothing, photo) share one softmax, so the network also recognises the kind. A non-spiking network (ANN: the same stages with ReLU) is trained first. The spiking network is
-initialised by conversion: it takes the ANN's weights, scaled so that one spike per step, the highest rate of a neuron,
-corresponds to a strong ReLU response. It is then trained by surrogate gradients on labels and on the ANN's outputs
-(distillation), as in Rathi et al. 2020, *Enabling Deep Spiking Neural Networks with Hybrid Conversion and Spike Timing
-Dependent Backpropagation*. The loss is the mean over all time steps, so that early outputs become accurate too.
+clothing, photo) share one softmax, so the network also recognises the kind. A non-spiking network (ANN: the same stages
+with ReLU) is trained first. The spiking network is initialised by conversion: it takes the ANN's weights, scaled so
+that one spike per step, the highest rate of a neuron, corresponds to a strong ReLU response. It is then trained by
+surrogate gradients on labels and on the ANN's outputs (distillation), as in Rathi et al. 2020, *Enabling Deep Spiking
+Neural Networks with Hybrid Conversion and Spike Timing Dependent Backpropagation*. The loss is the mean over all time
+steps, so that early outputs become accurate too.
 
 The last training pictures of each data set are held out. They choose the temperatures and the threshold of early exit,
 nothing else; only the evaluation uses the test pictures.

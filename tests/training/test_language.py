@@ -27,7 +27,7 @@ from language_texts import Text, encode, parallel, read_library, read_shakespear
 from language_training import Settings, evaluate, nats, train
 
 BOOK = "It was a dark night, and the wind cried “no”.\n\nThe rain fell on the roof of the old house by the sea.\n\n"
-TINY = {"vocabulary": 300, "width": 16, "layers": 2, "expansion": 2, "streams": 2, "window": 16, "warm_up": 2}
+TINY = {"vocabulary": 300, "width": 16, "layers": 2, "expansion": 2, "streams": 2, "window": 16, "warmup_steps": 2}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The weights file of a library model, with all that stands beside it."""
     weights = tmp_path_factory.mktemp("weights") / "language.safetensors"
     for text, role in (("library", "model"), ("library", "control"), ("shakespeare", "model")):
-        train(run_of(weights, data, text=text, role=role, steps=24, every=12, rate=0.03))
+        train(run_of(weights, data, text=text, role=role, steps=24, eval_interval=12, learning_rate=0.03))
     return weights
 
 
@@ -84,7 +84,7 @@ def test_training_writes_models_that_load_and_have_learned(data: Path, trained: 
 
 
 def test_evaluation_reports_every_figure_beside_its_rival(data: Path, trained: Path) -> None:
-    rows = {row.name: row for row in evaluate(run_of(trained, data, timed=0.02, at_most=60))}
+    rows = {row.name: row for row in evaluate(run_of(trained, data, timing_s=0.02, max_eval_tokens=60))}
     assert {"books_bits_per_byte", "wikitext2_bits_per_byte"} <= set(rows)
     assert {"library_firing_rate", "shakespeare_nats_per_char", "shakespeare_firing_rate"} <= set(rows)
     control = load_text_model(trained.parent / "baselines/language_control.safetensors")
@@ -110,8 +110,8 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     """Streams begin afresh on resuming, so the interruption falls where a pass over the text ends."""
     sizes: dict[str, Any] = {"streams": 8, "window": 32}
     text = read_shakespeare(run_of(tmp_path, data).file)[1]
-    passes = language.Reader(text, Settings.model_validate({**TINY, **sizes}), 0, "cpu").windows
-    options = {**sizes, "text": "shakespeare", "steps": 2 * passes, "every": passes}
+    passes = language.Windows(text, Settings.model_validate({**TINY, **sizes}), 0, "cpu").per_pass
+    options = {**sizes, "text": "shakespeare", "steps": 2 * passes, "eval_interval": passes}
     train(run_of(tmp_path / "whole.safetensors", data, **options))
 
     factor = language.schedule
@@ -135,7 +135,7 @@ def test_training_goes_on_from_weights_and_counts_their_tokens(data: Path, train
     trained.with_suffix(".tokenizer.json").with_name("again.tokenizer.json").write_bytes(
         trained.with_suffix(".tokenizer.json").read_bytes()
     )
-    train(run_of(again, data, start=trained, steps=1, every=1, rate=1e-9))
+    train(run_of(again, data, initial_weights=trained, steps=1, eval_interval=1, learning_rate=1e-9))
     before, after = language.metadata_of(trained), language.metadata_of(again)
     assert int(after["tokens"]) == int(before["tokens"]) + 2 * 16
     for name, tensor in load_text_model(again).state_dict().items():
@@ -175,15 +175,15 @@ def test_streams_are_contiguous_parts(length: int, streams: int) -> None:
 
 
 def windows(settings: Settings, length: int, steps: int) -> Iterator[torch.Tensor]:
-    reader = language.Reader(Text(np.arange(length, dtype=np.uint16), length), settings, 0, "cpu")
+    reader = language.Windows(Text(np.arange(length, dtype=np.uint16), length), settings, 0, "cpu")
     for step in range(steps):
-        yield reader.window(step)[0]
+        yield reader.at(step)[0]
 
 
 def test_every_pass_predicts_nearly_every_token_once() -> None:
     settings = Settings.model_validate({**TINY, "streams": 3, "window": 5})
     length = 200
-    passes = language.Reader(Text(np.arange(length, dtype=np.uint16), length), settings, 0, "cpu").windows
+    passes = language.Windows(Text(np.arange(length, dtype=np.uint16), length), settings, 0, "cpu").per_pass
     predicted = torch.cat([window[1:].flatten() for window in windows(settings, length, passes)])
     assert len(set(predicted.tolist())) == len(predicted) > length - 3 * 6
 
