@@ -90,3 +90,53 @@ def test_what_is_public_can_be_imported() -> None:
     missing = [name for name in brainnet.__all__ if not hasattr(brainnet, name)]
     assert missing == []
     assert set(dir(brainnet)) == set(brainnet.__all__)
+
+
+def assigned_late(definition: ast.ClassDef) -> dict[str, str]:
+    """The attributes of a class that are first assigned outside `__init__` and not declared in its body."""
+    first: dict[str, str] = {}
+    known = {
+        target.id
+        for item in definition.body
+        for target in ([item.target] if isinstance(item, ast.AnnAssign) else getattr(item, "targets", []))
+        if isinstance(target, ast.Name)
+    }
+    for method in definition.body:
+        if not isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for item in ast.walk(method):
+            if (
+                isinstance(item, ast.Attribute)
+                and isinstance(item.ctx, ast.Store)
+                and isinstance(item.value, ast.Name)
+                and item.value.id == "self"
+            ):
+                if method.name in ("__init__", "__post_init__"):
+                    known.add(item.attr)
+                else:
+                    first.setdefault(item.attr, method.name)
+    return {name: method for name, method in first.items() if name not in known}
+
+
+@pytest.mark.parametrize("file", [*RUNTIME, *FILES], ids=lambda p: str(p.relative_to(ROOT)))
+def test_state_is_created_in_init_or_declared_with_its_type(file: Path) -> None:
+    of_a_base = {"width", "state", "last_error"}  # created by the base class in another file, or above in the same one
+    late = {
+        item.name: found
+        for item in ast.walk(ast.parse(file.read_text()))
+        if isinstance(item, ast.ClassDef)
+        and (found := {k: v for k, v in assigned_late(item).items() if not (item.bases and k in of_a_base)})
+    }
+    assert late == {}
+
+
+@pytest.mark.parametrize("file", [*RUNTIME, *FILES], ids=lambda p: str(p.relative_to(ROOT)))
+def test_docstrings_have_one_form(file: Path) -> None:
+    """Errors stand in a "Raises:" section, code in single backticks; ruff checks the rest."""
+    tree = ast.parse(file.read_text())
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    for item in ast.walk(tree):
+        text = ast.get_docstring(item) if isinstance(item, kinds) else None
+        if text is not None:
+            assert re.search(r"\bRaises (?!:)`?[A-Z]\w+", text) is None, text
+            assert re.search(r"(?<!`)``(?!`)|:(?:math|class|func|meth):`|\.\. math::", text) is None, text

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 import statistics
 import sys
 import threading
@@ -27,6 +26,7 @@ from brainnet.bench import workload
 from brainnet.bus import Bus, Endpoint, open_bus, open_session
 from brainnet.errors import BusError
 from brainnet.rows import Row, compare, percentile
+from brainnet.testing.ports import free_port
 from brainnet.wire.packet import SpikePacket, decode, encode
 
 _TIMEOUT_S = 10.0
@@ -171,7 +171,7 @@ class _Peer:
     @classmethod
     @contextlib.asynccontextmanager
     async def start(cls) -> AsyncIterator[_Peer]:
-        port = _free_port()
+        port = free_port()
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -330,10 +330,3 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

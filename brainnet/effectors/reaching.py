@@ -75,7 +75,7 @@ class PID:
 
     def __init__(self, gains: tuple[float, float, float], dt: float = 0.02, limit: float = 0.5) -> None:
         self.gains, self.dt, self.limit = gains, dt, limit
-        self.reset()
+        self._integral = np.zeros(JOINTS)
 
     def reset(self) -> None:
         """Set the integral term to zero."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from brainnet.errors import ConfigError, PacketError, RegionError
 from brainnet.node import NodeParameters, Query, Region
 from brainnet.wire.messages import Candidate, Partial
 from brainnet.wire.packet import SpikePacket
+
+if TYPE_CHECKING:
+    from brainnet.snn.nir.models import LIFNetwork
 
 ARRAY = "spikes"
 """Name of the prompt's array that holds the input, when it has several."""
@@ -33,6 +36,8 @@ class NirRegion(Region):
         reset: Literal["subtract", "zero", "none"] | None = Field(None, description="for a file that does not say")
 
     params: Parameters
+    network: LIFNetwork
+    """Made by `load`, used in the model thread."""
 
     def load(self) -> None:
         """Load the network of the checkpoint."""
