@@ -284,3 +284,12 @@ def test_shipped_model_writes_english() -> None:
     words = [word.strip(".,;:!?\"'").lower() for word in text.split()]
     assert len(words) > 30
     assert sum(word in common for word in words) / len(words) > 0.2
+
+
+@pytest.mark.parametrize("token", [-1, 10**9])
+def test_a_token_outside_the_vocabulary_is_an_error(model: SpikingTextModel, token: int) -> None:
+    stepper = EventDrivenModel(model)
+    with pytest.raises(ModelError, match="outside the vocabulary"):
+        stepper.advance(token)
+    with pytest.raises(ModelError, match="outside the vocabulary"):
+        stepper.prefill([0, token])

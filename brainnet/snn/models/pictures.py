@@ -58,7 +58,7 @@ def preprocess(pixels: Pixels) -> FloatPicture:
         return _photo(pixels)
     background = np.median(_border(pixels), axis=0)
     if int(np.abs(pixels - background).max()) < MIN_CONTRAST:
-        raise ModelError(f"the image of {grey.shape[1]} x {grey.shape[0]} pixels is all of one shade: nothing is drawn")
+        raise ModelError(f"the picture of {grey.shape[1]} x {grey.shape[0]} pixels is all of one shade: nothing is drawn")
     if np.mean(np.abs(_border(pixels) - background).max(1) < BACKGROUND_TOLERANCE) >= 0.8:
         strokes = normalize_strokes(grey)
         if _is_drawing(pixels, background, strokes):
@@ -156,7 +156,7 @@ def _contrast(grey: Pixels) -> FloatPicture:
     result = np.clip(signed if signed.max() >= -signed.min() else -signed, 0, None)
     peak = float(result.max())
     if peak < MIN_CONTRAST:
-        raise ModelError(f"the image of {grey.shape[1]} x {grey.shape[0]} pixels has no light and dark parts")
+        raise ModelError(f"the picture of {grey.shape[1]} x {grey.shape[0]} pixels has no light and dark parts")
     return result / np.float32(peak)
 
 
@@ -221,11 +221,11 @@ def _open(data: bytes) -> Image.Image:
     except Exception as error:  # Pillow's readers raise many types of exceptions for broken data
         reason = "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ModelError(
-            f"not an image that can be read: {received}; send one of {', '.join(FORMATS)} ({reason})"
+            f"not a picture that can be read: {received}; send one of {', '.join(FORMATS)} ({reason})"
         ) from error
     if size > MAX_PIXELS:
         raise ModelError(
-            f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS // 1_000_000} million are read"
+            f"the picture has {image.width} x {image.height} pixels; at most {MAX_PIXELS // 1_000_000} million are read"
         )
     return image
 

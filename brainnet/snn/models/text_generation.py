@@ -285,17 +285,31 @@ class EventDrivenModel:
 
         Returns:
             The logits [vocabulary] of the next token, and which neurons fired, 0/1 [neurons].
+
+        Raises:
+            ModelError: The token is not of the vocabulary.
         """
+        self._check(token)
         # new arrays for every token: callers may keep them
         logits, fired = np.empty(self.vocabulary, np.float32), np.empty(self.neurons, np.uint8)
         _advance(token, True, self._weights, self._state, fired, logits)
         return logits, fired
 
     def prefill(self, tokens: list[int]) -> None:
-        """Process tokens without computing their logits."""
+        """Process tokens without computing their logits.
+
+        Raises:
+            ModelError: A token is not of the vocabulary.
+        """
         logits, fired = np.empty(0, np.float32), np.empty(self.neurons, np.uint8)
         for token in tokens:
+            self._check(token)
             _advance(token, False, self._weights, self._state, fired, logits)
+
+    def _check(self, token: int) -> None:
+        # the compiled kernel checks no index: it would read whatever stands beside the table
+        if not 0 <= token < self.vocabulary:
+            raise ModelError(f"token {token} is outside the vocabulary of {self.vocabulary}")
 
 
 @compiled
