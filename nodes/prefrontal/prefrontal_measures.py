@@ -1,4 +1,4 @@
-"""What the router's scores are worth: top-1 accuracy, what the modulation buys, and what working memory does."""
+"""Measures the router: top-1 accuracy, the effect of the modulation, and the effect of working memory."""
 
 from __future__ import annotations
 
@@ -19,21 +19,30 @@ from routing_prompts import ROUTES, Example
 
 Floats = NDArray[np.float64]
 SHIPPED = Prefrontal.Parameters()
+"""The region's default parameters, with which everything here is measured."""
 
 
 def targets(batch: Sequence[Example]) -> Tensor:
+    """Return the target probabilities [B, routes]."""
     return torch.tensor([[example.target.get(route, 0.0) for route in ROUTES] for example in batch])
 
 
 def modulated(scores: Floats) -> Floats:
-    """Routing probabilities of one prompt as the shipped region has them."""
+    """Compute the routing probabilities of one prompt as the region does."""
     return modulate(scores, max_temperature=SHIPPED.max_temperature).route_probs
 
 
-def decided(router: Router, example: Example, *, hear: bool = True, plastic: bool = True) -> Floats:
-    """Scores [N] after the session's earlier prompt, heard by working memory or not, with its threshold or the base."""
+def route_scores(router: Router, example: Example, *, use_memory: bool = True, plastic: bool = True) -> Floats:
+    """Compute the scores [N] of an example, after the earlier prompt of its session if it has one.
+
+    Args:
+        router: The router.
+        example: The prompt.
+        use_memory: Whether working memory receives the earlier prompt.
+        plastic: Whether the firing threshold after that prompt is used; otherwise the base threshold.
+    """
     state: RouterState | None = None
-    if hear and example.follows is not None:
+    if use_memory and example.follows is not None:
         before = example.follows
         state = router.decide(before.text, has_image=before.has_image, max_temperature=SHIPPED.max_temperature).state
         if not plastic:
@@ -42,71 +51,90 @@ def decided(router: Router, example: Example, *, hear: bool = True, plastic: boo
 
 
 def fitted_scale(router: Router, prompts: Sequence[Example], probabilities: Callable[[Floats], Floats]) -> float:
-    """The factor of the scores at which `probabilities` of them give the right routes the highest likelihood."""
+    """Find the factor of the scores with the smallest cross-entropy (temperature scaling).
+
+    Args:
+        router: The router.
+        prompts: Labelled prompts; follow-ups are left out.
+        probabilities: From scores to routing probabilities.
+    """
     prompts = [example for example in prompts if example.follows is None]
-    scores = [decided(router, example) for example in prompts]
-    wanted = targets(prompts).double().numpy()
+    scores = [route_scores(router, example) for example in prompts]
+    target = targets(prompts).double().numpy()
 
     def loss(scale: float) -> float:
-        given = np.array([probabilities(scale * row) for row in scores])
-        return float(-(wanted * np.log(np.maximum(given, 1e-12))).sum(1).mean())
+        predicted = np.array([probabilities(scale * row) for row in scores])
+        return float(-(target * np.log(np.maximum(predicted, 1e-12))).sum(1).mean())
 
     return float(min(np.geomspace(0.2, 8.0, 75), key=loss))
 
 
 def measures(router: Router, prompts: list[Example], scale: float) -> Iterator[Row]:
-    """All that is measured on the prompts of one test; plain softmax is of `scale` times the scores."""
-    alone = [example for example in prompts if not example.follow_up]
-    clear = [example for example in alone if len(example.target) == 1]
-    unclear = [example for example in alone if len(example.target) > 1]
-    scores = [decided(router, example) for example in clear + unclear]
-    yield from routing(clear, scores)
-    yield from modulation(clear, unclear, scores, scale)
+    """Measure everything on the prompts of one test; `scale` is the factor of the scores for plain softmax."""
+    single_prompts = [example for example in prompts if not example.follow_up]
+    one_route = [example for example in single_prompts if len(example.target) == 1]
+    two_routes = [example for example in single_prompts if len(example.target) > 1]
+    scores = [route_scores(router, example) for example in one_route + two_routes]
+    yield from routing(one_route, scores)
+    yield from modulation(one_route, two_routes, scores, scale)
     yield from working_memory(router, [example for example in prompts if example.follow_up])
 
 
-def routing(clear: list[Example], scores: list[Floats]) -> Iterator[Row]:
-    """Top-1 accuracy beside keyword rules, in all and by route."""
-    wanted = targets(clear).numpy().argmax(1)
-    right = np.array([row.argmax() for row in scores[: len(clear)]]) == wanted
-    by_rules = [ROUTES.index(route_by_rules(example.text, has_image=example.has_image)) for example in clear]
-    ruled = np.array(by_rules) == wanted
-    yield compare("test_prompts", len(clear), "prompts")
+def routing(examples: list[Example], scores: list[Floats]) -> Iterator[Row]:
+    """Measure top-1 accuracy beside keyword rules, for all prompts and by route."""
+    target = targets(examples).numpy().argmax(1)
+    correct = np.array([row.argmax() for row in scores[: len(examples)]]) == target
+    by_rules = [ROUTES.index(route_by_rules(example.text, has_image=example.has_image)) for example in examples]
+    rules_correct = np.array(by_rules) == target
+    yield compare("test_prompts", len(examples), "prompts")
     yield compare(
         "top1_accuracy",
-        percent(right),
+        percent(correct),
         "%",
         rival="keyword rules",
-        rival_value=percent(ruled),
+        rival_value=percent(rules_correct),
         limit=("value", ">=", 97),
     )
     for i, route in enumerate(ROUTES):
-        mine = wanted == i
+        of_route = target == i
         yield compare(
-            f"top1_{route}", percent(right[mine]), "%", rival="keyword rules", rival_value=percent(ruled[mine])
+            f"top1_{route}",
+            percent(correct[of_route]),
+            "%",
+            rival="keyword rules",
+            rival_value=percent(rules_correct[of_route]),
         )
 
 
-def modulation(clear: list[Example], unclear: list[Example], scores: list[Floats], scale: float) -> Iterator[Row]:
-    """What modulation buys beside plain softmax of `scale` times the scores, its own on the validation prompts."""
-    found = {"modulated": [modulated(row) for row in scores], "plain": [softmax(scale * row) for row in scores]}
-    wanted = targets(clear + unclear).numpy() > 0
-    n = len(clear)
+def modulation(
+    one_route: list[Example], two_routes: list[Example], scores: list[Floats], scale: float
+) -> Iterator[Row]:
+    """Compare modulated probabilities with plain softmax of `scale` times the scores.
+
+    Args:
+        one_route: Prompts with one right route.
+        two_routes: Prompts with two right routes.
+        scores: Scores of both, in this order.
+        scale: Factor of the scores for plain softmax, fitted on the validation prompts.
+    """
+    probabilities = {"modulated": [modulated(row) for row in scores], "plain": [softmax(scale * row) for row in scores]}
+    correct = targets(one_route + two_routes).numpy() > 0
+    n = len(one_route)
 
     def beside(name: str, measure: Callable[[list[Floats]], float], unit: str, bar: float | None = None) -> Row:
-        mine, plain = (measure(found[kind]) for kind in ("modulated", "plain"))
+        ours, plain = (measure(probabilities[kind]) for kind in ("modulated", "plain"))
         limit = ("value", "<=", bar) if bar is not None else None
-        return compare(name, mine, unit, rival="plain softmax", rival_value=plain, limit=limit)  # type: ignore[arg-type]
+        return compare(name, ours, unit, rival="plain softmax", rival_value=plain, limit=limit)  # type: ignore[arg-type]
 
     def calibration(probs: list[Floats]) -> float:
         top = np.array([row.max() for row in probs[:n]])
-        return expected_calibration_error(top, [wanted[i, row.argmax()] for i, row in enumerate(probs[:n])])
+        return expected_calibration_error(top, [correct[i, row.argmax()] for i, row in enumerate(probs[:n])])
 
     def asked(probs: list[Floats]) -> list[list[int]]:
         return [select_routes(row, SHIPPED.mass) for row in probs]
 
     def covered(probs: list[Floats]) -> NDArray[np.bool_]:
-        return np.array([set(np.flatnonzero(wanted[i])) <= set(chosen) for i, chosen in enumerate(asked(probs))])
+        return np.array([set(np.flatnonzero(correct[i])) <= set(chosen) for i, chosen in enumerate(asked(probs))])
 
     def regions(probs: list[Floats]) -> NDArray[np.int64]:
         return np.array([len(chosen) for chosen in asked(probs)])
@@ -117,33 +145,46 @@ def modulation(clear: list[Example], unclear: list[Example], scores: list[Floats
     yield beside("right_region_asked", lambda probs: percent(covered(probs)[:n]), "%")
     yield compare(
         "right_region_asked_at_equal_cost",
-        percent(covered(found["modulated"])[:n]),
+        percent(covered(probabilities["modulated"])[:n]),
         "%",
         rival="plain softmax, mass raised to ask as many regions",
-        rival_value=at_equal_cost(found["plain"][:n], wanted[:n], int(regions(found["modulated"])[:n].sum())),
+        rival_value=at_equal_cost(
+            probabilities["plain"][:n], correct[:n], int(regions(probabilities["modulated"])[:n].sum())
+        ),
     )
     yield beside("regions_asked_two_right", lambda probs: float(regions(probs)[n:].mean()), "regions")
     yield beside("both_right_regions_asked", lambda probs: percent(covered(probs)[n:]), "%")
 
 
-def at_equal_cost(probs: list[Floats], wanted: NDArray[np.bool_], regions: int) -> float:
-    """Prompts (%) whose right region is asked at the largest mass that asks no more than `regions` in all."""
+def at_equal_cost(probs: list[Floats], correct: NDArray[np.bool_], regions: int) -> float:
+    """Raise the mass until `regions` regions are asked in total, and count the prompts whose right region is asked.
+
+    Args:
+        probs: Routing probabilities of each prompt.
+        correct: Which routes are right for each prompt, [prompts, routes].
+        regions: Largest total number of regions asked.
+
+    Returns:
+        Share of the prompts in per cent.
+    """
     best = [select_routes(row, 1e-6) for row in probs]
     for mass in np.linspace(0.5, 0.9999, 500):
         sets = [select_routes(row, float(mass)) for row in probs]
         if sum(map(len, sets)) > regions:
             break
         best = sets
-    return percent([set(np.flatnonzero(wanted[i])) <= set(chosen) for i, chosen in enumerate(best)])
+    return percent([set(np.flatnonzero(correct[i])) <= set(chosen) for i, chosen in enumerate(best)])
 
 
 def working_memory(router: Router, follow_ups: list[Example]) -> Iterator[Row]:
-    """Follow-ups ("once more") with working memory beside without, and with its threshold beside a fixed one."""
-    wanted = targets(follow_ups).numpy().argmax(1)
+    """Measure follow-ups ("once more") with and without working memory, and with a fixed firing threshold."""
+    target = targets(follow_ups).numpy().argmax(1)
 
-    def accuracy(hear: bool, plastic: bool) -> float:
-        found = [decided(router, example, hear=hear, plastic=plastic).argmax() for example in follow_ups]
-        return percent(np.array(found) == wanted)
+    def accuracy(use_memory: bool, plastic: bool) -> float:
+        predicted = [
+            route_scores(router, example, use_memory=use_memory, plastic=plastic).argmax() for example in follow_ups
+        ]
+        return percent(np.array(predicted) == target)
 
     value = accuracy(True, True)
     yield compare("follow_up_accuracy", value, "%", rival="no working memory", rival_value=accuracy(False, True))
@@ -151,4 +192,5 @@ def working_memory(router: Router, follow_ups: list[Example]) -> Iterator[Row]:
 
 
 def percent(flags: Sequence[bool] | NDArray[np.bool_]) -> float:
+    """Compute the share of true values in per cent."""
     return 100.0 * float(np.mean(flags))

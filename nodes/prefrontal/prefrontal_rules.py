@@ -1,7 +1,8 @@
-"""The rival of the trained router: keyword rules, as one would write them by hand in an afternoon.
+"""The baseline of the trained router: keyword rules written by hand. The region itself does not use them.
 
-Written after the templates for training, mended on the validation prompts, and never after the test. Rules are tried
-from top to bottom, the first that matches decides; each holds for prompts with a picture, without one, or any.
+They were written after the training templates, corrected on the validation prompts, and never changed after the test.
+Rules are tried from top to bottom, and the first that matches decides; each holds for prompts with a picture, without
+one, or both.
 """
 
 from __future__ import annotations
@@ -24,29 +25,29 @@ _MODEL = r"(?:(?:forward|internal|arm) model|motor (?:error|learning|control|ski
 _MOVEMENT = r"(?:movements?|reach(?:es)?|motions?|moving)"
 
 _RULES: list[tuple[str, Literal["with", "without", "any"], str]] = [
-    # what has a place in space is a movement
+    # coordinates mean a movement
     ("motor_cortex", "any", rf"[(\[]\s*{_NUMBER}\s*[,;]\s*{_NUMBER}\s*[)\]]"),
     ("motor_cortex", "any", rf"\bx\s*=?\s*{_NUMBER}|[-+−]?\d?\.\d+[\s,;]+(?:and )?[-+−]?\d?\.\d+"),
-    # statements to keep, with or without a picture
+    # statements to remember, with or without a picture
     ("hippocampus", "any", rf"\b(?:{_KEEP}|{_FORGET})\b"),
     # questions about prediction and adaptation of movements
     ("cerebellum", "any", rf"\b(?:{_FORESIGHT}|{_MODEL})"),
     ("cerebellum", "any", rf"\b(?:how|did|do|does|was|were|are|is)\b.*\b{_MOVEMENT}\b"),
     ("motor_cortex", "without", rf"\b{_VERB}\b.*\b{_LIMB}\b"),
     ("motor_cortex", "without", rf"^(?:please )?{_ORDER}\b|\b{_LIMB}\b.*\b(?:left|right|up|down)\b"),
-    # with a picture, what is left is about the picture
+    # any other prompt with a picture is about the picture
     ("vision", "with", r""),
     ("vision", "without", r"\b(?:picture|image|photo\w*|digit|drawing|scan|camera)\b"),
     # questions to memory
     ("hippocampus", "without", rf"^{_ASK}\b|\bwhere(?:'s|s)?\b|\b{_RECALL}\b"),
     ("hippocampus", "without", r"\b(?:what|how many|does|has)\b.*\b(?:my|our|the)\b.*\?"),
-    # the rest is talk and text
+    # anything else is text to continue
     ("language", "any", r""),
 ]
 _COMPILED = [(route, when, re.compile(pattern, re.IGNORECASE)) for route, when, pattern in _RULES]
 
 
 def route_by_rules(text: str, *, has_image: bool) -> str:
-    """The route of the first rule that matches."""
+    """Return the route of the first rule that matches; the last rule matches everything."""
     present = "with" if has_image else "without"
     return next(route for route, when, rule in _COMPILED if when in ("any", present) and rule.search(text))

@@ -1,8 +1,8 @@
 # mypy: allow-untyped-calls, no-warn-return-any
-"""Trains the router on labelled prompts and reports what it does on phrasings that training has not seen.
+"""Trains the router on labelled prompts, and measures it on wordings that are not in training.
 
 Training reads text/books.txt.gz (free text for language to continue) and text/trivia_qa.txt.gz (general questions) in
-the data folder. Evaluation needs no data: the prompts of both tests are part of the program.
+the data folder. Evaluation needs no data: the prompts of both tests are in the region's folder.
 """
 
 from __future__ import annotations
@@ -27,42 +27,40 @@ from brainnet.snn.models.text_features import HashedVocabulary, route_tokens
 from brainnet.training import Row, Run, TrainingSettings
 from prefrontal_measures import fitted_scale, measures, modulated, targets
 from prefrontal_words import WordTable, vocabulary_of
-from routing_prompts import ROUTES, Example, FreeText, examples, written, written_to_learn
+from routing_prompts import ROUTES, Example, FreeText, examples, written, written_training
 
-BATCHES_DRAWN = 32
-"""Batches that are drawn together, sorted by length and shuffled; checkpoints lie between them."""
+BATCHES_PER_DRAW = 32
+"""Batches that are drawn together and sorted by length; a checkpoint is written after each draw."""
 
 
 class Settings(TrainingSettings):
-    """The default takes about 2 to 4 minutes on one core."""
+    """Hyper-parameters; the defaults, those of the shipped weights, take about 2 to 4 minutes on one core."""
 
     steps: int = Field(1500, ge=1, description="optimiser steps")
-    batch: int = Field(64, ge=1, description="prompts a step")
-    learning_rate: float = Field(4e-3, gt=0, description="peak of the one-cycle schedule")
+    batch: int = Field(64, ge=1, description="prompts per step")
+    learning_rate: float = Field(4e-3, gt=0, description="peak learning rate of the one-cycle schedule")
     embedding_rate: float = Field(
         0.1,
         gt=0,
-        description="peak for the embeddings' offsets, which learn only from the prompts that hold their word",
+        description="peak learning rate of the embeddings' offsets, which get gradients only from their own word",
     )
-    projection_rate: float = Field(0.012, gt=0, description="peak for the projection of the word vectors")
-    weight_decay: float = Field(0.02, ge=0, description="of AdamW")
+    projection_rate: float = Field(0.012, gt=0, description="peak learning rate of the word vectors' projection")
+    weight_decay: float = Field(0.02, ge=0, description="weight decay of AdamW")
     written_share: float = Field(0.4, ge=0, le=1, description="share of the prompts that were written one by one")
-    word_dropout: float = Field(0.15, ge=0, lt=1, description="share of the words of which only the ending is left")
+    word_dropout: float = Field(0.15, ge=0, lt=1, description="share of the words that are replaced by their ending")
     offset_dropout: float = Field(0.2, ge=0, lt=1, description="share of the words embedded by their word vector alone")
-    label_smoothing: float = Field(0.02, ge=0, lt=1, description="of the cross-entropy")
-    recall: float = Field(
-        0.5, ge=0, description="weight of the loss that lets working memory hold what a prompt was for"
-    )
-    counted: int = Field(20_000, ge=1, description="prompts whose words are counted")
-    min_count: int = Field(5, ge=1, description="how often a word of the prompts must be counted to be known")
-    words: int = Field(8000, ge=1, description="words that are known, filled up by the most frequent of the free text")
-    vector_width: int = Field(96, ge=1, description="of the word vectors")
-    calibrated: int = Field(800, ge=1, description="prompts of kept templates that help to fit the scale")
-    width: int = Field(64, ge=2, description="channels and neurons a token")
+    label_smoothing: float = Field(0.02, ge=0, lt=1, description="label smoothing")
+    memory_weight: float = Field(0.5, ge=0, description="weight of the loss of the route read out of working memory")
+    vocabulary_prompts: int = Field(20_000, ge=1, description="prompts whose words are counted for the vocabulary")
+    min_count: int = Field(5, ge=1, description="smallest number of occurrences of a word in these prompts")
+    words: int = Field(8000, ge=1, description="known words, filled up with the most frequent of the free text")
+    vector_width: int = Field(96, ge=1, description="width of the word vectors")
+    calibration_prompts: int = Field(800, ge=1, description="prompts of held-out templates that help to fit the scale")
+    width: int = Field(64, ge=2, description="channels and neurons per token")
 
 
 def free_text(paragraphs: Sequence[str], questions: Sequence[str]) -> FreeText:
-    """Beginnings of paragraphs of prose (no questions), and general questions."""
+    """Select beginnings of paragraphs of prose (without questions), and general questions."""
     openings = []
     for paragraph in paragraphs[::3]:
         words = " ".join(paragraph.split()).split(" ")[:28]
@@ -73,17 +71,19 @@ def free_text(paragraphs: Sequence[str], questions: Sequence[str]) -> FreeText:
 
 
 def paragraphs(run: Run[Settings]) -> list[str]:
+    """Read the paragraphs of the books."""
     with gzip.open(run.file("text/books.txt.gz"), "rt", encoding="utf-8") as file:
-        return [found for found in re.split(r"\n\s*\n", file.read()) if found.strip()]
+        return [paragraph for paragraph in re.split(r"\n\s*\n", file.read()) if paragraph.strip()]
 
 
 def questions(run: Run[Settings]) -> list[str]:
+    """Read the trivia questions."""
     with gzip.open(run.file("text/trivia_qa.txt.gz"), "rt", encoding="utf-8", errors="replace") as file:
         return [line[3:].strip() for line in file if line.startswith("#Q ")]
 
 
-def parts(text: FreeText) -> tuple[FreeText, FreeText]:
-    """For training, and the last fifth of either for validation."""
+def split_text(text: FreeText) -> tuple[FreeText, FreeText]:
+    """Split free text into a part for training and, the last fifth, a part for validation."""
     opening, question = (len(items) * 4 // 5 for items in (text.openings, text.questions))
     return (
         FreeText(text.openings[:opening], text.questions[:question]),
@@ -92,7 +92,13 @@ def parts(text: FreeText) -> tuple[FreeText, FreeText]:
 
 
 class Batcher:
-    """Turns examples into padded token rows."""
+    """Turns examples into padded token rows, with random dropout of words and offsets.
+
+    Args:
+        vocabulary: The known tokens.
+        config: Configuration of the router.
+        settings: The hyper-parameters.
+    """
 
     def __init__(self, vocabulary: HashedVocabulary, config: RouterConfig, settings: Settings) -> None:
         self.vocabulary = vocabulary
@@ -100,80 +106,96 @@ class Batcher:
         self.settings = settings
 
     def rows(self, batch: Sequence[Example], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Token rows int64 [B, L], 0-padded, some of them those of endings, and bool [B, L]: whose offset counts."""
-        found = [tokens_of(example, self.config) for example in batch]
-        rows = np.zeros((len(batch), max(map(len, found))), np.int64)
-        for i, tokens in enumerate(found):
-            lost = rng.random(len(tokens)) < self.settings.word_dropout
-            endings = self.vocabulary.rows([suffix_token(token) for token in tokens])
-            spared = np.array([token[0] == "<" for token in tokens])
-            rows[i, : len(tokens)] = np.where(lost & ~spared, endings, embedding_rows(tokens, self.vocabulary))
+        """Encode a batch.
+
+        Returns:
+            Token rows int64 [B, L], padded with 0, and bool [B, L]: where the offset of the row is used.
+        """
+        token_lists = [tokens_of(example, self.config) for example in batch]
+        rows = np.zeros((len(batch), max(map(len, token_lists))), np.int64)
+        for i, tokens in enumerate(token_lists):
+            dropped = rng.random(len(tokens)) < self.settings.word_dropout
+            endings = self.vocabulary.rows([ending(token) for token in tokens])
+            # Marks such as `<image>` are never dropped; they are not words with an ending.
+            marks = np.array([token[0] == "<" for token in tokens])
+            rows[i, : len(tokens)] = np.where(dropped & ~marks, endings, embedding_rows(tokens, self.vocabulary))
         own = rng.random(rows.shape) >= self.settings.offset_dropout
         return torch.from_numpy(rows), torch.from_numpy(own)
 
 
 def tokens_of(example: Example, config: RouterConfig) -> list[str]:
+    """Return the tokens of an example as the router sees them."""
     return prompt_tokens(example.text, has_image=example.has_image, has_audio=False, limit=config.positions)
 
 
-class Trained(nn.Module):
-    """The router with what only its training needs."""
+class RouterTraining(nn.Module):
+    """The router with the parts that only its training needs.
+
+    Args:
+        config: Configuration of the router.
+        vectors: Word vectors of the vocabulary's rows.
+    """
 
     def __init__(self, config: RouterConfig, vectors: NDArray[np.float32]) -> None:
         super().__init__()
         self.net = RouterNet(config, len(vectors))
         self.table = WordTable(vectors, config.width)
-        self.recalled = nn.Linear(config.width, len(config.routes))
+        self.memory_readout = nn.Linear(config.width, len(config.routes))
 
     def groups(self, settings: Settings) -> list[dict[str, Any]]:
-        """Parameters by their peak rates; the encoder's table is what the word table folds into."""
+        """Group the parameters by their peak learning rates; the encoder's own table is computed from the word table."""
         others = [value for name, value in self.net.named_parameters() if not name.startswith("encoder.")]
         return [
             {"params": [self.table.offset], "lr": settings.embedding_rate},
             {"params": [self.table.projection], "lr": settings.projection_rate},
-            {"params": [*others, *self.recalled.parameters()], "lr": settings.learning_rate},
+            {"params": [*others, *self.memory_readout.parameters()], "lr": settings.learning_rate},
         ]
 
     def loss(self, batcher: Batcher, batch: Sequence[Example], rng: np.random.Generator) -> Tensor:
-        """Cross-entropy of the routes, each session's earlier prompt heard first where there is one.
+        """Compute the cross-entropy of the routes; working memory gets each session's earlier prompt first.
 
-        Working memory must hold after either prompt what it was for: a linear read-out of it is trained along.
+        A second loss makes working memory hold the route of the prompt: after either prompt a linear readout, which is
+        trained together with the router, must find the route.
         """
-        device, settings = self.recalled.weight.device, batcher.settings
+        device, settings = self.memory_readout.weight.device, batcher.settings
+        # At run time the threshold of working memory is plastic; training draws it from a range.
         threshold = self.net.config.base_threshold * rng.uniform(1.0, 1.2)
         blank = Example("", {})
         before = [example.follows or blank for example in batch]
         spikes, mask = self._encoded(batcher, before, rng)
         _, membrane = self.net.run_working_memory(spikes, mask, None, threshold)
-        heard = torch.tensor([[example.follows is not None] for example in batch], device=device)
+        # Where there is no earlier prompt, the membrane starts at zero.
+        has_earlier = torch.tensor([[example.follows is not None] for example in batch], device=device)
         spikes, mask = self._encoded(batcher, batch, rng)
-        scores, kept = self.net(spikes, mask, membrane * heard, threshold)
-        wanted = targets(batch).to(device)
-        loss = cross_entropy(scores, wanted, label_smoothing=settings.label_smoothing)
-        recalled = cross_entropy(self.recalled(kept), wanted) + cross_entropy(
-            self.recalled(membrane), targets(before).to(device)
+        scores, memory = self.net(spikes, mask, membrane * has_earlier, threshold)
+        target = targets(batch).to(device)
+        loss = cross_entropy(scores, target, label_smoothing=settings.label_smoothing)
+        memory_loss = cross_entropy(self.memory_readout(memory), target) + cross_entropy(
+            self.memory_readout(membrane), targets(before).to(device)
         )
-        return loss + settings.recall * recalled
+        return loss + settings.memory_weight * memory_loss
 
     def _encoded(self, batcher: Batcher, batch: Sequence[Example], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        rows, own = (part.to(self.recalled.weight.device) for part in batcher.rows(batch, rng))
+        rows, own = (part.to(self.memory_readout.weight.device) for part in batcher.rows(batch, rng))
         return self.table.encode(rows, own, self.net.encoder.window), rows != 0
 
     def folded(self) -> RouterNet:
-        """The router with the embedding table that training found."""
+        """Return the router, on the CPU, with the trained embedding table."""
         self.net.encoder.embedding.weight.data.copy_(self.table.folded())
         return self.net.cpu()
 
 
 def train(run: Run[Settings]) -> None:
+    """Train the router, fit the scale of its scores on the validation prompts, and write the weights."""
     settings = run.settings
     config = RouterConfig(routes=ROUTES, width=settings.width)
     prose, general = paragraphs(run), questions(run)
-    training, validation = parts(free_text(prose, general))
+    training, validation = split_text(free_text(prose, general))
     share = settings.written_share
-    said = examples(random.Random(run.seed), settings.counted, training, written_share=share)
+    prompts = examples(random.Random(run.seed), settings.vocabulary_prompts, training, written_share=share)
     vocabulary, vectors = vocabulary_of(
-        [tokens_of(example, config) for example in said],
+        [tokens_of(example, config) for example in prompts],
+        # Every second paragraph of the books, which is enough for the word vectors.
         [route_tokens(text) for text in (*prose[::2], *general)],
         min_count=settings.min_count,
         words=settings.words,
@@ -181,22 +203,22 @@ def train(run: Run[Settings]) -> None:
         unknown_rows=config.unknown_rows,
     )
     batcher = Batcher(vocabulary, config, settings)
-    model = Trained(config, vectors).to(run.device)
+    model = RouterTraining(config, vectors).to(run.device)
     groups = model.groups(settings)
     optimiser = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
     rates = [group["lr"] for group in groups]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=settings.steps, pct_start=0.15)
     done = 0
-    if (kept := run.load_checkpoint()) is not None:
-        model.load_state_dict(kept["model"])
-        optimiser.load_state_dict(kept["optimiser"])
-        schedule.load_state_dict(kept["schedule"])
-        done = kept["done"]
+    if (checkpoint := run.load_checkpoint()) is not None:
+        model.load_state_dict(checkpoint["model"])
+        optimiser.load_state_dict(checkpoint["optimiser"])
+        schedule.load_state_dict(checkpoint["schedule"])
+        done = checkpoint["done"]
     run.log(f"{len(vocabulary)} token rows, {sum(p.numel() for p in model.net.parameters())} parameters")
     with run.progress() as bar:
         task = bar.add_task("training", total=settings.steps, completed=done)
         while done < settings.steps:
-            for batch in drawn(run, training, config, done):
+            for batch in draw_batches(run, training, config, done):
                 loss = model.loss(batcher, batch, np.random.default_rng([run.seed, done]))
                 optimiser.zero_grad()
                 loss.backward()
@@ -210,36 +232,39 @@ def train(run: Run[Settings]) -> None:
             state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
             run.save_checkpoint({**state, "schedule": schedule.state_dict(), "done": done})
     router = Router(model.folded(), vocabulary)
-    chosen_by = [
+    calibration = [
         *written("validation"),
-        *kept_prompts(),
-        *examples(random.Random(run.seed + 1), settings.calibrated, validation, kept=True),
+        *held_out_prompts(),
+        *examples(random.Random(run.seed + 1), settings.calibration_prompts, validation, held_out=True),
     ]
-    scale = fitted_scale(router, chosen_by, modulated)
+    scale = fitted_scale(router, calibration, modulated)
     router.net.config = router.config = replace(config, scale=scale)
     router.save(run.weights)
     run.delete_checkpoints()
     run.log(f"scale {scale:.3f}; wrote {run.weights} ({run.weights.stat().st_size / 1e6:.2f} MB)")
 
 
-def drawn(run: Run[Settings], text: FreeText, config: RouterConfig, done: int) -> list[list[Example]]:
-    """The batches that follow `done`. Prompts of like length together: attention costs (steps * tokens)^2."""
+def draw_batches(run: Run[Settings], text: FreeText, config: RouterConfig, done: int) -> list[list[Example]]:
+    """Draw the batches that follow update `done`, each of prompts of similar length.
+
+    Padding is expensive, because attention costs (steps * tokens)^2.
+    """
     rng = random.Random(f"{run.seed} {done}")
     size = run.settings.batch
-    wanted = examples(rng, BATCHES_DRAWN * size, text, written_share=run.settings.written_share)
-    found = sorted(wanted, key=lambda e: len(tokens_of(e, config)))
-    batches = [found[i : i + size] for i in range(0, len(found), size)]
+    drawn = examples(rng, BATCHES_PER_DRAW * size, text, written_share=run.settings.written_share)
+    by_length = sorted(drawn, key=lambda example: len(tokens_of(example, config)))
+    batches = [by_length[i : i + size] for i in range(0, len(by_length), size)]
     rng.shuffle(batches)
     return batches
 
 
-def kept_prompts() -> list[Example]:
-    """The prompts written to learn from that are kept from training; no follow-ups."""
-    return [example for prompts in written_to_learn(kept=True).values() for example in prompts if example.target]
+def held_out_prompts() -> list[Example]:
+    """Return the held-out tenth of the prompts written for training, without follow-ups."""
+    return [example for prompts in written_training(held_out=True).values() for example in prompts if example.target]
 
 
 def evaluate(run: Run[Settings]) -> Iterator[Row]:
-    """Both tests apart; the rows of the second end in `_2`."""
+    """Measure both tests separately; the names of the second's rows end in `_2`."""
     router = Router.load(run.weights)
     scale = fitted_scale(router, written("validation"), softmax)
     yield from measures(router, written("test"), scale)

@@ -18,7 +18,7 @@ def new_brain(home: Path) -> Brain:
     return Brain(home, BRAINNET_STOP_GRACE_S="0.5", PATH=path)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brain]:
     """Run the default brain, for pages that ask one and launch none."""
     with new_brain(tmp_path_factory.mktemp("shared")) as brain:

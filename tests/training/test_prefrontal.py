@@ -1,4 +1,4 @@
-"""The router's training program: its prompts, its rival, and a training small enough for a test."""
+"""The router's training program: its prompts, its baseline, and a training small enough for a test."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from routing_prompts import (
     bag,
     examples,
     fill,
+    is_similar,
     misspelt,
-    near,
     phrasing,
     plain,
     written,
-    written_to_learn,
+    written_training,
 )
 
 WEIGHTS = share_dir() / "nodes" / "prefrontal" / "prefrontal.safetensors"
-SMALL = {"steps": 40, "batch": 4, "counted": 400, "min_count": 4, "calibrated": 20, "width": 8}
+SMALL = {"steps": 40, "batch": 4, "vocabulary_prompts": 400, "min_count": 4, "calibration_prompts": 20, "width": 8}
 SMALL |= {"words": 300, "vector_width": 8}
 TEXT = FreeText(["The old man went down to the sea"], ["Who discovered radium?"])
 COMPARED = (
@@ -81,13 +81,15 @@ def test_tests_and_validation_share_no_prompt() -> None:
     assert len(test_2) > 320
 
 
-def test_no_prompt_written_to_learn_from_is_like_one_kept_from_training() -> None:
+def test_no_prompt_written_training_from_is_like_one_held_out() -> None:
     splits = [example for split in ("validation", "test", "test_2") for example in written(split)]
     rivals = {again: [bag(e.text) for e in splits if e.follow_up == again] for again in (False, True)}
-    for kept in (False, True):
-        for route, prompts in written_to_learn(kept=kept).items():
+    for held_out in (False, True):
+        for route, prompts in written_training(held_out=held_out).items():
             bags = [(prompt.text, bag(prompt.text)) for prompt in prompts]
-            same = [text for text, mine in bags if any(near(mine, other) for other in rivals[route == "follow_ups"])]
+            same = [
+                text for text, mine in bags if any(is_similar(mine, other) for other in rivals[route == "follow_ups"])
+            ]
             assert not same, (route, same)
 
 
@@ -100,16 +102,16 @@ def test_no_prompt_written_to_learn_from_is_like_one_kept_from_training() -> Non
         ("Where is the hat?", "Where is the red hat?", False),
     ],
 )
-def test_near_is_by_words_and_takes_all_numbers_for_one(mine: str, other: str, same: bool) -> None:
-    assert near(bag(mine), bag(other)) == same
+def test_similarity_is_by_words_and_takes_all_numbers_for_one(mine: str, other: str, same: bool) -> None:
+    assert is_similar(bag(mine), bag(other)) == same
 
 
-def test_every_tenth_prompt_written_to_learn_from_is_kept() -> None:
-    learnt, kept = written_to_learn(), written_to_learn(kept=True)
+def test_every_tenth_prompt_written_training_from_is_kept() -> None:
+    learnt, held_out = written_training(), written_training(held_out=True)
     assert set(learnt) == {*ROUTES, "vision+hippocampus", "follow_ups"}
     for route, prompts in learnt.items():
-        assert not {e.text for e in prompts if not e.has_image} & {e.text for e in kept[route] if not e.has_image}
-        assert len(kept[route]) == (len(prompts) + len(kept[route])) // 10
+        assert not {e.text for e in prompts if not e.has_image} & {e.text for e in held_out[route] if not e.has_image}
+        assert len(held_out[route]) == (len(prompts) + len(held_out[route])) // 10
         assert route == "vision+hippocampus" or len(prompts) > (20 if route == "follow_ups" else 280)
     assert all(example.has_image for example in learnt["vision"])
     for route in ("hippocampus", "motor_cortex", "cerebellum", "language"):
@@ -122,7 +124,7 @@ def test_prompts_written_one_by_one_are_drawn_beside_templates() -> None:
         alone = [e for e in drawn if not e.follow_up and e.text not in TEXT.questions]
         return float(np.mean([e.text.rstrip("?.! ") in texts for e in alone]))
 
-    learnt = [e for route, prompts in written_to_learn().items() if route != "follow_ups" for e in prompts]
+    learnt = [e for route, prompts in written_training().items() if route != "follow_ups" for e in prompts]
     texts = {e.text.rstrip("?.! ") for e in learnt}
     # one in seven has a slip and is not found again
     assert share_of_written(0.0) < 0.05
@@ -143,8 +145,8 @@ def test_examples_are_labelled_and_follow_ups_mean_what_was_before() -> None:
     assert np.mean([example.has_image for example in seen]) > 0.9
 
 
-def test_training_and_kept_templates_are_apart() -> None:
-    drawn = list(examples(random.Random(2), 400, TEXT, kept=True))
+def test_training_and_held_out_templates_are_apart() -> None:
+    drawn = list(examples(random.Random(2), 400, TEXT, held_out=True))
     training = [t for ts in TEMPLATES.values() for i, t in enumerate(ts) if i % 5 != 4 and "{opening}" not in t]
     patterns = [phrasing(t) for t in training if "{fact}" not in t]
     own = [e for e in drawn if e.text not in TEXT.questions and TEXT.openings[0] not in e.text and not e.follow_up]
@@ -197,7 +199,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prefrontal.train(run_of(tmp_path / "whole.safetensors", data))
-    real = prefrontal.drawn
+    real = prefrontal.draw_batches
 
     def interrupted(*args: object) -> list[list[Example]]:
         if args[-1]:
@@ -205,7 +207,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(
         return real(*args)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(prefrontal, "drawn", interrupted)
+        patch.setattr(prefrontal, "draw_batches", interrupted)
         with pytest.raises(KeyboardInterrupt):
             prefrontal.train(run_of(tmp_path / "parts.safetensors", data))
     assert not (tmp_path / "parts.safetensors").exists()
@@ -250,7 +252,7 @@ def test_the_scale_makes_the_likeliest_probabilities(monkeypatch: pytest.MonkeyP
     scores = {"a": np.array([1.0, 0.0]), "b": np.array([0.0, 1.0])}
     prompts = [Example("a", {ROUTES[0]: 0.75, ROUTES[1]: 0.25}), Example("b", {ROUTES[0]: 0.25, ROUTES[1]: 0.75})]
     monkeypatch.setattr(prefrontal_measures, "ROUTES", ROUTES[:2])
-    monkeypatch.setattr(prefrontal_measures, "decided", lambda router, example: scores[example.text])
+    monkeypatch.setattr(prefrontal_measures, "route_scores", lambda router, example: scores[example.text])
     router = Router.load(WEIGHTS)
     assert prefrontal_measures.fitted_scale(router, prompts, softmax) == pytest.approx(np.log(3), rel=0.03)
     assert routing_prompts.target_of("a+b") == {"a": 0.5, "b": 0.5}

@@ -58,7 +58,8 @@ def preprocess(pixels: Pixels) -> FloatPicture:
         return _photo(pixels)
     background = np.median(_border(pixels), axis=0)
     if int(np.abs(pixels - background).max()) < MIN_CONTRAST:
-        raise ModelError(f"the picture of {grey.shape[1]} x {grey.shape[0]} pixels is all of one shade: nothing is drawn")
+        size = f"{grey.shape[1]} x {grey.shape[0]} pixels"
+        raise ModelError(f"the picture of {size} is all of one shade: nothing is drawn")
     if np.mean(np.abs(_border(pixels) - background).max(1) < BACKGROUND_TOLERANCE) >= 0.8:
         strokes = normalize_strokes(grey)
         if _is_drawing(pixels, background, strokes):
