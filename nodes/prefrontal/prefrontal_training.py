@@ -115,7 +115,7 @@ class Batcher:
         rows = np.zeros((len(batch), max(map(len, token_lists))), np.int64)
         for i, tokens in enumerate(token_lists):
             dropped = rng.random(len(tokens)) < self.settings.word_dropout
-            endings = self.vocabulary.rows([ending(token) for token in tokens])
+            endings = self.vocabulary.rows([suffix_token(token) for token in tokens])
             # Marks such as `<image>` are never dropped; they are not words with an ending.
             marks = np.array([token[0] == "<" for token in tokens])
             rows[i, : len(tokens)] = np.where(dropped & ~marks, endings, embedding_rows(tokens, self.vocabulary))
@@ -143,7 +143,7 @@ class RouterTraining(nn.Module):
         self.memory_readout = nn.Linear(config.width, len(config.routes))
 
     def groups(self, settings: Settings) -> list[dict[str, Any]]:
-        """Group the parameters by their peak learning rates; the encoder's own table is computed from the word table."""
+        """Group the parameters by peak learning rate; the encoder's own table is computed from the word table."""
         others = [value for name, value in self.net.named_parameters() if not name.startswith("encoder.")]
         return [
             {"params": [self.table.offset], "lr": settings.embedding_rate},

@@ -58,7 +58,7 @@ def test_every_template_can_be_filled_and_recognised() -> None:
 
 
 @pytest.mark.parametrize("split", ["validation", "test", "test_2"])
-def test_no_template_makes_a_prompt_that_was_kept_from_training(split: str) -> None:
+def test_no_template_makes_a_held_out_prompt(split: str) -> None:
     for example in written(split):
         allowed = {route for route in TEMPLATES if set(route.split("+")) & set(example.target)}
         found = (
@@ -106,7 +106,7 @@ def test_similarity_is_by_words_and_takes_all_numbers_for_one(mine: str, other: 
     assert is_similar(bag(mine), bag(other)) == same
 
 
-def test_every_tenth_prompt_written_training_from_is_kept() -> None:
+def test_every_tenth_prompt_written_for_training_is_held_out() -> None:
     learnt, held_out = written_training(), written_training(held_out=True)
     assert set(learnt) == {*ROUTES, "vision+hippocampus", "follow_ups"}
     for route, prompts in learnt.items():
