@@ -40,7 +40,9 @@ class Settings(BaseModel):
     host: str = Field(default_factory=_hostname, pattern=r"^[A-Za-z0-9_.-]+$", description="name of this host")
     allocation: Path | None = Field(None, description="node_allocation file that `brainnet launch` starts")
     data_dir: Path | None = Field(None, description="durable state; by default a folder per brain")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least level that is logged"
+    )
     ready_timeout_s: float = Field(60.0, gt=0, description="how long `brainnet launch --detach` waits for all nodes")
     stop_grace_s: float = Field(2.0, gt=0, description="between SIGINT, SIGTERM and SIGKILL at stop")
     deadline_ms: int = Field(10_000, ge=1, le=600_000, description="of a prompt that names none")

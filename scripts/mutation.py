@@ -101,13 +101,13 @@ class Constants(ast.NodeVisitor):
         self.visit(node.value)
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
-        """A message."""
+        """Leave messages as they are."""
 
     def visit_Raise(self, node: ast.Raise) -> None:
-        """A message."""
+        """Leave messages as they are."""
 
     def visit_arg(self, node: ast.arg) -> None:
-        """An annotation."""
+        """Leave annotations as they are."""
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         if node.value is not None:
@@ -174,7 +174,7 @@ def mutants_of(module: str, source: str) -> list[Mutant]:
 
 
 def mutated(source: str, mutant: Mutant) -> str:
-    """The source with that one change."""
+    """Return the source with that one change."""
     lines = source.splitlines(keepends=True)
     row = lines[mutant.line - 1].encode()
     before, after = row[: mutant.column], row[mutant.column + len(mutant.original.encode()) :]
@@ -183,12 +183,12 @@ def mutated(source: str, mutant: Mutant) -> str:
 
 
 def source_of(module: str, tree: Path) -> Path:
-    """The file of a module of brainnet."""
+    """Return the file of a module of brainnet."""
     return tree / "brainnet" / f"{module.replace('.', '/')}.py"
 
 
 def imported_by(path: Path) -> set[str]:
-    """The modules that a file imports, without `brainnet.`."""
+    """Return the modules that a file imports, without `brainnet.`."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -302,7 +302,7 @@ def warm_up(tree: Path) -> None:
 
 
 def copy_tree(tree: Path) -> None:
-    """What the tests need."""
+    """Import what the tests need."""
     for part in COPIED:
         if (ROOT / part).is_dir():
             shutil.copytree(ROOT / part, tree / part)

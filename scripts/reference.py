@@ -82,8 +82,7 @@ def _parameter_row(parameter: Any) -> str:
 def settings() -> str:
     """Return the page of the settings."""
     rows = "\n".join(
-        f"| `{name}` | `BRAINNET_{name.upper()}` | {_type(field)} | {_default(field)} |"
-        f" {_meaning(field) or MEANINGS['settings', name]} |"
+        f"| `{name}` | `BRAINNET_{name.upper()}` | {_type(field)} | {_default(field)} | {_meaning(field)} |"
         for name, field in Settings.model_fields.items()
     )
     return f"""# Settings
@@ -108,7 +107,7 @@ A setting is read from these sources. Later sources win:
 def allocation_file() -> str:
     """Return the page of the allocation file."""
     tables: list[tuple[str, str, type[BaseModel]]] = [
-        ("The file", "The fields at the top of the file.", allocation._File),
+        ("The file", "The fields at the top of the file.", allocation.AllocationFile),
         ("hosts", "A map from the name of a host to these fields.", allocation.Host),
         ("defaults", "What holds for every node that does not say otherwise.", allocation.Defaults),
         ("nodes", "A list. Each entry has these fields.", NodeEntry),
@@ -126,42 +125,11 @@ def allocation_file() -> str:
     ]
     for title, about, kind in tables:
         rows = "\n".join(
-            f"| `{name}` | {_type(field)} | {_default(field)} | {_meaning(field) or MEANINGS[title, name]} |"
+            f"| `{name}` | {_type(field)} | {_default(field)} | {_meaning(field)} |"
             for name, field in kind.model_fields.items()
         )
         parts.append(f"## {title}\n\n{about}\n\n| field | type | default | meaning |\n|---|---|---|---|\n{rows}\n")
     return "\n".join(parts)
-
-
-MEANINGS = {
-    ("settings", "log_level"): "the least level that is logged",
-    ("The file", "version"): "of this format: 1",
-    ("The file", "namespace"): "first chunk of every key, in place of the setting",
-    ("The file", "port"): "TCP port of the hub, in place of the setting",
-    ("The file", "hosts"): "the hosts of the brain; left out for one machine",
-    ("The file", "preload"): "modules that are imported once per host, before the nodes are forked",
-    ("The file", "defaults"): "what holds for every node that does not say otherwise",
-    ("The file", "nodes"): "the nodes",
-    ("defaults", "threads"): "compute threads of numerical libraries",
-    ("defaults", "device"): "`cpu`, `cuda` or `cuda:N`",
-    ("defaults", "restart"): "see restart",
-    ("defaults", "environment"): "variables of the processes",
-    ("nodes", "id"): "name on the bus; for a region, the name that prompts are sent to",
-    (
-        "nodes",
-        "program",
-    ): "`FILE.py[:Class]`, `package.module[:Class]`, an entry point, or `nir:FILE`",
-    ("nodes", "host"): "a name from hosts; needed when there are several",
-    ("nodes", "device"): "`cpu`, `cuda` or `cuda:N`",
-    ("nodes", "cpu_affinity"): "numbers of the CPUs that the process may use; by default all",
-    ("nodes", "checkpoint"): "file of weights; by default the program's own",
-    ("nodes", "parameters"): "first values of the program's parameters; `brainnet node param list ID` shows them",
-    ("nodes", "restart"): "see restart",
-    ("nodes", "environment"): "variables of the process",
-    ("restart", "policy"): "which ends are followed by a new start",
-    ("restart", "max_backoff_s"): "the longest wait before a restart",
-    ("restart", "window_s"): "the time in which restarts are counted",
-}
 
 
 def topics() -> str:
@@ -227,7 +195,9 @@ def _default(field: FieldInfo) -> str:
 
 
 def _meaning(field: FieldInfo) -> str:
-    return _escaped(field.description or "")
+    if not field.description:
+        raise ValueError(f"a field of type {field.annotation} has no description")
+    return _escaped(field.description)
 
 
 def _escaped(text: str) -> str:

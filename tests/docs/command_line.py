@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
 import typer.main
@@ -47,7 +49,8 @@ def _check_one(words: list[str], complete: bool) -> None:
         for option in arguments:
             assert not option.startswith("-") or option in script.read_text(), f"{program} has no option {option}"
     else:
-        assert program in (".", "cd") or shutil.which(program), f"there is no program {program}"
+        beside = Path(sys.executable).with_name(program)  # also where the environment is not activated
+        assert program in (".", "cd") or shutil.which(program) or beside.exists(), f"there is no program {program}"
 
 
 def _check_brainnet(arguments: list[str], complete: bool) -> None:

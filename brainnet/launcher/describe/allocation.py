@@ -48,20 +48,26 @@ class Host(_Part):
 class Defaults(_Part):
     """Values for every node that has none of its own."""
 
-    threads: int = Field(1, ge=1)
-    device: str = Field("cpu", pattern=DEVICE_PATTERN)
-    restart: Restart = Restart()
-    environment: dict[str, str] = Field(default_factory=dict)
+    threads: int = Field(1, ge=1, description="compute threads of numerical libraries")
+    device: str = Field("cpu", pattern=DEVICE_PATTERN, description="cpu, cuda or cuda:N")
+    restart: Restart = Field(Restart(), description="what happens after an unexpected exit, see restart")
+    environment: dict[str, str] = Field(default_factory=dict, description="variables of the processes")
 
 
-class _File(_Part):
-    version: Literal[1]
-    namespace: str | None = Field(None, pattern=NAME_PATTERN)
-    port: int | None = Field(None, ge=1, le=65535)
-    hosts: dict[str, Host] = Field(default_factory=dict)
-    preload: tuple[str, ...] = ()
-    defaults: Defaults = Defaults()
-    nodes: tuple[NodeEntry, ...] = Field(min_length=1)
+class AllocationFile(_Part):
+    """The fields at the top of an allocation file, as they are written there."""
+
+    version: Literal[1] = Field(description="version of this format: 1")
+    namespace: str | None = Field(
+        None, pattern=NAME_PATTERN, description="first chunk of every key, in place of the setting"
+    )
+    port: int | None = Field(None, ge=1, le=65535, description="TCP port of the hub, in place of the setting")
+    hosts: dict[str, Host] = Field(default_factory=dict, description="the hosts of the brain; left out for one machine")
+    preload: tuple[str, ...] = Field(
+        (), description="modules that are imported once per host, before the nodes are forked"
+    )
+    defaults: Defaults = Field(Defaults(), description="what holds for every node that does not say otherwise")
+    nodes: tuple[NodeEntry, ...] = Field(min_length=1, description="the nodes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +145,7 @@ def load(path: Path) -> Allocation:
     if not isinstance(document.value, dict):
         raise AllocationError(f"{path}: an allocation is a map with version and nodes, see config/node_allocation.yaml")
     try:
-        parsed = _File.model_validate(document.value)
+        parsed = AllocationFile.model_validate(document.value)
     except ValidationError as error:
         # One mistake is reported. A misspelt field is both unknown and missing; only the first names the misspelling.
         mistakes = error.errors()
@@ -184,7 +190,7 @@ def _model_at(location: Location) -> type[BaseModel]:
             return Defaults
         case (*_, "restart"):
             return Restart
-    return _File
+    return AllocationFile
 
 
 def _did_you_mean(name: str, known: Any) -> str:
@@ -192,7 +198,7 @@ def _did_you_mean(name: str, known: Any) -> str:
     return f", did you mean {close[0]}?" if close else ""
 
 
-def _check_ids_and_hosts(document: Document, parsed: _File) -> None:
+def _check_ids_and_hosts(document: Document, parsed: AllocationFile) -> None:
     seen: dict[str, int] = {}
     for index, entry in enumerate(parsed.nodes):
         at: Location = ("nodes", index)
@@ -209,7 +215,7 @@ def _check_ids_and_hosts(document: Document, parsed: _File) -> None:
             raise document.error((*at, "host"), f"is missing for {entry.id!r}; hosts are {known}")
 
 
-def _complete(document: Document, parsed: _File, index: int) -> NodeEntry:
+def _complete(document: Document, parsed: AllocationFile, index: int) -> NodeEntry:
     """Return an entry with the file's defaults, and with absolute paths for its program and checkpoint."""
     entry, defaults, at = parsed.nodes[index], parsed.defaults, ("nodes", index)
     changes: dict[str, Any] = {
