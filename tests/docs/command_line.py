@@ -49,7 +49,7 @@ def _check_one(words: list[str], complete: bool) -> None:
         for option in arguments:
             assert not option.startswith("-") or option in script.read_text(), f"{program} has no option {option}"
     else:
-        beside = Path(sys.executable).with_name(program)  # also where the environment is not activated
+        beside = Path(sys.executable).parent / program  # also where the environment is not activated
         assert program in (".", "cd") or shutil.which(program) or beside.exists(), f"there is no program {program}"
 
 
