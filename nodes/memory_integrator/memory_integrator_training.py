@@ -1,16 +1,15 @@
 # mypy: allow-untyped-calls, no-warn-return-any
-"""Learns how far each region is to be believed, from prompts for which a picture and memory must be put together. About
-3 minutes of one core.
+"""Learns the trust in each region from prompts that need a picture and memory together. About 3 minutes of one core.
 
-A prompt asks what is on or in a thing ("Which digit is on Anna's red door?") and brings a picture of it, blurred and
-with pixels lost, from hardly to badly. Memory has been told of every thing beforehand. What it was told is
-right (case `right`), out of date (`stale`), or two different statements, either of which may be the right one
-(`torn`). No region can know which case it is, so neither is right alone; case and damage are drawn independently.
+A prompt asks what is on or in a thing ("Which digit is on Anna's red door?") and has a picture of it, which is blurred
+and has missing pixels, by a random degree. Statements about every thing are stored in memory beforehand. They are right
+(case `right`), out of date (`stale`), or two that contradict each other, one of which is right (`torn`). No region can
+know which case it is, so none is always right alone; case and damage are drawn independently.
 
-Nothing is played: the router decides whom to ask, vision and hippocampus are the regions that ship, with their weights,
-and hundreds of statements are in memory at once. Pictures come from MNIST, and from Fashion-MNIST and CIFAR-10 where
-vision knows their classes; those for training are among the last 5,000 of the training pictures, which vision does not
-learn from, those for the test are test pictures.
+Nothing is simulated: the router chooses the regions, vision and hippocampus are the shipped programs with their
+weights, and hundreds of statements are in memory at once. Pictures are those of MNIST, and of Fashion-MNIST and
+CIFAR-10 if vision knows their classes. Training uses the last 5,000 training pictures, on which vision is not trained;
+the test uses test pictures.
 """
 
 from __future__ import annotations
@@ -43,28 +42,39 @@ from brainnet.testing import MemoryBrain
 from brainnet.training import Row, Run, TrainingSettings, compare, save_weights
 
 REGIONS = ("vision", "hippocampus")
-"""The regions that are asked, by the name that the router knows them by. They run as programs, as in a brain."""
-LEAST_FLOOR = 1e-6
+"""The regions that are asked, by their names in the router. They run as programs, as in a brain."""
+MIN_FLOOR = 1e-6
+"""Smallest value of the learned floor of a probability."""
 CASES = {"right": 0.40, "stale": 0.25, "torn": 0.35}
 """How often each case is drawn."""
-MOST_BLUR, MOST_LOST = 1.5, 0.3
-"""Standard deviation of the blur in pixels, and share of the pixels lost, at the worst: so that vision alone is right
-about as often as memory alone on the training prompts."""
+MAX_BLUR, MAX_MISSING = 1.5, 0.3
+"""Largest standard deviation of the blur, in pixels, and largest share of missing pixels.
+
+They were set so that vision alone is right about as often as memory alone on the training prompts."""
+HELD_OUT_PICTURES = 5000
+"""Number of training pictures of each data set, the last ones, on which vision is not trained."""
 
 Pixels = NDArray[np.uint8]
 
 
 class Settings(TrainingSettings):
-    """The default takes about 3 minutes on one core."""
+    """Hyper-parameters; the defaults, those of the shipped weights, take about 3 minutes on one core."""
 
-    training_prompts: int = Field(900, ge=10, description="prompts to learn from")
-    test_prompts: int = Field(900, ge=10, description="prompts of the evaluation")
+    training_prompts: int = Field(900, ge=10, description="training prompts")
+    test_prompts: int = Field(900, ge=10, description="evaluation: test prompts")
     steps: int = Field(500, ge=1, description="optimiser steps over all training prompts")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One sort of thing to ask about: where its pictures are, what they are called, and how one speaks of it."""
+    """One kind of picture.
+
+    Attributes:
+        file: The data set.
+        names: Names of its classes.
+        questions: Questions about a `{thing}`.
+        statements: Statements that the `{thing}` shows the class `{name}`.
+    """
 
     file: str
     names: tuple[str, ...]
@@ -109,31 +119,47 @@ THINGS = (
 
 @dataclass(frozen=True)
 class Task:
-    """One prompt, what memory is told before it, and the right answer."""
+    """One prompt with its right answer.
+
+    Attributes:
+        question: Text of the prompt.
+        picture: Picture of the prompt, PNG.
+        statements: Statements that are stored in memory before.
+        truth: The right answer.
+        case: Which of `CASES`.
+    """
 
     question: str
     picture: bytes
-    told: tuple[str, ...]
+    statements: tuple[str, ...]
     truth: str
     case: str
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What the brain had for one task: the decision, and the partial of every region, asked or not."""
+class Responses:
+    """What router and regions answer to one task.
+
+    Attributes:
+        task: The task.
+        route_probs: The router's probability of each region.
+        chosen: The regions that the router chose.
+        partials: The partial of every region, chosen or not.
+    """
 
     task: Task
     route_probs: Mapping[str, float]
     chosen: list[str]
     partials: Mapping[str, Partial]
 
-    def fused(self, trust: Mapping[str, Trust], heard: Sequence[str] | None = None) -> Fused:
-        """What the integrator makes of the partials `heard` so far (None: of all that were asked)."""
+    def fused(self, trust: Mapping[str, Trust], arrived: Sequence[str] | None = None) -> Fused:
+        """Fuse the partials of the regions in `arrived`, by default of all that were chosen, as the integrator does."""
         asked = [r for r in self.chosen if r in self.partials]
-        partials = {r: self.partials[r] for r in (asked if heard is None else heard)}
+        partials = {r: self.partials[r] for r in (asked if arrived is None else arrived)}
         return fuse(partials, self.route_probs, asked, {}, trust, self.task.question)
 
     def is_right(self, text: str | None) -> bool:
+        """Return whether an answer makes the same claim as the right answer."""
         return text is not None and claim(text, self.task.question) == claim(self.task.truth, self.task.question)
 
 
@@ -141,39 +167,47 @@ class Heard:
 
 
 class Album:
-    """Pictures of one kind, for training or for the test."""
+    """Pictures of one kind, for training or for the test.
+
+    Args:
+        run: The training run.
+        kind: The kind of picture.
+        split: `training` or `test`.
+    """
 
     def __init__(self, run: Run[Settings], kind: Kind, split: str) -> None:
         self.kind = kind
         with np.load(run.file(kind.file)) as file:
-            self._held = dict(file)
+            self._arrays = dict(file)
         self._split = "test" if split == "test" else "train"
-        labels = self._held[f"y_{self._split}"]
+        labels = self._arrays[f"y_{self._split}"]
         self._labels = labels
-        self._first = 0 if split == "test" else max(0, len(labels) - 5000)
+        self._first = 0 if split == "test" else max(0, len(labels) - HELD_OUT_PICTURES)
 
     def draw(self, rng: random.Random) -> tuple[Pixels, str]:
+        """Draw a picture and the name of its class."""
         at = rng.randrange(self._first, len(self._labels))
         name = self.kind.names[int(self._labels[at])]
-        if (pixels := self._held.get(f"x_{self._split}")) is not None:
+        if (pixels := self._arrays.get(f"x_{self._split}")) is not None:
             return pixels[at], name
-        ends = self._held[f"end_{self._split}"]
-        jpeg = self._held[f"jpeg_{self._split}"][ends[at - 1] if at else 0 : ends[at]]
+        # CIFAR-10 is stored as concatenated JPEG files.
+        ends = self._arrays[f"end_{self._split}"]
+        jpeg = self._arrays[f"jpeg_{self._split}"][ends[at - 1] if at else 0 : ends[at]]
         return np.asarray(Image.open(io.BytesIO(jpeg.tobytes())).convert("RGB")), name
 
 
 def damaged(pixels: Pixels, severity: float, rng: random.Random) -> bytes:
-    """A picture as PNG, blurred and with pixels lost, by `severity` in 0..1."""
-    blurred = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(MOST_BLUR * severity)))
-    lost = np.random.default_rng(rng.getrandbits(64)).random(pixels.shape[:2]) < MOST_LOST * severity
-    left = np.where(lost if pixels.ndim == 2 else lost[..., None], 0, blurred).astype(np.uint8)
+    """Blur a picture and remove pixels, by `severity` in 0..1, and encode it as PNG."""
+    blurred = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(MAX_BLUR * severity)))
+    missing = np.random.default_rng(rng.getrandbits(64)).random(pixels.shape[:2]) < MAX_MISSING * severity
+    result = np.where(missing if pixels.ndim == 2 else missing[..., None], 0, blurred).astype(np.uint8)
     file = io.BytesIO()
-    Image.fromarray(left).save(file, "PNG")
+    Image.fromarray(result).save(file, "PNG")
     return file.getvalue()
 
 
 def tasks(albums: Sequence[Album], count: int, rng: random.Random) -> list[Task]:
-    """`count` prompts about as many different things."""
+    """Draw `count` prompts, each about another thing, so that memory cannot confuse them."""
     things = [f"{owner}'s {colour} {thing}" for owner in OWNERS for colour in COLOURS for thing in THINGS]
     return [_task(rng.choice(albums), thing, rng) for thing in rng.sample(things, count)]
 
@@ -184,26 +218,27 @@ def _task(album: Album, thing: str, rng: random.Random) -> Task:
     case = rng.choices(list(CASES), list(CASES.values()))[0]
     wrong = rng.choice([name for name in kind.names if name != truth])
     named = {"right": [truth], "stale": [wrong], "torn": rng.sample([truth, wrong], 2)}[case]
-    told = tuple(_article(rng.choice(kind.statements).format(thing=thing, name=name)) for name in named)
+    statements = tuple(_article(rng.choice(kind.statements).format(thing=thing, name=name)) for name in named)
     question = rng.choice(kind.questions).format(thing=thing)
-    return Task(question, damaged(pixels, rng.random(), rng), told, truth, case)
+    return Task(question, damaged(pixels, rng.random(), rng), statements, truth, case)
 
 
 def _article(statement: str) -> str:
+    """Correct the article before a vowel: "a airplane" becomes "an airplane"."""
     return statement.replace(" a a", " an a")
 
 
-# -- what the regions say --------------------------------------------------------------------------------------------
+# -- the regions' answers --------------------------------------------------------------------------------------------
 
 
-def heard(run: Run[Settings], count: int, split: str) -> list[Heard]:
-    """Everything the brain has for `count` prompts of a split."""
+def responses(run: Run[Settings], count: int, split: str) -> list[Responses]:
+    """Ask router and regions `count` prompts of a split."""
     rng = random.Random(f"{split} {run.seed}")
     router = Router.load(share_dir() / "nodes" / "prefrontal" / "prefrontal.safetensors")
     return asyncio.run(_ask(run, router, count, split, rng))
 
 
-async def _ask(run: Run[Settings], router: Router, count: int, split: str, rng: random.Random) -> list[Heard]:
+async def _ask(run: Run[Settings], router: Router, count: int, split: str, rng: random.Random) -> list[Responses]:
     with tempfile.TemporaryDirectory() as folder, _only_warnings():
         async with MemoryBrain(Path(folder)) as brain:
             for name in REGIONS:
@@ -212,17 +247,18 @@ async def _ask(run: Run[Settings], router: Router, count: int, split: str, rng: 
             known = [album for album in albums if await _is_known(brain, album, random.Random(0))]
             run.log(f"{split}: pictures of {', '.join(album.kind.file for album in known)}")
             drawn = tasks(known, count, rng)
-            first, second = ([t.told[i] for t in drawn if len(t.told) > i] for i in (0, 1))
-            for told in (first, second):
-                for statement in run.track(rng.sample(told, len(told)), "telling memory"):
+            # All first statements before all second ones, so that contradicting statements are far apart in time.
+            first, second = ([t.statements[i] for t in drawn if len(t.statements) > i] for i in (0, 1))
+            for statements in (first, second):
+                for statement in run.track(rng.sample(statements, len(statements)), "storing statements"):
                     stored = await brain.query("hippocampus", Prompt(text=f"Remember that {statement}."))
                     assert stored.content.get("stored"), statement
-            return [await _heard(brain, router, task) for task in run.track(drawn, "asking", len(drawn))]
+            return [await _respond(brain, router, task) for task in run.track(drawn, "asking", len(drawn))]
 
 
 @contextlib.contextmanager
 def _only_warnings() -> Iterator[None]:
-    """Nodes say on stderr what is wrong, and not that all is well."""
+    """Let the nodes log only warnings."""
     before = structlog.get_config()
     logs.configure("regions", "warning")
     try:
@@ -232,7 +268,7 @@ def _only_warnings() -> Iterator[None]:
 
 
 async def _is_known(brain: MemoryBrain, album: Album, rng: random.Random) -> bool:
-    """Whether vision knows these classes: it names most of ten undamaged pictures by one of them."""
+    """Return whether vision knows these classes: it gives more than half of ten undamaged pictures one of them."""
     named = 0
     for _ in range(10):
         partial = await brain.query("vision", Prompt(image=damaged(album.draw(rng)[0], 0.0, rng)))
@@ -240,55 +276,71 @@ async def _is_known(brain: MemoryBrain, album: Album, rng: random.Random) -> boo
     return named > 5
 
 
-async def _heard(brain: MemoryBrain, router: Router, task: Task) -> Heard:
+async def _respond(brain: MemoryBrain, router: Router, task: Task) -> Responses:
     routed = router.decide(task.question, has_image=True)
     prompt = Prompt(text=task.question, image=task.picture)
     partials = {name: await brain.query(name, prompt) for name in REGIONS}
     for partial in partials.values():
-        partial.spikes = None
+        partial.spikes = None  # not needed, and large
     probs = dict(zip(routed.names, map(float, routed.route_probs), strict=True))
-    return Heard(task, probs, list(routed.chosen), partials)
+    return Responses(task, probs, list(routed.chosen), partials)
 
 
 # -- learning --------------------------------------------------------------------------------------------------------
 
 
 def train(run: Run[Settings]) -> None:
-    trust = fitted(heard(run, run.settings.training_prompts, "training"), run.settings.steps)
+    """Ask the training prompts, fit the trust in each region, and write it."""
+    trust = fit_trust(responses(run, run.settings.training_prompts, "training"), run.settings.steps)
     rows = torch.tensor([[t.slope, t.offset, t.floor] for t in trust.values()])
     save_weights(run.weights, {"trust": rows}, {"regions": json.dumps(list(trust))}, torch.float32)
     for region, t in trust.items():
         run.log(f"{region}: slope {t.slope:.2f}, offset {t.offset:.2f}, floor {t.floor:.2g}")
 
 
-def fitted(prompts: Sequence[Heard], steps: int) -> dict[str, Trust]:
-    """The trust of each region that makes the right claims likeliest.
+def fit_trust(prompts: Sequence[Responses], steps: int) -> dict[str, Trust]:
+    """Fit the trust in each region by maximum likelihood of the right claims.
 
     The likelihood of a claim is the softmax of its score over all claims of its prompt, at a temperature that is
-    learned along; prompts whose right claim no region made teach nothing. Adam over all prompts at once.
+    learned too. Prompts whose right claim no region made are left out. Adam over all prompts at once.
+
+    Args:
+        prompts: The regions' answers.
+        steps: Number of optimiser steps.
+
+    Returns:
+        The trust by region.
+
+    Raises:
+        TrainingError: No prompt can be used.
     """
-    given, logits, truth = _gathered(prompts)
+    probabilities, logits, truth = _to_tensors(prompts)
+    # Slope and floor are optimised as logarithms, because they are positive.
     slope, offset, floor = (torch.full((len(REGIONS),), start, requires_grad=True) for start in (-1.0, 0.0, -3.0))
     sharpness = torch.tensor(2.0, requires_grad=True)
     optimiser = torch.optim.Adam([slope, offset, floor, sharpness], lr=0.05)
-    made = given.sum(1) > 0
+    made = probabilities.sum(1) > 0
     for _ in range(steps):
-        least = floor.exp().clamp(min=LEAST_FLOOR)[:, None]
-        shares = torch.log1p(given / least) / torch.log1p(1 / least)
-        believed = torch.sigmoid(slope.exp() * logits + offset)
-        scores = sharpness.exp() * (believed[..., None] * shares).sum(1)
+        floors = floor.exp().clamp(min=MIN_FLOOR)[:, None]
+        shares = torch.log1p(probabilities / floors) / torch.log1p(1 / floors)
+        weights = torch.sigmoid(slope.exp() * logits + offset)
+        scores = sharpness.exp() * (weights[..., None] * shares).sum(1)
+        # Prompts have different numbers of claims; the places of missing ones get no probability.
         loss = torch.nn.functional.cross_entropy(scores.masked_fill(~made, -1e9), truth)
         loss = loss + 1e-3 * (offset.square().sum() + slope.square().sum())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    learned = torch.stack([slope.exp(), offset, floor.exp().clamp(min=LEAST_FLOOR)], 1).tolist()
+    learned = torch.stack([slope.exp(), offset, floor.exp().clamp(min=MIN_FLOOR)], 1).tolist()
     return {region: Trust(*row) for region, row in zip(REGIONS, learned, strict=True)}
 
 
-def _gathered(prompts: Sequence[Heard]) -> tuple[Tensor, Tensor, Tensor]:
-    """Probability of each claim by each region [prompts, regions, claims], logits of the confidences [prompts, regions]
-    and the place of the right claim [prompts], of the prompts for which all regions were asked.
+def _to_tensors(prompts: Sequence[Responses]) -> tuple[Tensor, Tensor, Tensor]:
+    """Collect the prompts for which all regions were asked and a claim is right.
+
+    Returns:
+        Probability of each claim by each region [prompts, regions, claims], logits of the confidences
+        [prompts, regions], and the number of the right claim [prompts].
     """
     rows = []
     for prompt in prompts:
@@ -298,21 +350,22 @@ def _gathered(prompts: Sequence[Heard]) -> tuple[Tensor, Tensor, Tensor]:
             rows.append((fused.ranked, [prompt.partials[region].confidence for region in REGIONS], places[0]))
     if not rows:
         raise TrainingError("there is nothing to learn from: the router asks no two regions, or no claim is right")
-    given = torch.zeros(len(rows), len(REGIONS), max(len(ranked) for ranked, _, _ in rows))
+    probabilities = torch.zeros(len(rows), len(REGIONS), max(len(ranked) for ranked, _, _ in rows))
     for i, (ranked, _, _) in enumerate(rows):
         for j, region in enumerate(REGIONS):
             for k, claimed in enumerate(ranked):
-                given[i, j, k] = claimed.support.get(region, {}).get("probability", 0.0)
+                probabilities[i, j, k] = claimed.support.get(region, {}).get("probability", 0.0)
     confidences = torch.tensor([confidences for _, confidences, _ in rows])
-    return given, torch.logit(confidences, 1e-4), torch.tensor([place for _, _, place in rows])
+    return probabilities, torch.logit(confidences, 1e-4), torch.tensor([place for _, _, place in rows])
 
 
 # -- measuring -------------------------------------------------------------------------------------------------------
 
 
 def evaluate(run: Run[Settings]) -> Iterator[Row]:
+    """Measure the fused answers beside each region alone and beside the plain average, and early answers."""
     trust = load_trust(run.weights)
-    prompts = heard(run, run.settings.test_prompts, "test")
+    prompts = responses(run, run.settings.test_prompts, "test")
     alone = {region: [p.is_right(_best(p.partials[region])) for p in prompts] for region in REGIONS}
     single = max(alone, key=lambda region: sum(alone[region]))
     fused = [p.is_right(_first(p.fused(trust))) for p in prompts]
@@ -323,21 +376,19 @@ def evaluate(run: Run[Settings]) -> Iterator[Row]:
         name = "accuracy" if rights is not average else "accuracy_beside_average"
         value, other = _percent(fused), _percent(rights)
         yield compare(name, value, "%", rival=rival, rival_value=other, limit=("ratio", ">=", 1.0))
-    untaught = [p.is_right(_first(p.fused({}))) for p in prompts]
+    untrained = [p.is_right(_first(p.fused({}))) for p in prompts]
     yield compare(
-        "accuracy_of_trust", _percent(fused), "%", rival="confidence as it is", rival_value=_percent(untaught)
+        "accuracy_of_trust", _percent(fused), "%", rival="the same without trust", rival_value=_percent(untrained)
     )
     for case in CASES:
-        mine = [p.task.case == case for p in prompts]
-        both = (_percent([r for r, m in zip(rights, mine, strict=True) if m]) for rights in (fused, average))
+        of_case = [p.task.case == case for p in prompts]
+        both = (_percent([r for r, m in zip(rights, of_case, strict=True) if m]) for rights in (fused, average))
         yield compare(f"accuracy_memory_{case}", next(both), "%", rival="plain average", rival_value=next(both))
     yield from early(prompts, trust)
 
 
-def early(prompts: Sequence[Heard], trust: Mapping[str, Trust]) -> Iterator[Row]:
-    """Every order in which the partials may come: how often the outcome is settled before all are there, and how often
-    that changes it.
-    """
+def early(prompts: Sequence[Responses], trust: Mapping[str, Trust]) -> Iterator[Row]:
+    """Measure, over all orders of arrival, how often the first partial settles the outcome, and changes it."""
     settled = orders = changed = 0
     for prompt in prompts:
         asked = [r for r in prompt.chosen if r in prompt.partials]
@@ -362,15 +413,15 @@ def _first(fused: Fused) -> str | None:
     return fused.ranked[0].text if fused.ranked else None
 
 
-def _averaged(prompt: Heard) -> str | None:
-    """The claim with the highest mean probability over the regions that were asked, all counting alike."""
+def _averaged(prompt: Responses) -> str | None:
+    """Return the claim with the highest mean probability over the regions that were asked, with equal weights."""
     totals: dict[str, float] = {}
     for region in prompt.chosen:
         partial = prompt.partials.get(region)
         for candidate in [] if partial is None or partial.error is not None else partial.candidates:
-            said = claim(candidate.text, prompt.task.question)
-            totals[said] = totals.get(said, 0.0) + candidate.probability
-    return max(totals, key=lambda said: totals[said], default=None)
+            text = claim(candidate.text, prompt.task.question)
+            totals[text] = totals.get(text, 0.0) + candidate.probability
+    return max(totals, key=lambda text: totals[text], default=None)
 
 
 def _percent(flags: Sequence[bool]) -> float:

@@ -19,7 +19,7 @@ from brainnet.errors import TrainingError
 from brainnet.paths import share_dir
 from brainnet.prompts import Trust, claim, load_trust
 from brainnet.training import Run
-from memory_integrator_training import CASES, KINDS, Heard, Settings, Task, damaged, fitted
+from memory_integrator_training import CASES, KINDS, Responses, Settings, Task, damaged, fit_trust
 
 SAMPLES = sorted((share_dir() / "scripts" / "samples").glob("digit_*.png"))
 
@@ -74,15 +74,15 @@ def test_without_pictures_it_says_what_is_missing(tmp_path: Path) -> None:
         program.train(run_of(tmp_path / "w.safetensors", tmp_path))
 
 
-def test_what_is_told_claims_the_name_of_what_is_asked_for() -> None:
+def test_a_statement_claims_the_name_of_what_is_asked_for() -> None:
     rng = random.Random(0)
     for kind in KINDS:
         for question in kind.questions:
             for statement in kind.statements:
                 name = rng.choice(kind.names)
-                told = program._article(statement.format(thing="Anna's red door", name=name))
+                stored = program._article(statement.format(thing="Anna's red door", name=name))
                 asked = question.format(thing="Anna's red door")
-                assert claim(told, asked) == claim(name, asked), (told, asked)
+                assert claim(stored, asked) == claim(name, asked), (stored, asked)
 
 
 def test_damage_grows_with_severity() -> None:
@@ -97,15 +97,15 @@ def test_damage_grows_with_severity() -> None:
 def test_the_cases_are_what_they_say(data: Path) -> None:
     run = run_of(data / "w.safetensors", data)
     drawn = program.tasks([program.Album(run, KINDS[0], "test")], 300, random.Random(1))
-    assert len({task.question.split("'s")[0] + str(task.told) for task in drawn}) == 300
+    assert len({task.question.split("'s")[0] + str(task.statements) for task in drawn}) == 300
     for task in drawn:
-        right = [claim(told, task.question) == claim(task.truth, task.question) for told in task.told]
+        right = [claim(statement, task.question) == claim(task.truth, task.question) for statement in task.statements]
         assert sorted(right) == {"right": [True], "stale": [False], "torn": [False, True]}[task.case]
     for case, share in CASES.items():
         assert abs(sum(task.case == case for task in drawn) / 300 - share) < 0.12
 
 
-def heard(eye: str, memory: str, truth: str, sure: float) -> Heard:
+def responses(eye: str, memory: str, truth: str, sure: float) -> Responses:
     def partial(text: str, confidence: float) -> Partial:
         rest = [Candidate(text=other, probability=0.1) for other in "0123" if other != text]
         return Partial(candidates=[Candidate(text=text, probability=0.7), *rest], confidence=confidence)
@@ -113,35 +113,35 @@ def heard(eye: str, memory: str, truth: str, sure: float) -> Heard:
     task = Task("Which digit?", b"", (), truth, "right")
     both = ["vision", "hippocampus"]
     partials = {"vision": partial(eye, sure), "hippocampus": partial(memory, 0.9)}
-    return Heard(task, dict.fromkeys(both, 0.5), both, partials)
+    return Responses(task, dict.fromkeys(both, 0.5), both, partials)
 
 
-def test_whoever_is_right_more_often_is_trusted_more() -> None:
-    prompts = [heard("1", "2", "1" if i % 4 else "2", 0.5 + 0.04 * (i % 10)) for i in range(80)]
-    trust = fitted(prompts, 200)
+def test_the_region_that_is_right_more_often_is_trusted_more() -> None:
+    prompts = [responses("1", "2", "1" if i % 4 else "2", 0.5 + 0.04 * (i % 10)) for i in range(80)]
+    trust = fit_trust(prompts, 200)
     assert [prompt.fused(trust).ranked[0].text for prompt in prompts] == ["1"] * 80
     turned = [replace(p, task=replace(p.task, truth="2" if i % 4 else "1")) for i, p in enumerate(prompts)]
-    assert [prompt.fused(fitted(turned, 200)).ranked[0].text for prompt in turned[:3]] == ["2"] * 3
+    assert [prompt.fused(fit_trust(turned, 200)).ranked[0].text for prompt in turned[:3]] == ["2"] * 3
 
 
 def test_trust_follows_confidence_where_confidence_tells() -> None:
-    prompts = [heard("1", "2", "1" if sure > 0.5 else "2", sure) for sure in np.linspace(0.05, 0.95, 60)]
-    trust = fitted(prompts, 300)
+    prompts = [responses("1", "2", "1" if sure > 0.5 else "2", sure) for sure in np.linspace(0.05, 0.95, 60)]
+    trust = fit_trust(prompts, 300)
     assert trust["vision"](0.95) > trust["vision"](0.05)
 
 
 def test_nothing_to_learn_from() -> None:
     with pytest.raises(TrainingError, match="nothing to learn from"):
-        fitted([heard("1", "2", "9", 0.5)], 1)
+        fit_trust([responses("1", "2", "9", 0.5)], 1)
 
 
 def test_early_answers_are_counted_over_all_orders() -> None:
-    prompts = [heard("1", "2", "1", 0.99), replace(heard("1", "2", "1", 0.99), chosen=["vision"])]
+    prompts = [responses("1", "2", "1", 0.99), replace(responses("1", "2", "1", 0.99), chosen=["vision"])]
     rows = {row.name: row.value for row in program.early(prompts, {"hippocampus": Trust(0.0, -5.0)})}
     assert rows == {"early_answers": 50.0, "early_answers_that_differ": 0}
 
 
 def test_a_plain_average_counts_all_alike() -> None:
-    assert claim(program._averaged(heard("1", "1", "1", 0.1)) or "") == "1"
-    alone = replace(heard("1", "2", "1", 0.1), chosen=["hippocampus"])
+    assert claim(program._averaged(responses("1", "1", "1", 0.1)) or "") == "1"
+    alone = replace(responses("1", "2", "1", 0.1), chosen=["hippocampus"])
     assert program._averaged(alone) == "2"

@@ -81,7 +81,7 @@ def test_tests_and_validation_share_no_prompt() -> None:
     assert len(test_2) > 320
 
 
-def test_no_prompt_written_training_from_is_like_one_held_out() -> None:
+def test_no_training_prompt_is_like_a_held_out_one() -> None:
     splits = [example for split in ("validation", "test", "test_2") for example in written(split)]
     rivals = {again: [bag(e.text) for e in splits if e.follow_up == again] for again in (False, True)}
     for held_out in (False, True):
