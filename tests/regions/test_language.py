@@ -34,13 +34,13 @@ async def set_to(brain: MemoryBrain, **values: object) -> None:
 
 
 async def test_streams_what_it_finally_says(brain: MemoryBrain) -> None:
-    heard: list[Partial] = []
-    partial = await brain.query("words", Prompt(text=OPENING), interim=heard.append)
+    interim: list[Partial] = []
+    partial = await brain.query("words", Prompt(text=OPENING), interim=interim.append)
     assert partial.best is not None
-    assert len(heard) > 5
-    assert "".join(p.content["chunk"] for p in heard).strip() == partial.best.text
-    assert heard[0].best is not None
-    assert partial.best.text.startswith(heard[0].best.text)
+    assert len(interim) > 5
+    assert "".join(p.content["chunk"] for p in interim).strip() == partial.best.text
+    assert interim[0].best is not None
+    assert partial.best.text.startswith(interim[0].best.text)
     assert 0 < partial.confidence < partial.best.probability == 1
     neurons, steps = partial.spikes.shape
     assert steps == partial.content["tokens"]
