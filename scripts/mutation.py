@@ -43,7 +43,7 @@ FORMULAS = (
 _BLOCKS = "how many columns are walked together: speed alone"
 EQUIVALENT: dict[str, dict[str, str]] = {
     "snn.kernels": dict.fromkeys(
-        ("_BLOCK = 512", "_WIDE_BLOCK = 4096", "_NARROW_BLOCK = 64", "_CACHED = 1 << 17"), _BLOCKS
+        ("_BLOCK = 512", "_WIDE_BLOCK = 4096", "_NARROW_BLOCK = 64", "_CACHED_FLOATS = 1 << 17"), _BLOCKS
     ),
     "snn.neurons.snntorch_bridge": {
         "_PROBES = (-5.0, -1.0, -0.3, -0.05, 0.05, 0.3, 1.0, 5.0)": "where two surrogates are compared"
