@@ -17,8 +17,7 @@ from brainnet.errors import BrainnetError
 from brainnet.node import NodeSpec
 from brainnet.prompts import RegionPresence
 from brainnet.snn.models.decision import DecisionParams
-from brainnet.snn.models.quantum import MAX_TEMPERATURE
-from brainnet.snn.models.router import RouteDecision, Router, RouterState
+from brainnet.snn.models.router import MAX_ROUTING_TEMPERATURE, RouteDecision, Router, RouterState
 from brainnet.wire.keys import chunk, key
 from brainnet.wire.messages import OpenPromptsQuery, QueryHeader
 
@@ -62,7 +61,7 @@ class Prefrontal(Node):
             DecisionParams().mass, gt=0.0, le=1.0, description="probability mass of the smallest set that is asked"
         )
         max_temperature: float = Field(
-            MAX_TEMPERATURE, ge=1.0, description="clamp of the routing temperature 1 / (alpha + eps)"
+            MAX_ROUTING_TEMPERATURE, ge=1.0, description="clamp of the routing temperature 1 / (alpha + eps)"
         )
         patience_s: float = Field(3.0, ge=0.0, description="how long to wait for a region that was alive a moment ago")
 

@@ -185,3 +185,8 @@ async def test_an_answered_prompt_is_not_asked_again(tmp_path: Path, program: ty
         assert (await brain.decision()).prompt_id == second.prompt_id
         await until("the region to be asked again", lambda: len(nose.asked) == 2)
         assert [q.prompt.prompt_id for q in nose.asked] == [first.prompt_id, second.prompt_id]
+
+
+def test_the_parameters_that_the_card_was_measured_with(program: type[Node]) -> None:
+    shipped = program.Parameters()
+    assert shipped.model_dump() == {"mass": 0.8, "max_temperature": 10.0, "patience_s": 3.0}

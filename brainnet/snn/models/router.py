@@ -25,7 +25,7 @@ from brainnet.errors import ModelError
 from brainnet.snn.codes.tas import TasEncoder, TasWindow
 from brainnet.snn.layers.attention import ChronoSpikeAttention
 from brainnet.snn.models import decision
-from brainnet.snn.models.quantum import EPSILON, MAX_TEMPERATURE, PLASTICITY
+from brainnet.snn.models.quantum import EPSILON, PLASTICITY
 from brainnet.snn.models.text_features import HashedVocabulary, clip_middle, route_tokens
 from brainnet.snn.neurons.lif import LIFParams
 
@@ -39,6 +39,11 @@ __all__ = [
     "prompt_tokens",
     "suffix_token",
 ]
+
+
+MAX_ROUTING_TEMPERATURE = 10.0
+"""Default clamp of the routing temperature. The trained weights are measured with it; the node, the trainings that use
+the router and this module take it from here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +256,7 @@ class Router:
         mass: float = 0.8,
         plasticity: float = PLASTICITY,
         epsilon: float = EPSILON,
-        max_temperature: float = MAX_TEMPERATURE,
+        max_temperature: float = MAX_ROUTING_TEMPERATURE,
     ) -> RouteDecision:
         """Choose the routes of one prompt; deterministic.
 
