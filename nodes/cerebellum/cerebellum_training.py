@@ -234,9 +234,9 @@ def evaluate(run: Run[Settings]) -> Iterator[Row]:
     movements, pid = Movements.draw(rng, policy, count), tuned_pid(run.seed)
     pid_movements = movements.under(pid)
     nominal = movements.measure(range(options.reaches), Dynamics(), policy, AdaptiveForwardModel(model))
-    yield compare("nominal_path_error", float(np.mean(nominal.path)), "cm", limit=("value", "<=", 0.05))
+    yield compare("nominal_off_path", float(np.mean(nominal.path)), "cm", limit=("value", "<=", 0.05))
     yield compare(
-        "nominal_end_error",
+        "nominal_end",
         float(np.mean(nominal.end)),
         "cm",
         rival="the policy alone",
@@ -246,7 +246,7 @@ def evaluate(run: Run[Settings]) -> Iterator[Row]:
     for name in run.track(options.changes, "changes", len(options.changes)):
         yield from _adaptation_rows(name, options, movements, pid_movements, policy, pid, model)
     links = movements.measure(range(min(20, options.reaches)), reaching.changed_dynamics("link_mass_x2"), policy)
-    yield compare("link_mass_x2_path_error_of_the_policy_alone", float(np.mean(links.path)), "cm")
+    yield compare("link_mass_x2_off_path_of_the_policy_alone", float(np.mean(links.path)), "cm")
 
 
 def _adaptation_rows(
@@ -271,7 +271,7 @@ def _adaptation_rows(
     baseline = pid_movements.measure(adaptation, dynamics, pid)
     newest = slice(-20, None)
     yield compare(
-        f"{name}_recovered",
+        f"{name}_won_back",
         recovered(alone.path[newest], learned.path[newest]),
         "%",
         rival="PID",
@@ -279,7 +279,7 @@ def _adaptation_rows(
         limit=("value", ">=", 70.0),
     )
     yield compare(
-        f"{name}_retained",
+        f"{name}_kept",
         recovered(alone_returned.path, returned.path),
         "%",
         rival="a model that meets the change for the first time",
@@ -290,10 +290,10 @@ def _adaptation_rows(
     reached = next((at + 1 for at, share in enumerate(shares) if share >= 70.0), first + 1)
     yield compare(f"{name}_reaches_needed", reached, "reaches", limit=("value", "<=", options.reaches))
     for figure, ours, theirs, other in (
-        ("path_error", learned.path, alone.path, "the policy alone"),
-        ("end_error", learned.end, alone.end, "the policy alone"),
-        ("end_error_beside_pid", learned.end, baseline.end, "PID"),
+        ("off_path", learned.path, alone.path, "the policy alone"),
+        ("end", learned.end, alone.end, "the policy alone"),
+        ("end_beside_pid", learned.end, baseline.end, "PID"),
     ):
         value, rival_value = float(np.mean(ours[newest])), float(np.mean(theirs[newest]))
         yield compare(f"{name}_{figure}", value, "cm", rival=other, rival_value=rival_value)
-    yield compare(f"{name}_washout_path_error", float(np.mean(washed_out.path)), "cm", limit=("value", "<=", 0.1))
+    yield compare(f"{name}_gone_off_path", float(np.mean(washed_out.path)), "cm", limit=("value", "<=", 0.1))

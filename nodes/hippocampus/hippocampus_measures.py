@@ -85,7 +85,7 @@ def _collection_rows(
         yield row("_without_context", fused, "BM25", bm25)
         yield row("_bm25_in_context", score(None, context=True), "BM25", bm25)
     yield row("_embedder", alone, "BM25", bm25)
-    yield row("_embedder_and_term_embeddings", score(embedder.counts, words=0), "embedder", alone)
+    yield row("_embedder_and_meanings", score(embedder.counts, words=0), "embedder", alone)
     yield row("_spikes", alone, "its currents, without spikes", vectors_alone(embedder.currents))
     if teacher is not None:
 

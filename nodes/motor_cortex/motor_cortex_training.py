@@ -304,7 +304,7 @@ def evaluate(run: Run[Settings]) -> Iterator[Row]:
     }
     episodes = reacher_episodes(ours, seed, options.episodes)
     other = {name: reacher_episodes(baseline, seed, options.episodes) for name, baseline in baselines.items()}
-    for suffix, (name, theirs) in zip(("", "_beside_nonspiking"), other.items(), strict=True):
+    for suffix, (name, theirs) in zip(("", "_beside_twin"), other.items(), strict=True):
         yield compare(
             f"reacher_return{suffix}",
             episodes.mean_return,
@@ -344,7 +344,7 @@ def evaluate(run: Run[Settings]) -> Iterator[Row]:
             limit=("value", "<=", 1.5),
         )
     held = final_distances(ours, seed, options.reaches) * 100
-    for suffix, (name, baseline) in zip(("", "_beside_nonspiking"), baselines.items(), strict=True):
+    for suffix, (name, baseline) in zip(("", "_beside_twin"), baselines.items(), strict=True):
         theirs_held = final_distances(baseline, seed, options.reaches) * 100
         yield compare(
             f"held_distance{suffix}",

@@ -58,6 +58,6 @@ def test_a_short_evaluation_recovers_and_retains_every_change(monkeypatch: pytes
         )
     )
     named = {row.name: row for row in rows}
-    assert {"constant_force_recovered", "constant_force_retained", "nominal_path_error"} <= set(named)
-    assert named["constant_force_recovered"].rival == "PID"
+    assert {"constant_force_won_back", "constant_force_kept", "nominal_off_path"} <= set(named)
+    assert named["constant_force_won_back"].rival == "PID"
     assert [row.name for row in rows if row.bar and not row.ok] == []

@@ -200,7 +200,7 @@ def test_evaluation_sets_every_figure_beside_another(data: Path, teacher: Path, 
     for name in ("cranfield_ndcg_10", "locomo_recall_10", "xquad_recall_10"):
         assert rows[name].rival == "BM25"
         assert rows[f"{name}_to_teacher"].rival == "the same with all-MiniLM-L6-v2"
-        assert rows[f"{name}_embedder_and_term_embeddings"].rival == "embedder"
+        assert rows[f"{name}_embedder_and_meanings"].rival == "embedder"
         assert 0 <= rows[name].value <= 1
     assert rows["cranfield_ndcg_10"].bar == "value >= 0.44"
     assert rows["locomo_recall_10"].bar == "value >= 0.62"

@@ -114,7 +114,7 @@ def test_committed_weights_reach_the_bars_of_a_short_evaluation() -> None:
     settings = motor_cortex.Settings(episodes=10, reaches=10, over_topics=False)
     rows = {row.name: row for row in motor_cortex.evaluate(Run("motor_cortex", settings, WEIGHTS))}
     assert rows["reacher_return"].rival == "expert"
-    assert rows["reacher_return_beside_nonspiking"].rival == "non-spiking policy"
+    assert rows["reacher_return_beside_twin"].rival == "non-spiking policy"
     assert all(row.ok for row in rows.values() if row.bar)
 
 
