@@ -190,7 +190,8 @@ class Region(Node):
             partial.final = True
             packet = self.__partial_packet(query, partial)
         except Exception as error:  # `answer` returned something that is no valid partial
-            packet = self.__partial_packet(query, self.__error_partial(query, error))
+            partial = self.__error_partial(query, error)
+            packet = self.__partial_packet(query, partial)
         # Cached before it is sent: a query that is sent again meanwhile must find it.
         self.__working.discard(prompt_id)
         self.__done[prompt_id] = packet

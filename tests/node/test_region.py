@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,6 +126,25 @@ async def test_refusals_and_crashes_become_partials_with_a_reason(tmp_path: Path
     assert fine.error is None
     assert health.last_error == "answer: ZeroDivisionError: oops"
     assert health.counters["refusals"] == 2
+
+
+class NoPartial(Region):
+    """Returns what is no Partial."""
+
+    returned: Any = None
+
+    def answer(self, query: Query) -> Any:
+        return self.returned
+
+
+async def test_what_is_no_partial_becomes_one_with_an_error(tmp_path: Path) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        region = await brain.start(NoPartial, "slip")
+        for returned in (None, "text"):
+            region.returned = returned
+            partial = await brain.query("slip", Prompt(text="x"))
+            assert partial.error is not None
+            assert partial.code == "internal"
 
 
 async def test_the_same_prompt_is_answered_once_and_said_again(tmp_path: Path) -> None:
