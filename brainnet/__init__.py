@@ -1,17 +1,19 @@
 """brainnet: a Zenoh-native runtime for a distributed spiking brain.
 
-A region is a class; a file with a class is a program; a node_allocation places programs on hosts::
+A region is a class; a file with a class is a program; a node_allocation places programs on hosts:
 
-    from brainnet import Candidate, Partial, Query, Region, main
+```python
+from brainnet import Candidate, Partial, Query, Region, main
 
-    class Echo(Region):
-        \"\"\"Says what it was asked.\"\"\"
+class Echo(Region):
+    \"\"\"Says what it was asked.\"\"\"
 
-        def answer(self, query: Query) -> Partial:
-            return Partial(candidates=[Candidate(text=query.prompt.text, probability=1.0)], confidence=1.0)
+    def answer(self, query: Query) -> Partial:
+        return Partial(candidates=[Candidate(text=query.prompt.text, probability=1.0)], confidence=1.0)
 
-    if __name__ == "__main__":
-        main(Echo)
+if __name__ == "__main__":
+    main(Echo)
+```
 
 Importing this package imports neither torch nor zenoh; those load where they run.
 """

@@ -74,11 +74,12 @@ class Client:
     Guarantees: a prompt is retried while no node replies and its deadline has not passed; it keeps its id, so that
     the brain acts on it and answers it once.
 
-    Example::
-
-        async with Client() as brain:
-            answer = await brain.ask("Where is the blue toolbox?")
-            print(answer.text, answer.confidence)
+    Example:
+    ```python
+    async with Client() as brain:
+        answer = await brain.ask("Where is the blue toolbox?")
+        print(answer.text, answer.confidence)
+    ```
 
     Args:
         endpoint: The brain's hub and namespace; by default those of the settings (see `brainnet config show`).

@@ -2,13 +2,15 @@
 
 Nodes run exactly as they do under a launcher, each with its own buses, over an in-memory network.
 
-Example::
+Example:
+```python
+async def test_echo(tmp_path):
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(Echo, "echo")
+        partial = await brain.query("echo", Prompt(text="hello"))
+        assert partial.best.text == "hello"
+```
 
-    async def test_echo(tmp_path):
-        async with MemoryBrain(tmp_path) as brain:
-            await brain.start(Echo, "echo")
-            partial = await brain.query("echo", Prompt(text="hello"))
-            assert partial.best.text == "hello"
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
 """Waiting for conditions that nothing announces, such as the state of another process.
 
-Both functions poll; they differ only in what they block, the thread or the coroutine::
+Both functions poll; they differ only in what they block, the thread or the coroutine:
 
-    process_id = wait_until("the node to run", lambda: node.pid)
-    process_id = await until("the node to run", lambda: node.pid)
+```python
+process_id = wait_until("the node to run", lambda: node.pid)
+process_id = await until("the node to run", lambda: node.pid)
+```
+
 """
 
 from __future__ import annotations

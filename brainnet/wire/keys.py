@@ -1,9 +1,10 @@
 """Keys, made from the contract; no other module writes one as text.
 
-::
+```python
+key("partial", node_id="olfactory")   # the key on which this region answers
+key("partial")                        # the key expression of every region's answers
+```
 
-    key("partial", node_id="olfactory")   # the key on which this region answers
-    key("partial")                        # the key expression of every region's answers
 """
 
 from __future__ import annotations

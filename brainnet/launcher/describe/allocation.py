@@ -1,14 +1,14 @@
 """The node_allocation file: which programs run as nodes, where, and how they are kept running.
 
-::
-
-    version: 1
-    preload: [torch]                 # imported once, shared by all nodes of a host
-    defaults: {threads: 1, device: cpu, restart: {policy: always}}
-    nodes:
-      - id: olfactory                # its name on the bus
-        program: nodes/olfactory.py  # or package.module:Class, an entry point of brainnet.nodes, or nir:FILE
-        parameters: {temperature: 0.5}
+```yaml
+version: 1
+preload: [torch]                 # imported once, shared by all nodes of a host
+defaults: {threads: 1, device: cpu, restart: {policy: always}}
+nodes:
+  - id: olfactory                # its name on the bus
+    program: nodes/olfactory.py  # or package.module:Class, an entry point of brainnet.nodes, or nir:FILE
+    parameters: {temperature: 0.5}
+```
 
 Every mistake is one `AllocationError` that names file, line, field and what is accepted. Parameters are not checked
 here, because that needs the program, which is not imported.

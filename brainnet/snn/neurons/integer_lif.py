@@ -8,8 +8,8 @@ s &= 1 \text{ if } V \ge \theta \text{ else } 0, \qquad V \leftarrow V_\text{res
 $$
 
 The membrane potential V is int16 and the arithmetic int32. Division rounds toward minus infinity, as an arithmetic
-shift by 8 bits does, so a negative potential decays to -1 and stays there. This is the integer neuron of this
-project's edge devices; the default leak of 230/256 is a decay of about 0.9 a step.
+shift by 8 bits does, so a negative potential decays to -1 and stays there. The default leak of 230/256 is a decay of
+about 0.9 a step. No region of this project uses the neuron; it is here for hardware without floating point.
 """
 
 from __future__ import annotations
