@@ -150,11 +150,12 @@ def _show_contract(entries: list[Topic], as_json: bool) -> None:
         return
     from rich.table import Table
 
-    table = Table("key", "payload", "reply", "from", "to", "delivery", "about", box=None)
+    table = Table("key", "payload", "header", "reply", "from", "to", "delivery", "about", box=None)
     for topic in entries:
         table.add_row(
             topic.key.replace("[", r"\["),
             topic.payload,
+            topic.header or "",
             topic.reply or "",
             ", ".join(topic.publishers),
             ", ".join(topic.subscribers),
@@ -170,6 +171,7 @@ def _contract_row(topic: Topic) -> dict[str, Any]:
         "key": topic.key,
         "about": topic.about,
         "payload": topic.payload,
+        "header": topic.header or "",
         "reply": topic.reply or "",
         "from": list(topic.publishers),
         "to": list(topic.subscribers),
