@@ -132,10 +132,8 @@ class Client:
             CallTimeout: No node replied until the deadline.
             CallError: The brain refuses the prompt; `code` and text give the reason.
         """
-        prompt = Prompt(text=prompt) if isinstance(prompt, str) else prompt
-        # pydantic counts an assigned field as set, but not a default. Only an id that is set is on the wire, and every
-        # retry must have the same.
-        prompt.prompt_id = prompt.prompt_id
+        # a copy, because the time left is written into it when it is asked again
+        prompt = Prompt(text=prompt) if isinstance(prompt, str) else prompt.model_copy()
         async with self._watch(prompt.prompt_id, on_event):
             return await self._ask_until_deadline(prompt, on_retry)
 
@@ -155,6 +153,7 @@ class Client:
             yield await answer
         finally:
             answer.cancel()
+            await asyncio.gather(answer, return_exceptions=True)  # no task outlives its owner
 
     async def _ask_until_deadline(self, prompt: Prompt, on_retry: Callable[[], None] | None) -> Answer:
         deadline = time.monotonic() + prompt.deadline_ms / 1000

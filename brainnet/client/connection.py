@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 
-from brainnet.bus import Bus, Endpoint, open_bus
+from brainnet.bus import Bus, Endpoint, open_bus, tcp_address
 from brainnet.errors import ConnectError, LaunchError
 from brainnet.wire.keys import key
 from brainnet.wire.messages import HostStatus, StatusQuery
@@ -30,13 +30,12 @@ async def connect(endpoint: Endpoint, *, timeout: float = 3.0) -> Bus:
 
 
 def _check_listening(hub: str) -> None:
-    kind, _, address = hub.partition("/")
-    host, _, port = address.partition("?")[0].partition("#")[0].rpartition(":")
-    if kind != "tcp" or not port.isdigit():
+    address = tcp_address(hub)
+    if address is None:
         return
     with contextlib.suppress(TimeoutError, socket.gaierror):  # not conclusive: Zenoh tries, and reports its own error
         try:
-            socket.create_connection((host.strip("[]"), int(port)), 1.0).close()
+            socket.create_connection(address, 1.0).close()
         except ConnectionRefusedError:
             raise ConnectError(
                 f"no brain runs at {hub}; start one with `brainnet launch`, or name its port with --port"

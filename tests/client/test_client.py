@@ -13,7 +13,7 @@ from brainnet.errors import BrainnetError, CallError, CallTimeout, ConnectError,
 from brainnet.testing import free_port
 from brainnet.wire.messages import Answer, Candidate, Decision, Partial, PartialHeader, Prompt
 from brainnet.wire.packet import SpikePacket
-from tests.cli.conftest import NAMESPACE, SmallBrain, small_brain  # noqa: F401 (a fixture)
+from tests.small_brain import NAMESPACE, SmallBrain
 
 
 def endpoint_of(brain: SmallBrain) -> Endpoint:
@@ -24,7 +24,7 @@ def seven(prompt: Prompt) -> Answer:
     return Answer(prompt_id=prompt.prompt_id, text="7", confidence=0.9, contributing=["eye"])
 
 
-async def test_a_client_asks_again_and_again(small_brain: SmallBrain) -> None:  # noqa: F811
+async def test_a_client_asks_again_and_again(small_brain: SmallBrain) -> None:
     integrator = await small_brain.join("integrator")
     asked: list[Prompt] = []
 
@@ -41,7 +41,7 @@ async def test_a_client_asks_again_and_again(small_brain: SmallBrain) -> None:  
     assert asked[0].named
 
 
-async def test_events_come_before_the_answer(small_brain: SmallBrain) -> None:  # noqa: F811
+async def test_events_come_before_the_answer(small_brain: SmallBrain) -> None:
     integrator, router = await small_brain.join("integrator"), await small_brain.join("router", "router")
     eye = await small_brain.join("region", "eye")
 
@@ -64,7 +64,7 @@ async def test_events_come_before_the_answer(small_brain: SmallBrain) -> None:  
     assert isinstance(seen[-1], Answer)
 
 
-async def test_an_integrator_that_is_stopping_is_asked_again_and_others_are_not(small_brain: SmallBrain) -> None:  # noqa: F811
+async def test_an_integrator_that_is_stopping_is_asked_again_and_others_are_not(small_brain: SmallBrain) -> None:
     integrator = await small_brain.join("integrator")
     refusals: list[Exception] = [CallError("leaving", code="stopping"), CallError("no", code="cannot_answer")]
     retries: list[str] = []
@@ -73,12 +73,15 @@ async def test_an_integrator_that_is_stopping_is_asked_again_and_others_are_not(
         raise refusals.pop(0)
 
     integrator.serve("api/prompt", refuse)
+    prompt = Prompt(text="x")
+    before = prompt.model_copy()
     with pytest.raises(CallError, match="no") as caught:
-        await ask(endpoint_of(small_brain), "x", on_retry=lambda: retries.append("again"))
+        await ask(endpoint_of(small_brain), prompt, on_retry=lambda: retries.append("again"))
+    assert prompt == before
     assert (caught.value.code, retries, refusals) == ("cannot_answer", ["again"], [])
 
 
-async def test_nobody_answers_prompts(small_brain: SmallBrain) -> None:  # noqa: F811
+async def test_nobody_answers_prompts(small_brain: SmallBrain) -> None:
     with pytest.raises(CallTimeout) as caught:
         await ask(endpoint_of(small_brain), Prompt(text="x", deadline_ms=200))
     assert caught.value.code == "timeout"
