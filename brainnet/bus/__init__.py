@@ -9,7 +9,7 @@ from brainnet.bus.bus import Bus, Reply
 from brainnet.bus.incoming import Received
 from brainnet.bus.mailbox import Mailbox, MailboxStatistics
 from brainnet.bus.memory import MemoryNetwork
-from brainnet.bus.sessions import Endpoint, open_bus, open_hub, open_session
+from brainnet.bus.sessions import Endpoint, open_bus, open_hub, open_session, tcp_address
 from brainnet.bus.stamp import SequenceTracker, Stamp, read_stamp
 from brainnet.bus.transport import Publisher, QoS, Sample, Transport
 
@@ -31,4 +31,5 @@ __all__ = [
     "open_hub",
     "open_session",
     "read_stamp",
+    "tcp_address",
 ]

@@ -93,18 +93,25 @@ def open_hub(listen: list[str], connect: list[str]) -> Any:
         raise BusError(f"cannot listen on {', '.join(listen)}: {error}") from None
 
 
-def _is_taken(endpoint: str) -> bool:
-    """Return whether another program listens at a TCP endpoint."""
+def tcp_address(endpoint: str) -> tuple[str, int] | None:
+    """Return host and port of a Zenoh endpoint such as `tcp/[::1]:7447?key=value`, or None for one that is not TCP."""
     kind, _, address = endpoint.partition("/")
     host, _, port = address.partition("?")[0].partition("#")[0].rpartition(":")
     if kind not in ("tcp", "tls") or not port.isdigit():
+        return None
+    return host.strip("[]"), int(port)
+
+
+def _is_taken(endpoint: str) -> bool:
+    """Return whether another program listens at a TCP endpoint."""
+    address = tcp_address(endpoint)
+    if address is None:
         return False
-    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-    with socket.socket(family) as probe:
+    with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET) as probe:
         # Without it, closed connections in state TIME_WAIT would make the port look taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host.strip("[]"), int(port)))
+            probe.bind(address)
         except OSError as error:
             return error.errno == errno.EADDRINUSE
     return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import sys
 import time
@@ -10,9 +12,31 @@ from typing import Any, TextIO
 
 import structlog
 
+from brainnet.bus import Bus
+from brainnet.wire.keys import key
 from brainnet.wire.messages import LogRecord
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def topic_publisher(bus: Bus, node_id: str) -> Callable[[LogRecord], None]:
+    """Return a function for `configure` that publishes records on the log topic; it may be called on any thread.
+
+    Args:
+        bus: The session to publish on; this is called on its event loop.
+        node_id: Whose log it is.
+    """
+    loop, log_key = asyncio.get_running_loop(), key("log", node_id=node_id)
+
+    def publish(record: LogRecord) -> None:
+        with contextlib.suppress(RuntimeError):  # the event loop was closed while a thread still logs
+            loop.call_soon_threadsafe(send, record)
+
+    def send(record: LogRecord) -> None:
+        with contextlib.suppress(Exception):  # logging must not fail, and the record is in the log file
+            bus.publish(log_key, record)
+
+    return publish
 
 
 def configure(

@@ -16,14 +16,13 @@ import structlog
 import yaml
 
 from brainnet import settings as settings_module
-from brainnet.bus import Bus, Endpoint, open_bus
+from brainnet.bus import Endpoint, open_bus
 from brainnet.errors import BrainnetError
 from brainnet.node import logs
 from brainnet.node.node import Node
 from brainnet.node.program import load_program
 from brainnet.node.spec import NodeSpec
-from brainnet.wire.keys import key
-from brainnet.wire.messages import LogRecord, NodeState
+from brainnet.wire.messages import NodeState
 
 log = structlog.get_logger("brainnet.process")
 
@@ -69,7 +68,7 @@ async def _run_async(spec: NodeSpec, program: type[Node] | None, notify_fd: int 
         await open_bus(endpoint, role=kind.role, source=spec.id, mode="peer", timeout=10.0) as bus,
         await open_bus(endpoint, role=kind.role, source=spec.id, timeout=10.0) as control,
     ):
-        logs.configure(spec.id, spec.log_level, publish=_log_publisher(loop, control, spec.id))
+        logs.configure(spec.id, spec.log_level, publish=logs.topic_publisher(control, spec.id))
         node = kind(spec, bus, control)
         # Handlers of the event loop, because KeyboardInterrupt could be raised at any point of the shutdown.
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -78,20 +77,6 @@ async def _run_async(spec: NodeSpec, program: type[Node] | None, notify_fd: int 
             await node.run_until_stopped(lambda state, reason: _notify(notify_fd, state, reason))
         finally:
             logs.configure(spec.id, spec.log_level)
-
-
-def _log_publisher(loop: asyncio.AbstractEventLoop, control: Bus, node_id: str) -> Any:
-    log_key = key("log", node_id=node_id)
-
-    def publish(record: LogRecord) -> None:
-        with contextlib.suppress(RuntimeError):  # the event loop was closed while a thread still logs
-            loop.call_soon_threadsafe(send, record)
-
-    def send(record: LogRecord) -> None:
-        with contextlib.suppress(Exception):  # logging must not fail, and the record is in the log file
-            control.publish(log_key, record)
-
-    return publish
 
 
 def _notify(notify_fd: int | None, state: NodeState, reason: str) -> None:

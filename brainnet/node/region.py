@@ -79,6 +79,15 @@ class Region(Node):
     max_batch: ClassVar[int] = 16
     modality: ClassVar[str] = ""
 
+    def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
+        super().__init__(spec, bus, control)
+        # Two underscores, so that the names cannot collide with attributes of subclasses.
+        self.__query_key = keys.key("query", region=spec.id)
+        self.__result_key = keys.key("partial", node_id=spec.id)
+        self.__done: OrderedDict[str, SpikePacket] = OrderedDict()
+        self.__working: set[str] = set()
+        self.__loop = asyncio.get_running_loop()
+
     def answer(self, query: Query) -> Any:
         """Answer one query with a `Partial`.
 
@@ -95,15 +104,6 @@ class Region(Node):
     def answers(self) -> bool:
         """True: prompts may be routed here."""
         return True
-
-    def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
-        super().__init__(spec, bus, control)
-        # Two underscores, so that the names cannot collide with attributes of subclasses.
-        self.__query_key = keys.key("query", region=spec.id)
-        self.__result_key = keys.key("partial", node_id=spec.id)
-        self.__done: OrderedDict[str, SpikePacket] = OrderedDict()
-        self.__working: set[str] = set()
-        self.__loop = asyncio.get_running_loop()
 
     async def _start_node(self) -> None:
         # Before the model is loaded, so that the first answer finds its subscribers matched.

@@ -27,11 +27,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from brainnet.errors import AllocationError
 from brainnet.launcher.describe.located_yaml import Document, Location, read
+from brainnet.node.program import ENTRY_POINT_GROUP, SCHEME_GROUP
 from brainnet.node.spec import DEVICE_PATTERN, NAME_PATTERN, NodeEntry, Restart
 from brainnet.paths import share_dir
-
-_ENTRY_POINTS = "brainnet.nodes"
-_SCHEMES = "brainnet.programs"
 
 
 class _Part(BaseModel):
@@ -238,7 +236,7 @@ def _complete(document: Document, parsed: AllocationFile, index: int) -> NodeEnt
 
 def _find_program(document: Document, program: str, at: Location) -> str:
     location, colon, class_name = program.partition(":")
-    if importlib.metadata.entry_points(group=_SCHEMES, name=location):
+    if importlib.metadata.entry_points(group=SCHEME_GROUP, name=location):
         made_of = _find(class_name, document.path)
         if made_of is None:
             raise document.error(at, _not_found(class_name, document.path))
@@ -248,7 +246,7 @@ def _find_program(document: Document, program: str, at: Location) -> str:
         if found is None:
             raise document.error(at, _not_found(location, document.path))
         return str(found) + colon + class_name
-    if importlib.metadata.entry_points(group=_ENTRY_POINTS, name=program):
+    if importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=program):
         return program
     try:
         # Only the top-level package: to find a submodule, Python would import its package.
@@ -258,7 +256,8 @@ def _find_program(document: Document, program: str, at: Location) -> str:
     if not known:
         raise document.error(
             at,
-            f"{program!r} is no file (those end in .py), no importable module and no entry point of {_ENTRY_POINTS}",
+            f"{program!r} is no file (those end in .py), no importable module and "
+            f"no entry point of {ENTRY_POINT_GROUP}",
         )
     return program
 

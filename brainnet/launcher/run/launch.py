@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from brainnet.errors import BrainnetError, LaunchError
+from brainnet.launcher.run.output import redirect_output
 
 if TYPE_CHECKING:
     from brainnet.launcher.run.supervisor import Plan, Supervisor
@@ -283,12 +284,6 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
 
 
 def _detach_from_terminal(log: Path) -> None:
-    """Send standard output and standard error to a log file; standard input reads from /dev/null."""
-    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    devnull = os.open(os.devnull, os.O_RDONLY)
-    for source, descriptor in ((devnull, 0), (target, 1), (target, 2)):
-        os.dup2(source, descriptor)
-    os.close(target)
-    os.close(devnull)
+    redirect_output(log)
     # The old objects may hold text that the parent process wrote before the fork, which must not be written twice.
     sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115

@@ -138,7 +138,7 @@ class Supervisor:
         self._attach()
         try:
             async with await self._open_hub() as bus:
-                logs.configure(ID, self.plan.log_level, publish=_log_publisher(bus), stream=self._log_file)
+                logs.configure(ID, self.plan.log_level, publish=logs.topic_publisher(bus, ID), stream=self._log_file)
                 self._serve(bus)
                 log.info("hub open", endpoints=self.plan.endpoints, connect=self.plan.connect)
                 await self._run_nodes(bus)
@@ -314,17 +314,3 @@ class Supervisor:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)  # asyncio itself holds only weak references to tasks
         task.add_done_callback(self._background.discard)
-
-
-def _log_publisher(bus: Bus) -> Callable[[Any], None]:
-    loop = asyncio.get_running_loop()
-
-    def publish(record: Any) -> None:  # structlog calls it on any thread
-        with contextlib.suppress(RuntimeError):  # the event loop was closed
-            loop.call_soon_threadsafe(send, record)
-
-    def send(record: Any) -> None:
-        with contextlib.suppress(Exception):  # logging must not fail, and the record is in the log file
-            bus.publish(keys.key("log", node_id=ID), record)
-
-    return publish

@@ -29,6 +29,8 @@ import warnings
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from brainnet.launcher.run.output import redirect_output
+
 MAX_PACKET: Final = 1 << 18
 """Bytes of one packet, 256 KiB. A SEQPACKET packet must fit into the send buffer of the socket as a whole."""
 ORPHAN_GRACE_S: Final = 1.5
@@ -284,12 +286,6 @@ def _apply_threads(threads: int) -> None:
 
 
 def _redirect(path: Path) -> None:
-    """Send standard output and standard error to a log file; standard input reads from /dev/null."""
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    devnull = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((devnull, 0), (log, 1), (log, 2)):
-        os.dup2(source, target)
-    os.close(log)
-    os.close(devnull)
+    redirect_output(path)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # so that a killed node loses no line
