@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -41,13 +41,12 @@ def wait_until(what: str, condition: Callable[[], T | None], timeout: float = PA
     Raises:
         TimeoutError: The condition returned no true value in time.
     """
-    deadline = time.monotonic() + timeout
+    attempts = _attempts(what, condition, timeout)
     while True:
-        late = time.monotonic() >= deadline  # read first, so that a process that was paused still gets its attempt
-        if found := condition():
-            return found
-        if late:
-            raise TimeoutError(f"waited {timeout:g} s in vain for: {what}")
+        try:
+            next(attempts)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
         time.sleep(_POLL_S)
 
 
@@ -65,6 +64,21 @@ async def until(what: str, condition: Callable[[], T | None], timeout: float = P
     Raises:
         TimeoutError: The condition returned no true value in time.
     """
+    attempts = _attempts(what, condition, timeout)
+    while True:
+        try:
+            next(attempts)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        await asyncio.sleep(_POLL_S)
+
+
+def _attempts(what: str, condition: Callable[[], T | None], timeout: float) -> Generator[None, None, T]:
+    """Call the condition once per step, until it returns a true value, which is then the generator's value.
+
+    Raises:
+        TimeoutError: The condition returned no true value in time.
+    """
     deadline = time.monotonic() + timeout
     while True:
         late = time.monotonic() >= deadline  # read first, so that a process that was paused still gets its attempt
@@ -72,4 +86,4 @@ async def until(what: str, condition: Callable[[], T | None], timeout: float = P
             return found
         if late:
             raise TimeoutError(f"waited {timeout:g} s in vain for: {what}")
-        await asyncio.sleep(_POLL_S)
+        yield
