@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from brainnet.bus import open_hub
+from brainnet.testing import free_port
+from tests.small_brain import SmallBrain
 from tests.support import Brain, MakeBrain
 
 
@@ -40,3 +43,12 @@ def make_brain(tmp_path: Path) -> Iterator[MakeBrain]:
 def brain(make_brain: MakeBrain) -> Brain:
     """Make a brain that is not launched yet."""
     return make_brain(BRAINNET_STOP_GRACE_S="0.5")
+
+
+@pytest.fixture
+async def small_brain() -> AsyncIterator[SmallBrain]:
+    """Open the hub of a brain in this process."""
+    async with contextlib.AsyncExitStack() as stack:
+        port = free_port()
+        stack.callback(open_hub([f"tcp/127.0.0.1:{port}"], []).close)
+        yield SmallBrain(port, stack)

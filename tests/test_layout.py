@@ -92,41 +92,41 @@ def test_what_is_public_can_be_imported() -> None:
     assert set(dir(brainnet)) == set(brainnet.__all__)
 
 
-def assigned_late(definition: ast.ClassDef) -> dict[str, str]:
-    """The attributes of a class that are first assigned outside `__init__` and not declared in its body."""
-    first: dict[str, str] = {}
-    known = {
-        target.id
+def assigned(definition: ast.ClassDef, *methods: str) -> set[str]:
+    """The attributes of `self` that these methods assign; without names, all methods."""
+    return {
+        item.attr
+        for method in definition.body
+        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef) and (not methods or method.name in methods)
+        for item in ast.walk(method)
+        if isinstance(item, ast.Attribute)
+        and isinstance(item.ctx, ast.Store)
+        and isinstance(item.value, ast.Name)
+        and item.value.id == "self"
+    }
+
+
+def created(definition: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> set[str]:
+    """The attributes that a class and its bases declare in their bodies or create in `__init__`."""
+    targets = [
+        target
         for item in definition.body
         for target in ([item.target] if isinstance(item, ast.AnnAssign) else getattr(item, "targets", []))
-        if isinstance(target, ast.Name)
-    }
-    for method in definition.body:
-        if not isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        for item in ast.walk(method):
-            if (
-                isinstance(item, ast.Attribute)
-                and isinstance(item.ctx, ast.Store)
-                and isinstance(item.value, ast.Name)
-                and item.value.id == "self"
-            ):
-                if method.name in ("__init__", "__post_init__"):
-                    known.add(item.attr)
-                else:
-                    first.setdefault(item.attr, method.name)
-    return {name: method for name, method in first.items() if name not in known}
+    ]
+    names = {target.id for target in targets if isinstance(target, ast.Name)}
+    bases = [classes[base.id] for base in definition.bases if isinstance(base, ast.Name) and base.id in classes]
+    return names.union(assigned(definition, "__init__", "__post_init__"), *(created(base, classes) for base in bases))
 
 
-@pytest.mark.parametrize("file", [*RUNTIME, *FILES], ids=lambda p: str(p.relative_to(ROOT)))
-def test_state_is_created_in_init_or_declared_with_its_type(file: Path) -> None:
-    of_a_base = {"width", "state", "last_error"}  # created by the base class in another file, or above in the same one
-    late = {
-        item.name: found
+def test_state_is_created_in_init_or_declared_with_its_type() -> None:
+    definitions = [
+        item
+        for file in [*RUNTIME, *FILES]
         for item in ast.walk(ast.parse(file.read_text()))
         if isinstance(item, ast.ClassDef)
-        and (found := {k: v for k, v in assigned_late(item).items() if not (item.bases and k in of_a_base)})
-    }
+    ]
+    classes = {definition.name: definition for definition in definitions}
+    late = {d.name: found for d in definitions if (found := assigned(d) - created(d, classes))}
     assert late == {}
 
 

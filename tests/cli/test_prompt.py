@@ -14,7 +14,7 @@ from brainnet.errors import RegionError
 from brainnet.testing import PATIENCE_S
 from brainnet.wire.messages import MAX_PROMPT_BYTES, Answer, Candidate, Decision, Partial, Prompt
 from brainnet.wire.packet import SpikePacket
-from tests.cli.conftest import SmallBrain
+from tests.small_brain import SmallBrain
 
 Answering = Callable[[Prompt], Awaitable[Answer]]
 

@@ -13,7 +13,7 @@ from brainnet.testing import PATIENCE_S, until
 from brainnet.wire.messages import Decision
 from brainnet.wire.packet import SpikePacket
 from brainnet.wire.topics import contract
-from tests.cli.conftest import SmallBrain, run_command
+from tests.small_brain import SmallBrain, run_command
 
 NEAR = pytest.approx
 

@@ -14,7 +14,7 @@ from brainnet.bus import Mailbox
 from brainnet.cli.topic import writing
 from brainnet.errors import WireError
 from brainnet.testing import PATIENCE_S
-from tests.cli.conftest import SmallBrain, run_command
+from tests.small_brain import SmallBrain, run_command
 
 
 async def _take(mailbox: Mailbox[Any], count: int = 1) -> list[Any]:

@@ -6,14 +6,11 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import pytest
-
-from brainnet.bus import Bus, Endpoint, open_bus, open_hub
-from brainnet.testing import PATIENCE_S, free_port
+from brainnet.bus import Bus, Endpoint, open_bus
+from brainnet.testing import PATIENCE_S
 from brainnet.wire.messages import Health, StatusQuery
 
 NAMESPACE = "test"
@@ -97,12 +94,3 @@ async def start_command(*arguments: str) -> Running:
 async def run_command(*arguments: str) -> Done:
     """Run a verb that needs no brain, and wait for its end."""
     return await (await start_command(*arguments)).ended()
-
-
-@pytest.fixture
-async def small_brain() -> AsyncIterator[SmallBrain]:
-    """Open the hub of a brain in this process."""
-    async with contextlib.AsyncExitStack() as stack:
-        port = free_port()
-        stack.callback(open_hub([f"tcp/127.0.0.1:{port}"], []).close)
-        yield SmallBrain(port, stack)
