@@ -52,7 +52,7 @@ class LazyGroup(TyperGroup):
         super().__init__(**attributes)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
-        """Replace the placeholder of a verb by its command."""
+        """Import the verb that was named, and return its command."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, None if name is None or command is None else load_verb(name), rest
 
