@@ -186,7 +186,7 @@ class AdaptiveForwardModel:
             self.late_commands += 1
         # Learn from the command that the arm reports as applied; the one sent may have come too late for its step.
         features[COMMAND] = state.applied
-        initial_error = change - self.contexts.readouts[0].predict(features)
+        initial_error = change - self.contexts.initial.predict(features)
         error = self.contexts.observe(features, change)
         self.errors.append(float(np.abs(error).mean()))
         self.initial_errors.append(float(np.abs(initial_error).mean()))
@@ -245,7 +245,7 @@ class AdaptiveForwardModel:
         offset, gain = np.zeros(JOINTS), np.zeros((JOINTS, JOINTS))
         if contexts.active:
             passive, _ = self.model.features(angles, velocities, np.zeros(JOINTS))
-            initial, learned = contexts.readouts[0], contexts.current
+            initial, learned = contexts.initial, contexts.current
             effect = learned.weights[:, COMMAND].astype(np.float64)
             # The changed arm is to accelerate as the nominal arm would: `gain` makes up for a changed effect of the
             # command, `offset` for forces that act without it; both in units of command.
