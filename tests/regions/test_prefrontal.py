@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -190,3 +191,27 @@ async def test_an_answered_prompt_is_not_asked_again(tmp_path: Path, program: ty
 def test_the_parameters_that_the_card_was_measured_with(program: type[Node]) -> None:
     shipped = program.Parameters()
     assert shipped.model_dump() == {"mass": 0.8, "max_temperature": 10.0, "patience_s": 3.0}
+
+
+async def test_each_session_has_a_memory_of_its_own_and_the_least_recently_used_is_dropped(
+    tmp_path: Path, program: type[Node], weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[program.__module__], "MAX_SESSIONS", 2)
+    async with PrefrontalHarness(tmp_path) as brain:
+        for name in ("nose", "tongue"):
+            await brain.start(Answering, name)
+        await brain.route(program, weights)
+
+        async def scores(text: str, session: str) -> dict[str, float]:
+            brain.ask(Prompt(text=text, session_id=session))
+            return (await brain.decision()).scores
+
+        fresh = await scores("rose", "")
+        assert await scores("rose", "first") == fresh
+        remembered = await scores("rose", "first")
+        assert remembered != fresh
+        assert await scores("rose", "") == fresh  # without a session nothing is remembered
+        assert await scores("rose", "second") == fresh
+        assert await scores("rose", "third") == fresh  # takes the place of the first
+        assert await scores("rose", "second") == remembered
+        assert await scores("rose", "first") == fresh
