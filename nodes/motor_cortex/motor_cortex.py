@@ -173,8 +173,9 @@ class MotorCortex(Region):
         added = correction.torque(torque)
         reach.add_step(action.spikes, added)
         command = np.clip(torque + added, -1.0, 1.0)
-        self._send(command, reach.target, state.tick)
-        self.publish(self._efference_key, self._command(command, reach.target, state.tick))
+        packet = self._command(command, reach.target, state.tick)
+        self.publish(self._command_key, packet)
+        self.publish(self._efference_key, packet)
         self.publish(self._spikes_key, self.packet(action.spikes, modality="motor", dt_us=2500))
 
     def _fresh_correction(self) -> MotorCorrection:
