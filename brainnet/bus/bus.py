@@ -401,17 +401,29 @@ class Bus:
         return handle
 
     def watch_alive(self, expression: str | None = None) -> Mailbox[Sample]:
-        """Receive liveliness tokens as they appear and disappear, existing ones first; keys are relative."""
+        """Receive liveliness tokens as they appear and disappear, existing ones first; keys are relative.
+
+        Guarantees: the events of one token alternate, and the first one says that it is there.
+        """
 
         def read(sample: Sample) -> Sample:
             sample.key = sample.key[len(self._prefix) :]
             return sample
 
         mailbox: Mailbox[Sample] = Mailbox(read, capacity=4096, loop=self._loop)
+        present: set[str] = set()
+        lock = threading.Lock()  # events come on several threads of the transport
+
+        def deliver(sample: Sample) -> None:
+            # Zenoh delivers a token twice when it appears while the existing ones are asked for.
+            with lock:
+                if sample.alive == (sample.key in present):
+                    return
+                (present.add if sample.alive else present.discard)(sample.key)
+                mailbox.offer(sample)
+
         self._mailboxes.append(mailbox)
-        self._handles.append(
-            self._transport.watch_alive(self._prefix + (expression or keys.key("alive")), mailbox.offer)
-        )
+        self._handles.append(self._transport.watch_alive(self._prefix + (expression or keys.key("alive")), deliver))
         return mailbox
 
     async def alive(self, expression: str | None = None, *, timeout: float = 2.0) -> list[str]:

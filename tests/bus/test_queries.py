@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from brainnet.bus import Bus, Sample
+from brainnet.bus import Bus, MemoryNetwork, Sample
 from brainnet.bus.transport import RawReply
 from brainnet.errors import CallError, CallTimeout, RegionError, TopicError
 from brainnet.testing import PATIENCE_S
@@ -245,6 +245,18 @@ async def test_tokens_appear_and_go_with_their_process(network: Network) -> None
     await early.close()
     assert await event() == ("alive/here/early", False)
     await only_alive()
+
+
+async def test_an_event_that_the_network_delivers_twice_comes_once() -> None:
+    memory = MemoryNetwork()
+    async with Bus(memory.transport(), namespace="test", role="client") as watcher:
+        events = watcher.watch_alive()
+        for alive in (False, True, True, False, False, True):
+            memory.announce("test/alive/here/ear", alive)
+        memory.announce("test/alive/here/end", True)
+        seen = [(sample.key, sample.alive) for sample in await events.get_batch(10)]
+    ear = "alive/here/ear"
+    assert seen == [(ear, True), (ear, False), (ear, True), ("alive/here/end", True)]
 
 
 async def test_clients_are_not_alive(network: Network) -> None:
