@@ -31,6 +31,14 @@ def share_dir() -> Path:
     raise ConfigError(f"topics/contract.yaml was not found in {looked}; reinstall brainnet")
 
 
+def region_file(region: str, suffix: str = ".py") -> Path:
+    """Return the file of a region that ships, which is named like its folder: its program, or with another suffix.
+
+    Example: `region_file("olfactory", ".safetensors")`
+    """
+    return share_dir() / "nodes" / region / f"{region}{suffix}"
+
+
 def state_dir(namespace: str, port: int) -> Path:
     """Return the folder of the durable state of one brain on this host; it is created when it is missing.
 

@@ -71,12 +71,12 @@ def default_weights(program: Program) -> Path:
 
     In a checkout it is beside the region; for a program from elsewhere, or without a checkout, in the current folder.
     """
-    from brainnet.paths import share_dir
+    from brainnet.paths import region_file, share_dir
     from brainnet.training import programs
 
     name = f"{program.name}.safetensors"
     if program.name in programs() and (share_dir() / "pyproject.toml").exists():
-        return share_dir() / "nodes" / program.name / name
+        return region_file(program.name, ".safetensors")
     return Path(name)
 
 

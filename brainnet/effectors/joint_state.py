@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainnet.errors import PacketError
+from brainnet.errors import MessageError, PacketError
+from brainnet.wire.messages import FeedbackHeader
 from brainnet.wire.packet import SpikePacket
 
 
@@ -33,6 +34,7 @@ class JointState:
         tip: Position of the fingertip, float64 [2].
         applied: Command applied during the step that led to this state, float64 [n].
         tick: Number of the physics step.
+        idle: Whether nobody commands the arm, and it rests.
     """
 
     angles: NDArray[np.float64]
@@ -40,6 +42,7 @@ class JointState:
     tip: NDArray[np.float64]
     applied: NDArray[np.float64]
     tick: int = 0
+    idle: bool = False
 
     def to_data(self) -> NDArray[np.float32]:
         """Return the rows of a feedback packet, float32 [3 n + 2, 1]."""
@@ -50,20 +53,23 @@ class JointState:
         """Read a feedback packet.
 
         Raises:
-            PacketError: The shape or the tick is not that of a feedback packet.
+            PacketError: The shape or the header is not that of a feedback packet.
         """
         rows, steps = packet.shape
         joints = (rows - 2) // 3
-        tick = packet.metadata.get("tick")
-        if steps != 1 or joints < 1 or rows != 3 * joints + 2 or packet.data.dtype.kind != "f" or type(tick) is not int:
+        if steps != 1 or joints < 1 or rows != 3 * joints + 2 or packet.data.dtype.kind != "f":
             raise PacketError(
-                f"joint feedback is float32 [3 n + 2, 1] with an integer tick, got {packet.data.dtype} "
-                f"{list(packet.shape)} with tick {tick!r} from {packet.source!r}"
+                f"joint feedback is float32 [3 n + 2, 1], got {packet.data.dtype} {list(packet.shape)} "
+                f"from {packet.source!r}"
             )
+        try:
+            header = FeedbackHeader.of(packet)
+        except MessageError as error:
+            raise PacketError(f"joint feedback from {packet.source!r}: {error}") from None
         angles, velocities, tip, applied = np.split(
             packet.data[:, 0].astype(np.float64), [joints, 2 * joints, 2 * joints + 2]
         )
-        return cls(angles, velocities, tip, applied, tick)
+        return cls(angles, velocities, tip, applied, header.tick, header.idle)
 
 
 def read_command(packet: SpikePacket, joints: int) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ from brainnet.effectors.planar_arm import JOINTS
 from brainnet.errors import WireError
 from brainnet.node import NodeSpec
 from brainnet.wire.keys import key
-from brainnet.wire.messages import CommandHeader, CorrectionHeader, FeedbackHeader
+from brainnet.wire.messages import CommandHeader, CorrectionHeader
 from cerebellum_model import DT, AdaptiveForwardModel, ForwardModel
 
 _ABOUT_PREDICTION = re.compile(r"predict|forward model|cerebell|efference|correction|adapt", re.IGNORECASE)
@@ -79,12 +79,11 @@ class Cerebellum(Region):
         """Observe a feedback; an idle arm gets a correction at once, for the first command of the next movement."""
         try:
             state = JointState.from_packet(packet)
-            idle = FeedbackHeader.of(packet).idle
         except WireError as error:
             self.count("bad_feedback")
             self.log.warning("feedback refused", reason=str(error))
             return
-        if idle:
+        if state.idle:
             self._publish(await self.in_model_thread(self.model.begin, state), state.tick)
         else:
             await self.in_model_thread(self.model.observe, state)

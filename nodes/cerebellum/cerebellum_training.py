@@ -20,7 +20,7 @@ from pydantic import Field
 from brainnet.effectors import reaching
 from brainnet.effectors.reaching import PID, Controller, FloatArray, Trajectory
 from brainnet.effectors.simulation import Dynamics, Plant
-from brainnet.paths import share_dir
+from brainnet.paths import region_file
 from brainnet.snn.models.granule import FloatArray as Array32
 from brainnet.snn.models.granule import GranuleLayer
 from brainnet.snn.models.policy import SpikingPolicy
@@ -102,7 +102,7 @@ def _features(granules: GranuleLayer, mossy: Array32, commands: FloatArray) -> F
 
 def load_policy(run: Run[Settings]) -> Controller:
     """Load the policy that moves the arm; by default the one that ships with brainnet."""
-    shipped = share_dir() / "nodes" / "motor_cortex" / "motor_cortex.safetensors"
+    shipped = region_file("motor_cortex", ".safetensors")
     return reaching.policy_controller(SpikingPolicy.load(run.settings.policy or shipped))
 
 

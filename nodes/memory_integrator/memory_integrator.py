@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
 
 from pydantic import Field
 
@@ -136,10 +138,14 @@ class MemoryIntegrator(Node):
 
     def _track(self, prompt: Prompt) -> None:
         self._open.accept(prompt)
-        at_deadline = asyncio.get_running_loop().call_later(
-            prompt.deadline_ms / 1000, self._answer_if_concluded, prompt.prompt_id, True
-        )
-        self._timers[prompt.prompt_id] = at_deadline
+        self._set_timer(prompt.prompt_id, prompt.deadline_ms / 1000, self._answer_if_concluded, True)
+
+    def _set_timer(self, prompt_id: str, delay_s: float, function: Callable[..., None], *args: Any) -> None:
+        """Call `function(prompt_id, *args)` later, in place of what was to be called for this prompt before."""
+        before = self._timers.pop(prompt_id, None)
+        if before is not None:
+            before.cancel()
+        self._timers[prompt_id] = asyncio.get_running_loop().call_later(delay_s, function, prompt_id, *args)
 
     def _refuse_malformed(self, sample: Sample, error: WireError) -> None:
         self.count("malformed_prompts")
@@ -166,15 +172,10 @@ class MemoryIntegrator(Node):
     def _changed(self, prompt_id: str, entry: OpenPrompt | None) -> None:
         if entry is None:
             return
-        if entry.prompt is None:
-            asyncio.get_running_loop().call_later(ORPHAN_S, self._drop_orphan, prompt_id)
-        else:
+        if entry.prompt is not None:
             self._answer_if_concluded(prompt_id)
-
-    def _drop_orphan(self, prompt_id: str) -> None:
-        entry = self._open.get(prompt_id)
-        if entry is not None and entry.prompt is None:
-            self._close(prompt_id)
+        elif prompt_id not in self._timers:
+            self._set_timer(prompt_id, ORPHAN_S, self._close)
 
     # -- answering ---------------------------------------------------------------------------------------------------
 

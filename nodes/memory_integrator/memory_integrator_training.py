@@ -35,7 +35,7 @@ from torch import Tensor
 from brainnet import Partial, Prompt
 from brainnet.errors import TrainingError
 from brainnet.node import load_program, logs
-from brainnet.paths import share_dir
+from brainnet.paths import region_file
 from brainnet.prompts import Fused, Trust, claim, fuse, load_trust
 from brainnet.snn.models.router import Router
 from brainnet.testing import MemoryBrain
@@ -234,7 +234,7 @@ def _article(statement: str) -> str:
 def responses(run: Run[Settings], count: int, split: str) -> list[Responses]:
     """Ask router and regions `count` prompts of a split."""
     rng = random.Random(f"{split} {run.seed}")
-    router = Router.load(share_dir() / "nodes" / "prefrontal" / "prefrontal.safetensors")
+    router = Router.load(region_file("prefrontal", ".safetensors"))
     return asyncio.run(_ask(run, router, count, split, rng))
 
 
@@ -242,7 +242,7 @@ async def _ask(run: Run[Settings], router: Router, count: int, split: str, rng: 
     with tempfile.TemporaryDirectory() as folder, _only_warnings():
         async with MemoryBrain(Path(folder)) as brain:
             for name in REGIONS:
-                await brain.start(load_program(str(share_dir() / "nodes" / name / f"{name}.py")), name)
+                await brain.start(load_program(str(region_file(name))), name)
             albums = [Album(run, kind, split) for kind in KINDS]
             known = [album for album in albums if await _is_known(brain, album, random.Random(0))]
             run.log(f"{split}: pictures of {', '.join(album.kind.file for album in known)}")

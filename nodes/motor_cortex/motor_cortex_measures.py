@@ -96,7 +96,7 @@ async def _over_topics(
     import gymnasium
 
     from brainnet.node import load_program
-    from brainnet.paths import share_dir
+    from brainnet.paths import region_file
     from brainnet.testing import MemoryBrain
 
     env: Any = gymnasium.make("Reacher-v5")
@@ -104,7 +104,7 @@ async def _over_topics(
     async with MemoryBrain(folder) as brain:
 
         async def started(name: str, checkpoint: Path | None = None, **parameters: float) -> Any:
-            program = load_program(str(share_dir() / "nodes" / name / f"{name}.py"))
+            program = load_program(str(region_file(name)))
             return await brain.start(program, name, checkpoint=checkpoint, parameters=parameters)
 
         # An episode takes one second, so the target need not be held for longer.

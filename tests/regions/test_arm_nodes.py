@@ -12,13 +12,13 @@ from brainnet import Node, Partial, Prompt, SpikePacket
 from brainnet.bus import Mailbox, Received
 from brainnet.effectors.joint_state import JointState, command_data
 from brainnet.node import load_program
-from brainnet.paths import share_dir
+from brainnet.paths import region_file
 from brainnet.testing import PATIENCE_S, MemoryBrain, until
 from brainnet.wire.messages import CommandHeader, CorrectionHeader, ParamsQuery
 
 
 def program(name: str) -> type[Node]:
-    return load_program(str(share_dir() / "nodes" / name / f"{name}.py"))
+    return load_program(str(region_file(name)))
 
 
 async def next_state(feedback: Mailbox[Received]) -> JointState:

@@ -11,11 +11,11 @@ import pytest
 
 from brainnet import Answer, MemoryQuery, MemoryReply, MemoryStore, MemoryStored, Partial, Prompt
 from brainnet.node import load_program
-from brainnet.paths import share_dir
+from brainnet.paths import region_file
 from brainnet.testing import MemoryBrain
 from brainnet.wire.messages import StatusQuery
 
-PROGRAM = load_program(str(share_dir() / "nodes" / "hippocampus" / "hippocampus.py"))
+PROGRAM = load_program(str(region_file("hippocampus")))
 MODULE = sys.modules[PROGRAM.__module__]
 
 

@@ -11,11 +11,11 @@ import pytest
 
 from brainnet import Partial, Prompt
 from brainnet.node import load_program
-from brainnet.paths import share_dir
+from brainnet.paths import region_file
 from brainnet.testing import MemoryBrain
 from brainnet.wire.messages import ParamsQuery
 
-PROGRAM = load_program(str(share_dir() / "nodes" / "language" / "language.py"))
+PROGRAM = load_program(str(region_file("language")))
 MODULE = sys.modules[PROGRAM.__module__]
 OPENING = "It was a dark night, and"
 

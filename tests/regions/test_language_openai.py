@@ -16,11 +16,11 @@ import pytest
 from brainnet import Partial, Prompt
 from brainnet.errors import ConfigError
 from brainnet.node import load_program
-from brainnet.paths import share_dir
+from brainnet.paths import region_file
 from brainnet.testing import PATIENCE_S, MemoryBrain, free_port, until
 from brainnet.wire.messages import Health, ParamsQuery, StatusQuery
 
-PROGRAM = load_program(str(share_dir() / "nodes" / "language" / "language.py"))
+PROGRAM = load_program(str(region_file("language")))
 Reply = Callable[[asyncio.StreamWriter], Awaitable[None]]
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nConnection: close\r\n\r\n"
 

@@ -15,14 +15,14 @@ from brainnet import Answer, Candidate, Decision, Node, Partial, Prompt, SpikePa
 from brainnet.bus import Bus, Mailbox, Received
 from brainnet.errors import CallError
 from brainnet.node import load_program
-from brainnet.paths import share_dir
+from brainnet.paths import region_file
 from brainnet.testing import PATIENCE_S, MemoryBrain, until
 from brainnet.wire.messages import OpenPromptsQuery
 
 
 @pytest.fixture(scope="module")
 def program() -> type[Node]:
-    return load_program(str(share_dir() / "nodes" / "memory_integrator" / "memory_integrator.py"))
+    return load_program(str(region_file("memory_integrator")))
 
 
 class IntegratorHarness(MemoryBrain):

@@ -13,7 +13,7 @@ import torch
 from brainnet import Answer, Candidate, Decision, Node, Partial, Prompt, Query, Region
 from brainnet.bus import Mailbox, Received
 from brainnet.node import load_program
-from brainnet.paths import share_dir
+from brainnet.paths import region_file
 from brainnet.snn.models.router import Router, RouterConfig, RouterNet
 from brainnet.snn.models.text_features import HashedVocabulary
 from brainnet.testing import PATIENCE_S, MemoryBrain, until
@@ -42,7 +42,7 @@ class Silent(Answering):
 
 @pytest.fixture(scope="module")
 def program() -> type[Node]:
-    return load_program(str(share_dir() / "nodes" / "prefrontal" / "prefrontal.py"))
+    return load_program(str(region_file("prefrontal")))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from brainnet import Prompt
 from brainnet.node import load_program
-from brainnet.paths import share_dir
+from brainnet.paths import region_file, share_dir
 from brainnet.testing import MemoryBrain
 
 SAMPLES = share_dir() / "scripts" / "samples"
@@ -35,7 +35,7 @@ def encoded(picture: Image.Image) -> bytes:
 @pytest.fixture
 async def brain(tmp_path: Path) -> AsyncIterator[MemoryBrain]:
     async with MemoryBrain(tmp_path) as brain:
-        await brain.start(load_program(str(share_dir() / "nodes" / "vision" / "vision.py")), "eye")
+        await brain.start(load_program(str(region_file("vision"))), "eye")
         yield brain
 
 

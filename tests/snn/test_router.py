@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainnet.errors import ModelError
-from brainnet.paths import share_dir
+from brainnet.paths import region_file
 from brainnet.snn.models.quantum import modulate, select_routes
 from brainnet.snn.models.router import (
     RouteDecision,
@@ -26,7 +26,7 @@ from brainnet.snn.models.router import (
 )
 from brainnet.snn.models.text_features import HashedVocabulary
 
-WEIGHTS = share_dir() / "nodes" / "prefrontal" / "prefrontal.safetensors"
+WEIGHTS = region_file("prefrontal", ".safetensors")
 quick = settings(deadline=None, max_examples=25)
 
 
@@ -222,4 +222,4 @@ def test_weights_that_are_none(tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=rf"{name}.*brainnet train"):
             Router.load(tmp_path / name)
     with pytest.raises(ModelError, match="no router weights"):
-        Router.load(share_dir() / "nodes" / "hippocampus" / "hippocampus.safetensors")
+        Router.load(region_file("hippocampus", ".safetensors"))

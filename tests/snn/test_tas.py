@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.paths import share_dir
+from brainnet.paths import region_file
 from brainnet.snn.codes.tas import TasEncoder, TasWindow, tas_decode, tas_encode
 from brainnet.snn.models.router import Router
 
@@ -52,7 +52,7 @@ def test_decodes_32000_tokens_at_every_position_up_to_the_limit() -> None:
 
 
 def test_decodes_the_whole_vocabulary_of_the_trained_router() -> None:
-    router = Router.load(share_dir() / "nodes" / "prefrontal" / "prefrontal.safetensors")
+    router = Router.load(region_file("prefrontal", ".safetensors"))
     decodes_every_token_at_every_position(router.net.encoder)
 
 

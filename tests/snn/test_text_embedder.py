@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainnet.errors import ModelError
-from brainnet.paths import share_dir
+from brainnet.paths import region_file
 from brainnet.snn.models.text_embedder import EmbedderConfig, SpikingTextEmbedder, count_thresholds, lif_response
 from brainnet.snn.models.text_features import SubwordVocabulary
 from brainnet.snn.neurons.lif import LIFParams, lif_sequence
 
-WEIGHTS = share_dir() / "nodes" / "hippocampus" / "hippocampus.safetensors"
+WEIGHTS = region_file("hippocampus", ".safetensors")
 RELATED = [
     ("Where is the blue toolbox?", "The blue toolbox is under the workbench."),
     ("Who is allergic to peanuts?", "Lisa has an allergy: she cannot eat peanuts."),

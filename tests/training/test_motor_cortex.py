@@ -17,12 +17,12 @@ from brainnet.effectors import reaching
 from brainnet.effectors.planar_arm import FEATURES, features, fingertip, inverse_kinematics
 from brainnet.effectors.simulation import Plant
 from brainnet.errors import ModelError
-from brainnet.paths import share_dir
+from brainnet.paths import region_file
 from brainnet.snn.models.policy import SpikingPolicy
 from brainnet.snn.models.policy_training import ReLUPolicy
 from brainnet.training import Run, find_program
 
-WEIGHTS = share_dir() / "nodes" / "motor_cortex" / "motor_cortex.safetensors"
+WEIGHTS = region_file("motor_cortex", ".safetensors")
 SMALL = {
     "cloning_steps": 60,
     "settling_steps": 20,

@@ -14,7 +14,7 @@ import prefrontal_measures
 import prefrontal_training as prefrontal
 import routing_prompts
 from brainnet.errors import TrainingError
-from brainnet.paths import share_dir
+from brainnet.paths import region_file
 from brainnet.snn.models.quantum import softmax
 from brainnet.snn.models.router import Router
 from brainnet.training import Row, Run
@@ -36,7 +36,7 @@ from routing_prompts import (
     written_training,
 )
 
-WEIGHTS = share_dir() / "nodes" / "prefrontal" / "prefrontal.safetensors"
+WEIGHTS = region_file("prefrontal", ".safetensors")
 SMALL = {"steps": 40, "batch": 4, "vocabulary_prompts": 400, "min_count": 4, "calibration_prompts": 20, "width": 8}
 SMALL |= {"words": 300, "vector_width": 8}
 TEXT = FreeText(["The old man went down to the sea"], ["Who discovered radium?"])

@@ -10,7 +10,7 @@ from brainnet.wire.messages.codec import Header
 class FeedbackHeader(Header):
     """Header of a packet on `motor_feedback`."""
 
-    tick: int = Field(description="counts the effector's steps; a jump means steps that nobody saw")
+    tick: int = Field(strict=True, description="counts the effector's steps; a jump means steps that nobody saw")
     idle: bool = Field(False, description="nobody commands the effector, and it rests")
 
 
