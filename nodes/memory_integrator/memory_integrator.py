@@ -116,13 +116,11 @@ class MemoryIntegrator(Node):
         Returns:
             Whether the prompt is new here and was accepted.
         """
-        entry = self._open.get(prompt.prompt_id)
-        if entry is not None and entry.prompt is not None:
-            if waiting is not None:
-                self._waiting[prompt.prompt_id].append(waiting)
-            return False
         if waiting is not None:
             self._waiting[prompt.prompt_id].append(waiting)
+        entry = self._open.get(prompt.prompt_id)
+        if entry is not None and entry.prompt is not None:  # sent again; it is being answered
+            return False
         if not self._open.has_room(prompt.priority):
             reason = f"the brain is busy: {len(self._open)} prompts are open; try again later"
             self._deliver(error_answer(prompt, "busy", reason), prompt)
