@@ -29,8 +29,8 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 
 def node(id: str, program: str = "echo", **more: Any) -> dict[str, Any]:
-    """Make an allocation entry for one of the programs in tests/programs, or for a path."""
-    path = program if "/" in program else str(PROGRAMS / f"{program}.py")
+    """Make an allocation entry for one of the programs in tests/programs, for a path, or for `module:Class`."""
+    path = program if "/" in program or ":" in program else str(PROGRAMS / f"{program}.py")
     return {"id": id, "program": path, **more}
 
 

@@ -1,0 +1,161 @@
+"""The programs with faults: each fails as it says, in a brain in memory or of real processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brainnet import Prompt
+from brainnet.testing import MemoryBrain, faults, until
+from brainnet.testing.faults.answers import GARBAGE
+from brainnet.wire.keys import key
+from brainnet.wire.messages import PartialHeader
+from tests.support import Brain, node, write_allocation
+
+FAULTS = "brainnet.testing.faults"
+
+
+@pytest.fixture
+async def brain(tmp_path: Path) -> AsyncIterator[MemoryBrain]:
+    async with MemoryBrain(tmp_path) as brain:
+        yield brain
+
+
+def test_none_loads_a_model_library() -> None:
+    code = f"import sys, {FAULTS}; print(*sorted({{'torch', 'numba', 'zenoh'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_all_can_be_named_in_an_allocation(brain_of: Callable[..., Path], launched: Brain) -> None:
+    path = brain_of(*(node(name.lower(), f"{FAULTS}:{name}") for name in faults.__all__))
+    rows = launched.rows("validate", str(path))
+    assert {row["id"] for row in rows} == {name.lower() for name in faults.__all__}
+
+
+@pytest.fixture
+def brain_of(tmp_path: Path) -> Callable[..., Path]:
+    def write(*nodes: dict[str, Any]) -> Path:
+        return write_allocation(tmp_path / "allocation.yaml", *nodes)
+
+    return write
+
+
+@pytest.fixture
+def launched(make_brain: Callable[..., Brain]) -> Brain:
+    return make_brain(BRAINNET_STOP_GRACE_S="0.3")
+
+
+class TestInMemory:
+    async def test_one_without_a_fault_answers(self, brain: MemoryBrain) -> None:
+        await brain.start(faults.Answers, "right")
+        partial = await brain.query("right", Prompt(text="hello"))
+        assert partial.best is not None
+        assert partial.best.text == "hello"
+
+    async def test_two_final_partials_for_one_query(self, brain: MemoryBrain) -> None:
+        await brain.start(faults.AnswersTwice, "twice")
+        results = brain.bus("integrator", "listener").subscribe(key("partial", node_id="twice"))
+        prompt = Prompt(text="hello")
+        await brain.query("twice", prompt)
+        received = [PartialHeader.of((await results.get()).message).partial for _ in range(2)]
+        assert {partial.prompt_id for partial in received} == {prompt.prompt_id}
+        assert all(partial.final for partial in received)
+        assert {partial.best.text for partial in received if partial.best} == {"hello", "the other answer"}
+
+    @pytest.mark.parametrize("program", [faults.ReturnsNone, faults.ReturnsText])
+    async def test_what_is_no_partial_is_an_internal_error(self, brain: MemoryBrain, program: Any) -> None:
+        await brain.start(program, "wrong")
+        assert (await brain.query("wrong", Prompt(text="hello"))).code == "internal"
+
+    @pytest.mark.parametrize("kind", GARBAGE)
+    async def test_a_region_that_answers_with_garbage_goes_on(self, brain: MemoryBrain, kind: str) -> None:
+        made = await brain.start(faults.Garbage, "garbage", parameters={"kind": kind})
+        asking = await brain.start(faults.Answers, "right")
+        router = brain.bus("router", "asker")
+        await _ask(brain, router, "garbage")
+        await until("the answer", lambda: made.health().counters.get("queries"))
+        assert (await brain.query("right", Prompt(text="hello"))).error is None
+        assert asking.health().state == made.health().state == "ready"
+
+    async def test_late_means_after_the_deadline(self, brain: MemoryBrain) -> None:
+        await brain.start(faults.Late, "late", parameters={"late_s": 0.05})
+        partial = await brain.query("late", Prompt(text="hello", deadline_ms=100))
+        assert partial.latency_ms >= 100
+
+    async def test_a_leak_keeps_memory_up_to_its_limit(self, brain: MemoryBrain) -> None:
+        await brain.start(faults.Leak, "leak", parameters={"prompt_mb": 2, "limit_mb": 5})
+        kept = []
+        for _ in range(4):
+            partial = await brain.query("leak", Prompt(text="hello"))
+            assert partial.best is not None
+            kept.append(partial.best.content["kept_mb"])
+        assert kept == [2, 4, 4, 4]
+
+    async def test_a_flood_is_more_than_a_mailbox_holds(self, brain: MemoryBrain) -> None:
+        made = await brain.start(faults.Flood, "flood", parameters={"neurons": 8})
+        await until("a flood", lambda: made.health().counters.get("flooded", 0) > 5000)
+        assert (await brain.query("flood", Prompt(text="hello"))).error is None
+
+
+async def _ask(brain: MemoryBrain, router: Any, region: str) -> None:
+    import numpy as np
+
+    from brainnet.wire.messages import QueryHeader
+    from brainnet.wire.packet import SpikePacket
+
+    prompt = Prompt(text="hello")
+    header = QueryHeader(prompt=prompt, prompt_id=prompt.prompt_id)
+    packet = SpikePacket(np.zeros((0, 0), np.uint8), "text", metadata=header.to_metadata())
+    router.publish(key("query", region=region), packet)
+
+
+class TestProcesses:
+    def test_a_crash_at_once_is_reported_with_its_last_line(
+        self, launched: Brain, brain_of: Callable[..., Path]
+    ) -> None:
+        restart = {"policy": "never"}
+        launched.launch_foreground(brain_of(node("bad", f"{FAULTS}:CrashAtOnce", restart=restart), node("good")))
+        failed = launched.wait_state("bad", "failed")
+        assert failed.exit_code == 3
+        assert "segment 4 is out of spikes" in failed.reason
+        assert launched.wait_state("good", "ready").restarts == 0
+
+    def test_one_that_hangs_while_loading_is_never_ready(self, launched: Brain, brain_of: Callable[..., Path]) -> None:
+        launched.env["BRAINNET_READY_TIMEOUT_S"] = "1"
+        failed = launched.run("launch", str(brain_of(node("slow", f"{FAULTS}:HangInLoad"))), "--detach", check=False)
+        assert failed.returncode == 1
+        assert "not ready after 1 s" in failed.stderr
+
+    def test_one_that_ignores_signals_is_killed(self, launched: Brain, brain_of: Callable[..., Path]) -> None:
+        launched.launch(brain_of(node("one", f"{FAULTS}:IgnoresSignals")))
+        launched.run("stop")
+        assert launched.processes() == {}
+
+    def test_faults_on_a_prompt(self, launched: Brain, brain_of: Callable[..., Path]) -> None:
+        prompts = ["prefrontal", "memory_integrator"]
+        launched.launch(
+            brain_of(
+                *(node(id, f"nodes/{id}/{id}.py") for id in prompts),
+                node("words", f"{FAULTS}:CrashOnWord"),
+                node("once", f"{FAULTS}:CrashAfter", parameters={"prompts": 1}),
+                node("blocked", f"{FAULTS}:BlockedLoop"),
+                node("hangs", f"{FAULTS}:HangAfterInit"),
+            )
+        )
+        for id in ("words", "once"):
+            assert launched.prompt("hello", "--region", id)["text"] == "hello"
+        before = launched.nodes()
+        for id, text in {"words": "please crash", "once": "again", "blocked": "hello"}.items():
+            launched.start("prompt", text, "--region", id, "--timeout", "1")
+        for id in ("words", "once", "blocked"):
+            after = launched.wait_state(id, "ready", "backoff", but_pid=before[id].pid)
+            assert after.restarts >= 1 or after.state == "backoff"
+        answer = launched.rows("prompt", "hello", "--region", "hangs", "--timeout", "1", check=False)[0]
+        assert answer["error"]
+        assert launched.nodes()["hangs"].pid == before["hangs"].pid
