@@ -1,0 +1,63 @@
+"""The limits of names, texts and times: one home for all that is written in files, typed, or sent."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
+
+MAX_NAME: Final = 64
+"""Characters of a name: the id of a node, the name of a host, a namespace."""
+NAME_PATTERN: Final = r"^[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*$"
+"""A name is a chunk of a key and the stem of a file, so it holds none of their separators and is not only dots."""
+NAME_RULE: Final = f"should be a name of at most {MAX_NAME} letters, digits, '_', '-' and '.', and not only dots"
+"""What `NAME_PATTERN` and `MAX_NAME` accept, as the end of a sentence."""
+RESERVED_IDS: Final = ("launcher",)
+"""Ids that no node may have: the launcher logs under its own name."""
+MAX_LINE: Final = 1024
+"""Characters of what is named in one line: a program, a module, an endpoint."""
+MAX_DEADLINE_MS: Final = 600_000
+"""Milliseconds after which a prompt must have its answer, at most: ten minutes."""
+MAX_WAIT_S: Final = 3600.0
+"""Seconds that a program may wait for others, at most: one hour."""
+MAX_GRACE_S: Final = 300.0
+"""Seconds between the signals of a stop, at most: five minutes."""
+MAX_VARIABLE: Final = 32_768
+"""Characters of an environment variable, its name included. Linux refuses a process with one of 128 KiB."""
+MAX_THREADS: Final = 1024
+"""Compute threads of one node."""
+MAX_CPU: Final = 8191
+"""The largest number of a CPU that Linux knows."""
+MAX_NODE_BYTES: Final = 240 << 10
+"""Bytes of the description of one node as JSON, parameters and environment included. The process of a node gets it
+in one packet of at most 256 KiB, which also holds the path of the log."""
+
+
+def _check_variable_name(name: str) -> str:
+    if not name or "=" in name or "\0" in name:
+        raise ValueError("the name of a variable is not empty and holds neither '=' nor a NUL character")
+    return _check_variable(name)
+
+
+def _check_variable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a variable holds no NUL character")
+    if len(text) > MAX_VARIABLE:
+        raise ValueError(f"a variable has at most {MAX_VARIABLE} characters, this one has {len(text)}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("a variable holds Unicode text only, without halves of surrogate pairs") from None
+    return text
+
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=MAX_NAME)]
+"""The id of a node, the name of a host, a namespace."""
+Line = Annotated[str, Field(min_length=1, max_length=MAX_LINE, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""What is named in one line, without control characters."""
+Environment = dict[
+    Annotated[str, AfterValidator(_check_variable_name)], Annotated[str, AfterValidator(_check_variable)]
+]
+"""Environment variables that every process can be given."""
+Seconds = Annotated[float, Field(ge=0, le=MAX_WAIT_S, allow_inf_nan=False)]
+"""A finite time of at most an hour, in seconds."""
