@@ -2,7 +2,8 @@
 
     BrainnetError
     ├── ConfigError         settings, allocation or parameters that cannot be used
-    │   └── AllocationError     a node_allocation file: names file, line and field
+    │   ├── AllocationError     a node_allocation file: names file, line and field
+    │   └── TextError           text that is neither YAML nor JSON: names line and column
     ├── WireError           data that does not follow the wire contract
     │   ├── PacketError         bytes that are not a SpikePacket, or a packet that cannot be built
     │   ├── MessageError        a typed message that does not validate
@@ -47,6 +48,8 @@ ErrorCode = Literal[
     "no_decision",
     "no_answer",
     "deadline",
+    "poison",
+    "unavailable",
     "store",
     "model",
     "training",
@@ -55,6 +58,8 @@ ErrorCode = Literal[
 """The kind of an error, for programs. `docs/reference/errors.md` lists cause and remedy of each."""
 
 ERROR_CODES: Final[tuple[ErrorCode, ...]] = get_args(ErrorCode)
+_WIRE_TEXT: Final = 1000
+"""Characters of the text of a `WireError`."""
 RETRYABLE: Final[frozenset[str]] = frozenset({"timeout", "stopping"})
 """Codes of temporary conditions: no server was there, or it was stopping; both are also seen while a node restarts."""
 
@@ -105,10 +110,30 @@ class AllocationError(ConfigError):
         self.path, self.line, self.field = path, line, field
 
 
+class TextError(ConfigError):
+    """Text of a person that is neither YAML nor JSON, or that holds what may not be there.
+
+    Attributes:
+        line: The line, counted from 1; None where the text as a whole cannot be read.
+        column: The column, counted from 1; None where the text as a whole cannot be read.
+        where: The field, as `nodes[2].program`; empty where the mistake is in no field.
+        problem: What is wrong, without the place.
+    """
+
+    def __init__(
+        self, message: str, *, line: int | None = None, column: int | None = None, where: str = "", problem: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.line, self.column, self.where, self.problem = line, column, where, problem or message
+
+
 class WireError(BrainnetError):
-    """Data that does not follow the wire contract."""
+    """Data that does not follow the wire contract. Its text is cut at a length, because the data may be in it."""
 
     code = "bad_message"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message if len(message) <= _WIRE_TEXT else message[: _WIRE_TEXT - 3] + "...", code=code)
 
 
 class PacketError(WireError):
