@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
+from brainnet.wire.packet import MAX_NAME
 from brainnet.wire.topics import PACKET, Topic
 
 _MAX_SOURCES: Final = 256
@@ -13,6 +14,16 @@ _MAX_SOURCES: Final = 256
 _MAX_GAP: Final = 1 << 32
 """Most messages that one gap counts. A sender may claim any sequence number up to 2**64, and a few forged ones would
 add up to loss counters that msgpack cannot carry."""
+
+_HEAD_BYTES: Final = 4 * MAX_NAME + 64
+"""Bytes in which a stamp ends: a source of `MAX_NAME` characters of up to four bytes, and the numbers."""
+_NO_CONTAINERS: Final[dict[str, Any]] = {
+    "max_array_len": 0,
+    "max_map_len": 0,
+    "max_bin_len": 0,
+    "max_ext_len": 0,
+    "max_str_len": 4 * MAX_NAME,
+}
 
 
 class Stamp(NamedTuple):
@@ -39,21 +50,22 @@ def read_stamp(topic: Topic | None, payload: bytes, attachment: bytes | None) ->
     """
     try:
         if topic is not None and topic.payload == PACKET:
-            # Streaming, so that only the first four of a packet's fields are unpacked, not its data. The limit is set
-            # because the default of msgpack is 100 MiB; + 1 because 0, for an empty payload, means no limit.
-            unpacker = msgpack.Unpacker(max_buffer_size=len(payload) + 1)
-            unpacker.feed(payload)
+            # Streaming, and no more than the bytes in which the first four fields end, so that the data of a packet
+            # are not read.
+            unpacker = msgpack.Unpacker(max_buffer_size=_HEAD_BYTES, **_NO_CONTAINERS)
+            unpacker.feed(payload[:_HEAD_BYTES])
             if unpacker.read_array_header() < 4:
                 return None
             _version, timestamp_ns, source, seq = (unpacker.unpack() for _ in range(4))
-        elif attachment:
-            source, seq, timestamp_ns = msgpack.unpackb(attachment)
+        elif attachment and len(attachment) <= _HEAD_BYTES:
+            source, seq, timestamp_ns = msgpack.unpackb(attachment, **_NO_CONTAINERS | {"max_array_len": 3})
         else:
             return None
     except Exception:  # msgpack raises many kinds of errors for bytes that are not msgpack
         return None
-    if isinstance(source, str) and isinstance(seq, int) and isinstance(timestamp_ns, int):
-        return Stamp(source, seq, timestamp_ns)
+    # Not isinstance: bool is a subclass of int.
+    if type(source) is str and len(source) <= MAX_NAME and type(seq) is int and type(timestamp_ns) is int:
+        return Stamp(source, seq, timestamp_ns) if seq >= 0 and timestamp_ns >= 0 else None
     return None
 
 

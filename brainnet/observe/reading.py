@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import base64
-import json
+import itertools
 from dataclasses import dataclass
 from typing import Any, Final
-
-import msgpack
 
 from brainnet.bus import Sample, Stamp, read_stamp
 from brainnet.errors import WireError
 from brainnet.observe import keys
-from brainnet.wire import messages, packet
+from brainnet.texts import printable, shorten
+from brainnet.wire import bounded, messages, packet
 from brainnet.wire.messages import Message
 from brainnet.wire.packet import SpikePacket
 from brainnet.wire.topics import PACKET
 
 _MAX_LINE: Final = 160
+_MAX_FIELDS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +79,22 @@ def read(sample: Sample, namespace: str) -> DecodedSample:
 def _foreign(payload: bytes, encoding: str) -> tuple[str, Any]:
     if "msgpack" in encoding:
         try:
-            return "msgpack", msgpack.unpackb(payload)
-        except Exception:  # msgpack raises many kinds of errors; the bytes are shown instead
+            value = bounded.unpack(payload)
+            bounded.check(value)
+        except ValueError:
             return "bytes", payload
+        return "msgpack", value
     try:
         text = payload.decode()
     except UnicodeDecodeError:
         return "bytes", payload
-    if "json" in encoding or text.lstrip()[:1] in ("{", "["):
+    if "json" in encoding or text.lstrip("\ufeff \t\r\n")[:1] in ("{", "["):
         try:
-            return "json", json.loads(text)
+            value = bounded.read_json(payload)
+            bounded.check(value)
         except ValueError:
             return "text", text
+        return "json", value
     unprintable = any(c < " " and c not in "\t\r\n" for c in text)
     return ("bytes", payload) if unprintable else ("text", text)
 
@@ -111,21 +115,28 @@ def as_json(decoded: DecodedSample) -> dict[str, Any]:
 
 
 def as_lines(decoded: DecodedSample) -> list[str]:
-    """Return a message as lines of text: a headline, then its fields."""
+    """Return a message as lines of text: a headline, then its fields. What others wrote is in it as it came.
+
+    The number of lines and their length are bounded; `brainnet.texts.printable` makes a line safe for a terminal.
+    """
     if decoded.packet is not None:
         fields = decoded.packet.metadata
         extra = "  ".join(
             f"{name} {_abbreviate(value)}" for name, value in _summary(decoded.packet, decoded.payload).items()
         )
-        return [f"{headline(decoded)}  {extra}", *(f"  {name}: {_abbreviate(value)}" for name, value in fields.items())]
+        return [f"{headline(decoded)}  {extra}", *_fields(fields)]
     if isinstance(decoded.value, Message):
         fields = decoded.value.model_dump()
-        return [
-            headline(decoded),
-            *(f"  {name}: {_abbreviate(value)}" for name, value in fields.items() if _has_content(value)),
-        ]
-    value = decoded.value.hex(" ") if isinstance(decoded.value, bytes) else decoded.value
+        return [headline(decoded), *_fields({name: value for name, value in fields.items() if _has_content(value)})]
+    value = decoded.value[:_MAX_LINE].hex(" ") if isinstance(decoded.value, bytes) else decoded.value
     return [headline(decoded), f"  {_abbreviate(value)}"]
+
+
+def _fields(fields: dict[str, Any]) -> list[str]:
+    lines = [
+        f"  {_abbreviate(name)}: {_abbreviate(value)}" for name, value in itertools.islice(fields.items(), _MAX_FIELDS)
+    ]
+    return lines if len(fields) <= _MAX_FIELDS else [*lines, f"  and {len(fields) - _MAX_FIELDS} more"]
 
 
 def headline(decoded: DecodedSample) -> str:
@@ -161,17 +172,22 @@ def _has_content(value: Any) -> bool:
 
 
 def _abbreviate(value: Any) -> str:
+    """Return a value as one line of at most `_MAX_LINE` characters, in a time that does not depend on its size."""
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
-    text = value if isinstance(value, str) else repr(_without_bytes(value))
-    return text if len(text) <= _MAX_LINE else f"{text[: _MAX_LINE - 3]}..."
+    text = printable(value[:_MAX_LINE] if isinstance(value, str) else repr(_part(value)))
+    cut = isinstance(value, str) and len(value) > _MAX_LINE
+    return shorten(text + "..." if cut else text, _MAX_LINE)
 
 
-def _without_bytes(value: Any) -> Any:
+def _part(value: Any) -> Any:
+    """Return a nested value without its bytes, and with no more of it than one line may show."""
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
+    if isinstance(value, str):
+        return value[:_MAX_LINE]
     if isinstance(value, dict):
-        return {k: _without_bytes(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_without_bytes(v) for v in value]
+        return {_part(k): _part(v) for k, v in itertools.islice(value.items(), _MAX_LINE)}
+    if isinstance(value, list | tuple):
+        return [_part(v) for v in value[:_MAX_LINE]]
     return value

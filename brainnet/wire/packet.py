@@ -38,6 +38,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import PacketError
+from brainnet.texts import shorten
+from brainnet.wire import bounded
 
 VERSION: Final = 1000
 WIRE_ENCODING: Final = "application/msgpack;brainnet.SpikePacket/1"
@@ -158,14 +160,16 @@ def encode(packet: SpikePacket) -> bytes:
                 encoding,
                 body,
                 packet.metadata,
-            )
+            ),
+            default=bounded.number,
         )
         if packet.metadata:
             # packb accepts more than `decode` does, such as keys that are not strings. Metadata of a node must not be
             # refused by its receivers only.
-            msgpack.unpackb(wire, max_ext_len=0)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise PacketError(f"packet metadata of source {packet.source!r} cannot be sent: {error}") from None
+            bounded.check(bounded.unpack(wire)[10])
+    except Exception as error:  # what a region puts into its metadata may raise anything while it is written
+        reason = shorten(str(error) or type(error).__name__, 200)
+        raise PacketError(f"packet metadata of source {packet.source!r} cannot be sent: {reason}") from None
     return wire
 
 
@@ -178,14 +182,16 @@ def decode(payload: bytes) -> SpikePacket:
         PacketError: The bytes are not a packet of this major version.
     """
     try:
-        fields = msgpack.unpackb(payload, strict_map_key=True, max_ext_len=0)
-    except Exception as error:  # msgpack raises many kinds of errors, ValueError and its own among them
+        fields = bounded.unpack(payload)
+    except ValueError as error:
         raise PacketError(f"{len(payload)} bytes are not msgpack: {error}") from None
     if not isinstance(fields, list) or len(fields) < _FIELDS:
         raise PacketError(f"a SpikePacket is an array of {_FIELDS} fields, got {_describe(fields)}")
     version, timestamp_ns, source, seq, modality, neurons, steps, dt_us, encoding, body, metadata = fields[:_FIELDS]
     if type(version) is not int or version // 1000 != VERSION // 1000:
-        raise PacketError(f"SpikePacket version {version!r} is not readable; this side reads {VERSION // 1000}.x")
+        raise PacketError(
+            f"SpikePacket version {shorten(repr(version), 40)} is not readable; this side reads {VERSION // 1000}.x"
+        )
     # One expression of `type(...) is`, because this runs for every packet: a loop over names and types, which
     # `_wrong_type` uses for the message, takes several times as long. Not isinstance: bool is a subclass of int.
     if (
@@ -209,13 +215,18 @@ def decode(payload: bytes) -> SpikePacket:
         raise PacketError(_out_of_range(dt_us, seq, timestamp_ns))
     if neurons * steps > MAX_ELEMENTS:
         raise PacketError(f"shape [{neurons}, {steps}] exceeds {MAX_ELEMENTS} elements")
+    if metadata:
+        try:
+            bounded.check(metadata)
+        except ValueError as error:
+            raise PacketError(f"packet metadata: {error}") from None
     data = _decode_data(encoding, body, neurons * steps).reshape(neurons, steps)
     return SpikePacket(data, modality, dt_us, source, seq, timestamp_ns, metadata)
 
 
 def body_encoding(payload: bytes) -> str:
     """Return which of ENCODINGS a packet in wire form has; `decode` must accept the payload."""
-    encoding: str = msgpack.unpackb(payload)[8]
+    encoding: str = bounded.unpack(payload)[8]
     return encoding
 
 
@@ -354,4 +365,4 @@ def _wrong_type(fields: list[Any]) -> str:
 def _describe(value: object) -> str:
     if isinstance(value, list | Mapping | str | bytes):
         return f"{type(value).__name__} of length {len(value)}"
-    return f"{type(value).__name__} {value!r}"
+    return f"{type(value).__name__} {shorten(repr(value), 40)}"

@@ -7,23 +7,43 @@ them.
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, ClassVar, Final, Self, TypeVar
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 
 from brainnet.errors import MessageError
+from brainnet.texts import printable, shorten
+from brainnet.wire import bounded
 from brainnet.wire.packet import SpikePacket
 
 MAX_TEXT: Final = 100_000
 """Characters of a prompt's text."""
+MAX_ID: Final = 128
+"""Characters of an id: of a prompt, a session, a node, a region, a host."""
+MAX_ANSWER: Final = 1_000_000
+"""Characters of an answer's text."""
+MAX_ERROR: Final = 2_000
+"""Characters of the text of an error; a longer one is cut, because an error must arrive."""
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Id = Annotated[str, Field(max_length=MAX_ID)]
+
+
+def _cut_error(text: str) -> str:
+    return shorten(text, MAX_ERROR)
+
+
+ErrorText = Annotated[str, AfterValidator(_cut_error), PlainSerializer(_cut_error)]
+"""The text of an error, cut to `MAX_ERROR` when it is read, and when it is written."""
 
 
 class Message(BaseModel):
     """Base of everything on the wire that is not a SpikePacket."""
 
-    model_config = ConfigDict(extra="ignore", ser_json_bytes="base64", val_json_bytes="base64", frozen=False)
+    model_config = ConfigDict(
+        extra="ignore", ser_json_bytes="base64", val_json_bytes="base64", frozen=False, allow_inf_nan=False
+    )
     version: ClassVar[int] = 1
 
     @classmethod
@@ -57,26 +77,30 @@ class Refusal(Message):
         error: The reason as one sentence.
     """
 
-    code: str = "refused"
-    error: str = ""
+    code: Id = "refused"
+    error: ErrorText = ""
 
 
 M = TypeVar("M", bound=Message)
 
 
 def encode(message: Message, *, as_json: bool = False) -> bytes:
-    """Write a message as msgpack, or as JSON.
+    """Write a message as msgpack, or as JSON. What is written, `decode` accepts.
+
+    A numpy number in a field of free form is written as a number.
 
     Raises:
         MessageError: A field of free form holds a value that cannot be written.
     """
     try:
-        if as_json:
-            return message.model_dump_json().encode()
-        packed: bytes = msgpack.packb(message.model_dump())
-    except (TypeError, ValueError, OverflowError) as error:
-        raise MessageError(f"{type(message).__name__} cannot be written: {error}") from None
-    return packed
+        packed: bytes = msgpack.packb(message.model_dump(), default=bounded.number)
+        # packb accepts more than `decode` does, such as keys that are not strings. A message must not be refused by
+        # its receivers only.
+        bounded.check(bounded.unpack(packed))
+        return message.model_dump_json(fallback=bounded.number).encode() if as_json else packed
+    except Exception as error:  # what somebody puts into a field of free form may raise anything while it is written
+        reason = _one_line(str(error) or type(error).__name__, 200)
+        raise MessageError(f"{type(message).__name__} cannot be written: {reason}") from None
 
 
 def decode(kind: type[M], payload: bytes, encoding: str = "") -> M:
@@ -91,15 +115,44 @@ def decode(kind: type[M], payload: bytes, encoding: str = "") -> M:
         MessageError: The bytes are not such a message; names the fields that are wrong.
     """
     if encoding.startswith(("application/json", "text/json")):
-        try:
-            return kind.model_validate_json(payload)
-        except ValidationError as error:
-            raise MessageError(f"{kind.__name__}: {explain(error)}") from None
+        return decode_json(kind, payload)
     try:
-        fields = msgpack.unpackb(payload, strict_map_key=True, max_ext_len=0)
-    except Exception as error:  # msgpack raises many kinds of errors, ValueError and its own among them
+        fields = bounded.unpack(payload)
+    except ValueError as error:
         raise MessageError(f"{kind.__name__}: {len(payload)} bytes are not msgpack: {error}") from None
+    try:
+        bounded.check(fields)
+    except ValueError as error:
+        raise MessageError(f"{kind.__name__}: {error}") from None
     return validate(kind, fields)
+
+
+def decode_json(kind: type[M], payload: bytes, *, text_field: str = "") -> M:
+    """Read a message in JSON, as people and programs write it.
+
+    Args:
+        kind: The class of the message.
+        payload: The bytes, in UTF-8.
+        text_field: The field that a JSON string alone stands for.
+
+    Raises:
+        MessageError: The bytes are not such a message; names the fields that are wrong.
+    """
+    try:
+        fields = bounded.read_json(payload)
+        bounded.check(fields)
+        if text_field and isinstance(fields, str):
+            fields = {text_field: fields}
+        # Written again for pydantic, which reads bytes as base64 from JSON only.
+        text = json.dumps(fields, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise MessageError(f"{kind.__name__}: a text holds half of a surrogate pair") from None
+    except (ValueError, RecursionError) as error:
+        raise MessageError(f"{kind.__name__}: not JSON: {_one_line(str(error), 200)}") from None
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise MessageError(f"{kind.__name__}: {explain(error)}") from None
 
 
 def validate(kind: type[M], fields: object) -> M:
@@ -112,14 +165,16 @@ def validate(kind: type[M], fields: object) -> M:
         return kind.model_validate(fields)
     except ValidationError as error:
         raise MessageError(f"{kind.__name__}: {explain(error)}") from None
+    except RecursionError:
+        raise MessageError(f"{kind.__name__}: more than {bounded.MAX_DEPTH} levels of maps and lists") from None
 
 
 def explain(error: ValidationError) -> str:
-    """Return a pydantic error as one readable line."""
+    """Return a pydantic error as one readable line of at most a few hundred characters."""
     parts = []
-    for item in error.errors()[:4]:  # a payload of another kind has every field wrong
-        where = ".".join(str(p) for p in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
+    for item in error.errors(include_url=False)[:4]:  # a payload of another kind has every field wrong
+        where = _one_line(".".join(str(p) for p in item["loc"]), 80)
+        message = _one_line(item["msg"].removeprefix("Value error, "), 240)
         value = item.get("input")
         shown = "" if where == "" or isinstance(value, dict | list) else f" (got {_short(value)})"
         parts.append(f"{where}: {message}{shown}" if where else message)
@@ -127,5 +182,12 @@ def explain(error: ValidationError) -> str:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    try:
+        text = repr(value[:60] if isinstance(value, str | bytes) else value)
+    except Exception:  # of a whole number with too many digits, of a nested value
+        return f"a {type(value).__name__}"
+    return shorten(text, 60)
+
+
+def _one_line(text: str, limit: int) -> str:
+    return printable(shorten(text, limit))

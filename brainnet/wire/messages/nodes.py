@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from brainnet.wire.messages.codec import Message
+from brainnet.wire.messages.codec import ErrorText, Id, Message
 
 NodeState = Literal["starting", "ready", "degraded", "stopping", "stopped", "failed", "backoff", "lost"]
 
@@ -29,8 +29,8 @@ class TopicCount(Message):
 class Health(Message):
     """Health of one node: its heartbeat once a second, and the reply to a status query."""
 
-    node_id: str
-    host: str
+    node_id: Id
+    host: Id
     pid: int
     state: NodeState
     role: str
@@ -44,16 +44,16 @@ class Health(Message):
     queued: int = 0
     counters: dict[str, int] = Field(default_factory=dict)
     topics: list[TopicCount] = Field(default_factory=list)
-    last_error: str | None = None
+    last_error: ErrorText | None = None
     timestamp_ns: int = Field(default_factory=time.time_ns)
 
 
 class LogRecord(Message):
     """One structured log line."""
 
-    node_id: str
-    level: str
-    event: str
+    node_id: Id
+    level: Id
+    event: ErrorText
     timestamp_ns: int
     fields: dict[str, Any] = Field(default_factory=dict)
 
@@ -90,21 +90,21 @@ class ControlQuery(Message):
     """Query that makes a node or a supervisor act; `node` names the node for a supervisor."""
 
     action: Literal["stop", "restart", "start"]
-    node: str | None = None
+    node: Id | None = None
 
 
 class ControlReply(Message):
     """The effect of a control query, as text for people."""
 
-    done: str
+    done: ErrorText
 
 
 class NodeRecord(Message):
     """State of one node in its supervisor."""
 
-    id: str
+    id: Id
     program: str
-    host: str
+    host: Id
     state: NodeState
     pid: int | None = None
     restarts: int = 0
@@ -112,14 +112,14 @@ class NodeRecord(Message):
     memory_bytes: int = Field(0, description="proportional set size")
     uptime_s: float = 0.0
     ready_s: float | None = Field(None, description="from start to ready")
-    reason: str = ""
+    reason: ErrorText = ""
 
 
 class HostStatus(Message):
     """State of one host's part of the brain, from its supervisor."""
 
-    host: str
-    namespace: str
+    host: Id
+    namespace: Id
     pid: int
     hub: list[str]
     allocation: str

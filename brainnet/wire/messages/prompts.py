@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from typing import Any, Final, Literal, Self
 
-import msgpack
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from brainnet.errors import MessageError
-from brainnet.wire.messages.codec import MAX_TEXT, Header, Message, Probability, decode, explain, validate
+from brainnet.wire import bounded
+from brainnet.wire.messages.codec import (
+    MAX_ANSWER,
+    MAX_ID,
+    MAX_TEXT,
+    ErrorText,
+    Header,
+    Id,
+    Message,
+    Probability,
+    decode,
+    decode_json,
+    validate,
+)
 from brainnet.wire.packet import SpikePacket
 
 MAX_PROMPT_BYTES: Final = 8 << 20
@@ -26,13 +37,13 @@ def new_id() -> str:
 class Prompt(Message):
     """A question or command of a client. Pictures and sound are inline, because a path is of no use on another host."""
 
-    prompt_id: str = Field(default_factory=new_id, min_length=1, max_length=128)
+    prompt_id: str = Field(default_factory=new_id, min_length=1, max_length=MAX_ID)
     text: str = Field("", max_length=MAX_TEXT)
     image: bytes | None = Field(None, description="an encoded picture: PNG, JPEG, ...")
     audio: bytes | None = Field(None, description="an encoded sound: WAV, ...")
     arrays: dict[str, bytes] = Field(default_factory=dict, description="named SpikePackets, in wire form")
     priority: int = Field(5, ge=0, le=9, description="0 background ... 9 urgent: who is refused first when busy")
-    session_id: str = Field("", max_length=128, description="prompts of one session share working memory")
+    session_id: str = Field("", max_length=MAX_ID, description="prompts of one session share working memory")
     deadline_ms: int = Field(10_000, ge=1, le=600_000, description="answer by then with what there is")
     timestamp_ns: int = Field(default_factory=time.time_ns, ge=0)
     regions: list[str] | None = Field(None, description="ask these regions instead of routing")
@@ -55,7 +66,7 @@ class Prompt(Message):
 class Candidate(Message):
     """One possible answer of a region."""
 
-    text: str
+    text: str = Field(max_length=MAX_ANSWER)
     probability: Probability = Field(description="among the candidates of this region")
     content: dict[str, Any] = Field(default_factory=dict, description="what the answer rests on")
 
@@ -71,11 +82,11 @@ class Partial(Message):
     candidates: list[Candidate] = Field(default_factory=list)
     confidence: Probability = 0.0
     content: dict[str, Any] = Field(default_factory=dict)
-    prompt_id: str = ""
-    region: str = ""
+    prompt_id: Id = ""
+    region: Id = ""
     final: bool = True
-    error: str | None = None
-    code: str | None = Field(None, description="with an error: what went wrong, for programs (brainnet.errors)")
+    error: ErrorText | None = None
+    code: Id | None = Field(None, description="with an error: what went wrong, for programs (brainnet.errors)")
     latency_ms: float = Field(0.0, ge=0.0, description="from the query's arrival to this partial")
     spikes: Any = Field(None, exclude=True, repr=False)
 
@@ -88,7 +99,7 @@ class Partial(Message):
 class Decision(Message):
     """The routing decision for one prompt, with the values that it follows from."""
 
-    prompt_id: str
+    prompt_id: Id
     route_probs: dict[str, float] = Field(default_factory=dict)
     scores: dict[str, float] = Field(default_factory=dict)
     entropy: float = Field(0.0, ge=0.0, description="nats, of the unmodulated probabilities")
@@ -97,8 +108,8 @@ class Decision(Message):
     threshold: float = Field(1.0, gt=0.0)
     chosen: list[str] = Field(default_factory=list)
     routed_by: Literal["router", "client"] = "router"
-    error: str | None = Field(None, description="why no region could be asked")
-    code: str | None = Field(None, description="with an error: what went wrong, for programs (brainnet.errors)")
+    error: ErrorText | None = Field(None, description="why no region could be asked")
+    code: Id | None = Field(None, description="with an error: what went wrong, for programs (brainnet.errors)")
     latency_ms: float = Field(0.0, ge=0.0)
 
 
@@ -106,7 +117,7 @@ class QueryHeader(Header):
     """Header of a packet on `query`, whose data are the encoded prompt."""
 
     prompt: Prompt
-    prompt_id: str = ""
+    prompt_id: Id = ""
     route_prob: Probability = Field(1.0, description="the probability with which this region was chosen")
     left_ms: float | None = Field(None, ge=0.0, description="until nobody waits any more; None: the prompt's deadline")
 
@@ -115,7 +126,7 @@ class PartialHeader(Header):
     """Header of a packet on `partial`, whose data are the spikes of the answer."""
 
     partial: Partial
-    prompt_id: str = ""
+    prompt_id: Id = ""
 
     @classmethod
     def of(cls, packet: SpikePacket) -> Self:
@@ -135,30 +146,31 @@ StoppedBy = Literal["all", "settled", "deadline", "error"]
 class Answer(Message):
     """The answer to a prompt; every accepted prompt gets exactly one."""
 
-    prompt_id: str
-    text: str = ""
+    prompt_id: Id
+    text: str = Field("", max_length=MAX_ANSWER)
     content: dict[str, Any] = Field(default_factory=dict)
     confidence: Probability = 0.0
     contributing: list[str] = Field(default_factory=list, description="regions whose partial was fused")
     late: list[str] = Field(default_factory=list, description="regions asked that had not answered")
     stopped_by: StoppedBy = "all"
-    latency_ms: float = Field(0.0, ge=0.0, description="from the prompt's arrival at the integrator to this answer")
+    latency_ms: float = Field(0.0, ge=0.0, description="from the prompt's arrival to this answer")
     latency: dict[str, float] = Field(default_factory=dict, description="ms, by part")
     decision: Decision | None = None
-    prompt: str = Field("", description="the text that was asked")
-    session_id: str = ""
-    error: str | None = None
-    code: str | None = Field(None, description="with an error: what went wrong, for programs (brainnet.errors)")
+    prompt: str = Field("", max_length=MAX_TEXT, description="the text that was asked")
+    session_id: Id = ""
+    error: ErrorText | None = None
+    code: Id | None = Field(None, description="with an error: what went wrong, for programs (brainnet.errors)")
+    retry_after_ms: int | None = Field(None, ge=0, description="with some errors: when to try again")
 
 
-class OpenPromptsQuery(Message):
-    """Query to the integrator for the prompts of its journal that have no answer yet."""
+class ResumeQuery(Message):
+    """Query of a router or an integrator that has just started: hand out again what has no answer yet."""
 
 
-class OpenPrompts(Message):
-    """Prompts without an answer, oldest first."""
+class Resumed(Message):
+    """How many prompts are handed out again on topic `accepted`; what the node knows already, it ignores."""
 
-    prompts: list[Prompt] = Field(default_factory=list)
+    prompts: int = Field(ge=0)
 
 
 def read_prompt(payload: bytes, encoding: str = "") -> Prompt:
@@ -178,31 +190,24 @@ def read_prompt(payload: bytes, encoding: str = "") -> Prompt:
     kind = encoding.split(";", maxsplit=1)[0]
     if kind == "application/msgpack" or (kind in ("", "zenoh/bytes") and _is_msgpack_map(payload)):
         return decode(Prompt, payload)
-    text = _utf8(payload)
-    stripped = text.strip()
-    if kind in ("application/json", "text/json") or (kind != "text/plain" and stripped.startswith("{")):
-        try:
-            fields = json.loads(text)
-        except ValueError as error:
-            raise MessageError(f"Prompt: not JSON: {error}") from None
-        if isinstance(fields, str):
-            fields = {"text": fields}
-        try:
-            prompt = Prompt.model_validate_json(json.dumps(fields))
-        except ValidationError as error:
-            raise MessageError(f"Prompt: {explain(error)}") from None
+    text = _utf8(payload).removeprefix("\ufeff").strip()  # some editors begin a file with a byte order mark
+    if kind in ("application/json", "text/json") or (kind != "text/plain" and text.startswith("{")):
+        prompt = decode_json(Prompt, payload, text_field="text")
     else:
-        prompt = validate(Prompt, {"text": stripped})
+        prompt = validate(Prompt, {"text": text})
     prompt.reply_as = "json"
     return prompt
 
 
 def _is_msgpack_map(payload: bytes) -> bool:
-    if payload[:1] < b"\x80":  # a msgpack map starts with a byte that is not ASCII; most text starts with one that is
+    # A msgpack map starts with a byte that is not ASCII, and that begins no UTF-8 text: 0x80 to 0x8f, 0xde, 0xdf. The
+    # last two begin letters of a few scripts, and are read as msgpack only if all of the bytes are a map.
+    first = payload[:1]
+    if not (b"\x80" <= first <= b"\x8f" or first in (b"\xde", b"\xdf")):
         return False
     try:
-        return isinstance(msgpack.unpackb(payload, max_ext_len=0), dict)
-    except Exception:  # msgpack raises many kinds of errors for bytes that are not msgpack
+        return isinstance(bounded.unpack(payload), dict)
+    except ValueError:
         return False
 
 

@@ -1,0 +1,39 @@
+"""Texts of others, as one line that is safe to show: short, and without characters that act on a terminal."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_UNSAFE: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f]"
+)
+"""Control characters, line separators, marks that change the direction of writing, invisible characters and halves of
+surrogate pairs. The joiners U+200C and U+200D are not among them: words of several languages need them."""
+_KEPT_IN_LINES: Final = "\n\t"
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    r"""Return a text with everything that is no visible character written as an escape, such as `\x1b` or `\u202e`.
+
+    Args:
+        text: Of anybody.
+        lines: Keep line breaks and tabs, as in the text of an answer; `\r\n` counts as one line break.
+    """
+    if lines:
+        return _UNSAFE.sub(_escape_but_lines, text.replace("\r\n", "\n"))
+    return text if text.isprintable() else _UNSAFE.sub(_escape, text)
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return a text of at most `limit` characters (> 3); one that is cut ends with `...`."""
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
+
+
+def _escape_but_lines(match: re.Match[str]) -> str:
+    return match[0] if match[0] in _KEPT_IN_LINES else _escape(match)
