@@ -5,12 +5,21 @@ The package does not depend on the message bus or on a model: the caller supplie
 
 from brainnet.memory.fusion import convex_combination
 from brainnet.memory.index import EpisodeIndex
-from brainnet.memory.store import Episode, EpisodicStore, Hit, NewEpisode, StoreStats
+from brainnet.memory.store import (
+    DamagedStoreError,
+    Episode,
+    EpisodicStore,
+    Hit,
+    NewEpisode,
+    StoreStats,
+    replace_damaged,
+)
 from brainnet.memory.term_embeddings import TermEmbeddings
-from brainnet.memory.text_index import TextIndex
+from brainnet.memory.text_index import TextIndex, plain_words, terms
 from brainnet.memory.vectors import VectorIndex
 
 __all__ = [
+    "DamagedStoreError",
     "Episode",
     "EpisodeIndex",
     "EpisodicStore",
@@ -21,4 +30,7 @@ __all__ = [
     "TextIndex",
     "VectorIndex",
     "convex_combination",
+    "plain_words",
+    "replace_damaged",
+    "terms",
 ]

@@ -29,6 +29,10 @@ FEEDBACK_EXPONENT = 6
 """Feedback weighs an episode by its score to this power, so that a clear first result dominates the others."""
 REFIT_GROWTH = 1.5
 """A search fits the term embeddings again when the number of episodes has grown by this factor."""
+MIN_FORGOTTEN = 1000
+"""With fewer forgotten rows than this an index is not worth to be built again."""
+_FORGOTTEN = -1
+"""The code of the kind of an episode that was forgotten. Its row stays, and counts for nothing."""
 
 Vector = NDArray[np.integer | np.floating]
 Scores = NDArray[np.float32]
@@ -66,12 +70,24 @@ class EpisodeIndex:
         self.term_embeddings = TermEmbeddings()
         # array.array grows by amortised doubling and exposes its buffer to numpy without a copy (see _view);
         # a list would cost a conversion at every search
-        self._ids, self._kinds, self._previous, self._next = (array("q") for _ in range(4))
+        self._ids, self._kinds, self._previous, self._next, self._bytes = (array("q") for _ in range(5))
+        self._forgotten = 0
         self._kind_codes: dict[str, int] = {}
         self._last_of_session: dict[tuple[str, str], int] = {}
 
     def __len__(self) -> int:
+        """Return the number of rows: of the episodes, and of those forgotten since the index was built."""
         return len(self._ids)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether most rows are of forgotten episodes, so that building the index again at least halves its memory."""
+        return self._forgotten >= max(MIN_FORGOTTEN, len(self) - self._forgotten)
+
+    @property
+    def forgotten(self) -> int:
+        """The number of rows of forgotten episodes."""
+        return self._forgotten
 
     def add(self, episode_id: int, kind: str, session: str, text: str, vector: Vector | None) -> None:
         """Add the next episode; an empty `session` links it to no other episode.
@@ -84,6 +100,7 @@ class EpisodeIndex:
         self.texts.add(text)
         self._ids.append(episode_id)
         self._kinds.append(self._kind_codes.setdefault(kind, len(self._kind_codes)))
+        self._bytes.append(len(text.encode(errors="replace")))
         previous = self._last_of_session.get((kind, session), -1) if session else -1
         self._previous.append(previous)
         self._next.append(-1)
@@ -91,6 +108,38 @@ class EpisodeIndex:
             self._last_of_session[kind, session] = row
         if previous >= 0:
             self._next[previous] = row
+
+    def excess(self, kind: str, episodes: int, text_bytes: int) -> list[int]:
+        """Return the ids of the oldest episodes of a kind that are too many, in ascending order.
+
+        Args:
+            kind: the kind.
+            episodes: the number of episodes that are not too many.
+            text_bytes: the bytes of their texts together that are not too many.
+        """
+        rows = np.flatnonzero(_view(self._kinds) == self._kind_codes.get(kind, _FORGOTTEN - 1))
+        # from the newest to the oldest: how much there is with each
+        sizes = _view(self._bytes)[rows][::-1].cumsum()
+        kept = min(max(0, episodes), int(np.searchsorted(sizes, text_bytes, "right")))
+        return [self._ids[row] for row in rows[: len(rows) - kept].tolist()]
+
+    def forget(self, episode_ids: Collection[int]) -> None:
+        """Leave these episodes out of every search and count; their memory is freed when the index is built again."""
+        for row in np.searchsorted(_view(self._ids), sorted(episode_ids)).tolist():
+            self._kinds[row] = _FORGOTTEN
+            self.vectors.remove(row)
+        self._forgotten += len(episode_ids)
+
+    def newest(self, limit: int, kinds: Collection[str] | None) -> list[int]:
+        """Return the ids of the newest `limit` episodes of these kinds, newest first."""
+        allowed = self._allowed(kinds)
+        rows = np.arange(len(self)) if allowed is None else np.flatnonzero(allowed)
+        return [self._ids[row] for row in rows[::-1][:limit].tolist()]
+
+    def without_vector(self, limit: int) -> list[int]:
+        """Return the ids of the oldest `limit` episodes that have no vector, oldest first."""
+        missing = self.vectors.missing() & (_view(self._kinds) != _FORGOTTEN)
+        return [self._ids[row] for row in np.flatnonzero(missing)[:limit].tolist()]
 
     def consolidate(self, min_growth: float = 1.0) -> bool:
         """Fit the term embeddings again if the number of episodes has grown by more than the factor `min_growth`.
@@ -168,8 +217,9 @@ class EpisodeIndex:
 
     def by_kind(self) -> dict[str, int]:
         """Return the number of episodes of each kind."""
-        counts = np.bincount(_view(self._kinds), minlength=len(self._kind_codes))
-        return {kind: int(counts[code]) for kind, code in sorted(self._kind_codes.items())}
+        kinds = _view(self._kinds)
+        counts = np.bincount(kinds[kinds != _FORGOTTEN], minlength=len(self._kind_codes))
+        return {kind: int(counts[code]) for kind, code in sorted(self._kind_codes.items()) if counts[code]}
 
     def similarity(self, vector: Vector, episode_ids: Collection[int]) -> dict[int, float]:
         """Return the cosine similarity of `vector` to the vectors of these episodes; those without one are omitted."""
@@ -197,10 +247,12 @@ class EpisodeIndex:
 
     def _allowed(self, kinds: Collection[str] | None) -> NDArray[np.bool_] | None:
         if kinds is None:
-            return None
-        codes = [self._kind_codes[kind] for kind in kinds if kind in self._kind_codes]
-        # kinds are integers, so that this is one pass over an array instead of comparisons of strings
-        return np.isin(_view(self._kinds), codes)
+            return _view(self._kinds) != _FORGOTTEN if self._forgotten else None
+        # kinds are integers, so that this is a pass over an array for each, instead of comparisons of strings
+        held, allowed = _view(self._kinds), np.zeros(len(self), np.bool_)
+        for kind in set(kinds).intersection(self._kind_codes):
+            allowed |= held == self._kind_codes[kind]
+        return allowed
 
     @staticmethod
     def _masked(scores: Scores, allowed: NDArray[np.bool_] | None) -> Scores:

@@ -24,12 +24,16 @@ _STEP_4 = frozenset(
 _MAX_SUFFIX_LENGTH = 7
 
 
+_MAX_LENGTH = 64
+"""Letters of the longest word that is stemmed. The longest word of an English dictionary has 45."""
+
+
 def stem(word: str) -> str:
     """Return the stem of a lower-case word.
 
-    Words of one or two letters, and words with other characters than a to z, are returned unchanged.
+    Words of one or two letters, of more than 64, and with other characters than a to z, are returned unchanged.
     """
-    if len(word) < 3 or not (word.isascii() and word.isalpha()):
+    if not 3 <= len(word) <= _MAX_LENGTH or not (word.isascii() and word.isalpha()):
         return word
     # the comments name the steps of the paper: step 1a and 1b
     word = _remove_inflection(word)

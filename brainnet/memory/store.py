@@ -4,6 +4,12 @@ Durability: when `store` or `store_many` returns, the episodes are committed to 
 disk (WAL, synchronous=FULL). They survive `kill -9` of the process at any moment and, if the disk honours fsync, a
 power failure. A batch is stored completely or not at all.
 
+Order: episodes are ordered by their ids, which only grow. The time of an episode is that of the computer's clock, which
+may be set back; nothing is decided by it.
+
+Damage: a row that cannot be read is left out, and named in `EpisodicStore.damaged`. If the file itself is damaged, a
+store raises `DamagedStoreError`; `replace_damaged` then puts a file in its place with every row that can still be read.
+
 A store may be used only by the thread that opened it.
 """
 
@@ -13,11 +19,11 @@ import json
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +35,7 @@ from brainnet.memory.vectors import quantize
 
 Vector = NDArray[np.integer | np.floating]
 
-__all__ = ["Episode", "EpisodicStore", "Hit", "NewEpisode", "StoreStats"]
+__all__ = ["DamagedStoreError", "Episode", "EpisodicStore", "Hit", "NewEpisode", "StoreStats", "replace_damaged"]
 
 APPLICATION_ID = 0x62726E6D  # "brnm": marks the file as ours
 SCHEMA_VERSION = 2
@@ -59,11 +65,26 @@ _FROM_VERSION_1 = (
 )
 _UNUSED_IMPORTANCE = 0.5
 """The value of the unused column `importance`, which is NOT NULL and has no default."""
-# In SQL, so that opening a store does not parse the JSON of every episode in Python. Only a string is a session.
-_SESSION = "CASE json_type(metadata, '$.session_id') WHEN 'text' THEN json_extract(metadata, '$.session_id') END"
+# In SQL, so that opening a store does not parse the JSON of every episode in Python. Only a string is a session. The
+# functions fail on what is no JSON, so that comes first.
+_IS_OBJECT = "CASE WHEN json_valid(metadata) THEN json_type(metadata) = 'object' ELSE 0 END"
+_SESSION = (
+    f"CASE WHEN {_IS_OBJECT} THEN CASE json_type(metadata, '$.session_id')"
+    " WHEN 'text' THEN json_extract(metadata, '$.session_id') END END"
+)
+_TABLES: tuple[Literal["episodes", "facts"], ...] = ("episodes", "facts")
+_BUSY_S = 2.0
+"""How long an operation waits for another program that holds the file, seconds. Every other question waits with it."""
+_DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_MAX_VARIABLES = 500
+_MAX_SALVAGED_IDS = 5_000_000
+"""The highest episode id that is looked for in a damaged file."""
 # One encoder for all rows; NaN and infinity are refused, because they are not JSON.
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _COLUMNS = "episode_id, kind, text, metadata, created_ns"
+_ALL_COLUMNS = frozenset(
+    ("episode_id", "key", "kind", "text", "metadata", "importance", "created_ns", "accesses", "vector", "vector_model")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +149,10 @@ class StoreStats:
     file_bytes: int
 
 
+class DamagedStoreError(StoreError):
+    """The file of a store is damaged, or is no memory store at all; see `replace_damaged`."""
+
+
 class EpisodicStore:
     """Episodes in one table of an SQLite file.
 
@@ -137,9 +162,13 @@ class EpisodicStore:
         vector_model: the name of the model that computes the vectors. Stored vectors of another model are not
             searched until `set_vectors` replaces them.
 
+    Attributes:
+        damaged: the ids of the rows that cannot be read; they are left out of everything, and stay in the file.
+
     Raises:
-        StoreError: every method raises it, with the file and what to do, when the file is damaged, is not a memory
-            store, or cannot be written.
+        StoreError: every method raises it, with the file and what to do, when the file is of another program or a newer
+            format, or cannot be used now: it is locked, or the disk is full.
+        DamagedStoreError: every method raises it when the file is damaged or no database.
     """
 
     def __init__(
@@ -148,7 +177,10 @@ class EpisodicStore:
         self.path = Path(path)
         self.table = table
         self.vector_model = vector_model
+        self.damaged: list[int] = []
         self._index = EpisodeIndex()
+        self._newest_ns = 0
+        self._clock_stepped = False
         self._insert = (
             f"INSERT INTO {table} (key, kind, text, metadata, importance, created_ns, vector, vector_model)"
             f" VALUES (?, ?, ?, ?, {_UNUSED_IMPORTANCE}, ?, ?, ?)"
@@ -156,7 +188,8 @@ class EpisodicStore:
         with self._store_errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # isolation_level None: sqlite3 opens no transactions of its own, all of them are explicit here
-            self._db = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
+            self._db = sqlite3.connect(self.path, isolation_level=None, timeout=_BUSY_S)
+            self._db.text_factory = _text
         try:
             with self._store_errors():
                 self._open()
@@ -200,7 +233,8 @@ class EpisodicStore:
                 stored before; nothing is stored then.
         """
         # everything that can be refused is checked before the transaction
-        rows = [self._row(episode) for episode in episodes]
+        now_ns = time.time_ns()
+        rows = [self._row(episode, now_ns) for episode in episodes]
         self._check_widths(episode.vector for episode in episodes)
         ids: list[int] = []
         inserted: dict[int, tuple[Episode, Vector | None]] = {}
@@ -209,8 +243,12 @@ class EpisodicStore:
                 episode_id = self._id_of(episode.key)
                 if episode_id is None:
                     episode_id = int(self._db.execute(self._insert, row).lastrowid or 0)
-                    inserted[episode_id] = _episode((episode_id, *row[1:5])), episode.vector
+                    kind, text, metadata = str(row[1]), str(row[2]), json.loads(str(row[3]))
+                    inserted[episode_id] = Episode(episode_id, kind, text, metadata, now_ns), episode.vector
                 ids.append(episode_id)
+        if inserted:
+            self._clock_stepped = now_ns < self._newest_ns
+            self._newest_ns = now_ns
         # the index only after the commit, so that it never holds an episode that was rolled back
         for new, vector in inserted.values():
             self._index.add(new.episode_id, new.kind, _session(new.metadata), new.text, vector)
@@ -219,16 +257,44 @@ class EpisodicStore:
             result |= self._load(set(ids) - set(result))
         return [result[episode_id] for episode_id in ids]
 
+    @property
+    def clock_stepped(self) -> bool:
+        """Whether the newest episode has an earlier time than the one before, because the clock was set back."""
+        return self._clock_stepped
+
+    @property
+    def used_bytes(self) -> int:
+        """The bytes that the file needs for what it holds; the space of deleted rows is used again."""
+        with self._store_errors():
+            return (self._pragma("page_count") - self._pragma("freelist_count")) * self._pragma("page_size")
+
+    def forget_oldest(self, kind: str, *, keep: int, keep_bytes: int) -> int:
+        """Delete the oldest episodes of a kind until at most `keep` are left, with texts of at most `keep_bytes`.
+
+        Returns:
+            The number of episodes deleted. When there are too many, a sixteenth of the limits is freed besides, so that
+            not every new episode needs a deletion.
+        """
+        if not self._index.excess(kind, keep, keep_bytes):
+            return 0
+        ids = self._index.excess(kind, keep - keep // 16, keep_bytes - keep_bytes // 16)
+        with self._transaction():
+            # all of the kind up to the last: those before it are too many, too, or cannot be read
+            self._db.execute(f"DELETE FROM {self.table} WHERE kind = ? AND episode_id <= ?", (kind, ids[-1]))
+        self._index.forget(ids)
+        if self._index.sparse:
+            self._rebuild_index()
+        return len(ids)
+
     def get(self, episode_id: int) -> Episode | None:
         """Return the episode of this id, or None."""
         return self._load([episode_id]).get(episode_id)
 
     def recent(self, limit: int, kinds: Collection[str] | None = None) -> list[Episode]:
         """Return at most `limit` episodes, newest first."""
-        where, values = _kind_filter(kinds)
-        sql = f"SELECT {_COLUMNS} FROM {self.table} WHERE true{where} ORDER BY episode_id DESC LIMIT ?"
-        with self._store_errors():
-            return [_episode(row) for row in self._db.execute(sql, (*values, limit))]
+        ids = self._index.newest(limit, kinds)
+        episodes = self._load(ids)
+        return [episodes[episode_id] for episode_id in ids if episode_id in episodes]
 
     def search(
         self,
@@ -274,6 +340,7 @@ class EpisodicStore:
                 similarity.get(match.episode_id),
             )
             for match in matches
+            if match.episode_id in episodes
         ]
 
     def consolidate(self) -> bool:
@@ -287,6 +354,8 @@ class EpisodicStore:
         Returns:
             Whether the embeddings were fitted: False without a new episode, or with fewer than 100 vectors.
         """
+        if self._index.forgotten:
+            self._rebuild_index()
         return self._index.consolidate()
 
     def count(self, kinds: Collection[str] | None = None) -> int:
@@ -294,23 +363,20 @@ class EpisodicStore:
         return self._index.count(kinds)
 
     def document_frequencies(self, words: Collection[str], kinds: Collection[str] | None = None) -> dict[str, int]:
-        """Return the number of episodes that contain each word, compared as in `search` (stemmed, without accents)."""
+        """Return the number of episodes that contain each word, compared by `terms`, as in `search`."""
         return {word: len(self._index.containing(word, kinds)) for word in words}
 
     def terms_in(self, episode_id: int, words: Collection[str]) -> set[str]:
-        """Return those of the words that an episode contains, compared as in `search`."""
+        """Return those of the words that an episode contains, compared by `terms`, as in `search`."""
         episode = self.get(episode_id)
         contained = set(terms(episode.text)) if episode else set()
         return {word for word in words if contained.issuperset(terms(word))}
 
     def without_vector(self, limit: int = 256) -> list[Episode]:
         """Return at most `limit` episodes that have no vector of this `vector_model`, oldest first."""
-        sql = (
-            f"SELECT {_COLUMNS} FROM {self.table} WHERE vector IS NULL OR vector_model IS NOT ?"
-            " ORDER BY episode_id LIMIT ?"
-        )
-        with self._store_errors():
-            return [_episode(row) for row in self._db.execute(sql, (self.vector_model, limit))]
+        ids = self._index.without_vector(limit)
+        episodes = self._load(ids)
+        return [episodes[episode_id] for episode_id in ids if episode_id in episodes]
 
     def set_vectors(self, vectors: Mapping[int, Vector]) -> None:
         """Replace the vectors of episodes durably.
@@ -350,6 +416,19 @@ class EpisodicStore:
         # a write-ahead log needs one fsync per commit; FULL makes SQLite do it before the commit returns
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
+        known = self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (self.table,)).fetchone()
+        # nothing is written to a file that has all: so it opens while another program holds it
+        if version != SCHEMA_VERSION or not known:
+            self._create(version)
+        columns = {row[1] for row in self._db.execute(f"PRAGMA table_info({self.table})")}
+        if missing := _ALL_COLUMNS.difference(columns):
+            raise DamagedStoreError(
+                f"the memory store {self.path} is damaged: its table {self.table} has no {', '.join(sorted(missing))}"
+            )
+        self._load_index()
+
+    def _create(self, version: int) -> None:
+        """Create the table, and convert a file of an earlier format."""
         # one transaction for migration and version: a crash in between leaves the old format
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -362,7 +441,6 @@ class EpisodicStore:
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
-        self._load_index()
 
     def _migrate(self) -> None:
         """Convert format 1, which stored vectors as float32 and the terms in an FTS5 table."""
@@ -374,27 +452,48 @@ class EpisodicStore:
 
     def _load_index(self) -> None:
         # vectors of another model are left out: cosine similarity across models means nothing
-        index = EpisodeIndex()
+        index, damaged = EpisodeIndex(), []
+        width = self._vector_width()
         sql = (
-            f"SELECT episode_id, kind, {_SESSION}, text, CASE WHEN vector_model = ? THEN vector END FROM {self.table}"
-            " ORDER BY episode_id"
+            f"SELECT episode_id, kind, {_SESSION}, text, CASE WHEN vector_model = ? THEN vector END, created_ns,"
+            f" {_IS_OBJECT} FROM {self.table} ORDER BY episode_id"
         )
-        for episode_id, kind, session, text, blob in self._db.execute(sql, (self.vector_model,)):
-            index.add(episode_id, kind, session or "", text, None if blob is None else np.frombuffer(blob, np.int8))
-        self._index = index
+        for episode_id, kind, session, text, blob, created_ns, is_object in self._db.execute(sql, (self.vector_model,)):
+            if not (is_object and _is_readable(kind, text, created_ns)):
+                damaged.append(episode_id)
+                continue
+            # a vector that cannot be read is made again, as one of another model is
+            usable = isinstance(blob, bytes) and len(blob) == width
+            sequence = session if isinstance(session, str) else ""
+            index.add(episode_id, kind, sequence, text, np.frombuffer(blob, np.int8) if usable else None)
+            self._newest_ns = created_ns
+        self._index, self.damaged = index, damaged
 
-    def _row(self, episode: NewEpisode) -> tuple[object, ...]:
+    def _vector_width(self) -> int:
+        """Return the width that most vectors of this model have; 0 without any."""
+        sql = (
+            f"SELECT length(vector) FROM {self.table} WHERE vector_model = ? AND typeof(vector) = 'blob'"
+            " GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1"
+        )
+        row = self._db.execute(sql, (self.vector_model,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def _rebuild_index(self) -> None:
+        with self._store_errors():
+            self._load_index()
+
+    def _row(self, episode: NewEpisode, now_ns: int) -> tuple[object, ...]:
         if not episode.text.strip() or not episode.kind:
             raise ValueError("an episode needs a text and a kind")
         try:
-            metadata = _JSON.encode(dict(episode.metadata))
-        except (TypeError, ValueError) as error:
+            metadata = _JSON.encode(dict(episode.metadata)).encode(errors="replace").decode()
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"the metadata of an episode must be JSON: {error}") from error
         blob = None if episode.vector is None else _blob(episode.vector)
         # SQLite stores text as UTF-8, which cannot represent lone surrogates
-        text = episode.text.encode("utf-8", "replace").decode("utf-8")
+        text = _utf8(episode.text)
         model = None if blob is None else self.vector_model
-        return (episode.key, episode.kind, text, metadata, time.time_ns(), blob, model)
+        return (_utf8(episode.key), _utf8(episode.kind), text, metadata, now_ns, blob, model)
 
     def _check_widths(self, vectors: Iterable[Vector | None]) -> None:
         width = self._index.vectors.width
@@ -406,17 +505,24 @@ class EpisodicStore:
     def _id_of(self, key: str | None) -> int | None:
         if key is None:
             return None
-        row = self._db.execute(f"SELECT episode_id FROM {self.table} WHERE key = ?", (key,)).fetchone()
+        row = self._db.execute(f"SELECT episode_id FROM {self.table} WHERE key = ?", (_utf8(key),)).fetchone()
+        if row is not None and row[0] in self.damaged:
+            # what was stored under the key is lost, so it is stored again
+            self._db.execute(f"UPDATE {self.table} SET key = NULL WHERE episode_id = ?", row)
+            return None
         return None if row is None else int(row[0])
 
     def _load(self, ids: Collection[int]) -> dict[int, Episode]:
-        # one query for all ids; the rows come in any order, hence the mapping
-        placeholders = ",".join("?" * len(ids))
+        """Return the episodes of these ids that are there and can be read."""
+        found: dict[int, Episode] = {}
         with self._store_errors():
-            rows = self._db.execute(
-                f"SELECT {_COLUMNS} FROM {self.table} WHERE episode_id IN ({placeholders})", tuple(ids)
-            )
-            return {row[0]: _episode(row) for row in rows}
+            for part in _batches(ids):
+                # one query for many ids; the rows come in any order, hence the mapping
+                rows = self._db.execute(
+                    f"SELECT {_COLUMNS} FROM {self.table} WHERE episode_id IN ({','.join('?' * len(part))})", part
+                )
+                found.update((row[0], episode) for row in rows if (episode := _episode(row)) is not None)
+        return found
 
     def _pragma(self, name: str) -> int:
         return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
@@ -439,32 +545,128 @@ class EpisodicStore:
     @contextmanager
     def _store_errors(self) -> Iterator[None]:
         """Translate errors of SQLite to StoreError, with the file and what to do."""
-        # the more specific errors first: both are subclasses of DatabaseError
         try:
             yield
         except sqlite3.ProgrammingError as error:
             raise StoreError(
                 f"the memory store {self.path} is closed, or belongs to another thread: {error}"
             ) from error
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", None)
+            # the low byte is the kind of the error, the others say where it happened
+            if code is not None and code & 0xFF in _DAMAGE_CODES:
+                raise DamagedStoreError(
+                    f"the memory store {self.path} is damaged or no memory store ({error}); restore it from a copy, or"
+                    " move it away to start with an empty memory"
+                ) from error
             raise StoreError(
                 f"the memory store {self.path} cannot be used: {error}; check that its folder exists, is writable and"
                 " has space, and that no other program holds the file"
             ) from error
-        # ValueError: damaged pages can also give bytes that are not JSON or not a vector
-        except (sqlite3.DatabaseError, ValueError) as error:
-            raise StoreError(
-                f"the memory store {self.path} is damaged or no memory store ({error}); restore it from a copy, or move"
-                " it away to start with an empty memory"
-            ) from error
         except OSError as error:
             raise StoreError(f"the memory store {self.path} cannot be opened: {error}") from error
 
+    def _insert_rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert whole rows, with their ids; what violates a constraint is left out."""
+        with self._transaction():
+            self._db.executemany(
+                f"INSERT OR IGNORE INTO {self.table} (episode_id, key, kind, text, metadata, importance, created_ns,"
+                " accesses, vector, vector_model) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+        self._rebuild_index()
 
-def _kind_filter(kinds: Collection[str] | None) -> tuple[str, tuple[str, ...]]:
-    if kinds is None:
-        return "", ()
-    return f" AND kind IN ({','.join('?' * len(kinds))})", tuple(kinds)
+
+def replace_damaged(path: Path) -> tuple[Path, int, int]:
+    """Move a damaged file aside, and put one in its place that holds every row that can still be read.
+
+    Nothing is deleted: the damaged file, with its write-ahead log, gets a name that no other file has,
+    `memory.sqlite.damaged-1`. No store may have the file open.
+
+    Returns:
+        The damaged file's new name, the number of rows that the new file holds, and the number of rows that the damaged
+        one had as far as it says so.
+
+    Raises:
+        StoreError: the file cannot be moved, or the new one not be written.
+    """
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    try:
+        for suffix in ("-wal", "-shm", ""):
+            source = path.with_name(path.name + suffix)
+            if source.exists():
+                # SQLite finds the log of a file by its name
+                source.rename(aside.with_name(aside.name + suffix))
+    except OSError as error:
+        raise StoreError(f"the damaged memory store {path} cannot be moved aside: {error}") from error
+    saved = expected = 0
+    for table in _TABLES:
+        with EpisodicStore(path, table=table) as fresh:
+            rows, highest = _readable_rows(aside, table)
+            fresh._insert_rows(rows)
+        saved, expected = saved + len(rows), expected + highest
+    return aside, saved, expected
+
+
+def _readable_rows(path: Path, table: str) -> tuple[list[tuple[Any, ...]], int]:
+    """Return the rows of a damaged file that can be read one by one, and the number of rows it should have."""
+    rows: list[tuple[Any, ...]] = []
+    highest = 0
+    db = sqlite3.connect(path, timeout=_BUSY_S)
+    db.text_factory = _text
+    try:
+        for sql in (
+            f"SELECT max(episode_id) FROM {table}",
+            f"SELECT seq FROM sqlite_sequence WHERE name = '{table}'",
+        ):
+            with suppress(sqlite3.Error):
+                found = db.execute(sql).fetchone()
+                highest = max(highest, int(found[0] or 0) if found else 0)
+        # one by one: a scan would end at the first page that is damaged
+        for episode_id in range(1, min(highest, _MAX_SALVAGED_IDS) + 1):
+            with suppress(sqlite3.Error):
+                row = db.execute(
+                    "SELECT episode_id, key, kind, text, metadata, importance, created_ns, accesses, vector,"
+                    f" vector_model, {_IS_OBJECT} FROM {table} WHERE episode_id = ?",
+                    (episode_id,),
+                ).fetchone()
+                if row and row[0] == episode_id and row[-1] and _is_readable(row[2], row[3], row[6]):
+                    rows.append(row[:-1])
+    finally:
+        db.close()
+    return rows, highest
+
+
+def _batches(ids: Collection[int]) -> Iterator[tuple[int, ...]]:
+    """Yield the ids in batches that SQLite accepts as the variables of one statement."""
+    remaining = list(ids)
+    for first in range(0, len(remaining), _MAX_VARIABLES):
+        yield tuple(remaining[first : first + _MAX_VARIABLES])
+
+
+def _text(raw: bytes) -> str | bytes:
+    """Read a text of SQLite; one that is not UTF-8 stays bytes, by which it is recognised as damaged."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+def _is_readable(kind: object, text: object, created_ns: object) -> bool:
+    return bool(
+        isinstance(kind, str) and kind and isinstance(text, str) and text.strip() and isinstance(created_ns, int)
+    )
+
+
+@overload
+def _utf8(text: str) -> str: ...
+@overload
+def _utf8(text: None) -> None: ...
+def _utf8(text: str | None) -> str | None:
+    """Return the text as SQLite can store it: UTF-8, which has no lone surrogates."""
+    return None if text is None else text.encode(errors="replace").decode()
 
 
 def _blob(vector: Vector) -> bytes:
@@ -478,6 +680,13 @@ def _session(metadata: Mapping[str, Any]) -> str:
     return session if isinstance(session, str) else ""
 
 
-def _episode(row: Sequence[Any]) -> Episode:
+def _episode(row: Sequence[Any]) -> Episode | None:
+    """Make an episode of a row; None if the row is damaged."""
     episode_id, kind, text, metadata, created_ns = row
-    return Episode(episode_id, kind, text, json.loads(metadata), created_ns)
+    if not _is_readable(kind, text, created_ns):
+        return None
+    try:
+        values = json.loads(metadata)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return Episode(episode_id, kind, text, values, created_ns) if isinstance(values, dict) else None

@@ -11,7 +11,7 @@ import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Mapping
-from functools import lru_cache, reduce
+from functools import lru_cache
 from itertools import islice
 
 import numpy as np
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from brainnet.memory.stemming import stem
 from brainnet.memory.stop_words import STOP_WORDS
-from brainnet.snn.models.text_features import words
+from brainnet.snn.models.text_features import MAX_WORD, limit_marks, words
 
-__all__ = ["TextIndex", "terms"]
+__all__ = ["TextIndex", "plain_words", "term_of", "terms"]
 
 K1 = 1.2
 """BM25's k1: how quickly further occurrences of a term in a text stop to count."""
@@ -39,18 +39,38 @@ _TF_BITS = 6
 _MAX_TF = (1 << _TF_BITS) - 1
 
 
-def terms(text: str) -> list[str]:
-    """Return the terms of a text: the stems of its words, without accents and possessives."""
+def plain_words(text: str) -> list[str]:
+    """Return the words of a text in order, as they are compared: in lower case, without accents.
+
+    A hyphen separates words; an apostrophe within a word stays, as ' whatever its form in the text.
+    """
     plain = text
     if not text.isascii():
-        plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return [_term(word) for word in words(plain)]
+        decomposed = unicodedata.normalize("NFKD", limit_marks(text))
+        plain = "".join(c for c in decomposed if not unicodedata.combining(c)).replace("’", "'")
+    return words(plain)
 
 
-# texts repeat their words, and stemming one takes microseconds in Python
-@lru_cache(maxsize=65536)
+def terms(text: str) -> list[str]:
+    """Return the terms of a text in order: `term_of` each of its `plain_words`.
+
+    Whether a text holds a word is always decided by its terms: in the index, in a search and in what is made of a hit.
+    """
+    return [term_of(word) for word in plain_words(text)]
+
+
+def term_of(word: str) -> str:
+    """Return the term of one of the `plain_words`: its stem, without a possessive."""
+    # texts repeat their words, and stemming one takes microseconds in Python
+    return _cached_term(word) if len(word) <= MAX_WORD else _term(word)
+
+
 def _term(word: str) -> str:
-    return stem(word.replace("’", "'").removesuffix("'s").replace("'", ""))
+    return stem(word.removesuffix("'s").replace("'", ""))
+
+
+# limited in number, and by MAX_WORD in bytes
+_cached_term = lru_cache(maxsize=65536)(_term)
 
 
 _STOP_TERMS = frozenset(_term(word) for word in STOP_WORDS)
@@ -106,7 +126,11 @@ class TextIndex:
     def containing(self, word: str) -> NDArray[np.int64]:
         """Return the numbers of the texts that contain a word, ascending; if there are several words, all of them."""
         matches = [(self._posting(term) >> _TF_BITS).astype(np.int64) for term in set(terms(word))]
-        return reduce(np.intersect1d, matches) if matches else np.zeros(0, np.int64)
+        if len(matches) == 1:
+            return matches[0]
+        # a text occurs once per term, so that the one that holds all terms occurs as often as there are terms
+        times = np.bincount(np.concatenate([np.zeros(0, np.int64), *matches]), minlength=1)
+        return np.flatnonzero(times == max(1, len(matches)))
 
     def scores(self, query: Mapping[int, float]) -> NDArray[np.float32]:
         """Return the BM25 score of every text for a query, a mapping of term ids to weights; 0 without a match."""

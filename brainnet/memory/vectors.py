@@ -105,6 +105,15 @@ class VectorIndex:
         wide = quantized.astype(np.float32)
         self._norms[row] = math.sqrt(wide @ wide)
 
+    def remove(self, row: int) -> None:
+        """Make a row one without a vector."""
+        self._vector_count -= int(self._present[row])
+        self._rows[row], self._norms[row], self._present[row] = 0, 0.0, False
+
+    def missing(self) -> NDArray[np.bool_]:
+        """Return which rows have no vector, bool [rows]."""
+        return ~self._present[: self._size]
+
     def has(self, row: int) -> bool:
         """Return whether the row has a vector other than zero."""
         return bool(self._norms[row] > 0)

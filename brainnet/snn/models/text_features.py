@@ -23,6 +23,7 @@ __all__ = [
     "SubwordVocabulary",
     "clip_middle",
     "hash32",
+    "limit_marks",
     "normalise",
     "route_tokens",
     "words",
@@ -31,6 +32,14 @@ __all__ = [
 _T = TypeVar("_T")
 
 MAX_CACHED_WORDS = 50_000
+MAX_WORD = 64
+"""Characters of a word of which n-grams are made, and of a word that a cache holds.
+
+Longer ones are no words of a language; their n-grams would fill the caches, and take time that no answer is worth."""
+MAX_MARKS = 30
+"""Combining marks in a row that are read, as in Unicode's Stream-Safe Text Format (UAX #15); further ones are dropped.
+
+Canonical ordering takes time with the square of their number: 100,000 marks took 5 s."""
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _ROUTE_TOKEN = re.compile(r"[-+−]?(?:\d+\.\d+|\.\d+|\d+)|[^\W\d_]+(?:['’][^\W\d_]+)*|[?!.,:;()\[\]\"“”]")
@@ -38,8 +47,20 @@ _NUMBER = re.compile(r"[-+−]?(?:\d+\.\d+|\.\d+|\d+)")
 
 
 def normalise(text: str) -> str:
-    """Return the text NFKC-normalised and in lower case."""
-    return unicodedata.normalize("NFKC", text).lower()
+    """Return the text NFKC-normalised and in lower case, with at most `MAX_MARKS` combining marks in a row."""
+    return unicodedata.normalize("NFKC", limit_marks(text)).lower()
+
+
+def limit_marks(text: str) -> str:
+    """Return the text with at most `MAX_MARKS` combining marks in a row, so that normalising it takes linear time."""
+    if text.isascii():
+        return text
+    kept, run = [], 0
+    for character in text:
+        run = run + 1 if unicodedata.combining(character) else 0
+        if run <= MAX_MARKS:
+            kept.append(character)
+    return text if len(kept) == len(text) else "".join(kept)
 
 
 def words(text: str) -> list[str]:
@@ -72,10 +93,18 @@ def clip_middle(items: Sequence[_T], limit: int) -> list[_T]:
     return [*items[: limit - tail], *items[len(items) - tail :]]
 
 
-@lru_cache(maxsize=65536)
 def hash32(token: str) -> int:
     """Return a 32-bit hash of a token, the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(token.encode(), digest_size=4).digest(), "little")
+    # only what may come again is kept: the cache is limited in number, and so this limits its bytes, too
+    return _cached_hash(token) if len(token) <= MAX_WORD else _hash(token)
+
+
+def _hash(token: str) -> int:
+    # a lone surrogate has no UTF-8
+    return int.from_bytes(hashlib.blake2b(token.encode(errors="replace"), digest_size=4).digest(), "little")
+
+
+_cached_hash = lru_cache(maxsize=65536)(_hash)
 
 
 class HashedVocabulary:
@@ -151,13 +180,16 @@ class SubwordVocabulary:
             known = self._row_of.get(hash32(word))
             rows = self.ngram_rows(word) if known is None else (known,)
             # bounded, because any text may come; the first words of a stream are mostly the frequent ones
-            if len(self._rows) < MAX_CACHED_WORDS:
+            if len(self._rows) < MAX_CACHED_WORDS and len(word) <= MAX_WORD:
                 self._rows[word] = rows
         return rows
 
     def ngram_rows(self, word: str) -> tuple[int, ...]:
-        """Return the rows of the n-grams of a word with its boundaries marked, known or not."""
-        marked = f"<{word}>"
+        """Return the rows of the n-grams of a word with its boundaries marked, known or not.
+
+        Of a word of more than `MAX_WORD` characters, those of the first `MAX_WORD`.
+        """
+        marked = f"<{word[:MAX_WORD]}>"
         grams = [marked[i : i + size] for size in self.ngram_sizes for i in range(len(marked) - size + 1)]
         return tuple(len(self.hashes) + hash32(gram) % self.buckets for gram in grams or [marked])
 
