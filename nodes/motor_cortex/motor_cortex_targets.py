@@ -1,32 +1,63 @@
 """Reads the target point from a prompt, and checks whether the arm can reach it.
 
-This is done by regular expressions, not by a model: `_NAMED` finds coordinates with their names ("x=0.1 y=-0.05"), and,
-if it does not match, `_PAIR` finds two numbers that follow each other.
+This is done by rules, not by a model. A regular expression splits the text into numbers, words and marks. A point is
+two coordinates with their names ("x=0.1 y=-0.05") or, if there are none, two numbers that follow each other. Reading
+takes time in proportion to the text, of which only beginning and end are read.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainnet import RegionError
 from brainnet.effectors.planar_arm import INNER_RADIUS, OUTER_RADIUS
+from brainnet.snn.models.text_features import normalise
+
+HEAD, TAIL = 3000, 1000
+"""Characters of a text that are read from its beginning and from its end, after its white space is collapsed."""
+MAX_NUMBER = 64
+"""Characters of a number whose value is read; a longer one is infinite, which no arm reaches."""
 
 _UNITS = {"": 1.0, "m": 1.0, "cm": 0.01, "mm": 0.001}
-# The sign is part of the number; a word boundary before it is not required, so that "x=-0.1" is read.
-_NUMBER = r"([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?)"
-_UNIT = r"\s*(mm\b|cm\b|m\b|milli\w+\b|centi\w+\b|met(?:er|re)s?\b)?"
-_NAMED = re.compile(
-    rf"\bx\s*(?:=|:|is|at)?\s*{_NUMBER}{_UNIT}.*?\by\s*(?:=|:|is|at)?\s*{_NUMBER}{_UNIT}", re.IGNORECASE
-)
-# The optional third number makes a point in space recognisable, which is then refused.
-_PAIR = re.compile(
-    rf"{_NUMBER}{_UNIT}\s*(?:,|;|/|\band\b|\bby\b|\s)\s*{_NUMBER}{_UNIT}(\s*[,;]\s*{_NUMBER})?", re.IGNORECASE
-)
+# The sign is part of the number; a word boundary before it is not required, so that "x=-0.1" is read. A token is found
+# without going back, whatever follows it.
+_TOKEN = re.compile(r"(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)|(?P<word>[^\W\d_]+)|(?P<mark>[^\s\w])")
+_NAMES = frozenset("xyz")
+_EQUALS = frozenset(("=", ":", "is", "at"))
+_BRACKETS = frozenset("()[]{}")
+_SEPARATORS = frozenset((",", ";", "/", "and", "by"))
+# A third number after one of these makes a point in space.
+_LIST_MARKS = frozenset(",;")
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """A number, word or mark.
+
+    Attributes:
+        text: Its characters, in lower case.
+        is_number: Whether it is a number.
+        apart: Whether white space or a bracket is before it.
+    """
+
+    text: str
+    is_number: bool
+    apart: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Coordinate:
+    """A number with its unit; `end` is the position of the token after it."""
+
+    number: str
+    unit: str
+    end: int
 
 
 def parse_target(text: str) -> tuple[float, float] | None:
@@ -41,26 +72,99 @@ def parse_target(text: str) -> tuple[float, float] | None:
     Raises:
         RegionError: The text names a point with three coordinates.
     """
-    text = text.replace("−", "-")
-    # Brackets become spaces, because a closing one may stand between number and unit: "(10, 5) cm".
-    text = re.sub(r"[()\[\]{}]", " ", text)
-    match = _NAMED.search(text)
-    if match is None and (match := _PAIR.search(text)) is not None and match.group(5):
-        raise RegionError(f"{match.group().strip()} is a point in space; the arm is planar: give x and y")
-    if match is None:
+    tokens = _tokens(_readable(text))
+    named = _named(tokens)
+    if "x" in named and "y" in named:
+        if "z" in named:
+            raise _in_space(named.values())
+        later = max(named["x"], named["y"], key=lambda coordinate: coordinate.end)
+        return _metres(named["x"], later), _metres(named["y"], later)
+    pair = _pair(tokens)
+    return None if pair is None else (_metres(pair[0], pair[1]), _metres(pair[1], pair[1]))
+
+
+def _readable(text: str) -> str:
+    """Return the beginning and the end of the text, normalised, with whole words."""
+    text = " ".join(text.split())
+    if len(text) > HEAD + TAIL:
+        text = text[:HEAD].rpartition(" ")[0] + " \n " + text[-TAIL:].partition(" ")[2]
+    return normalise(text).replace("−", "-")
+
+
+def _tokens(text: str) -> list[_Token]:
+    tokens, end = [], 0
+    for match in _TOKEN.finditer(text):
+        # Brackets are as white space, because a closing one may stand between number and unit: "(10, 5) cm".
+        if match.group() not in _BRACKETS:
+            tokens.append(_Token(match.group(), match.lastgroup == "number", match.start() > end))
+            end = match.end()
+    return tokens
+
+
+def _named(tokens: list[_Token]) -> dict[str, _Coordinate]:
+    """Find the first number with each of the names x, y and z."""
+    found: dict[str, _Coordinate] = {}
+    for place, token in enumerate(tokens):
+        if token.text in _NAMES and token.text not in found:
+            value = place + 1
+            if value < len(tokens) and tokens[value].text in _EQUALS:
+                value += 1
+            if (coordinate := _coordinate(tokens, value)) is not None:
+                found[token.text] = coordinate
+    return found
+
+
+def _pair(tokens: list[_Token]) -> tuple[_Coordinate, _Coordinate] | None:
+    """Find the first two numbers that follow each other.
+
+    Raises:
+        RegionError: A third one follows.
+    """
+    for place in range(len(tokens)):
+        first = _coordinate(tokens, place)
+        if first is None or first.end == len(tokens):
+            continue
+        at = first.end
+        while at < min(first.end + 2, len(tokens)) and tokens[at].text in _SEPARATORS:
+            at += 1
+        second = _coordinate(tokens, at)
+        if second is None or (at == first.end and not tokens[at].apart):
+            continue
+        if second.end < len(tokens) and tokens[second.end].text in _LIST_MARKS:
+            third = _coordinate(tokens, second.end + 1)
+            if third is not None:
+                raise _in_space((first, second, third))
+        return first, second
+    return None
+
+
+def _coordinate(tokens: list[_Token], place: int) -> _Coordinate | None:
+    if place >= len(tokens) or not tokens[place].is_number:
         return None
-    x, x_unit, y, y_unit = match.groups()[:4]
-    second = _unit(y_unit)
-    first = _unit(x_unit) if x_unit else second
-    return float(x) * first, float(y) * second
+    unit = _unit(tokens[place + 1].text) if place + 1 < len(tokens) else None
+    return _Coordinate(tokens[place].text, unit or "", place + (2 if unit else 1))
 
 
-def _unit(word: str | None) -> float:
-    word = (word or "").lower()
+def _unit(word: str) -> str | None:
+    """Return the unit that a word means, None if it means none."""
     # Written-out units, in any spelling: metre, meters, centimetres.
-    if word.startswith(("milli", "centi", "met")):
-        word = {"milli": "mm", "centi": "cm"}.get(word[:5], "m")
-    return _UNITS[word]
+    if word.startswith(("milli", "centi")) and len(word) > len("milli"):
+        return "mm" if word.startswith("milli") else "cm"
+    if word in ("meter", "meters", "metre", "metres"):
+        return "m"
+    return word if word in _UNITS else None
+
+
+def _metres(coordinate: _Coordinate, later: _Coordinate) -> float:
+    # 100,000 digits take seconds to convert
+    number = coordinate.number
+    value = float(number) if len(number) <= MAX_NUMBER else math.copysign(math.inf, -1.0 if number[0] == "-" else 1.0)
+    return value * _UNITS[coordinate.unit or later.unit]
+
+
+def _in_space(coordinates: Iterable[_Coordinate]) -> RegionError:
+    shown = ", ".join(f"{c.number[:MAX_NUMBER]} {c.unit}".strip() for c in coordinates)
+    return RegionError(f"({shown}) is a point in space; the arm is planar: give x and y")
 
 
 def check_reachable(target: tuple[float, float]) -> None:
