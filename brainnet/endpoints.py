@@ -37,6 +37,11 @@ class Address(NamedTuple):
         """Whether it is every address of a host."""
         return self.host in _WILDCARDS
 
+    @property
+    def names_one_host(self) -> bool:
+        """Whether only one host can have it: it is no wildcard, no socket of a host's own and no port of any number."""
+        return self.transport != "unix" and self.port != 0 and not self.is_wildcard
+
     def collides(self, other: Address) -> bool:
         """Return whether one host cannot listen on both."""
         if self.transport != other.transport or self.port != other.port:

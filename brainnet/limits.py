@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
+
+from brainnet.texts import printable, shorten
 
 MAX_NAME: Final = 64
 """Characters of a name: the id of a node, the name of a host, a namespace."""
@@ -16,6 +18,10 @@ RESERVED_IDS: Final = ("launcher",)
 """Ids that no node may have: the launcher logs under its own name."""
 MAX_LINE: Final = 1024
 """Characters of what is named in one line: a program, a module, an endpoint."""
+LINE_PATTERN: Final = r"^[^\x00-\x1f\x7f]*$"
+"""One line without control characters."""
+DEVICE_PATTERN: Final = r"^(cpu|cuda(:[0-9]{1,3})?)$"
+"""A device for computations."""
 MAX_DEADLINE_MS: Final = 600_000
 """Milliseconds after which a prompt must have its answer, at most: ten minutes."""
 MAX_WAIT_S: Final = 3600.0
@@ -53,7 +59,7 @@ def _check_variable(text: str) -> str:
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=MAX_NAME)]
 """The id of a node, the name of a host, a namespace."""
-Line = Annotated[str, Field(min_length=1, max_length=MAX_LINE, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Line = Annotated[str, Field(min_length=1, max_length=MAX_LINE, pattern=LINE_PATTERN)]
 """What is named in one line, without control characters."""
 Environment = dict[
     Annotated[str, AfterValidator(_check_variable_name)], Annotated[str, AfterValidator(_check_variable)]
@@ -61,3 +67,23 @@ Environment = dict[
 """Environment variables that every process can be given."""
 Seconds = Annotated[float, Field(ge=0, le=MAX_WAIT_S, allow_inf_nan=False)]
 """A finite time of at most an hour, in seconds."""
+
+_RULES: Final = {
+    NAME_PATTERN: NAME_RULE,
+    LINE_PATTERN: "should be one line without control characters",
+    DEVICE_PATTERN: "should be cpu, cuda or cuda:N",
+}
+
+
+def mistake(item: Any) -> str:
+    """Return a mistake that pydantic found as text, with what is accepted instead and the value that was given.
+
+    Args:
+        item: One of the errors of a `ValidationError`.
+    """
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "string_pattern_mismatch":
+        message = _RULES.get(item["ctx"]["pattern"], message)
+    value = item["input"]
+    shown = "" if isinstance(value, dict | list | tuple) else f", got {printable(shorten(repr(value), 80))}"
+    return message[0].lower() + message[1:] + shown

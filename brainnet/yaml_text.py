@@ -8,7 +8,7 @@ Text that is JSON is read as JSON. Any other text is YAML 1.2 with its core sche
 - Keys are text, as in JSON: `1: x` is the key `"1"`. A key given twice is refused.
 
 Guarantees: the value is one of None, bool, int, float, str, list and dict, so it can be written as JSON again; numbers
-are finite and fit into 64 bits; size, depth and the expansion of aliases have limits; each error is one `TextError`.
+are finite; size, depth and the expansion of aliases have limits; each error is one `TextError`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,12 @@ MAX_BYTES: Final = 4 << 20
 """Bytes of a text."""
 MAX_DEPTH: Final = 64
 """Maps and lists inside one another."""
+MAX_DIGITS: Final = 100
+"""Digits of a whole number; Python reads longer ones in quadratic time."""
 MAX_VALUES: Final = 500_000
 """Values of a text, with every alias counted as all that it stands for, and a long text as one for 32 characters."""
+_TOO_LARGE: Final = 10**MAX_DIGITS
+_MANY_DIGITS: Final = f"is a whole number of more than {MAX_DIGITS} digits; write it with an exponent, such as 1e200"
 _TOO_DEEP: Final = f"more than {MAX_DEPTH} maps and lists are inside one another"
 _TOO_MANY: Final = f"more than {MAX_VALUES} values, counting what aliases stand for"
 
@@ -66,6 +70,13 @@ class Document:
 
     def position(self, location: Location) -> Position:
         """Return the position of a value; for a missing one, that of the map or list that should hold it."""
+        return self._find(location).position
+
+    def written(self, location: Location) -> str | None:
+        """Return how a number, a truth value or null is written in YAML; None for any other value, and in JSON."""
+        return self._find(location).written
+
+    def _find(self, location: Location) -> _Node:
         if self._root is None:
             self._root = _JsonPositions(self._text).read()
         node = self._root
@@ -74,20 +85,23 @@ class Document:
             if inner is None:
                 break
             node = inner
-        return node.position
+        return node
 
     def error(self, location: Location, problem: str) -> TextError:
         """Make the error for a mistake at a location of the text."""
         return _error(self.name, self.position(location), problem, dotted(location))
 
 
-def parse(text: str | bytes, name: str, *, allow_bytes: bool = False) -> Document:
+def parse(
+    text: str | bytes, name: str, *, allow_bytes: bool = False, syntax: str = "neither YAML nor JSON"
+) -> Document:
     """Read a text that holds one document.
 
     Args:
         text: The text, or its bytes in UTF-8, with or without a byte order mark.
         name: What the text is, for errors.
         allow_bytes: Accept `!!binary`, which becomes bytes; for what is sent as msgpack.
+        syntax: What a text is that breaks the syntax, for errors.
 
     Raises:
         TextError: The text is not YAML, is not UTF-8, or is beyond a limit; names line and column.
@@ -105,7 +119,7 @@ def parse(text: str | bytes, name: str, *, allow_bytes: bool = False) -> Documen
         # Not strict: a tab inside of a text is a mistake of the editor, not of the person.
         value = json.loads(decoded, object_pairs_hook=object_of, strict=False)
     except (ValueError, RecursionError):
-        return _YamlReader(decoded, name, allow_bytes).read()
+        return _YamlReader(decoded, name, allow_bytes, syntax).read()
     document = Document(name, value, None, decoded)
     wrong = _json_mistake(value)
     if wrong is not None:
@@ -139,7 +153,7 @@ def read(path: Path, name: str | None = None) -> Document:
         raise TextError(f"{name} is a folder, not a file") from None
     except (OSError, ValueError) as error:
         raise TextError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    return parse(data, name)
+    return parse(data, name, syntax="not YAML")
 
 
 def dotted(location: Location) -> str:
@@ -237,17 +251,22 @@ def _scalar_problem(value: Any) -> str:
     elif isinstance(value, float):
         if value - value != 0:  # only a finite number has the difference 0
             return "is not a finite number"
-    elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
-        return "is a whole number of more than 64 bits; write it with an exponent, such as 1e30, if a float will do"
+    elif isinstance(value, int) and not -_TOO_LARGE < value < _TOO_LARGE:
+        return _MANY_DIGITS
     return ""
 
 
 @dataclass(slots=True)
 class _Node:
-    """The position of a value, and those of its parts."""
+    """The position of a value, and those of its parts; of a number and the like also how it is written."""
 
     position: Position
     parts: dict[str | int, _Node] = field(default_factory=dict)
+    written: str | None = None
+
+    def at(self, position: Position) -> _Node:
+        """Return the same node for another position, such as that of its key or of an alias."""
+        return _Node(position, self.parts, self.written)
 
 
 class _JsonPositions:
@@ -285,7 +304,7 @@ class _JsonPositions:
                 key, position = json.loads(text), self._position(at)
                 if key in node.parts:
                     self.twice.append((position, _given_twice(key, node.parts[key].position.line)))
-                node.parts[key] = _Node(position, inner.parts)  # the key's position, as for a key of YAML
+                node.parts[key] = inner.at(position)  # the key's position, as for a key of YAML
         elif token == "[":
             for item, at in self._tokens:
                 if item == "]":
@@ -322,7 +341,8 @@ class _YamlReader:
     a key twice, and have no limits.
     """
 
-    def __init__(self, text: str, name: str, allow_bytes: bool) -> None:
+    def __init__(self, text: str, name: str, allow_bytes: bool, syntax: str) -> None:
+        self._syntax = syntax
         self._text = text
         self._name = name
         self._allow_bytes = allow_bytes
@@ -352,7 +372,7 @@ class _YamlReader:
             mark = error.problem_mark or error.context_mark
             place = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
             problem = " ".join((error.problem or error.context or "cannot be read").split())
-            raise _error(self._name, place, f"neither YAML nor JSON: {problem}") from None
+            raise _error(self._name, place, f"{self._syntax}: {problem}") from None
         except yaml.reader.ReaderError as error:
             code = error.character if isinstance(error.character, int) else ord(str(error.character)[:1] or "\0")
             place = _place(self._text, self._text.find(chr(code)) if chr(code) in self._text else 0)
@@ -360,7 +380,7 @@ class _YamlReader:
                 self._name, place, f"the character U+{code:04X} cannot stand in YAML; write it as an escape in quotes"
             ) from None
         except yaml.YAMLError as error:
-            raise TextError(f"{self._name} is neither YAML nor JSON: {' '.join(str(error).split())}") from None
+            raise TextError(f"{self._name} is {self._syntax}: {' '.join(str(error).split())}") from None
         return Document(self._name, built.value, built.node, self._text)
 
     def _refuse(self, event: Any, problem: str, where: str = "") -> TextError:
@@ -380,7 +400,8 @@ class _YamlReader:
             self._anchors[event.anchor] = None
         if isinstance(event, yaml.ScalarEvent):
             value = self._scalar(event)
-            built = _Built(value, _Node(self._position(event)), 1 + len(event.value) // 32)
+            written = None if isinstance(value, str) or event.tag is not None else event.value
+            built = _Built(value, _Node(self._position(event), written=written), 1 + len(event.value) // 32)
         elif isinstance(event, yaml.SequenceStartEvent):
             built = self._list(event, depth)
         else:
@@ -399,7 +420,7 @@ class _YamlReader:
             raise self._refuse(event, f"the alias *{event.anchor} stands inside what it names")
         if depth + built.depth > MAX_DEPTH:
             raise self._refuse(event, _TOO_DEEP)
-        return _Built(built.value, _Node(self._position(event), built.node.parts), built.count, built.depth)
+        return _Built(built.value, built.node.at(self._position(event)), built.count, built.depth)
 
     def _list(self, event: Any, depth: int) -> _Built:
         self._check_tag(event, "seq")
@@ -435,7 +456,7 @@ class _YamlReader:
                 merged = self._merged(inner, item)
             else:
                 built.value[key] = inner.value
-                built.node.parts[key] = _Node(self._position(at), inner.node.parts)
+                built.node.parts[key] = inner.node.at(self._position(at))
         for source in merged:  # the map itself comes first, then the merged ones in their order
             for key, value in source.value.items():
                 if key not in built.value:
@@ -484,10 +505,9 @@ class _YamlReader:
             return self._bytes(event, text)
         if kind == "str" or (kind is None and not event.implicit[0]):
             return text
-        try:
-            value = _resolve(text)
-        except ValueError:  # Python refuses to read whole numbers of thousands of digits
-            raise self._refuse(event, "is a whole number of more than 64 bits") from None
+        if len(text) > MAX_DIGITS + 3 and _INT.fullmatch(text):  # before Python reads it
+            raise self._refuse(event, _MANY_DIGITS)
+        value = _resolve(text)
         problem = "is not a finite number" if _NOT_FINITE.fullmatch(text) else _scalar_problem(value)
         if problem:
             raise self._refuse(event, f"{text[:40]} {problem}")

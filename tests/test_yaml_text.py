@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainnet import yaml_text
@@ -92,8 +92,10 @@ def test_merge_keys(text: str, value: Any) -> None:
         ("a: -.inf", 1, 4, "not a finite number"),
         ("[1,\n\t1e999]", 2, 2, "not a finite number"),
         ("[1, NaN]", 1, 5, "not a finite number"),
-        ("a: 123456789012345678901234567890", 1, 4, "more than 64 bits"),
-        ("9" * 5000, 1, 1, "more than 64 bits"),
+        ("a: " + "9" * 101, 1, 4, "more than 100 digits"),
+        ("[" + "9" * 101 + "]", 1, 2, "more than 100 digits"),
+        ("9" * 5000, 1, 1, "more than 100 digits"),
+        ("0x" + "f" * 5000, 1, 1, "more than 100 digits"),
         (r'{"a": "\ud83d"}', 1, 2, "surrogate"),
         ("a: &a [1, *a]", 1, 11, "inside what it names"),
         ("a: *b", 1, 4, "no anchor &b"),
@@ -175,7 +177,7 @@ class TestFiles:
 json_values = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
+    | st.integers()
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
@@ -183,11 +185,13 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(json_values, st.sampled_from([None, 2, "\t"]), st.booleans())
 def test_json_is_read_as_json(value: Any, indent: int | str | None, ascii_only: bool) -> None:
     assert value_of(json.dumps(value, indent=indent, ensure_ascii=ascii_only)) == value
 
 
+@settings(deadline=None)
 @given(json_values)
 def test_what_yaml_libraries_write_is_read_again(value: Any) -> None:
     assert value_of(yaml.safe_dump(value)) == value
@@ -213,6 +217,7 @@ PIECES += [
 ]
 
 
+@settings(deadline=None)
 @given(st.binary() | st.lists(st.sampled_from(PIECES)).map("".join) | st.text())
 def test_no_text_ends_in_a_traceback(text: str | bytes) -> None:
     refusal = ""
@@ -233,6 +238,7 @@ def test_an_error_is_one_short_line(text: str) -> None:
     assert len(str(caught.value)) < 1000
 
 
+@settings(deadline=None)
 @given(st.dates() | st.datetimes())
 def test_dates_stay_text(value: datetime.date) -> None:
     assert value_of(f"a: {value.isoformat()}") == {"a": value.isoformat()}

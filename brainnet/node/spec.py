@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-NAME_PATTERN = r"^[A-Za-z0-9_.-]+$"
-DEVICE_PATTERN = r"^(cpu|cuda(:\d+)?)$"
+from brainnet.errors import ConfigError
+from brainnet.limits import (
+    DEVICE_PATTERN,
+    MAX_CPU,
+    MAX_NODE_BYTES,
+    MAX_THREADS,
+    RESERVED_IDS,
+    Environment,
+    Line,
+    Name,
+    Seconds,
+    mistake,
+)
+
+
+def _check_id(id: str) -> str:
+    if id in RESERVED_IDS:
+        raise ValueError(f"{id!r} is no id for a node: the launcher has this name; choose another one")
+    return id
 
 
 class Restart(BaseModel):
@@ -18,27 +36,33 @@ class Restart(BaseModel):
     policy: Literal["always", "on-failure", "never"] = Field(
         "always", description="which exits are followed by a new start"
     )
-    backoff_s: float = Field(0.5, ge=0, description="before the second restart; doubles with each further one")
-    max_backoff_s: float = Field(30.0, ge=0, description="the longest wait before a restart")
-    max_restarts: int = Field(5, ge=0, description="within window_s; one more and the node is failed")
-    window_s: float = Field(60.0, gt=0, description="the time in which restarts are counted")
+    backoff_s: Seconds = Field(0.5, description="before the second restart; doubles with each further one")
+    max_backoff_s: Seconds = Field(30.0, description="the longest wait before a restart")
+    max_restarts: int = Field(5, ge=0, le=1_000_000, description="within window_s; one more and the node is failed")
+    window_s: float = Field(
+        60.0, gt=0, le=86_400.0, allow_inf_nan=False, description="the time in which restarts are counted"
+    )
+    retry_failed_s: Seconds | None = Field(
+        5.0,
+        description="before a failed node is tried again; doubles up to 60 s until it has run for window_s; 0 or null: "
+        "it stays failed",
+    )
 
 
 class NodeEntry(BaseModel):
     """One node in an allocation; the description of each field is its documentation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    id: str = Field(
-        pattern=NAME_PATTERN, description="name on the bus; for a region, the name that prompts are sent to"
+    id: Annotated[Name, AfterValidator(_check_id)] = Field(
+        description="name on the bus; for a region, the name that prompts are sent to"
     )
-    program: str = Field(
-        min_length=1,
+    program: Line = Field(
         description="FILE.py[:Class], package.module[:Class], an entry point of brainnet.nodes, or nir:FILE",
     )
-    host: str | None = Field(None, description="where it runs, a name from hosts; needed when there are several")
+    host: Name | None = Field(None, description="where it runs, a name from hosts; needed when there are several")
     device: str = Field("cpu", pattern=DEVICE_PATTERN, description="cpu, cuda or cuda:N")
-    threads: int = Field(1, ge=1, description="compute threads of numerical libraries")
-    cpu_affinity: tuple[int, ...] | None = Field(
+    threads: int = Field(1, ge=1, le=MAX_THREADS, description="compute threads of numerical libraries")
+    cpu_affinity: tuple[Annotated[int, Field(ge=0, le=MAX_CPU)], ...] | None = Field(
         None, min_length=1, description="numbers of the CPUs that the process may use; by default all"
     )
     checkpoint: Path | None = Field(None, description="file of weights; by default the program's own")
@@ -47,7 +71,7 @@ class NodeEntry(BaseModel):
         description="initial values of the program's parameters; `brainnet node param list ID` shows them",
     )
     restart: Restart = Field(Restart(), description="what happens after an unexpected exit, see restart")
-    environment: dict[str, str] = Field(default_factory=dict, description="variables of the process")
+    environment: Environment = Field(default_factory=dict, description="variables of the process")
 
     @model_validator(mode="before")
     @classmethod
@@ -55,12 +79,39 @@ class NodeEntry(BaseModel):
         """Ignore fields without a value: `threads:` in a YAML file is null, and means the default."""
         return {k: v for k, v in values.items() if v is not None} if isinstance(values, dict) else values
 
+    @model_validator(mode="after")
+    def _fits_into_one_packet(self) -> Self:
+        if self.parameters or self.environment:
+            size = len(json.dumps([self.parameters, self.environment], default=str))
+            if size > MAX_NODE_BYTES:
+                raise ValueError(
+                    f"parameters and environment take {size} bytes as JSON, at most {MAX_NODE_BYTES} can be handed to "
+                    "a process; put large values into a file, and name the file in a parameter"
+                )
+        return self
+
 
 class NodeSpec(NodeEntry):
     """An entry that the launcher has completed with everything that the process of the node needs."""
 
-    host: str = Field("localhost", description="name of this host")
-    namespace: str = Field("evospikenet", description="namespace of the brain")
-    hub: str = Field("tcp/127.0.0.1:7447", description="Zenoh endpoint of this host's hub")
+    host: Name = Field("localhost", description="name of this host")
+    namespace: Name = Field("evospikenet", description="namespace of the brain")
+    hub: Line = Field("tcp/127.0.0.1:7447", description="Zenoh endpoint of this host's hub")
     data_dir: Path = Field(Path(), description="durable state of the whole brain on this host")
-    log_level: str = Field("info", description="least level of what is logged: debug, info, warning or error")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least level that is logged"
+    )
+
+    @classmethod
+    def of(cls, **fields: Any) -> NodeSpec:
+        """Make a spec of fields that a person has given.
+
+        Raises:
+            ConfigError: A field is wrong; names it and what is accepted.
+        """
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            item = error.errors()[0]
+            where = ".".join(str(part) for part in item["loc"])
+            raise ConfigError(f"{where or 'the node'}: {mistake(item)}") from None

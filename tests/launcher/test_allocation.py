@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainnet.errors import AllocationError
 from brainnet.launcher.describe.allocation import Allocation, load
 from brainnet.launcher.describe.programs import check_programs
+from brainnet.limits import MAX_NAME, NAME_PATTERN
 from tests.support import PROGRAMS, node, write_allocation
 
 ECHO = PROGRAMS / "echo.py"
@@ -179,19 +180,24 @@ class TestHosts:
         assert [n.id for n in loaded.placed_on("laptop")] == ["a"]
 
 
-names = st.from_regex(re.compile(r"[A-Za-z0-9_.-]{1,12}", re.ASCII), fullmatch=True)
+names = st.from_regex(re.compile(NAME_PATTERN, re.ASCII), fullmatch=True).filter(lambda name: len(name) <= MAX_NAME)
 entries = st.fixed_dictionaries(
     {"id": names},
     optional={
         "threads": st.integers(1, 64),
         "device": st.sampled_from(["cpu", "cuda", "cuda:1"]),
         "cpu_affinity": st.lists(st.integers(0, 63), min_size=1, max_size=4),
-        "parameters": st.dictionaries(st.text(max_size=8), st.integers() | st.booleans() | st.text(), max_size=3),
+        "parameters": st.dictionaries(
+            st.text(max_size=8),
+            st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.booleans() | st.text(),
+            max_size=3,
+        ),
         "environment": st.dictionaries(names, st.text(max_size=8), max_size=3),
     },
 )
 
 
+@settings(deadline=None)
 @given(st.lists(entries, min_size=1, max_size=5, unique_by=lambda e: e["id"]))
 def test_what_is_written_is_what_runs(tmp_path_factory: pytest.TempPathFactory, nodes: list[dict[str, object]]) -> None:
     path = tmp_path_factory.mktemp("allocations") / "a.yaml"

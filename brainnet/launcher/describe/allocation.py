@@ -10,13 +10,14 @@ nodes:
     parameters: {temperature: 0.5}
 ```
 
-Every mistake is one `AllocationError` that names file, line, field and what is accepted. Parameters are not checked
-here, because that needs the program, which is not imported.
+Every mistake is one `AllocationError` that names file, line, field and what is accepted. What only a program can say of
+its parameters is in `programs`, what only the host can say is in `here`.
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 from dataclasses import dataclass, field
@@ -25,11 +26,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from brainnet.errors import AllocationError
-from brainnet.launcher.describe.located_yaml import Document, Location, read
+from brainnet import yaml_text
+from brainnet.endpoints import ConnectEndpoint, ListenEndpoint, address_of
+from brainnet.errors import AllocationError, ConfigError, TextError
+from brainnet.launcher.describe.weights import check_weights
+from brainnet.limits import DEVICE_PATTERN, MAX_THREADS, Environment, Line, Name, mistake
 from brainnet.node.program import ENTRY_POINT_GROUP, SCHEME_GROUP
-from brainnet.node.spec import DEVICE_PATTERN, NAME_PATTERN, NodeEntry, Restart
+from brainnet.node.spec import NodeEntry, Restart
 from brainnet.paths import share_dir
+from brainnet.yaml_text import Location
 
 
 class _Part(BaseModel):
@@ -39,33 +44,71 @@ class _Part(BaseModel):
 class Host(_Part):
     """One host: the endpoints of its hub (besides the loopback port) and those of the hubs that it connects to."""
 
-    listen: tuple[str, ...] = Field((), description="Zenoh endpoints, such as tcp/192.168.1.20:7447")
-    connect: tuple[str, ...] = Field((), description="Zenoh endpoints of other hosts' hubs")
+    listen: tuple[ListenEndpoint, ...] = Field((), description="Zenoh endpoints, such as tcp/192.168.1.20:7447")
+    connect: tuple[ConnectEndpoint, ...] = Field((), description="Zenoh endpoints of other hosts' hubs")
 
 
 class Defaults(_Part):
     """Values for every node that has none of its own."""
 
-    threads: int = Field(1, ge=1, description="compute threads of numerical libraries")
+    threads: int = Field(1, ge=1, le=MAX_THREADS, description="compute threads of numerical libraries")
     device: str = Field("cpu", pattern=DEVICE_PATTERN, description="cpu, cuda or cuda:N")
     restart: Restart = Field(Restart(), description="what happens after an unexpected exit, see restart")
-    environment: dict[str, str] = Field(default_factory=dict, description="variables of the processes")
+    environment: Environment = Field(default_factory=dict, description="variables of the processes")
 
 
 class AllocationFile(_Part):
     """The fields at the top of an allocation file, as they are written there."""
 
     version: Literal[1] = Field(description="version of this format: 1")
-    namespace: str | None = Field(
-        None, pattern=NAME_PATTERN, description="first chunk of every key, in place of the setting"
-    )
+    namespace: Name | None = Field(None, description="first chunk of every key, in place of the setting")
     port: int | None = Field(None, ge=1, le=65535, description="TCP port of the hub, in place of the setting")
-    hosts: dict[str, Host] = Field(default_factory=dict, description="the hosts of the brain; left out for one machine")
-    preload: tuple[str, ...] = Field(
+    hosts: dict[Name, Host] = Field(
+        default_factory=dict, description="the hosts of the brain; left out for one machine"
+    )
+    preload: tuple[Line, ...] = Field(
         (), description="modules that are imported once per host, before the nodes are forked"
     )
     defaults: Defaults = Field(Defaults(), description="what holds for every node that does not say otherwise")
     nodes: tuple[NodeEntry, ...] = Field(min_length=1, description="the nodes")
+
+
+class Source:
+    """An allocation file as text: the place of each mistake."""
+
+    def __init__(self, path: Path, document: yaml_text.Document) -> None:
+        self.path = path
+        self._document = document
+        self.value = document.value
+        """What the file holds, with texts where texts belong: in `id: 007` and `environment: {LEVEL: 1}`."""
+        if isinstance(self.value, dict):
+            self._keep_texts(self.value, (), ("namespace",))
+            self._keep_texts(self.value.get("defaults"), ("defaults",), ("device",))
+            nodes = self.value.get("nodes")
+            for index, node in enumerate(nodes if isinstance(nodes, list) else ()):
+                self._keep_texts(node, ("nodes", index), ("id", "program", "host", "device", "checkpoint"))
+
+    def _keep_texts(self, values: Any, at: Location, names: tuple[str, ...]) -> None:
+        if not isinstance(values, dict):
+            return
+        for name in names:
+            if isinstance(values.get(name), int | float):
+                values[name] = self._document.written((*at, name)) or values[name]
+        variables = values.get("environment")
+        if isinstance(variables, dict):
+            self._keep_texts(variables, (*at, "environment"), tuple(variables))
+
+    def line(self, location: Location) -> int:
+        """Return the line of a value."""
+        return self._document.position(location).line
+
+    def error(self, location: Location, message: str) -> AllocationError:
+        """Make the error for a mistake at a location of the file."""
+        return _allocation_error(self._document.error(location, message), self.path)
+
+
+def _allocation_error(error: TextError, path: Path) -> AllocationError:
+    return AllocationError(str(error), path=path, line=error.line, field=error.where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +123,7 @@ class Allocation:
         preload: Modules that the zygote imports.
         nodes: With the file's defaults and absolute paths.
         lines: The line of each node in the file, by id.
+        source: Makes the errors that name a place of the file.
     """
 
     path: Path
@@ -89,6 +133,17 @@ class Allocation:
     preload: tuple[str, ...] = ()
     nodes: tuple[NodeEntry, ...] = ()
     lines: dict[str, int] = field(default_factory=dict)
+    source: Source | None = field(default=None, repr=False, compare=False)
+
+    def error(self, location: Location, message: str) -> AllocationError:
+        """Make the error for a mistake at a location of the file."""
+        if self.source is None:  # made by a program, and not read from a file
+            return AllocationError(f"{self.path}: {yaml_text.dotted(location)}: {message}", path=self.path)
+        return self.source.error(location, message)
+
+    def location_of(self, id: str) -> Location:
+        """Return the location of a node."""
+        return ("nodes", next(index for index, node in enumerate(self.nodes) if node.id == id))
 
     def choose_host(self, named: str | None, this_host: str) -> str:
         """Return the host whose nodes are to run.
@@ -138,24 +193,38 @@ def load(path: Path) -> Allocation:
     Raises:
         AllocationError: The file cannot be used; names file, line, field and what is accepted.
     """
-    path = path.absolute()
-    document = read(path)
-    if not isinstance(document.value, dict):
+    source = _read(path)
+    path = source.path
+    if not isinstance(source.value, dict):
         raise AllocationError(f"{path}: an allocation is a map with version and nodes, see config/node_allocation.yaml")
     try:
-        parsed = AllocationFile.model_validate(document.value)
+        parsed = AllocationFile.model_validate(source.value)
     except ValidationError as error:
         # One mistake is reported. A misspelt field is both unknown and missing; only the first names the misspelling.
         mistakes = error.errors()
         item = next((e for e in mistakes if e["type"] == "extra_forbidden"), mistakes[0])
-        raise document.error(item["loc"], _explain(item)) from None
-    _check_ids_and_hosts(document, parsed)
-    nodes = tuple(_complete(document, parsed, index) for index in range(len(parsed.nodes)))
+        # A key of a map that is not accepted ends in "[key]".
+        location = item["loc"][:-1] if item["loc"] and item["loc"][-1] == "[key]" else item["loc"]
+        raise source.error(location, _explain(item)) from None
+    _check_hosts(source, parsed)
+    _check_ids_and_hosts(source, parsed)
+    _check_preload(source, parsed)
+    nodes = tuple(_complete(source, parsed, index) for index in range(len(parsed.nodes)))
     lines = {
-        node.id: document.position(("nodes", index, "parameters" if node.parameters else "id")).line
+        node.id: source.line(("nodes", index, "parameters" if node.parameters else "id"))
         for index, node in enumerate(nodes)
     }
-    return Allocation(path, parsed.namespace, parsed.port, parsed.hosts, parsed.preload, nodes, lines)
+    return Allocation(path, parsed.namespace, parsed.port, parsed.hosts, parsed.preload, nodes, lines, source)
+
+
+def _read(path: Path) -> Source:
+    try:
+        path = path.absolute()
+        return Source(path, yaml_text.read(path))
+    except TextError as error:
+        raise _allocation_error(error, path) from None
+    except FileNotFoundError:  # the file, or the current folder
+        raise AllocationError(f"allocation {path} does not exist", path=path) from None
 
 
 def _explain(item: Any) -> str:
@@ -164,18 +233,7 @@ def _explain(item: Any) -> str:
     if kind == "extra_forbidden":
         known = list(_model_at(location[:-1]).model_fields)
         return f"unknown field{_did_you_mean(str(location[-1]), known)}; fields here are {', '.join(known)}"
-    if kind == "missing":
-        return "is missing"
-    message = str(item["msg"])
-    accepted = {
-        DEVICE_PATTERN: "should be cpu, cuda or cuda:N",
-        NAME_PATTERN: "should be a name of letters, digits, '_', '-' and '.'",
-    }
-    if kind == "string_pattern_mismatch":
-        message = accepted.get(item["ctx"]["pattern"], message)
-    value = item["input"]
-    shown = "" if isinstance(value, dict | list) else f", got {value!r}"
-    return message[0].lower() + message[1:] + shown
+    return "is missing" if kind == "missing" else mistake(item)
 
 
 def _model_at(location: Location) -> type[BaseModel]:
@@ -196,28 +254,72 @@ def _did_you_mean(name: str, known: Any) -> str:
     return f", did you mean {close[0]}?" if close else ""
 
 
-def _check_ids_and_hosts(document: Document, parsed: AllocationFile) -> None:
+def _check_hosts(source: Source, parsed: AllocationFile) -> None:
+    """Check that the hubs of all hosts can listen at the same time."""
+    seen: list[tuple[str, int, Any]] = []
+    for name, host in parsed.hosts.items():
+        for index, endpoint in enumerate(host.listen):
+            address = address_of(endpoint)
+            for other, at, taken in seen:
+                if other == name and address.collides(taken):
+                    first = source.line(("hosts", other, "listen", at))
+                    raise source.error(
+                        ("hosts", name, "listen", index), f"{endpoint} collides with the endpoint on line {first}"
+                    )
+                # A wildcard and the path of a socket mean another place on each host; an address is of one host.
+                if other != name and address == taken and address.names_one_host:
+                    raise source.error(
+                        ("hosts", name, "listen", index),
+                        f"{endpoint} is already listened on by {other}; each host listens on addresses of its own",
+                    )
+            seen.append((name, index, address))
+
+
+def _check_preload(source: Source, parsed: AllocationFile) -> None:
+    for index, module in enumerate(parsed.preload):
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise source.error(("preload", index), f"{module!r} is no name of a module, such as package.module")
+        if not _is_importable(module):
+            raise source.error(
+                ("preload", index), f"there is no module {module!r} here; install its package, or leave it out"
+            )
+
+
+def _is_importable(module: str) -> bool:
+    """Return whether the top-level package of a module is there."""
+    # Not the module itself: to find a submodule, Python would import its package.
+    top = module.partition(".")[0]
+    try:
+        if importlib.util.find_spec(top) is not None:
+            return True
+    except (ImportError, ValueError):
+        return False
+    # The processes of nodes have the current folder on their path; this one may have been started without it.
+    return any(importlib.machinery.PathFinder.find_spec(top, [str(folder)]) is not None for folder in _current_folder())
+
+
+def _check_ids_and_hosts(source: Source, parsed: AllocationFile) -> None:
     seen: dict[str, int] = {}
     for index, entry in enumerate(parsed.nodes):
         at: Location = ("nodes", index)
         if entry.id in seen:
-            first = document.position(("nodes", seen[entry.id])).line
-            raise document.error((*at, "id"), f"{entry.id!r} is already the node on line {first}; ids must differ")
+            first = source.line(("nodes", seen[entry.id]))
+            raise source.error((*at, "id"), f"{entry.id!r} is already the node on line {first}; ids must differ")
         seen[entry.id] = index
         known = ", ".join(parsed.hosts)
         if entry.host is not None and entry.host not in parsed.hosts:
             meant = _did_you_mean(entry.host, parsed.hosts)
             listed = f"hosts are {known}" if known else "the file has no `hosts:`"
-            raise document.error((*at, "host"), f"unknown host {entry.host!r}{meant}; {listed}")
+            raise source.error((*at, "host"), f"unknown host {entry.host!r}{meant}; {listed}")
         if entry.host is None and len(parsed.hosts) > 1:
-            raise document.error((*at, "host"), f"is missing for {entry.id!r}; hosts are {known}")
+            raise source.error((*at, "host"), f"is missing for {entry.id!r}; hosts are {known}")
 
 
-def _complete(document: Document, parsed: AllocationFile, index: int) -> NodeEntry:
+def _complete(source: Source, parsed: AllocationFile, index: int) -> NodeEntry:
     """Return an entry with the file's defaults, and with absolute paths for its program and checkpoint."""
     entry, defaults, at = parsed.nodes[index], parsed.defaults, ("nodes", index)
     changes: dict[str, Any] = {
-        "program": _find_program(document, entry.program, (*at, "program")),
+        "program": _find_program(source, entry.program, (*at, "program")),
         "host": entry.host or next(iter(parsed.hosts), None),
         # `exclude_unset`: only what the entry sets overrides the default, field by field.
         "restart": defaults.restart.model_copy(update=entry.restart.model_dump(exclude_unset=True)),
@@ -227,34 +329,25 @@ def _complete(document: Document, parsed: AllocationFile, index: int) -> NodeEnt
         if name not in entry.model_fields_set:
             changes[name] = getattr(defaults, name)
     if entry.checkpoint is not None:
-        found = _find(str(entry.checkpoint), document.path)
-        if found is None:
-            raise document.error((*at, "checkpoint"), _not_found(str(entry.checkpoint), document.path))
-        changes["checkpoint"] = found
+        changes["checkpoint"] = _find_file(source, str(entry.checkpoint), (*at, "checkpoint"))
+    if len(changes["environment"]) > len(entry.environment):
+        _check_size(source, entry, changes["environment"], at)
     return entry.model_copy(update=changes)
 
 
-def _find_program(document: Document, program: str, at: Location) -> str:
+def _find_program(source: Source, program: str, at: Location) -> str:
     location, colon, class_name = program.partition(":")
     if importlib.metadata.entry_points(group=SCHEME_GROUP, name=location):
-        made_of = _find(class_name, document.path)
-        if made_of is None:
-            raise document.error(at, _not_found(class_name, document.path))
-        return f"{location}:{made_of}"
+        return f"{location}:{_find_file(source, class_name, at)}"
     if location.endswith(".py") or "/" in location:
-        found = _find(location, document.path) or _find(_in_its_folder(location), document.path)
+        found = _find(location, source.path) or _find(_in_its_folder(location), source.path)
         if found is None:
-            raise document.error(at, _not_found(location, document.path))
+            raise source.error(at, _not_found(location, source.path))
         return str(found) + colon + class_name
     if importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=program):
         return program
-    try:
-        # Only the top-level package: to find a submodule, Python would import its package.
-        known = importlib.util.find_spec(location.partition(".")[0]) is not None
-    except (ImportError, ValueError):
-        known = False
-    if not known:
-        raise document.error(
+    if not _is_importable(location):
+        raise source.error(
             at,
             f"{program!r} is no file (those end in .py), no importable module and "
             f"no entry point of {ENTRY_POINT_GROUP}",
@@ -268,9 +361,36 @@ def _in_its_folder(location: str) -> str:
     return str(path.with_suffix("") / f"{path.stem}.py")
 
 
+def _find_file(source: Source, name: str, at: Location) -> Path:
+    """Return the path of a file of a model that an allocation names, and check that it can be read."""
+    found = _find(name, source.path)
+    if found is None:
+        raise source.error(at, _not_found(name, source.path))
+    try:
+        check_weights(found)
+    except ConfigError as error:
+        raise source.error(at, str(error)) from None
+    return found
+
+
+def _check_size(source: Source, entry: NodeEntry, environment: dict[str, str], at: Location) -> None:
+    """Check the size of a node again, with the variables of the defaults."""
+    try:
+        NodeEntry(id=entry.id, program=entry.program, parameters=entry.parameters, environment=environment)
+    except ValidationError as error:
+        raise source.error(at, _explain(error.errors()[0])) from None
+
+
 def _find(name: str, allocation: Path) -> Path | None:
     """Return the path of a file that an allocation names, or None; `_places` lists where it may be."""
-    return next((p for folder in _places(allocation) if (p := folder / name).is_file()), None)
+    return next((p for folder in _places(allocation) if _is_file(p := folder / name)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder on the way that may not be searched, a name that is too long
+        return False
 
 
 def _not_found(name: str, allocation: Path) -> str:
@@ -285,5 +405,19 @@ def _places(allocation: Path) -> list[Path]:
     folder = allocation.parent
     up = [folder, *folder.parents]
     # Without a project around it only the allocation's own folder counts, not every folder up to `/`.
-    root = next((i for i, p in enumerate(up) if (p / ".git").exists() or (p / "pyproject.toml").is_file()), 0)
-    return list(dict.fromkeys([*up[: root + 1], Path.cwd(), share_dir()]))
+    root = next((i for i, p in enumerate(up) if _is_root(p)), 0)
+    return list(dict.fromkeys([*up[: root + 1], *_current_folder(), share_dir()]))
+
+
+def _is_root(folder: Path) -> bool:
+    try:
+        return (folder / ".git").exists() or (folder / "pyproject.toml").is_file()
+    except OSError:
+        return False
+
+
+def _current_folder() -> list[Path]:
+    try:
+        return [Path.cwd()]
+    except FileNotFoundError:  # it was removed
+        return []
