@@ -19,6 +19,7 @@ from brainnet.bus.query_server import Handler, QueryServer, refusal
 from brainnet.bus.stamp import Stamp, write_stamp
 from brainnet.bus.transport import Handle, Publisher, QoS, RawReply, Request, Sample, Transport
 from brainnet.errors import BusError, CallError, CallTimeout, TopicError, WireError
+from brainnet.guard import describe
 from brainnet.wire import keys, messages, packet
 from brainnet.wire.messages import Message
 from brainnet.wire.packet import SpikePacket
@@ -41,7 +42,8 @@ class Bus:
 
     Guarantees: `publish` never blocks the event loop; a message that it could not send is counted under its topic;
     messages of one source on one key arrive in order; a message that does not follow the contract is counted, logged
-    once a minute per source, and never reaches a consumer; leaving the context undeclares everything.
+    (repeats of one source at most once a minute), and never reaches a consumer; leaving the context undeclares
+    everything.
 
     Keys are relative to the namespace.
 
@@ -336,8 +338,9 @@ class Bus:
             key = raw.key[len(self._prefix) :]
             try:
                 message = self._read_reply(topic, raw)
-            except WireError as error:
-                message = CallError(f"the reply on {key} cannot be read: {error}", code=error.code)
+            except BaseException as error:  # of this reply; the query must end all the same
+                code = error.code if isinstance(error, WireError) else WireError.code
+                message = CallError(f"the reply on {key} cannot be read: {describe(error)}", code=code)
             replies.append(Reply(key, message))
             if first and not isinstance(message, CallError):
                 done.set()

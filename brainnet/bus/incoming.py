@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from brainnet.bus.counters import Count, Counters
-from brainnet.bus.log import MalformedMessageLog
+from brainnet.bus.log import MalformedMessageLog, logger
 from brainnet.bus.stamp import SequenceTracker, Stamp, read_stamp
 from brainnet.bus.transport import Sample, Transport
-from brainnet.errors import PacketError, WireError
+from brainnet.errors import MessageError, PacketError, WireError
+from brainnet.guard import describe, ends_task
 from brainnet.wire import messages, packet
 from brainnet.wire.messages import Message
 from brainnet.wire.packet import SpikePacket
@@ -106,13 +107,24 @@ def reader(
             if entry.error is not None:  # the contract has no such key; counted as malformed below
                 raise entry.error
             return read_typed(entry, transport.read(raw))
-        except WireError as error:
-            count.malformed += 1
-            sample = transport.read(raw)
-            malformed_log.warn(entry.key, sample, error)
-            if on_malformed is not None:
-                on_malformed(sample, error)
+        except BaseException as error:  # of this message, whatever it is: the reader must go on to the next
+            if ends_task(error):
+                raise
+            refused(entry, raw, error)
             return None
+
+    def refused(entry: _KeyEntry, raw: Any, error: BaseException) -> None:
+        entry.count.malformed += 1
+        wrong = error if isinstance(error, WireError) else MessageError(f"cannot be read: {describe(error)}")
+        try:
+            sample = transport.read(raw)
+            malformed_log.warn(entry.key, sample, wrong)
+            if on_malformed is not None:
+                on_malformed(sample, wrong)
+        except BaseException as second:
+            if ends_task(second):
+                raise
+            logger().warning("a malformed message could not be reported", key=entry.key, error=describe(second))
 
     def read_typed(entry: _KeyEntry, sample: Sample) -> Received:
         assert entry.topic is not None

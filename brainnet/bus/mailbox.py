@@ -10,6 +10,8 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
+from brainnet.bus.log import logger
+from brainnet.guard import describe
 from brainnet.wire.topics import Overflow
 
 T = TypeVar("T")
@@ -152,7 +154,12 @@ class Mailbox(Generic[T]):
             if self._blocked and len(items) <= self._capacity // 2:
                 with self._lock:
                     self._not_full.notify_all()
-            message = self._read(raw)
+            try:
+                message = self._read(raw)
+            except BaseException as error:
+                # Of this message, whatever it is. Nothing is awaited here, so it cannot be a cancellation.
+                logger().warning("a message could not be read", error=describe(error))
+                message = None
             if message is not None:
                 return message
             self._malformed += 1

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from brainnet.bus.log import logger
+from brainnet.guard import describe
 
 
 class Outbox:
@@ -62,8 +63,10 @@ class Outbox:
                 self._busy = True
             try:
                 send(*args)
-            except Exception:  # the session was closed; receivers see the loss as a gap in the sequence numbers
-                logger().warning("a reliable message could not be sent", exc_info=True)
+            except BaseException as error:
+                # The session was closed, or a library panicked. This thread sends for the whole node and must go on;
+                # receivers see the loss as a gap in the sequence numbers.
+                logger().warning("a reliable message could not be sent", error=describe(error))
 
     @property
     def waiting(self) -> int:

@@ -12,6 +12,7 @@ from brainnet.bus.log import logger
 from brainnet.bus.outbox import Outbox
 from brainnet.bus.transport import Request
 from brainnet.errors import BrainnetError, WireError
+from brainnet.guard import RepeatFilter, describe, ends_task
 from brainnet.wire import messages
 from brainnet.wire.messages import Message, Refusal
 from brainnet.wire.topics import Topic
@@ -41,6 +42,7 @@ class QueryServer:
         self._counters = counters
         self._outbox = outbox
         self._tasks: set[asyncio.Task[None]] = set()
+        self._faults = RepeatFilter()
 
     def accept(self, topic: Topic, served: str, request: Request, handler: Handler) -> None:
         """Start to answer a query; on the event loop.
@@ -66,6 +68,10 @@ class QueryServer:
             count.malformed += 1
             self._refuse(request, error.code, str(error))
             return
+        except BaseException as error:  # of this query, whatever it is: no query may go without a reply
+            count.malformed += 1
+            self._refuse(request, WireError.code, f"the query cannot be read: {describe(error)}")
+            return
         # A task per query, so that a slow handler does not delay the others.
         task = asyncio.get_running_loop().create_task(self._answer(request, message, served, handler))
         self._tasks.add(task)  # asyncio itself holds only weak references to tasks
@@ -79,13 +85,14 @@ class QueryServer:
             payload = messages.encode(reply, as_json=as_json)
         except BrainnetError as error:
             self._refuse(request, error.code, str(error))
-        except asyncio.CancelledError:  # by `close`: a query without a reply would wait for its whole timeout
-            self._refuse(request, "stopping", f"{self._source} is stopping")
-            raise
-        except Exception as error:
-            logger().exception("query handler failed", key=served)
-            reason = f"internal error in {self._source}: {type(error).__name__}: {error}"
-            self._refuse(request, "internal", reason)
+        except BaseException as error:
+            if ends_task(error):  # by `close`: a query without a reply would wait for its whole timeout
+                self._refuse(request, "stopping", f"{self._source} is stopping")
+                raise
+            left_out = self._faults.admit((served, type(error)))
+            if left_out is not None:
+                logger().error("query handler failed", key=served, exc_info=error, left_out=left_out)
+            self._refuse(request, "internal", f"internal error in {self._source}: {describe(error)}")
         else:
             encoding = _JSON if as_json else reply.wire_encoding()
             # The key of the queryable names the server, also when the query had wildcards. A queryable that has

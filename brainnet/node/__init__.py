@@ -5,22 +5,27 @@ A program is a file with one such class; `main` runs it from the command line, `
 
 from __future__ import annotations
 
+from brainnet.node.blame import MAX_DEATHS, WorkRecord
 from brainnet.node.handlers import serve, subscribe
 from brainnet.node.node import Node
 from brainnet.node.params import NodeParameters
 from brainnet.node.process import main, run_node
 from brainnet.node.program import load_program
 from brainnet.node.region import Query, Region
+from brainnet.node.resuming import resume
 from brainnet.node.spec import NodeSpec
 
 __all__ = [
+    "MAX_DEATHS",
     "Node",
     "NodeParameters",
     "NodeSpec",
     "Query",
     "Region",
+    "WorkRecord",
     "load_program",
     "main",
+    "resume",
     "run_node",
     "serve",
     "subscribe",

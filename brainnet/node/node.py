@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Final, TypeVar, cast
 
 import structlog
 from numpy.typing import NDArray
 
 from brainnet.bus import Bus, Received
-from brainnet.errors import BrainnetError, ConfigError, LaunchError
+from brainnet.errors import BrainnetError, ConfigError, LaunchError, WireError
+from brainnet.guard import RepeatFilter, describe, ends_task
+from brainnet.node.blame import WorkRecord
 from brainnet.node.handlers import Handler, handlers_of, wants_key
 from brainnet.node.health import ProcessMonitor
-from brainnet.node.params import NodeParameters, assign, build, describe
+from brainnet.node.ownership import check_class, is_owned
+from brainnet.node.params import NodeParameters, assign, build
+from brainnet.node.params import describe as describe_params
 from brainnet.node.spec import NodeSpec
 from brainnet.wire import keys
 from brainnet.wire.messages import (
@@ -35,6 +39,8 @@ from brainnet.wire.messages import (
 from brainnet.wire.packet import SpikePacket
 
 T = TypeVar("T")
+_ALWAYS_FAILS: Final = 5
+"""Failures of one handler in a row, without a success, after which the node says that it is degraded."""
 
 
 class Node:
@@ -71,6 +77,23 @@ class Node:
 
     params: Any
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Check that the class leaves alone what the base class owns.
+
+        Raises:
+            ConfigError: It overrides or assigns such a name.
+        """
+        super().__init_subclass__(**options)
+        check_class(cls)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Set once by `__init__` below; later assignments of the base class go to `__dict__`.
+        if is_owned(type(self), name) and name in self.__dict__:
+            raise ConfigError(
+                f"{type(self).__name__} assigns self.{name}, which belongs to {Node.__name__}; choose another name"
+            )
+        super().__setattr__(name, value)
+
     def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
         self.spec = spec
         self.id = spec.id
@@ -86,6 +109,11 @@ class Node:
         self.monitor = ProcessMonitor()
         self.__heartbeat_key = keys.key("heartbeat", node_id=spec.id)
         self.__counts: Counter[str] = Counter()
+        self.__faults = RepeatFilter()
+        self.__failures_in_a_row: Counter[str] = Counter()
+        self.__degraded_by = ""  # the handler that always fails
+        self.__failure: str | None = None
+        self.__work: WorkRecord | None = None
         self.__stop = asyncio.Event()
         self.__on_state: Callable[[NodeState, str], None] = lambda state, reason: None
         # Two underscores, so that the names cannot collide with attributes of subclasses. One thread: models and their
@@ -169,14 +197,36 @@ class Node:
 
     async def in_model_thread(self, function: Callable[..., T], *args: Any) -> T:
         """Run a blocking function in the model thread, after the calls that are queued there."""
-        return await asyncio.get_running_loop().run_in_executor(self.__worker, function, *args)
+        loop = asyncio.get_running_loop()
+        value, error = await loop.run_in_executor(self.__worker, _outcome, function, args)
+        if error is not None:
+            raise error
+        return cast("T", value)
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Start a task that is cancelled when the node stops; an exception of it is logged."""
+    @property
+    def work(self) -> WorkRecord:
+        """The record of the prompts that this node works on, which its successor reads after a death."""
+        if self.__work is None:
+            self.__work = WorkRecord(self.data_dir / "working" / self.id)
+        return self.__work
+
+    def spawn(self, work: Coroutine[Any, Any, Any], *, essential: bool = False) -> asyncio.Task[Any]:
+        """Start a task that is cancelled when the node stops; an exception of it is logged.
+
+        Args:
+            work: The coroutine.
+            essential: The node cannot do without it: when it ends, for whatever reason, the node fails.
+        """
         task = asyncio.get_running_loop().create_task(work)
         self.__tasks.add(task)
-        task.add_done_callback(self.__on_task_done)
+        task.add_done_callback(partial(self.__on_task_done, essential=essential))
         return task
+
+    def fail(self, reason: str) -> None:
+        """End this node with the state `failed`; its supervisor starts it again."""
+        if self.__failure is None and not self.__stop.is_set():
+            self.__failure = reason
+            self.__stop.set()
 
     def count(self, name: str, n: int = 1) -> None:
         """Add to a counter of `Health`."""
@@ -185,11 +235,34 @@ class Node:
     def report_error(self, where: str, error: BaseException) -> None:
         """Count and log an error after which the node goes on."""
         self.count("errors")
-        self.last_error = f"{where}: {type(error).__name__}: {error}"
+        self.last_error = f"{where}: {describe(error)}"
+        left_out = self.__faults.admit((where, type(error)))
+        if left_out is None:
+            return
         if isinstance(error, BrainnetError):  # expected, and its text says all; any other error needs its traceback
-            self.log.warning("failed", where=where, error=str(error))
+            self.log.warning("failed", where=where, error=str(error), left_out=left_out)
         else:
-            self.log.error("failed", where=where, exc_info=error)
+            self.log.error("failed", where=where, exc_info=error, left_out=left_out)
+
+    def record_outcome(self, where: str, error: BaseException | None) -> None:
+        """Record how one message ended, for `degraded`: five failures in a row set it, one success ends it.
+
+        Args:
+            where: The handler.
+            error: What it raised; None after a success. A `WireError` is the sender's, and does not count.
+        """
+        if error is None:
+            self.__failures_in_a_row.pop(where, None)
+            if self.__degraded_by == where:
+                self.__degraded_by = ""
+                self.recover()
+            return
+        if isinstance(error, WireError):
+            return
+        self.__failures_in_a_row[where] += 1
+        if self.__failures_in_a_row[where] >= _ALWAYS_FAILS and self.state == "ready":
+            self.__degraded_by = where
+            self.degrade(f"{where} fails for every message: {describe(error)}")
 
     async def add_subscription(self, key: str, handler: Callable[..., Any]) -> None:
         """Subscribe as the decorator `subscribe` does, to a key that is only known at run time; call it in `setup`."""
@@ -204,23 +277,35 @@ class Node:
             on_state: Called with every state and its reason.
 
         Raises:
-            BrainnetError: The node cannot start; everything that it had started is ended.
+            BrainnetError: The node cannot start, or failed; everything that it had started is ended.
         """
         self.__on_state = on_state
         try:
             # Status and control before the model is loaded: a slow or failing start can be observed and stopped.
             self.__serve_control()
-            self.spawn(self.monitor.watch())
-            self.spawn(self.__heartbeat())
+            self.spawn(self.monitor.watch(), essential=True)
+            self.spawn(self.__heartbeat(), essential=True)
             await self.__check_id_is_free()
             started = await self.__run_unless_stopped(self._start_node())
             if started:
-                work = self.spawn(self.run())
                 self.__set_state("ready")
+                work = self.spawn(self.__run_own_work())
                 await self.__stop.wait()
                 work.cancel()
+            if self.__failure is not None:
+                self.__set_state("failed", self.__failure)
+                raise BrainnetError(f"{self.id} failed: {self.__failure}")
         finally:
             await self.__shut_down()
+
+    async def __run_own_work(self) -> None:
+        try:
+            await self.run()
+        except BaseException as error:
+            if ends_task(error):
+                raise
+            self.report_error("run", error)
+            self.fail(f"run ended: {describe(error)}")
 
     def stop(self) -> None:
         """Make the node stop; `run_until_stopped` then returns."""
@@ -286,20 +371,23 @@ class Node:
         try:
             async with asyncio.timeout(1.0):
                 await self.teardown()
-        except Exception as error:
+        except BaseException as error:
+            if ends_task(error):
+                raise
             self.report_error("teardown", error)
         for task in self.__tasks:
             task.cancel()
         await asyncio.gather(*self.__tasks, return_exceptions=True)
+        if self.__work is not None:
+            self.__work.close()
         # Without waiting: a model may compute for a long time, and a thread cannot be cancelled.
         self.__worker.shutdown(wait=False, cancel_futures=True)
 
     def __set_state(self, state: NodeState, reason: str = "") -> None:
-        self.state = state
+        self.__dict__["state"] = state
         self.log.info("state", state=state, **({"reason": reason} if reason else {}))
         self.__on_state(state, reason)
-        with contextlib.suppress(BrainnetError):
-            self.control.publish(self.__heartbeat_key, self.health())
+        self.__publish_health()
 
     def degrade(self, reason: str) -> None:
         """Set the state `degraded`: the node works, but with less than its full function; `recover` ends it."""
@@ -342,8 +430,14 @@ class Node:
 
     async def __heartbeat(self) -> None:
         while True:
-            self.control.publish(self.__heartbeat_key, self.health())
+            self.__publish_health()
             await asyncio.sleep(1.0)
+
+    def __publish_health(self) -> None:
+        try:
+            self.control.publish(self.__heartbeat_key, self.health())
+        except Exception as error:  # of this heartbeat: a counter or an error text that cannot be written, say
+            self.report_error("heartbeat", error)
 
     def __serve_control(self) -> None:
         async def status(request: StatusQuery, key: str) -> Message:
@@ -356,7 +450,7 @@ class Node:
                 assign(self.params, request.name, request.value, self.id)
                 self.log.info("parameter set", name=request.name, value=request.value)
                 self.params_changed(request.name)
-            return ParamsReply(params=describe(self.params, request.name, self.id))
+            return ParamsReply(params=describe_params(self.params, request.name, self.id))
 
         async def control(request: ControlQuery, key: str) -> Message:
             if request.action != "stop":
@@ -378,10 +472,15 @@ class Node:
             async for received in mailbox:  # one at a time, so that messages are handled in order
                 try:
                     await self.__call_handler(method, *self.__arguments(handler, received))
-                except Exception as error:
+                except BaseException as error:
+                    if ends_task(error):
+                        raise
                     self.report_error(handler.method, error)
+                    self.record_outcome(handler.method, error)
+                else:
+                    self.record_outcome(handler.method, None)
 
-        self.spawn(pump())
+        self.spawn(pump(), essential=True)
 
     @staticmethod
     def __arguments(handler: Handler, received: Received) -> tuple[Any, ...]:
@@ -400,7 +499,29 @@ class Node:
             return await result
         return await self.in_model_thread(method, *args)
 
-    def __on_task_done(self, task: asyncio.Task[Any]) -> None:
+    def __on_task_done(self, task: asyncio.Task[Any], *, essential: bool) -> None:
         self.__tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.report_error(task.get_coro().__qualname__ if task.get_coro() else "task", error)  # type: ignore[union-attr]
+        if task.cancelled():
+            return
+        error = task.exception()
+        name = getattr(task.get_coro(), "__qualname__", "task")
+        if error is not None:
+            self.report_error(name, error)
+        if essential:
+            self.fail(f"{name} ended" + (f": {describe(error)}" if error is not None else ""))
+
+
+def _outcome(function: Callable[..., T], args: tuple[Any, ...]) -> tuple[T | None, BaseException | None]:
+    """Call a function and return its value or what it raised.
+
+    An executor cannot hand over every exception: a `StopIteration` cannot be set on a future, whose owner would wait
+    for ever, and a `CancelledError` would look like the cancellation of the task that waits.
+    """
+    try:
+        return function(*args), None
+    except (StopIteration, asyncio.CancelledError) as error:
+        wrapped = RuntimeError(f"{getattr(function, '__name__', 'the function')} raised {describe(error)}")
+        wrapped.__cause__ = error
+        return None, wrapped
+    except BaseException as error:
+        return None, error

@@ -8,21 +8,26 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.bus import Bus, Mailbox, Received
 from brainnet.errors import MessageError, RegionError
+from brainnet.guard import describe, ends_task
+from brainnet.node.blame import MAX_DEATHS
 from brainnet.node.node import Node
 from brainnet.node.spec import NodeSpec
 from brainnet.wire import keys
 from brainnet.wire.messages import Partial, PartialHeader, Prompt, QueryHeader
-from brainnet.wire.packet import SpikePacket
+from brainnet.wire.packet import SpikePacket, encode
 
-_CACHED_ANSWERS = 512
-"""Answers kept for queries that are sent again: by a router that was restarted, for prompts that have no answer yet."""
+_CACHED_BYTES: Final = 8 << 20
+"""Answers kept for queries that are sent again, until their deadline: by a router that was restarted, for prompts that
+have no answer yet. In bytes, because an answer of a user's region may hold megabytes."""
+_CACHED_AFTER_DEADLINE_S: Final = 2.0
+"""Seconds after its deadline for which an answer is kept; then nobody asks for it any more."""
 _NO_SPIKES: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
 
 
@@ -64,8 +69,10 @@ class Query:
 class Region(Node):
     """A node that answers queries on topic `query` with partials on topic `partial`.
 
-    Guarantees: every query gets exactly one final partial; a query that is sent again (the router was restarted) gets
-    the same one; an exception becomes a partial with confidence 0 and the reason.
+    Guarantees: every query gets exactly one final partial, an error partial if need be: for an exception, for a result
+    that is no partial, for content that cannot be written; a query that is sent again (the router was restarted) gets
+    the same one; a query that is past its deadline is not computed; a prompt during which the region died twice is
+    not computed again.
 
     Override `answer`: as `def` it runs in the model thread, as `async def` on the event loop, several at a time.
     Or override `answer_batch`: it gets all queries that wait (at most `max_batch`) and returns one partial for each.
@@ -84,7 +91,8 @@ class Region(Node):
         # Two underscores, so that the names cannot collide with attributes of subclasses.
         self.__query_key = keys.key("query", region=spec.id)
         self.__result_key = keys.key("partial", node_id=spec.id)
-        self.__done: OrderedDict[str, SpikePacket] = OrderedDict()
+        self.__done: OrderedDict[str, _Done] = OrderedDict()
+        self.__done_bytes = 0
         self.__working: set[str] = set()
         self.__loop = asyncio.get_running_loop()
 
@@ -112,7 +120,7 @@ class Region(Node):
 
     async def _accept_work(self) -> None:
         # Last, so that no query arrives before the region can answer it.
-        self.spawn(self.__serve_queries(self.bus.subscribe(self.__query_key)))
+        self.spawn(self.__serve_queries(self.bus.subscribe(self.__query_key)), essential=True)
         await self._wait_reachable(self.__query_key)
 
     async def __serve_queries(self, queries_in: Mailbox[Received]) -> None:
@@ -120,12 +128,16 @@ class Region(Node):
         while True:
             batch = await queries_in.get_batch(self.max_batch)
             queries = [q for q in (self.__read_query(r.message) for r in batch) if q is not None]
-            if not queries:
-                continue
+            for query in [q for q in queries if not self.__is_computable(q)]:
+                queries.remove(query)
+            # What may have killed a predecessor is computed alone, so that it takes no other prompt with it.
+            for suspect in [q for q in queries if self.work.deaths(q.prompt.prompt_id)]:
+                queries.remove(suspect)
+                await (self.__answer_one(suspect) if concurrent else self.__answer_in_batch([suspect]))
             if concurrent:
                 for query in queries:
                     self.spawn(self.__answer_one(query))
-            else:
+            elif queries:
                 await self.__answer_in_batch(queries)
 
     def __read_query(self, packet: SpikePacket) -> Query | None:
@@ -140,33 +152,48 @@ class Region(Node):
         if prompt.prompt_id in self.__working:  # sent again while it is answered; that answer is on its way
             return None
         if (done := self.__done.get(prompt.prompt_id)) is not None:
-            self.spawn(self.__send_packet(done))
+            self.spawn(self.__send_packet(done.packet))
             return None
         self.__working.add(prompt.prompt_id)
         self.count("queries")
         return Query(prompt, packet, header.route_prob, time.monotonic() + left_ms / 1000, _emit=self.__emit)
 
+    def __is_computable(self, query: Query) -> bool:
+        """Return whether a query is to be computed; if not, it is answered with the reason."""
+        if query.expired:  # nobody waits for its answer, and it would delay the others
+            late = Partial(error=f"{self.id} was busy until after the deadline", code="deadline")
+            self.spawn(self.__finish(query, late))
+            return False
+        deaths = self.work.deaths(query.prompt.prompt_id)
+        if deaths >= MAX_DEATHS:
+            reason = f"{self.id} died {deaths} times while it worked on this prompt, and does not try it again"
+            self.log.error("a prompt is given up", prompt_id=query.prompt.prompt_id, deaths=deaths)
+            self.spawn(self.__finish(query, Partial(error=reason, code="poison")))
+            return False
+        return True
+
     async def __answer_one(self, query: Query) -> None:
+        self.work.begin([query.prompt.prompt_id])
         try:
             partial = await self.answer(query)
-        except Exception as error:
+        except BaseException as error:
+            if ends_task(error):
+                raise
             partial = self.__error_partial(query, error)
         await self.__finish(query, partial)
 
     async def __answer_in_batch(self, queries: list[Query]) -> None:
-        # Expired queries are not computed: nobody waits for their answers, and they would delay the others.
-        waiting = [q for q in queries if not q.expired]
-        for query in queries:
-            if query.expired:
-                late = Partial(error=f"{self.id} was busy until after the deadline", code="deadline")
-                await self.__finish(query, late)
+        waiting = [q for q in queries if self.__is_computable(q)]  # again: suspects before them may have taken long
         if not waiting:
             return
+        self.work.begin(q.prompt.prompt_id for q in waiting)
         try:
-            partials = await self.in_model_thread(self.answer_batch, waiting)
+            partials = list(await self.in_model_thread(self.answer_batch, waiting))
             if len(partials) != len(waiting):
                 raise RegionError(f"{self.id} answered {len(partials)} of {len(waiting)} queries", code="internal")
-        except Exception as error:
+        except BaseException as error:
+            if ends_task(error):
+                raise
             partials = [self.__error_partial(query, error) for query in waiting]
         for query, partial in zip(waiting, partials, strict=True):
             await self.__finish(query, partial)
@@ -174,38 +201,49 @@ class Region(Node):
     def __answer_or_error(self, query: Query) -> Partial:
         try:
             partial: Partial = self.answer(query)
-        except Exception as error:
+        except BaseException as error:  # in the model thread, where nothing is cancelled
             return self.__error_partial(query, error)
         return partial
 
-    def __error_partial(self, query: Query, error: Exception) -> Partial:
+    def __error_partial(self, query: Query, error: BaseException) -> Partial:
         if isinstance(error, RegionError):
             return Partial(error=str(error), code=error.code)
         self.report_error("answer", error)
-        return Partial(error=f"internal error in {self.id}: {type(error).__name__}: {error}", code="internal")
+        self.record_outcome("answer", error)
+        return Partial(error=f"internal error in {self.id}: {describe(error)}", code="internal")
 
-    async def __finish(self, query: Query, partial: Partial) -> None:
+    async def __finish(self, query: Query, partial: Any) -> None:
         prompt_id = query.prompt.prompt_id
         try:
+            if not isinstance(partial, Partial):
+                raise TypeError(f"answer returned {type(partial).__name__}, not a Partial")
             partial.final = True
             packet = self.__partial_packet(query, partial)
-        except Exception as error:  # `answer` returned something that is no valid partial
+            size = len(encode(packet))
+        except Exception as error:  # no partial, or one with content or spikes that cannot be written
             partial = self.__error_partial(query, error)
             packet = self.__partial_packet(query, partial)
-        # Cached before it is sent: a query that is sent again meanwhile must find it.
+            size = len(encode(packet))
+        # Kept before it is sent: a query that is sent again meanwhile must find it.
         self.__working.discard(prompt_id)
-        self.__done[prompt_id] = packet
-        while len(self.__done) > _CACHED_ANSWERS:
-            self.__done.popitem(last=False)
+        self.work.end([prompt_id])
+        self.__keep(prompt_id, _Done(packet, size, query.deadline + _CACHED_AFTER_DEADLINE_S))
         self.count("answers" if partial.error is None else "refusals")
+        if partial.error is None:
+            self.record_outcome("answer", None)
         await self.__send_packet(packet)
 
+    def __keep(self, prompt_id: str, done: _Done) -> None:
+        if done.size <= _CACHED_BYTES:
+            self.__done[prompt_id] = done
+            self.__done_bytes += done.size
+        now = time.monotonic()
+        while self.__done_bytes > _CACHED_BYTES or (self.__done and next(iter(self.__done.values())).until < now):
+            self.__done_bytes -= self.__done.popitem(last=False)[1].size
+
     async def __send_packet(self, packet: SpikePacket) -> None:
-        try:
-            if not await self.send(self.__result_key, packet):
-                self.log.warning("no integrator subscribes to the partials", key=self.__result_key)
-        except Exception as error:  # data that cannot be encoded, such as spikes of an unsupported type
-            self.report_error("partial", error)
+        if not await self.send(self.__result_key, packet):
+            self.log.warning("no integrator subscribes to the partials", key=self.__result_key)
 
     def __partial_packet(self, query: Query, partial: Partial) -> SpikePacket:
         partial.prompt_id = query.prompt.prompt_id
@@ -220,4 +258,25 @@ class Region(Node):
     def __emit(self, query: Query, partial: Partial) -> None:
         packet = self.__partial_packet(query, partial)
         # On the event loop, so that interim partials keep their order and come before the final one.
-        self.__loop.call_soon_threadsafe(self.publish, self.__result_key, packet)
+        self.__loop.call_soon_threadsafe(self.__publish_interim, packet)
+
+    def __publish_interim(self, packet: SpikePacket) -> None:
+        try:
+            self.publish(self.__result_key, packet)
+        except Exception as error:  # content that cannot be written; the final partial says so
+            self.report_error("emit", error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A final partial that was sent.
+
+    Attributes:
+        packet: What was sent.
+        size: Its bytes on the wire.
+        until: `time.monotonic()` seconds after which nobody asks for it any more.
+    """
+
+    packet: SpikePacket
+    size: int
+    until: float

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 
 from brainnet.wire.messages import Decision, Partial, Prompt
 
-_DEFAULT_PRIORITY = 5
-
 
 @dataclass(slots=True)
 class OpenPrompt:
@@ -21,7 +19,7 @@ class OpenPrompt:
         decision: Where it was routed.
         decided_ms: From `arrived` to the decision.
         partials: Final partials by region, the first of each.
-        answering: Set when its answer is being written; from then on nothing changes it.
+        answering: Set when it is concluded; from then on nothing changes it.
     """
 
     prompt: Prompt | None = None
@@ -44,8 +42,8 @@ class OpenPrompt:
 class OpenPromptTable:
     """Open prompts by id, oldest first.
 
-    Guarantees: at most `capacity` x 1.4 prompts are open; a decision and each region's final partial are taken once,
-    the first of each; nothing is taken for a prompt whose answer is being written.
+    Guarantees: at most `capacity` entries are held, the oldest are dropped; a decision and each region's final partial
+    are taken once, the first of each; nothing is taken for a prompt that is concluded.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -59,28 +57,16 @@ class OpenPromptTable:
         """Return the entry of a prompt, or None."""
         return self._open.get(prompt_id)
 
-    def prompts(self) -> list[Prompt]:
-        """Return the prompts that were accepted, oldest first."""
-        return [entry.prompt for entry in self._open.values() if entry.prompt is not None]
-
-    def has_room(self, priority: int = _DEFAULT_PRIORITY) -> bool:
-        """Return whether a prompt of this priority may be opened.
-
-        The default priority, 5, may fill `capacity`; background (0) half of it, urgent prompts (9) 1.4 times as much:
-        when the brain is busy, the less urgent are refused first.
-        """
-        return len(self._open) < self.capacity * (0.5 + priority / 10)
-
     def accept(self, prompt: Prompt) -> OpenPrompt:
         """Open a prompt, or complete the entry that its decision or a partial made before it arrived."""
-        entry = self._open.setdefault(prompt.prompt_id, OpenPrompt())
+        entry = self._entry(prompt.prompt_id)
         entry.prompt = prompt
         return entry
 
     def add_decision(self, decision: Decision) -> OpenPrompt | None:
         """Take a decision in; returns the entry that it changed, or None."""
         entry = self._entry(decision.prompt_id)
-        if entry is None or entry.answering or entry.decision is not None:
+        if entry.answering or entry.decision is not None:
             return None
         entry.decision, entry.decided_ms = decision, entry.elapsed_ms()
         return entry
@@ -88,15 +74,17 @@ class OpenPromptTable:
     def add_partial(self, partial: Partial) -> OpenPrompt | None:
         """Take a final partial in; returns the entry that it changed, or None."""
         entry = self._entry(partial.prompt_id)
-        if entry is None or entry.answering or partial.region in entry.partials:
+        if entry.answering or partial.region in entry.partials:
             return None
         entry.partials[partial.region] = partial
         return entry
 
-    def _entry(self, prompt_id: str) -> OpenPrompt | None:
+    def _entry(self, prompt_id: str) -> OpenPrompt:
         entry = self._open.get(prompt_id)
-        if entry is None and self.has_room():
+        if entry is None:
             entry = self._open[prompt_id] = OpenPrompt()
+            while len(self._open) > self.capacity:
+                self._open.popitem(last=False)
         return entry
 
     def close(self, prompt_id: str) -> OpenPrompt | None:

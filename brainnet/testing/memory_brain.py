@@ -23,6 +23,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from brainnet.broker import Broker, Limits
 from brainnet.bus import Bus, Mailbox, MemoryNetwork, Received
 from brainnet.node import Node, NodeSpec
 from brainnet.testing.waiting import PATIENCE_S
@@ -34,14 +35,27 @@ N = TypeVar("N", bound=Node)
 
 
 class MemoryBrain:
-    """An in-memory network and the nodes started on it. Everything ends with the context."""
+    """An in-memory network, a broker, and the nodes started on it. Everything ends with the context.
 
-    def __init__(self, data_dir: Path, namespace: str = "test") -> None:
+    Args:
+        data_dir: Folder of the durable state: the broker's journal, and what the nodes keep.
+        namespace: First chunk of every key.
+        limits: Bounds of what the broker accepts.
+
+    Attributes:
+        broker: What accepts prompts and publishes their answers.
+    """
+
+    broker: Broker
+
+    def __init__(self, data_dir: Path, namespace: str = "test", limits: Limits | None = None) -> None:
         self.network = MemoryNetwork()
         self.namespace = namespace
         self._data_dir = data_dir
         self._running: dict[str, tuple[Node, asyncio.Task[None], list[Bus]]] = {}
         self._buses: list[Bus] = []
+        self._limits = limits
+        self._brokering: asyncio.Task[None] | None = None
 
     def bus(self, role: str = "client", source: str = "") -> Bus:
         """Make a bus on the network; it closes with the brain."""
@@ -73,7 +87,6 @@ class MemoryBrain:
             program=program.__name__,
             host="here",
             namespace=self.namespace,
-            hub="memory",
             data_dir=self._data_dir,
             checkpoint=checkpoint,
             parameters=parameters or {},
@@ -142,7 +155,26 @@ class MemoryBrain:
             await asker.close()
             await listener.close()
 
+    async def start_broker(self) -> None:
+        """Start the broker, which the context does by itself; again after `stop_broker`."""
+        self.broker = Broker(self.bus("supervisor", "broker"), self._data_dir / "journal.sqlite", self._limits)
+        started = asyncio.Event()
+        self._brokering = asyncio.create_task(self.broker.run(started.set))
+        waiting = asyncio.create_task(started.wait())
+        await asyncio.wait({self._brokering, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if self._brokering.done():
+            await self._brokering
+
+    async def stop_broker(self) -> None:
+        """Stop the broker: what is open is answered with the error `stopping`."""
+        brokering, self._brokering = self._brokering, None
+        if brokering is not None:
+            brokering.cancel()
+            await asyncio.gather(brokering, return_exceptions=True)
+
     async def __aenter__(self) -> Self:
+        await self.start_broker()
         return self
 
     async def __aexit__(
@@ -150,6 +182,7 @@ class MemoryBrain:
     ) -> None:
         for node_id in list(self._running):
             await self.stop(node_id)
+        await self.stop_broker()
         for bus in self._buses:
             await bus.close()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,13 @@ from pydantic import Field
 from brainnet import Answer, Decision, Node, NodeParameters, Prompt, main, subscribe
 from brainnet.bus import Bus
 from brainnet.errors import BrainnetError
-from brainnet.node import NodeSpec
+from brainnet.guard import describe, ends_task
+from brainnet.node import MAX_DEATHS, NodeSpec, resume
 from brainnet.prompts import RegionPresence
 from brainnet.snn.models.decision import DecisionParams
 from brainnet.snn.models.router import MAX_ROUTING_TEMPERATURE, RouteDecision, Router, RouterState
 from brainnet.wire.keys import chunk, key
-from brainnet.wire.messages import OpenPromptsQuery, QueryHeader
+from brainnet.wire.messages import Accepted, QueryHeader
 
 MAX_SESSIONS = 256
 """Sessions whose working memory is held; the least recently used one is dropped."""
@@ -85,21 +87,21 @@ class Prefrontal(Node):
 
     async def setup(self) -> None:
         self.bus.declare(self._decisions_key)
-        self.spawn(self._follow_presence())
+        self.spawn(self._follow_presence(), essential=True)
+        # A router that has just started decides only when it knows who is alive: those that it does not know yet would
+        # be denied. Their queries are declared now, so that they are matched when the first prompt comes.
+        for token in await self.control.alive():
+            region = chunk("alive", token, "node_id")
+            self._presence.update(region, alive=True)
+            self.bus.declare(key("query", region=region))
 
     async def run(self) -> None:
-        """Take up what a predecessor left open; the integrator's journal knows."""
-        try:
-            journal = await self.call(key("open_prompts"), OpenPromptsQuery(), timeout=1.0)
-        except BrainnetError:  # a brain that starts has no journal yet, and nothing open
-            return
-        for prompt in journal.prompts:
-            await self.on_prompt(prompt)
+        """Take up what a predecessor left open."""
+        await resume(self)
 
-    @subscribe("prompt")
-    async def on_prompt(self, prompt: Prompt) -> None:
-        if not prompt.named:  # plain text, say: the integrator publishes it again with an id
-            return
+    @subscribe("accepted")
+    async def on_accepted(self, accepted: Accepted) -> None:
+        prompt = accepted.prompt
         if prompt.prompt_id in self._answered or prompt.prompt_id in self._routing:
             return
         routed = self._routed.get(prompt.prompt_id)
@@ -107,7 +109,7 @@ class Prefrontal(Node):
             self.spawn(self._ask(routed, routed.decision.chosen))
             return
         self._routing.add(prompt.prompt_id)
-        self.spawn(self._route(prompt))
+        self.spawn(self._route(prompt, time.monotonic() + accepted.left_ms / 1000))
 
     @subscribe("result")
     async def on_result(self, answer: Answer) -> None:
@@ -116,19 +118,23 @@ class Prefrontal(Node):
 
     # -- deciding ----------------------------------------------------------------------------------------------------
 
-    async def _route(self, prompt: Prompt) -> None:
+    async def _route(self, prompt: Prompt, deadline: float) -> None:
         started = time.monotonic()
-        deadline = started + prompt.deadline_ms / 1000
         try:
+            deaths = self.work.deaths(prompt.prompt_id)
+            if deaths >= MAX_DEATHS:
+                raise BrainnetError(f"{self.id} died {deaths} times while it routed this prompt", code="poison")
             if prompt.regions is not None:
                 decision = await self._decide_as_asked(prompt, prompt.regions, deadline)
-                spikes = await self.in_model_thread(self._encode, prompt)
+                spikes = await self.in_model_thread(self._recorded, self._encode, prompt)
             else:
                 decision, spikes = await self._decide(prompt, deadline)
-        except Exception as error:
+        except BaseException as error:
+            if ends_task(error):
+                raise
             self.report_error("decide", error)
             code = error.code if isinstance(error, BrainnetError) else "internal"
-            reason = f"the prompt could not be routed: {error}"
+            reason = f"the prompt could not be routed: {error if code != 'internal' else describe(error)}"
             decision = Decision(prompt_id=prompt.prompt_id, error=reason, code=code)
             spikes = np.zeros((0, 0), np.uint8)
         finally:
@@ -170,7 +176,7 @@ class Prefrontal(Node):
             if not available:
                 known = ", ".join(routes)
                 raise BrainnetError(f"none of the regions that can be routed to is alive ({known})", code="no_region")
-            made = await self.in_model_thread(self._run_router, prompt, available)
+            made = await self.in_model_thread(self._recorded, self._run_router, prompt, available)
             absent = [r for r in made.chosen if not await self._is_present(r, deadline)]
             if not absent:
                 break
@@ -189,6 +195,14 @@ class Prefrontal(Node):
             chosen=list(made.chosen),
         )
         return decision, made.spikes
+
+    def _recorded(self, function: Callable[..., V], prompt: Prompt, *args: Any) -> V:
+        """Call a function of the model for one prompt, which is blamed if this process dies meanwhile."""
+        self.work.begin([prompt.prompt_id])
+        try:
+            return function(prompt, *args)
+        finally:
+            self.work.end([prompt.prompt_id])
 
     def _run_router(self, prompt: Prompt, available: list[str]) -> RouteDecision:
         return self.router.decide(

@@ -52,7 +52,7 @@ async def test_packets_arrive_in_order_with_source_number_and_time(network: Netw
 
 @pytest.mark.parametrize("as_json", [False, True])
 async def test_typed_messages_arrive_with_a_stamp(network: Network, as_json: bool) -> None:
-    sender, listener = await network("integrator", "fuser"), await network("client")
+    sender, listener = await network("supervisor", "broker"), await network("client")
     mailbox = listener.subscribe("api/result")
     await _matched(sender, "api/result")
     sent = Answer(prompt_id="p", text="seven", confidence=0.5)
@@ -60,7 +60,7 @@ async def test_typed_messages_arrive_with_a_stamp(network: Network, as_json: boo
     (received,) = await _take(mailbox, 1)
     assert received.message == sent
     assert received.stamp is not None
-    assert (received.stamp.source, received.stamp.seq) == ("fuser", 1)
+    assert (received.stamp.source, received.stamp.seq) == ("broker", 1)
     assert ("json" in received.encoding) == as_json
 
 
@@ -140,7 +140,7 @@ async def test_what_is_no_message_is_counted_and_never_reaches_the_consumer(netw
 
 
 async def test_a_typed_topic_survives_garbage_and_attachments_that_are_no_stamp(network: Network) -> None:
-    stranger, listener = await network("client"), await network("router")
+    stranger, listener = await network("client"), await network("supervisor")
     mailbox = listener.subscribe("api/prompt")
     publisher = stranger.publish_raw("test/api/prompt", b"", "text/plain")
     assert await stranger.wait_publisher(publisher, PATIENCE_S)
@@ -189,9 +189,9 @@ async def test_a_message_that_cannot_be_written_takes_no_number(network: Network
     await _matched(sender, "spikes/eye/ear")
     with pytest.raises(PacketError):
         sender.publish("spikes/eye/ear", SpikePacket(np.zeros((2, 2))))
-    fuser = await network("integrator")
+    broker = await network("supervisor")
     with pytest.raises(MessageError):
-        fuser.publish("api/result", Answer(prompt_id="p", content={"x": object()}))
+        broker.publish("api/result", Answer(prompt_id="p", content={"x": object()}))
     sender.publish("spikes/eye/ear", _packet())
     (received,) = await _take(mailbox, 1)
     assert received.message.seq == 1

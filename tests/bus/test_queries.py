@@ -140,7 +140,7 @@ async def test_everybody_who_serves_answers_under_its_own_key(network: Network) 
 
 
 async def test_a_prompt_in_json_or_text_is_answered_in_json(network: Network) -> None:
-    server, asker = await network("integrator"), await network("client")
+    server, asker = await network("supervisor"), await network("client")
 
     async def answer(prompt: Prompt, key: str) -> Answer:
         return Answer(prompt_id=prompt.prompt_id, text=prompt.text.upper())

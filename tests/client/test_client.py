@@ -25,14 +25,14 @@ def seven(prompt: Prompt) -> Answer:
 
 
 async def test_a_client_asks_again_and_again(small_brain: SmallBrain) -> None:
-    integrator = await small_brain.join("integrator")
+    broker = await small_brain.join("supervisor")
     asked: list[Prompt] = []
 
     async def answer(prompt: Prompt, key: str) -> Answer:
         asked.append(prompt)
         return seven(prompt)
 
-    integrator.serve("api/prompt", answer)
+    broker.serve("api/prompt", answer)
     async with Client(endpoint_of(small_brain)) as client:
         assert (await client.ask("which digit?")).text == "7"
         assert (await client.ask(make_prompt("and this?", regions=["eye"], session_id="s"))).text == "7"
@@ -42,7 +42,7 @@ async def test_a_client_asks_again_and_again(small_brain: SmallBrain) -> None:
 
 
 async def test_events_come_before_the_answer(small_brain: SmallBrain) -> None:
-    integrator, router = await small_brain.join("integrator"), await small_brain.join("router", "router")
+    broker, router = await small_brain.join("supervisor"), await small_brain.join("router", "router")
     eye = await small_brain.join("region", "eye")
 
     async def answer(prompt: Prompt, key: str) -> Answer:
@@ -53,7 +53,7 @@ async def test_events_come_before_the_answer(small_brain: SmallBrain) -> None:
             eye.publish("brain/result/eye", SpikePacket(np.ones((2, 3), np.uint8), metadata=header.to_metadata()))
         return seven(prompt)
 
-    integrator.serve("api/prompt", answer)
+    broker.serve("api/prompt", answer)
     async with Client(endpoint_of(small_brain)) as client:
         for bus, key in ((router, "pfc/router/decisions"), (eye, "brain/result/eye")):
             bus.declare(key)
@@ -64,15 +64,15 @@ async def test_events_come_before_the_answer(small_brain: SmallBrain) -> None:
     assert isinstance(seen[-1], Answer)
 
 
-async def test_an_integrator_that_is_stopping_is_asked_again_and_others_are_not(small_brain: SmallBrain) -> None:
-    integrator = await small_brain.join("integrator")
+async def test_a_broker_that_is_stopping_is_asked_again_and_others_are_not(small_brain: SmallBrain) -> None:
+    broker = await small_brain.join("supervisor")
     refusals: list[Exception] = [CallError("leaving", code="stopping"), CallError("no", code="cannot_answer")]
     retries: list[str] = []
 
     async def refuse(prompt: Prompt, key: str) -> Answer:
         raise refusals.pop(0)
 
-    integrator.serve("api/prompt", refuse)
+    broker.serve("api/prompt", refuse)
     prompt = Prompt(text="x")
     before = prompt.model_copy()
     with pytest.raises(CallError, match="no") as caught:

@@ -1,28 +1,32 @@
-"""The journal of prompts keeps what it accepted, also across a kill."""
+"""The journal of prompts keeps what it accepted, also across a kill, and within its limits."""
 
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from brainnet.errors import StoreError
+from brainnet.prompts import journal as journal_module
 from brainnet.prompts.journal import Journal
 from brainnet.wire.messages import Answer, Prompt
 
 
 def test_a_prompt_is_open_until_its_answer(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j.sqlite")
-    prompt = Prompt(text="where?", image=b"\x00\xff")
+    prompt = Prompt(text="where?", image=b"\x00\xff", deadline_ms=600_000)
     assert journal.accept(prompt) is None
     assert journal.accept(prompt) is None
-    assert [p for p, _ in journal.open_prompts()] == [prompt]
+    (left,) = journal.left_open()
+    assert (left.prompt.prompt_id, left.prompt.image, left.expired) == (prompt.prompt_id, b"\x00\xff", False)
     answer = Answer(prompt_id=prompt.prompt_id, text="there")
-    assert journal.answered(answer)
-    assert journal.open_prompts() == []
+    journal.answer(answer)
+    assert journal.left_open() == []
     assert journal.accept(prompt) == answer
 
 
@@ -30,8 +34,8 @@ def test_only_the_first_answer_counts(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j.sqlite")
     prompt = Prompt(text="where?")
     journal.accept(prompt)
-    assert journal.answered(Answer(prompt_id=prompt.prompt_id, text="first"))
-    assert not journal.answered(Answer(prompt_id=prompt.prompt_id, text="second"))
+    journal.answer(Answer(prompt_id=prompt.prompt_id, text="first"))
+    journal.answer(Answer(prompt_id=prompt.prompt_id, text="second"))
     kept = journal.accept(prompt)
     assert kept is not None
     assert kept.text == "first"
@@ -49,12 +53,82 @@ def test_what_was_accepted_survives_a_kill(tmp_path: Path) -> None:
         assert child.stdout is not None
         acknowledged = [int(next(child.stdout)) for _ in range(50)]
         child.send_signal(signal.SIGKILL)
-    kept = {int(p.text) for p, _ in Journal(path).open_prompts()}
+    kept = {int(left.prompt.text) for left in Journal(path).left_open()}
     assert set(acknowledged) <= kept
 
 
-def test_a_file_that_is_no_journal_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite"
-    path.write_bytes(b"not a database" * 100)
-    with pytest.raises(StoreError, match=r"j\.sqlite"):
-        Journal(path)
+    for number in (1, 2):
+        path.write_bytes(b"not a database" * 100)
+        journal = Journal(path)
+        assert journal.moved_to == tmp_path / f"j.sqlite.damaged-{number}"
+        assert journal.moved_to.read_bytes() == b"not a database" * 100
+        journal.accept(Prompt(text="where?"))
+        journal.close()
+
+
+def test_a_damaged_row_is_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    journal = Journal(path)
+    for text in ("first", "second", "third"):
+        journal.accept(Prompt(text=text))
+    journal.close()
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE prompt SET prompt = x'c1ff' WHERE rowid = 2")
+    again = Journal(path)
+    assert [left.prompt.text for left in again.left_open()] == ["first", "third"]
+    assert again.damaged_rows == 1
+    assert len(again.left_open()) == 2
+    assert again.damaged_rows == 1
+
+
+@pytest.mark.parametrize("step_s", [-3600, 3600])
+def test_the_wall_clock_does_not_move_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_s: int) -> None:
+    journal = Journal(tmp_path / "j.sqlite")
+    journal.accept(Prompt(text="where?", deadline_ms=600_000))
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + step_s)
+    (left,) = journal.left_open()
+    assert not left.expired
+    assert 1 <= left.prompt.deadline_ms <= 600_000
+    assert Prompt.model_validate(left.prompt.model_dump()) == left.prompt
+
+
+def test_a_prompt_of_before_the_last_boot_has_expired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Journal(tmp_path / "j.sqlite").accept(Prompt(text="where?", deadline_ms=600_000))
+    other = tmp_path / "boot_id"
+    other.write_text("another")
+    monkeypatch.setattr(journal_module, "_BOOT_ID", other)
+    (left,) = Journal(tmp_path / "j.sqlite").left_open()
+    assert left.expired
+
+
+def test_a_locked_file_is_an_error_at_once_and_works_again_later(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    journal = Journal(path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StoreError, match="locked"):
+        journal.accept(Prompt(text="where?"))
+    other.execute("ROLLBACK")
+    assert journal.accept(Prompt(text="where?")) is None
+
+
+def test_answers_beyond_the_limits_are_removed_and_open_prompts_stay(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.sqlite")
+    for number in range(600):
+        prompt = Prompt(prompt_id=str(number), text="x" * 1000)
+        journal.accept(prompt)
+        if number % 2:
+            journal.answer(Answer(prompt_id=prompt.prompt_id, text="y" * 1000))
+    before = journal.bytes()
+    assert before > 600_000
+    assert journal.prune(3600, before) == 0
+    while journal.prune(3600, 400_000):
+        pass
+    assert journal.bytes() <= 400_000 or len(journal.left_open()) == 300
+    assert len(journal.left_open()) == 300
+    while journal.prune(-1.0, before):
+        pass
+    assert journal.accept(Prompt(prompt_id="599", text="x")) is None

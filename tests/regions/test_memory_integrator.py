@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from safetensors.numpy import save_file
 
 from brainnet import Answer, Candidate, Decision, Node, Partial, Prompt, SpikePacket
 from brainnet.bus import Bus, Mailbox, Received
-from brainnet.errors import CallError
 from brainnet.node import load_program
 from brainnet.paths import region_file
-from brainnet.testing import PATIENCE_S, MemoryBrain, until
-from brainnet.wire.messages import OpenPromptsQuery
+from brainnet.prompts import OpenPrompt
+from brainnet.testing import PATIENCE_S, MemoryBrain
+from brainnet.wire.messages import Accepted
 
 
 @pytest.fixture(scope="module")
@@ -168,93 +169,56 @@ async def test_errors_are_answers_that_say_what_failed(tmp_path: Path, program: 
         assert (await brain.answer()).error == "no region nose is alive"
 
 
-async def test_a_query_gets_the_answer_as_its_reply_and_on_the_topic(tmp_path: Path, program: type[Node]) -> None:
+async def test_a_prompt_is_concluded_once(tmp_path: Path, program: type[Node]) -> None:
     async with IntegratorHarness(tmp_path) as brain:
         await brain.integrate(program)
-        heard = brain.pfc.subscribe("api/prompt")
-        prompt = Prompt(text="which digit?")
-        asked = asyncio.create_task(brain.bus().call("api/prompt", prompt, timeout=PATIENCE_S))
-        assert (await heard.get()).message == prompt
-        brain.decide(prompt, {"eye": 1.0})
-        brain.reply(prompt, "eye", "7")
-        assert await asked == await brain.answer()
-        assert brain.answers.statistics().waiting == 0
-
-
-async def test_asking_again_with_the_same_id_gets_the_same_answer(tmp_path: Path, program: type[Node]) -> None:
-    async with IntegratorHarness(tmp_path) as brain:
-        await brain.integrate(program)
+        concluded = brain.bus("supervisor").subscribe("brain/conclusion/*")
         prompt = Prompt(text="which digit?")
         brain.client.publish("api/prompt", prompt)
         brain.decide(prompt, {"eye": 1.0})
         brain.reply(prompt, "eye", "7")
-        first = await brain.answer()
-        assert await brain.bus().call("api/prompt", prompt, timeout=PATIENCE_S) == first
+        brain.reply(prompt, "eye", "8")
+        brain.bus("supervisor").publish("brain/accepted", Accepted(prompt=prompt, left_ms=1000.0))
+        assert (await brain.answer()).text == "7"
+        assert (await concluded.get()).message.text == "7"
+        assert concluded.get_nowait() is None
 
 
-async def test_foreign_text_and_json_are_answered_in_json(tmp_path: Path, program: type[Node]) -> None:
+async def test_a_partial_that_cannot_be_fused_is_an_error_of_its_prompt(
+    tmp_path: Path, program: type[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules[program.__module__]
+    conclude = module.conclude
+
+    def fails_for_one(entry: OpenPrompt, **options: Any) -> Answer | None:
+        if entry.prompt is not None and entry.prompt.text == "poison":
+            raise ZeroDivisionError("no weight")
+        return conclude(entry, **options)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(module, "conclude", fails_for_one)
     async with IntegratorHarness(tmp_path) as brain:
         await brain.integrate(program)
-        heard = brain.pfc.subscribe("api/prompt")
-        raw = brain.client.subscribe_raw("test/api/result")
-        outlet = brain.client.publish_raw("test/api/prompt", b"which digit?", "text/plain")
-        assert not (await heard.get()).message.named
-        prompt = (await heard.get()).message
-        assert prompt.named
-        brain.decide(prompt, {"eye": 1.0})
-        brain.reply(prompt, "eye", "7")
-        sample = await raw.get()
-        assert sample.encoding == "application/json"
-        assert Answer.model_validate_json(sample.payload).text == "7"
-        outlet.put(b"   ", None, "text/plain")
-        refusal = Answer.model_validate_json((await raw.get()).payload)
-        assert "the prompt is empty" in (refusal.error or "")
-
-
-async def test_malformed_and_oversized_prompts_get_one_error_answer(tmp_path: Path, program: type[Node]) -> None:
-    async with IntegratorHarness(tmp_path) as brain:
-        await brain.integrate(program)
-        stranger = brain.bus()
-        outlet = stranger.publish_raw("test/api/prompt", b"\xc1\xff", "application/msgpack")
-        assert "not msgpack" in ((await brain.answer()).error or "")
-        outlet.put(bytes(50 << 20), None, "text/plain")
-        assert "at most 8388608 are accepted" in ((await brain.answer()).error or "")
-        empty = Prompt(text="x")
-        empty.text = ""
-        with pytest.raises(CallError, match="the prompt is empty"):
-            await stranger.call("api/prompt", empty)
+        for text in ("poison", "which digit?"):
+            prompt = Prompt(text=text)
+            brain.client.publish("api/prompt", prompt)
+            brain.decide(prompt, {"eye": 1.0})
+            brain.reply(prompt, "eye", "7")
+            answer = await brain.answer()
+            assert (answer.code, answer.text) == (("internal", "") if text == "poison" else (None, "7"))
 
 
 async def test_a_restarted_integrator_takes_up_what_was_open(tmp_path: Path, program: type[Node]) -> None:
     async with IntegratorHarness(tmp_path) as brain:
         await brain.integrate(program)
         prompt = Prompt(text="which digit?", deadline_ms=60_000)
-        heard = brain.pfc.subscribe("api/prompt")
+        heard = brain.pfc.subscribe("brain/accepted")
         brain.client.publish("api/prompt", prompt)
         await heard.get()
-
-        async def journaled() -> list[str]:
-            reply = await brain.client.call("brain/open", OpenPromptsQuery())
-            return [p.prompt_id for p in reply.prompts]
-
-        assert await journaled() == [prompt.prompt_id]
         await brain.stop("memory_integrator")
         await brain.start(program, "memory_integrator")
-        again = (await heard.get()).message
+        again = (await heard.get()).message.prompt
         assert again.prompt_id == prompt.prompt_id
         brain.decide(prompt, {"eye": 1.0})
         brain.reply(prompt, "eye", "7")
         assert (await brain.answer()).text == "7"
-        assert await journaled() == []
-
-
-async def test_too_many_open_prompts_are_refused_at_once(tmp_path: Path, program: type[Node]) -> None:
-    async with IntegratorHarness(tmp_path) as brain:
-        node = await brain.integrate(program, max_open=1)
-        brain.client.publish("api/prompt", Prompt(text="a"))
-        await until(
-            "the first prompt to arrive",
-            lambda: sum(t.count for t in node.health().topics if t.key == "api/prompt") == 1,
-        )
-        brain.client.publish("api/prompt", Prompt(text="b"))
-        assert "the brain is busy: 1 prompts are open" in ((await brain.answer()).error or "")
+        assert brain.broker.open_prompts == 0

@@ -12,12 +12,12 @@ import torch
 
 from brainnet import Answer, Candidate, Decision, Node, Partial, Prompt, Query, Region
 from brainnet.bus import Mailbox, Received
-from brainnet.node import load_program
+from brainnet.node import WorkRecord, load_program
 from brainnet.paths import region_file
 from brainnet.snn.models.router import Router, RouterConfig, RouterNet
 from brainnet.snn.models.text_features import HashedVocabulary
 from brainnet.testing import PATIENCE_S, MemoryBrain, until
-from brainnet.wire.messages import OpenPrompts, OpenPromptsQuery
+from brainnet.wire.messages import Accepted
 
 
 class Answering(Region):
@@ -158,19 +158,41 @@ async def test_it_waits_for_a_region_that_is_being_restarted(
         await until("the region to be asked", lambda: len(back.asked) == 1)
 
 
-async def test_a_restarted_router_reads_the_journal(tmp_path: Path, program: type[Node], weights: Path) -> None:
+async def test_a_restarted_router_is_given_what_is_open(tmp_path: Path, program: type[Node], weights: Path) -> None:
     async with PrefrontalHarness(tmp_path) as brain:
-        prompt = Prompt(text="smell")
-        journal = brain.bus("integrator", "journal")
-
-        async def open_prompts(request: OpenPromptsQuery, key: str) -> OpenPrompts:
-            return OpenPrompts(prompts=[prompt])
-
-        journal.serve("brain/open", open_prompts)
+        prompt = Prompt(text="smell", regions=["nose"])
+        brain.bus().publish("api/prompt", prompt)  # while no router is there
+        await until("the prompt to be accepted", lambda: brain.broker.open_prompts == 1)
         nose = await brain.start(Answering, "nose")
         await brain.route(program, weights)
         assert (await brain.decision()).prompt_id == prompt.prompt_id
         await until("the region to be asked", lambda: len(nose.asked) == 1)
+
+
+async def test_it_decides_only_when_it_knows_who_is_alive(tmp_path: Path, program: type[Node], weights: Path) -> None:
+    async with PrefrontalHarness(tmp_path) as brain:
+        regions = {name: await brain.start(Answering, name) for name in ("nose", "tongue")}
+        brain.bus().publish("api/prompt", Prompt(text="smell"))
+        await brain.route(program, weights)
+        decision = await brain.decision()
+        assert decision.error is None
+        await until("the chosen to be asked", lambda: all(regions[r].asked for r in decision.chosen))
+
+
+async def test_a_prompt_during_which_it_died_twice_is_not_routed(
+    tmp_path: Path, program: type[Node], weights: Path
+) -> None:
+    poison = Prompt(text="smell")
+    for _ in range(2):  # as a process leaves it that is killed while it decides
+        WorkRecord(tmp_path / "working" / "prefrontal").begin([poison.prompt_id])
+    async with PrefrontalHarness(tmp_path) as brain:
+        await brain.start(Answering, "nose")
+        await brain.route(program, weights)
+        brain.ask(poison)
+        assert (await brain.decision()).code == "poison"
+        other = brain.ask(Prompt(text="smell"))
+        decision = await brain.decision()
+        assert (decision.prompt_id, decision.error) == (other.prompt_id, None)
 
 
 async def test_an_answered_prompt_is_not_asked_again(tmp_path: Path, program: type[Node], weights: Path) -> None:
@@ -179,9 +201,9 @@ async def test_an_answered_prompt_is_not_asked_again(tmp_path: Path, program: ty
         node = await brain.route(program, weights)
         first = brain.ask(Prompt(text="smell"))
         await brain.decision()
-        brain.fuser.publish("api/result", Answer(prompt_id=first.prompt_id, text="done"))
+        brain.fuser.publish("brain/conclusion/fuser", Answer(prompt_id=first.prompt_id, text="done"))
         await until("the answer", lambda: first.prompt_id in node._answered)  # type: ignore[attr-defined]
-        brain.ask(first)
+        brain.bus("supervisor").publish("brain/accepted", Accepted(prompt=first, left_ms=1000.0))
         second = brain.ask(Prompt(text="taste"))
         assert (await brain.decision()).prompt_id == second.prompt_id
         await until("the region to be asked again", lambda: len(nose.asked) == 2)

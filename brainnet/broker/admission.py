@@ -1,0 +1,133 @@
+"""Whether one more prompt is accepted, and which accepted prompt is handed to the brain next.
+
+Both are decided in one place, where a prompt enters, from what is open and how fast answers go out. Accepted prompts
+wait here, by priority, and not in the regions: what expires while it waits costs the brain nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+T = TypeVar("T")
+
+_RATE_WINDOW_S: Final = 1.0
+"""Span over which the rate of answers is measured: long enough for some answers, short enough to follow a change."""
+_ALWAYS_ADMITTED: Final = 32
+"""Open prompts up to which nothing is refused for the rate: so few say nothing about how fast the brain could be."""
+_WAIT_SHARE: Final = 0.5
+"""Share of its deadline that a prompt of priority 5 may have to wait; the rest is for computing its answer."""
+_PRIORITIES: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of what is open at once.
+
+    Attributes:
+        max_open: Accepted prompts of priority 5 without an answer; priority 0 may fill half of it, 9 1.4 times it.
+        max_open_bytes: Bytes of all open prompts.
+        max_asked: Prompts that the brain works on at once; more wait at the broker.
+        max_undecided: Of those, prompts that the router has not decided yet.
+        keep_s: Seconds for which the journal keeps an answer for a client that asks again.
+        max_journal_bytes: Bytes of prompts and answers in the journal.
+    """
+
+    max_open: int = 1000
+    max_open_bytes: int = 256 << 20
+    max_asked: int = 256
+    max_undecided: int = 32
+    keep_s: float = 3600.0
+    max_journal_bytes: int = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a prompt is not accepted.
+
+    Attributes:
+        reason: One sentence.
+        retry_after_ms: When it is worth trying again.
+    """
+
+    reason: str
+    retry_after_ms: int
+
+
+class Admission:
+    """Measures how fast answers go out, and decides who is let in."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._answers: deque[float] = deque()
+
+    def answered(self) -> None:
+        """Record one answer that the brain gave."""
+        self._answers.append(time.monotonic())
+
+    @property
+    def rate(self) -> float:
+        """Answers per second over the last second."""
+        now = time.monotonic()
+        while self._answers and self._answers[0] < now - _RATE_WINDOW_S:
+            self._answers.popleft()
+        return len(self._answers) / _RATE_WINDOW_S
+
+    def check(self, priority: int, deadline_ms: int, open_prompts: int, ahead: int, open_bytes: int) -> Refused | None:
+        """Return why a prompt cannot be accepted now, or None when it is accepted.
+
+        Args:
+            priority: 0 background ... 9 urgent.
+            deadline_ms: Of the prompt.
+            open_prompts: Prompts that are open now.
+            ahead: Of those, the ones that are answered before it.
+            open_bytes: Bytes of the open prompts with this one.
+        """
+        urgency = 0.5 + priority / 10  # 0.5 ... 1.4, and 1 for the default priority
+        rate = self.rate
+        if open_prompts >= self.limits.max_open * urgency or open_bytes > self.limits.max_open_bytes:
+            return Refused(f"the brain is busy: {open_prompts} prompts are open", _retry_ms(open_prompts * 0.1, rate))
+        if ahead < _ALWAYS_ADMITTED:
+            return None
+        wait_s = ahead / rate if rate else math.inf
+        allowed_s = deadline_ms / 1000 * _WAIT_SHARE * urgency
+        if wait_s <= allowed_s:
+            return None
+        return Refused(
+            f"the brain is busy: {ahead} prompts are before this one and {rate:.0f} are answered a second, "
+            f"too few for its deadline of {deadline_ms} ms",
+            _retry_ms(ahead - allowed_s * rate, rate),
+        )
+
+
+def _retry_ms(too_many: float, rate: float) -> int:
+    """Return in how many milliseconds that many prompts less will be open."""
+    return round(1000 * min(30.0, max(0.1, too_many / rate if rate else 1.0)))
+
+
+class PriorityQueue(Generic[T]):
+    """Items by priority, the first of each first."""
+
+    def __init__(self) -> None:
+        self._levels: list[deque[T]] = [deque() for _ in range(_PRIORITIES)]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._levels))
+
+    def push(self, priority: int, item: T) -> None:
+        """Add an item behind those of its priority."""
+        self._levels[priority].append(item)
+
+    def pop(self) -> T | None:
+        """Remove and return the first item of the highest priority; None when there is none."""
+        for level in reversed(self._levels):
+            if level:
+                return level.popleft()
+        return None
+
+    def before(self, priority: int) -> int:
+        """Return how many items a new one of this priority would wait for."""
+        return sum(len(level) for level in self._levels[priority:])
