@@ -27,6 +27,7 @@ from brainnet import Candidate, NodeParameters, Partial, Query, Region, RegionEr
 from brainnet.bus import Bus
 from brainnet.errors import ConfigError
 from brainnet.node import NodeSpec
+from brainnet.wire.messages.codec import MAX_TEXT
 
 if TYPE_CHECKING:
     import httpx2
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
 REPLY_MARGIN_S = 0.1
 """Time before the deadline at which generation stops, so that the answer arrives in time, seconds."""
+MAX_CHARACTERS = MAX_TEXT
+"""Characters of a text, generated or received, after which no more is taken."""
+MAX_TOKENS = 4096
+"""Tokens of a text when the parameter sets no limit."""
 MIN_PROBABILITY = 1e-30
 """Lower limit of a token's probability before its logarithm is taken."""
 
@@ -96,7 +101,7 @@ class Continuation:
     @property
     def confidence(self) -> float:
         """Geometric mean of the tokens' probabilities, or the default when none are known."""
-        if not self.scored_tokens:
+        if not self.scored_tokens or math.isnan(self.log_probability):
             return self.default_confidence
         return math.exp(min(0.0, self.log_probability / self.scored_tokens))
 
@@ -125,12 +130,21 @@ class Language(Region):
         backend: Literal["spiking", "openai"] = Field(
             "spiking", description="which model generates: the spiking one here, or a server with OpenAI's interface"
         )
-        max_tokens: int = Field(96, ge=1, le=4096, description="largest number of tokens to generate")
+        max_tokens: int | None = Field(
+            96, ge=1, le=4096, description="largest number of tokens to generate; none: 4096, or the server's own limit"
+        )
         sentences: int = Field(
             2, ge=0, le=100, description="spiking: stop after so many sentences; 0: only at max_tokens"
         )
-        temperature: float = Field(0.7, ge=0, le=5, description="0 takes the most probable token")
-        top_p: float = Field(0.9, gt=0, le=1, description="sample from the most probable tokens that reach this sum")
+        temperature: float | None = Field(
+            0.7, ge=0, le=5, description="0 takes the most probable token; none: 1, or the server's own"
+        )
+        top_p: float | None = Field(
+            0.9,
+            gt=0,
+            le=1,
+            description="sample from the most probable tokens that reach this sum; none: 1, or the server's own",
+        )
         seed: int | None = Field(
             None, ge=0, description="seed of sampling; none: from the prompt's id, or the server's own"
         )
@@ -157,7 +171,10 @@ class Language(Region):
         super().__init__(spec, bus, control)
         # Each is created when its backend is first used; the parameter `backend` can change while the node runs.
         self._generator: TextGenerator | None = None
-        self._client: httpx2.AsyncClient | None = None
+        # One for servers on this machine, and one for others, which may need a proxy.
+        self._clients: dict[bool, httpx2.AsyncClient] = {}
+        # What the server of the parameters has refused; another server may accept it.
+        self._refused: tuple[tuple[str, ...], set[str]] = ((), set())
 
     def load(self) -> None:
         if self.params.backend == "spiking":
@@ -167,16 +184,19 @@ class Language(Region):
         if self.params.backend == "openai":
             try:
                 self._request("")
+                # Reading the certificates takes time that would be missing at the first prompt.
+                await self.in_model_thread(self._open_client)
             except RegionError as error:  # a wrong configuration shows at start, not at the first prompt
                 raise ConfigError(str(error)) from None
 
     async def teardown(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
+        for client in self._clients.values():
+            await client.aclose()
 
     async def answer(self, query: Query) -> Partial:
         """Continue the text; every piece is first published as an interim partial with `chunk` in its content."""
-        if not text_to_continue(query.prompt.text):
+        # White space alone can be of any length, and the expressions below read it more than once.
+        if not query.prompt.text.strip() or not text_to_continue(query.prompt.text):
             raise RegionError(f"{self.id} continues a text: send one with the prompt")
         if self.params.backend == "openai":
             return await self._ask_server(query)
@@ -201,8 +221,9 @@ class Language(Region):
         # Without a seed the same prompt id gives the same text, for example when a query comes again.
         seed = zlib.crc32(query.prompt.prompt_id.encode()) if params.seed is None else params.seed
         written, trains = Continuation(), []
-        generator = self._loaded_generator()
-        for token in generator.generate(prompt, params.max_tokens, params.temperature, params.top_p, seed):
+        generator, max_tokens = self._loaded_generator(), params.max_tokens or MAX_TOKENS
+        temperature = 1.0 if params.temperature is None else params.temperature
+        for token in generator.generate(prompt, max_tokens, temperature, params.top_p or 1.0, seed):
             trains.append(token.neurons)
             written.add_log_probability(math.log(max(token.probability, MIN_PROBABILITY)))
             # The token that completes the sentence may begin the next one, so it is cut.
@@ -215,7 +236,7 @@ class Language(Region):
                 stopped_by = "deadline" if end is None else "sentence"
                 break
         else:
-            stopped_by = "max_tokens" if len(trains) == params.max_tokens else "end of text"
+            stopped_by = "max_tokens" if len(trains) == max_tokens else "end of text"
         if not written.text.strip():
             raise RegionError(f"{self.id} has nothing to add: to the model the text is complete")
         tokens = len(trains)
@@ -226,11 +247,18 @@ class Language(Region):
     # -- a server ----------------------------------------------------------------------------------------------------
 
     def _open_client(self) -> httpx2.AsyncClient:
-        if self._client is None:
-            import httpx2
+        """Return the client for the server of the parameters."""
+        from openai_client import is_loopback, open_client
 
-            self._client = httpx2.AsyncClient()
-        return self._client
+        here = is_loopback(self.params.base_url)
+        if here not in self._clients:
+            self._clients[here] = open_client(from_environment=not here)
+        return self._clients[here]
+
+    def _refused_by(self, *server: str) -> set[str]:
+        if self._refused[0] != server:
+            self._refused = (server, set())
+        return self._refused[1]
 
     def _request(self, prompt: str) -> Request:
         from openai_client import Request
@@ -241,6 +269,11 @@ class Language(Region):
         key = os.environ.get(params.api_key_env, "") if params.api_key_env else ""
         if params.api_key_env and not key:
             raise RegionError(f"{self.id}: the environment variable {params.api_key_env} (api_key_env) is not set")
+        if not (key.isascii() and key.isprintable()):
+            raise RegionError(
+                f"{self.id}: the environment variable {params.api_key_env} (api_key_env) holds what is no key: it has"
+                " characters that cannot be sent"
+            )
         options = {name: getattr(params, name) for name in ("max_tokens", "temperature", "top_p", "seed")}
         return Request(
             params.base_url,
@@ -250,6 +283,7 @@ class Language(Region):
             key,
             params.logprobs,
             {name: value for name, value in options.items() if value is not None},
+            self._refused_by(params.base_url, params.model, params.endpoint),
         )
 
     async def _ask_server(self, query: Query) -> Partial:
@@ -259,7 +293,7 @@ class Language(Region):
         request, client = self._request(query.prompt.text), self._open_client()
         client.timeout = self.params.timeout_s
         written = Continuation(self.params.confidence)
-        pieces, reported_tokens, stopped_by, model = 0, None, "", request.model
+        pieces, reported_tokens, stopped_by, model, reason = 0, None, "", request.model, ""
         try:
             async with asyncio.timeout(query.time_left - REPLY_MARGIN_S), aclosing(stream(client, request)) as events:
                 async for piece in events:
@@ -271,6 +305,16 @@ class Language(Region):
                         pieces += 1
                         written.text += piece.text
                         query.emit(written.partial({"chunk": piece.text}))
+                    if len(written.text) >= MAX_CHARACTERS:
+                        stopped_by = "length"
+                        break
+        except RegionError as error:
+            # What was received is an answer, too, and says that it was to be longer.
+            if not written.text.strip():
+                raise
+            self.count("broken_off")
+            self.log.warning("the server broke off", reason=str(error))
+            stopped_by, reason = "broken off", str(error)
         except TimeoutError:
             if not pieces:
                 raise RegionError(f"{request.url} had written nothing by the deadline") from None
@@ -287,6 +331,7 @@ class Language(Region):
                 "stopped_by": {"length": "max_tokens", "stop": "end of text"}.get(stopped_by, stopped_by),
                 "confidence_from": "logprobs" if written.scored_tokens else "parameter",
             }
+            | ({"reason": reason} if reason else {})
         )
 
 

@@ -68,10 +68,11 @@ async def test_stops_after_the_sentences_asked_for(brain: MemoryBrain) -> None:
     assert partial.best.text.rstrip("\"')]")[-1] in ".!?"
 
 
-async def test_stops_before_the_deadline(brain: MemoryBrain) -> None:
-    await set_to(brain, max_tokens=4096, sentences=0)
-    partial = await brain.query("words", Prompt(text=OPENING, deadline_ms=300))
-    assert partial.content["stopped_by"] == "deadline"
+async def test_stops_before_the_deadline(brain: MemoryBrain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "REPLY_MARGIN_S", 1000.0)
+    await set_to(brain, max_tokens=4096, sentences=0, seed=5)
+    partial = await brain.query("words", Prompt(text=OPENING, deadline_ms=600_000))
+    assert (partial.content["stopped_by"], partial.content["tokens"]) == ("deadline", 1)
     assert partial.best is not None
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import math
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +23,7 @@ from brainnet.testing import PATIENCE_S, MemoryBrain, free_port, until
 from brainnet.wire.messages import Health, ParamsQuery, StatusQuery
 
 PROGRAM = load_program(str(region_file("language")))
+MODULE = sys.modules[PROGRAM.__module__]
 Reply = Callable[[asyncio.StreamWriter], Awaitable[None]]
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nConnection: close\r\n\r\n"
 
@@ -33,6 +36,7 @@ class Server:
     requests: list[dict[str, Any]] = field(default_factory=list)
     left: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
+    choose: Callable[[], Reply] | None = None
 
     @property
     def url(self) -> str:
@@ -44,7 +48,8 @@ class Server:
             headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
             body = json.loads(await reader.readexactly(int(headers["content-length"])))
             self.requests.append({"path": head[0].split()[1], "headers": headers, "body": body})
-            replying = asyncio.ensure_future(self.reply(writer))
+            reply = self.reply if self.choose is None else self.choose()
+            replying = asyncio.ensure_future(reply(writer))
             hung_up = asyncio.ensure_future(reader.read(1))
             await asyncio.wait({replying, hung_up}, return_when=asyncio.FIRST_COMPLETED)
             if not replying.done():
@@ -203,14 +208,18 @@ async def test_a_refusal_is_told_in_the_servers_words(tmp_path: Path, status: st
     ("reply", "reason"),
     [
         (STREAM + events("{no json"), "sent what is no completion: '{no json'"),
-        (STREAM + events('{"choices": [{}]}'), "sent what is no completion"),
+        (STREAM + events('{"choices": [{}]}'), "broke off before the completion's end"),
         (STREAM + events('{"choices": [{"delta": {"content": 7}}]}'), "sent what is no completion"),
         (STREAM + events("[1, 2]"), "sent what is no completion"),
-        (STREAM + events(chat("Good "), '{"error": {"message": "out of memory"}}'), "failed: out of memory"),
-        (STREAM + events(chat("Good ")), "broke off before the completion's end"),
+        (STREAM + events(chat(None), '{"error": {"message": "out of memory"}}'), "failed: out of memory"),
+        (STREAM + events(chat(None), '{"object": "error", "message": "out of memory"}'), "failed: out of memory"),
+        (STREAM + events(chat(None)) + b'{"error": "out of memory"}', "failed: out of memory"),
+        (STREAM + events(chat(None)), "broke off before the completion's end"),
+        (STREAM + events('{"choices": [{"delta": {"content": 7}}]}', "[DONE]"), "sent what is no completion"),
         (STREAM + events(chat(" ", finish="stop"), "[DONE]"), "had nothing to say"),
-        (STREAM + b"data: " + b"x" * (2 << 20), "does not stream"),
-        (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", "does not stream"),
+        (STREAM + b"data: " + b"x" * (2 << 20), "sent a line of more than"),
+        (STREAM + b"<html>no</html>", "broke off before the completion's end"),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", "broke off before"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "broke off"),
         (b"", "broke off"),
     ],
@@ -219,14 +228,221 @@ async def test_what_is_no_completion_is_an_error_that_says_so(tmp_path: Path, re
     assert reason in await refusal(tmp_path, says(reply))
 
 
-async def test_a_server_that_dies_on_the_way(tmp_path: Path) -> None:
+def dies_after(*data: str) -> Reply:
+    """Send events, and break the connection off."""
+
     async def reply(writer: asyncio.StreamWriter) -> None:
         head = STREAM.replace(b"Connection: close", b"Transfer-Encoding: chunked")
-        data = events(chat("Good ", -0.1))
-        await says(head + f"{len(data):x}\r\n".encode() + data + b"\r\n")(writer)
+        sent = events(*data)
+        await says(head + f"{len(sent):x}\r\n".encode() + sent + b"\r\n")(writer)
         writer.transport.abort()
 
-    assert "broke off" in await refusal(tmp_path, reply)
+    return reply
+
+
+async def test_a_server_that_dies_before_the_first_word(tmp_path: Path) -> None:
+    assert "broke off" in await refusal(tmp_path, dies_after(chat(None)))
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (dies_after(chat("Good ", -0.1)), "broke off"),
+        (says(STREAM, events(chat("Good ", -0.1))), "broke off before the completion's end"),
+        (says(STREAM, events(chat("Good ", -0.1), '{"error": {"message": "out of memory"}}')), "out of memory"),
+        (says(STREAM, events(chat("Good ", -0.1)), b"data: " + b"x" * (2 << 20)), "a line of more than"),
+        (says(STREAM, events(chat("Good ", -0.1)), b"data: {never closed"), "no completion"),
+    ],
+)
+async def test_what_was_received_is_kept(tmp_path: Path, reply: Reply, reason: str) -> None:
+    async with serving(reply) as server, talking(tmp_path, server.url) as brain:
+        partial = await brain.query("words", Prompt(text="Hello"))
+    assert partial.error is None
+    assert partial.best is not None
+    assert (partial.best.text, partial.content["stopped_by"]) == ("Good", "broken off")
+    assert reason in partial.content["reason"]
+
+
+async def answer_to(tmp_path: Path, *parts: bytes, **parameters: Any) -> Partial:
+    """The answer to a prompt when the server sends these bytes."""
+    async with serving(says(*parts)) as server, talking(tmp_path, server.url, **parameters) as brain:
+        partial: Partial = await brain.query("words", Prompt(text="Hello"))
+    assert partial.error is None, partial.error
+    return partial
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"model": "tiny"}',
+        '{"choices": []}',
+        '{"choices": null, "usage": null}',
+        '{"choices": [{"delta": null, "finish_reason": null}]}',
+        '{"choices": [{"index": 0, "finish_reason": ""}]}',
+        '{"choices": [{"delta": {"role": "assistant", "content": null}}]}',
+        '{"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}}]}',
+        '{"choices": [{"delta": {"reasoning_content": "hm"}}]}',
+        '{"choices": [{"index": 1, "delta": {"content": "another choice"}}]}',
+        '{"choices": [], "usage": {"completion_tokens": "many"}}',
+        '{"choices": [], "prompt_filter_results": [{}]}',
+        "no json",
+        "[]",
+        "",
+        "{" * 5000,
+    ],
+)
+async def test_an_event_without_text_adds_nothing(tmp_path: Path, data: str) -> None:
+    partial = await answer_to(tmp_path, STREAM, events(data, chat("Good day", -0.1), data, chat(None, finish="stop")))
+    assert partial.best is not None
+    assert partial.best.text == "Good day"
+    assert partial.content["stopped_by"] == "end of text"
+    assert partial.confidence == pytest.approx(math.exp(-0.1))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"data:" + chat("Good day", finish="stop").encode() + b"\n\ndata:[DONE]\n\n",
+        events(chat("Good "), chat("day", finish="stop")).replace(b"\n", b"\r\n"),
+        events(chat("Good "), chat("day", finish="stop")).replace(b"\n", b"\r"),
+        events(chat("Good "), chat("day", finish="stop")).replace(b"\n\n", b"\n"),
+        events(chat("Good "), chat("day", finish="stop"))[:-2],
+        b": keep-alive\n\n" + events(chat("Good ")) + b":\n\nevent: ping\ndata: {}\n\n" + events(chat("day"), "[DONE]"),
+        b"id: 1\nretry: 10\n"
+        + events(json.dumps(json.loads(chat("Good day", finish="eos")), indent=1))
+        .replace(b"\n ", b"\ndata:  ")
+        .replace(b"\n}", b"\ndata: }"),
+        events(json.dumps({"choices": [{"delta": {"content": [{"type": "text", "text": "Good "}, {"text": "day"}]}}]}))
+        + events("[DONE]"),
+        events(json.dumps({"choices": [{"text": "Good day", "finish_reason": "stop"}]})),
+    ],
+)
+async def test_streams_are_read_in_the_forms_that_servers_write(tmp_path: Path, raw: bytes) -> None:
+    partial = await answer_to(tmp_path, STREAM, raw)
+    assert partial.best is not None
+    assert partial.best.text == "Good day"
+    assert "reason" not in partial.content
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_a_server_that_compresses_or_does_not_stream(tmp_path: Path, compressed: bool) -> None:
+    body = json.dumps({"choices": [{"message": {"content": "Good day"}, "finish_reason": "stop"}]}).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+    if compressed:
+        body, head = gzip.compress(events(chat("Good day", finish="stop"))), STREAM[:-2] + b"Content-Encoding: gzip\r\n"
+    partial = await answer_to(tmp_path, head + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    assert partial.best is not None
+    assert partial.best.text == "Good day"
+
+
+@pytest.mark.parametrize("logprob", ["null", "NaN", "Infinity", "-Infinity", '"-0.1"', "true", "0.7", "{}", "[]"])
+async def test_what_is_no_log_probability_does_not_count(tmp_path: Path, logprob: str) -> None:
+    strange = chat("Good ", -0.1).replace("-0.1", logprob)
+    partial = await answer_to(tmp_path, STREAM, events(strange, chat("day", finish="stop")), confidence=0.3)
+    assert partial.confidence == 0.3
+    assert partial.content["confidence_from"] == "parameter"
+    partial = await answer_to(tmp_path, STREAM, events(strange, chat("day", -0.5, finish="stop")))
+    assert partial.confidence == pytest.approx(math.exp(-0.5))
+
+
+@pytest.mark.parametrize("given", ["null", "[]", "7", '{"content": null}', '{"content": {}}', '{"tokens": ["Good"]}'])
+async def test_log_probabilities_in_another_form_do_not_count(tmp_path: Path, given: str) -> None:
+    event = chat("Good day", finish="stop").replace('"logprobs": null', f'"logprobs": {given}')
+    partial = await answer_to(tmp_path, STREAM, events(event), confidence=0.3)
+    assert partial.confidence == 0.3
+
+
+def refuses(*names: str, how: Callable[[str], Any]) -> Callable[[list[dict[str, Any]]], bytes | None]:
+    """Refuse a request that has one of these fields."""
+
+    def refusing(requests: list[dict[str, Any]]) -> bytes | None:
+        name = next((name for name in names if name in requests[-1]["body"]), None)
+        if name is None:
+            return None
+        body = json.dumps(how(name)).encode()
+        return f"HTTP/1.1 400 Bad Request\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
+
+    return refusing
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda name: {"error": {"message": "Unsupported parameter", "param": name, "code": "unsupported_parameter"}},
+        lambda name: {"error": {"message": f"Unsupported parameter: '{name}' is not supported.", "param": None}},
+        lambda name: {"detail": [{"loc": ["body", name], "msg": "extra fields not permitted"}]},
+        lambda name: {"object": "error", "message": f"[{{'loc': ('body', '{name}'), 'type': 'extra'}}]", "code": 400},
+        lambda name: f"unknown field {name}",
+    ],
+)
+@pytest.mark.parametrize("names", [("max_tokens",), ("logprobs", "top_p", "temperature", "max_tokens", "seed")])
+async def test_a_field_that_a_server_refuses_is_left_out(
+    tmp_path: Path, how: Callable[[str], Any], names: tuple[str, ...]
+) -> None:
+    refusing = refuses(*names, how=how)
+    async with serving(says()) as server, talking(tmp_path, server.url, seed=3) as brain:
+        good = STREAM + events(chat("Good day", finish="stop"))
+        server.choose = lambda: says(refusing(server.requests) or good)
+        for _ in range(2):
+            partial = await brain.query("words", Prompt(text="Hello"))
+            assert partial.best is not None, partial.error
+            assert partial.best.text == "Good day"
+    # refused one by one, and not sent again with the second prompt
+    assert len(server.requests) == len(names) + 2
+    for request in server.requests[-2:]:
+        assert not set(names) & set(request["body"])
+        assert request["body"]["max_completion_tokens"] == 96
+
+
+async def test_a_refusal_that_names_no_field_is_an_error(tmp_path: Path) -> None:
+    body = b'{"error": {"message": "the prompt is too long"}}'
+    head = f"HTTP/1.1 400 Bad Request\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+    assert "answered 400: the prompt is too long" in await refusal(tmp_path, says(head + body))
+
+
+async def test_parameters_that_are_none_are_not_sent(tmp_path: Path) -> None:
+    none = dict.fromkeys(("max_tokens", "temperature", "top_p", "seed")) | {"logprobs": False}
+    reply = says(STREAM, events(chat("Hi", finish="stop")))
+    async with serving(reply) as server, talking(tmp_path, server.url, **none) as brain:
+        await brain.query("words", Prompt(text="Hello"))
+    assert set(server.requests[0]["body"]) == {"model", "stream", "messages"}
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9", "nonsense://x"])
+async def test_a_server_on_this_machine_is_asked_without_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, proxy)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    partial = await answer_to(tmp_path, STREAM, events(chat("Good day", finish="stop")))
+    assert partial.best is not None
+
+
+async def test_a_proxy_that_cannot_be_used_is_said_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "nonsense://x")
+    with pytest.raises(ConfigError, match="ALL_PROXY"):
+        async with talking(tmp_path, "http://server.example/v1"):
+            raise AssertionError("unreachable")
+
+
+async def test_a_connection_that_ended_meanwhile_is_opened_again(tmp_path: Path) -> None:
+    async with serving(says()) as server, talking(tmp_path, server.url) as brain:
+        replies = iter([b"", STREAM + events(chat("Good day", finish="stop"))])
+        server.choose = lambda: says(next(replies))
+        partial = await brain.query("words", Prompt(text="Hello"))
+    assert partial.best is not None, partial.error
+    assert len(server.requests) == 2
+
+
+async def test_a_text_without_end_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "MAX_CHARACTERS", 20)
+    partial = await answer_to(tmp_path, STREAM, *[events(chat("word "))] * 50)
+    assert partial.best is not None
+    assert partial.best.text == "word word word word"
 
 
 async def test_nobody_there(tmp_path: Path) -> None:
