@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import structlog
 
 from brainnet.bus import Bus
+from brainnet.streams import Guarded
 from brainnet.wire.keys import key
 from brainnet.wire.messages import LogRecord
 
@@ -52,7 +53,7 @@ def configure(
         node_id: Id in every record.
         level: Least level that is logged: debug, info, warning or error.
         publish: Called with every record, on the thread that logs.
-        stream: Where the records go; standard error by default.
+        stream: Where the records go; standard error by default. A record that cannot be written is dropped.
     """
     stream = stream or sys.stderr
 
@@ -87,7 +88,7 @@ def configure(
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        logger_factory=structlog.WriteLoggerFactory(file=Guarded(stream)),  # type: ignore[arg-type]
         # Not cached, because the set-up changes twice: with the bus open, records are also published.
         cache_logger_on_first_use=False,
     )

@@ -7,15 +7,19 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import signal
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
-import yaml
 
 from brainnet import settings as settings_module
+from brainnet import yaml_text
 from brainnet.bus import Endpoint, open_bus
 from brainnet.errors import BrainnetError
 from brainnet.node import logs
@@ -26,6 +30,10 @@ from brainnet.wire.messages import NodeState
 
 log = structlog.get_logger("brainnet.process")
 
+_ORPHAN_GRACE_S: Final = 2.0
+"""Seconds that a node may take to stop after its launcher has exited. Longer than the zygote's own grace, which ends
+nodes in order where there still is a zygote."""
+
 
 def run_node(spec: NodeSpec, program: type[Node] | None = None, notify_fd: int | None = None) -> int:
     """Run one node until it is stopped by SIGINT, SIGTERM or its control topic.
@@ -33,15 +41,19 @@ def run_node(spec: NodeSpec, program: type[Node] | None = None, notify_fd: int |
     Args:
         spec: The node.
         program: Its class; None to import the program that the spec names.
-        notify_fd: File descriptor to which every change of state is written, one JSON object a line.
+        notify_fd: File descriptor to which every change of state is written, one JSON object a line. When its reader
+            exits, the node stops, and its process group is killed where that takes longer than two seconds.
 
     Returns:
         The exit code: 0 after an orderly stop, 1 when the node could not start or failed. The reason is in its last
         state.
     """
+    stopping = _Stopping()
+    if notify_fd is not None:
+        threading.Thread(target=_watch_launcher, args=(notify_fd, stopping), name="launcher", daemon=True).start()
     logs.configure(spec.id, spec.log_level)  # without a bus at first: what fails before it opens is in the log file
     try:
-        asyncio.run(_run_async(spec, program, notify_fd))
+        asyncio.run(_run_async(spec, program, notify_fd, stopping))
     except BrainnetError as error:
         log.error("cannot run", error=str(error))
         _notify(notify_fd, "failed", str(error))
@@ -56,7 +68,43 @@ def run_node(spec: NodeSpec, program: type[Node] | None = None, notify_fd: int |
     return 0
 
 
-async def _run_async(spec: NodeSpec, program: type[Node] | None, notify_fd: int | None) -> None:
+class _Stopping:
+    """Stops a node from another thread, also before there is a node to stop."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stop: Callable[[], None] | None = None
+        self._wanted = False
+
+    def set(self) -> None:
+        """Stop the node, now or as soon as `connect` is called."""
+        with self._lock:
+            self._wanted = True
+            stop = self._stop
+        if stop is not None:
+            stop()
+
+    def connect(self, stop: Callable[[], None]) -> None:
+        """Name what stops the node; it is called on any thread."""
+        with self._lock:
+            self._stop = stop
+            wanted = self._wanted
+        if wanted:
+            stop()
+
+
+def _watch_launcher(notify_fd: int, stopping: _Stopping) -> None:
+    """Stop the node when the launcher has exited, in whatever way; it holds the other end of the pipe."""
+    poll = select.poll()
+    poll.register(notify_fd, 0)  # POLLERR needs no registration: the pipe has no reader any more
+    while not any(events & select.POLLERR for _, events in poll.poll()):
+        time.sleep(1.0)  # the program has closed the descriptor
+    stopping.set()
+    time.sleep(_ORPHAN_GRACE_S)
+    os.killpg(0, signal.SIGKILL)
+
+
+async def _run_async(spec: NodeSpec, program: type[Node] | None, notify_fd: int | None, stopping: _Stopping) -> None:
     loop = asyncio.get_running_loop()
     endpoint = Endpoint(spec.namespace, spec.hub)
     kind = program or load_program(spec.program)
@@ -73,10 +121,16 @@ async def _run_async(spec: NodeSpec, program: type[Node] | None, notify_fd: int 
         # Handlers of the event loop, because KeyboardInterrupt could be raised at any point of the shutdown.
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, node.stop)
+        stopping.connect(lambda: _call_soon(loop, node.stop))
         try:
             await node.run_until_stopped(lambda state, reason: _notify(notify_fd, state, reason))
         finally:
             logs.configure(spec.id, spec.log_level)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the event loop is closed: the node has stopped
+        loop.call_soon_threadsafe(function)
 
 
 def _notify(notify_fd: int | None, state: NodeState, reason: str) -> None:
@@ -109,9 +163,9 @@ def main(program: type[Node]) -> None:
             name, equals, value = text.partition("=")
             if not equals:
                 parser.error(f"--param takes NAME=VALUE, got {text!r}")
-            parameters[name] = yaml.safe_load(value)
+            parameters[name] = yaml_text.parse(value, f"--param {name}").value
         path = Path(sys.argv[0]).resolve()
-        spec = NodeSpec(
+        spec = NodeSpec.of(
             id=options.id or path.stem,
             program=str(path),
             host=settings.host,

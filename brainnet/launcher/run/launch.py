@@ -13,32 +13,41 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from brainnet.errors import BrainnetError, LaunchError
+from brainnet.launcher.run import log_files
+from brainnet.launcher.run.orphans import OrphansError, end_orphans, wait_for_orphans
 from brainnet.launcher.run.output import redirect_output
+from brainnet.streams import lenient
 
 if TYPE_CHECKING:
     from brainnet.launcher.run.supervisor import Plan, Supervisor
     from brainnet.launcher.run.zygote_client import ZygoteProcess
     from brainnet.wire.messages import NodeRecord
 
-_MAX_LOG_BYTES: Final = 10 << 20
-"""A larger log file is rotated at the next launch. Not while it is written: every process has it open."""
+_ORPHANS_END_S: Final = 3.0
+"""Seconds in which the nodes of a launcher that was killed a moment ago may end by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchOptions:
-    """Options of a launch; None where the option was not given."""
+    """Options of a launch; None where the option was not given.
+
+    Attributes:
+        end_orphans: End what an earlier launcher of this brain has left, instead of refusing to start beside it.
+    """
 
     allocation: Path | None = None
     host: str | None = None
     only: list[str] = field(default_factory=list)
     namespace: str | None = None
     port: int | None = None
+    end_orphans: bool = False
 
 
 def make_plan(options: LaunchOptions) -> Plan:
@@ -48,9 +57,12 @@ def make_plan(options: LaunchOptions) -> Plan:
 
     Raises:
         ConfigError: Settings or an allocation that cannot be used.
+        LaunchError: The state folder cannot be written.
     """
     from brainnet import settings
+    from brainnet.broker import Limits
     from brainnet.launcher.describe.allocation import Host, load
+    from brainnet.launcher.describe.here import check_here
     from brainnet.launcher.run.supervisor import Plan, loopback_hub
     from brainnet.node.spec import NodeSpec
 
@@ -64,8 +76,17 @@ def make_plan(options: LaunchOptions) -> Plan:
     effective = settings.load(overrides).settings
     host = allocation.choose_host(options.host, effective.host)
     hub = allocation.hosts.get(host, Host())
-    state = effective.state
-    plan = Plan(
+    entries = allocation.placed_on(host, options.only)
+    check_here(allocation, host, entries, effective.port)
+    try:
+        state = effective.state
+        (state / "logs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LaunchError(
+            f"the state of the brain cannot be written: {error.filename}: {error.strerror}; name another folder with "
+            "the setting data_dir (BRAINNET_DATA_DIR)"
+        ) from None
+    return Plan(
         namespace=effective.namespace,
         port=effective.port,
         host=host,
@@ -79,7 +100,7 @@ def make_plan(options: LaunchOptions) -> Plan:
                 data_dir=state,
                 log_level=effective.log_level,
             )
-            for entry in allocation.placed_on(host, options.only)
+            for entry in entries
         ),
         preload=allocation.preload,
         listen=hub.listen,
@@ -88,9 +109,14 @@ def make_plan(options: LaunchOptions) -> Plan:
         log_level=effective.log_level,
         ready_timeout_s=effective.ready_timeout_s,
         stop_grace_s=effective.stop_grace_s,
+        log_max_mb=effective.log_max_mb,
+        limits=Limits(
+            max_open=effective.max_open_prompts,
+            keep_s=effective.journal_keep_s,
+            max_journal_bytes=int(effective.journal_max_mb * 1_000_000),
+        ),
+        only_host=len(allocation.hosts) < 2,
     )
-    plan.log_dir.mkdir(parents=True, exist_ok=True)
-    return plan
 
 
 @contextlib.contextmanager
@@ -103,12 +129,38 @@ def _launch_context(options: LaunchOptions) -> Iterator[tuple[Plan, ZygoteProces
     try:
         plan = make_plan(options)
         with BrainLock(plan.state, Holder(os.getpid(), plan.host, plan.namespace, plan.port)):
-            for old in plan.log_dir.glob("*.log"):
-                if old.stat().st_size > _MAX_LOG_BYTES:
-                    old.replace(old.with_suffix(".log.1"))
+            _handle_orphans(plan.state, options)
+            for path in plan.log_dir.glob("*.log"):
+                log_files.cut(path, int(plan.log_max_mb * 1_000_000))
             yield plan, zygote
+    except OSError as error:
+        raise LaunchError(f"the launcher failed: {_describe_os_error(error)}") from error
     finally:
         zygote.discard()
+
+
+def _handle_orphans(state: Path, options: LaunchOptions) -> None:
+    """End what an earlier launcher has left, or refuse to start beside it; call it while the lock is held.
+
+    Raises:
+        OrphansError: There is something, and the options do not say to end it.
+        LaunchError: It cannot be ended.
+    """
+    left = wait_for_orphans(state, _ORPHANS_END_S)
+    if not left:
+        return
+    if options.end_orphans:
+        end_orphans(state)
+        return
+    count = (
+        "1 process of an earlier launcher of this brain still runs"
+        if len(left) == 1
+        else (f"{len(left)} processes of an earlier launcher of this brain still run")
+    )
+    raise OrphansError(
+        f"{count}: {', '.join(map(str, left))}; end what is left with `brainnet launch --end-orphans` or "
+        "`brainnet stop`"
+    )
 
 
 def run_foreground(
@@ -159,6 +211,7 @@ def run_detached(options: LaunchOptions, on_node: Callable[[NodeRecord], None]) 
 
     Raises:
         BrainnetError: A node, or the brain, cannot be started; no process of it is left.
+        OrphansError: Processes of an earlier launcher of this brain still run.
         KeyboardInterrupt: Ctrl-C while waiting; no process of it is left.
     """
     started = time.monotonic()
@@ -184,10 +237,10 @@ def run_detached(options: LaunchOptions, on_node: Callable[[NodeRecord], None]) 
         os.waitpid(daemon, 0)
         raise
     os.waitpid(daemon, 0)
-    raise LaunchError(outcome)
+    raise outcome
 
 
-def _read_progress(progress: Any, on_node: Callable[[NodeRecord], None]) -> dict[str, Any] | str:
+def _read_progress(progress: Any, on_node: Callable[[NodeRecord], None]) -> dict[str, Any] | LaunchError:
     """Read the daemon's progress until every node is ready, or until the daemon has exited.
 
     Returns:
@@ -195,13 +248,15 @@ def _read_progress(progress: Any, on_node: Callable[[NodeRecord], None]) -> dict
     """
     from brainnet.wire.messages import NodeRecord
 
-    failure = "the launcher exited without giving a reason; see `brainnet logs launcher`"
+    failure = LaunchError("the launcher was ended before every node was ready")
     for line in progress:
         match json.loads(line):
             case {"ready": dict(what)}:
                 return what
-            case {"failed": reason}:
-                failure = reason  # go on to end of file: the daemon first stops what it has started
+            case {"orphans": str(reason)}:
+                failure = OrphansError(reason)
+            case {"failed": str(reason)}:
+                failure = LaunchError(reason)  # go on to end of file: the daemon first stops what it has started
             case {"node": record}:
                 on_node(NodeRecord.model_validate(record))
     return failure
@@ -216,13 +271,21 @@ def _daemon(options: LaunchOptions, progress: socket.socket) -> int:
         with _launch_context(options) as (plan, zygote):
             _detach_from_terminal(plan.log_dir / "launcher.log")
             asyncio.run(_detached(plan, zygote, progress, send_progress))
+    except OrphansError as error:
+        send_progress(orphans=str(error))
+        return 1
     except BrainnetError as error:
         send_progress(failed=str(error))
         return 1
     except Exception as error:
-        send_progress(failed=f"internal error: {type(error).__name__}: {error}; see `brainnet logs launcher`")
-        raise
+        send_progress(failed=f"internal error of the launcher: {type(error).__name__}: {error}")
+        traceback.print_exc()
+        return 1
     return 0
+
+
+def _describe_os_error(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
 
 
 async def _detached(
@@ -280,10 +343,15 @@ async def _detached(
 def _stop_on_signals(stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal was closed
+        if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+            continue  # started by nohup
         loop.add_signal_handler(number, stop)
 
 
 def _detach_from_terminal(log: Path) -> None:
-    redirect_output(log)
+    try:
+        redirect_output(log)
+    except OSError as error:
+        raise LaunchError(f"the log of the launcher cannot be written: {log}: {error.strerror}") from None
     # The old objects may hold text that the parent process wrote before the fork, which must not be written twice.
-    sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = lenient(1), lenient(2)

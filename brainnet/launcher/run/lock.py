@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from brainnet.errors import LaunchError
+from brainnet.launcher.run.kernel import is_frozen
 
 _FILE: Final = "launcher.lock"
 _ACQUIRE_TIMEOUT_S: Final = 0.3
@@ -41,7 +42,7 @@ class BrainLock:
         holder: This launcher, as others shall see it.
 
     Raises:
-        LaunchError: On entering, when another launcher runs this brain here.
+        LaunchError: On entering, when another launcher runs this brain here, or the lock file cannot be written.
     """
 
     def __init__(self, state: Path, holder: Holder) -> None:
@@ -50,7 +51,10 @@ class BrainLock:
         self._file = -1
 
     def __enter__(self) -> Self:
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise self._unwritable(error) from None
         deadline = time.monotonic() + _ACQUIRE_TIMEOUT_S
         while not _try_flock(self._file, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
@@ -59,12 +63,23 @@ class BrainLock:
                 other = _read_holder(self._path) or self._holder
                 raise LaunchError(
                     f"brain {other.namespace!r} is already running on port {other.port}, pid {other.pid}, "
-                    f"with its state in {self._path.parent}; see `brainnet status`, or end it with `brainnet stop`"
+                    f"with its state in {self._path.parent}; {describe_frozen(other.pid) or 'see `brainnet status`'}, "
+                    "or end it with `brainnet stop`"
                 )
             time.sleep(0.02)  # flock has no timeout; this runs once, before there is an event loop
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, json.dumps(asdict(self._holder)).encode(), 0)
+        try:
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, json.dumps(asdict(self._holder)).encode(), 0)
+        except OSError as error:
+            os.close(self._file)
+            raise self._unwritable(error) from None
         return self
+
+    def _unwritable(self, error: OSError) -> LaunchError:
+        return LaunchError(
+            f"the state of the brain cannot be written: {self._path}: {error.strerror}; free space or correct the "
+            "rights, or name another folder with the setting data_dir (BRAINNET_DATA_DIR)"
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -84,6 +99,25 @@ def current_holder(state: Path) -> Holder | None:
         return None if _try_flock(file, fcntl.LOCK_SH) else _read_holder(path)
     finally:
         os.close(file)
+
+
+def describe_frozen(pid: int) -> str:
+    """Return what to do about a launcher that is frozen, or an empty string for one that is not."""
+    return f"it is frozen (SIGSTOP or a debugger): continue it with `kill -CONT {pid}`" if is_frozen(pid) else ""
+
+
+def check_replies(state: Path) -> None:
+    """Check that the launcher of a brain is not frozen, so that waiting for a reply makes sense.
+
+    Raises:
+        LaunchError: It is frozen; says what to do.
+    """
+    holder = current_holder(state)
+    if holder is not None and (frozen := describe_frozen(holder.pid)):
+        raise LaunchError(
+            f"launcher {holder.pid} of the brain {holder.namespace!r} does not reply, {frozen}, or end the brain with "
+            "`brainnet stop`"
+        )
 
 
 def _try_flock(file: int, kind: int) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -15,7 +14,9 @@ from typing import Any, Final
 import structlog
 
 from brainnet.errors import LaunchError
-from brainnet.launcher.run.zygote_client import Fork
+from brainnet.launcher.run.kernel import is_frozen
+from brainnet.launcher.run.node_process import NodeProcess
+from brainnet.launcher.run.restarts import NextStart, RestartSchedule
 from brainnet.node.spec import NodeSpec
 from brainnet.wire.messages import Health, NodeRecord, NodeState
 
@@ -25,14 +26,18 @@ HEARTBEAT_TIMEOUT_S: Final = 2.5
 """Seconds without a heartbeat after which a ready node is lost: frozen, or without a connection. Heartbeats come every
 second and may be dropped on a congested link, so two may be missing; the supervisor queries the node before that."""
 _RUNNING: Final = ("ready", "degraded")
+_END_AFTER_FAILURE_S: Final = 5.0
+"""Seconds in which a process that has reported its failure may end by itself."""
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 """The escalation of a stop: an orderly stop of the node, one of all that it has started, an unconditional kill."""
 _LOG_TAIL_BYTES: Final = 8192
 """Bytes of a log that are read for its last line: enough for the end of a traceback, however long the log is."""
 
-Spawn = Callable[[NodeSpec, int, Callable[[int], None]], Fork]
-"""Starts a process for a node: its spec, the file descriptor on which it reports its states, and a callback for its
-process id."""
+_SHOWN_CHARACTERS: Final = 300
+"""Characters of a log line that are shown as a reason."""
+
+Spawn = Callable[[NodeSpec, Callable[[int], None], Callable[[NodeState, str], None]], NodeProcess]
+"""Starts a process for a node: its spec, and callbacks for its process id and for each state that it reports."""
 
 
 class ManagedNode:
@@ -57,13 +62,14 @@ class ManagedNode:
         self._intent: str = "run"  # or "restart", "stop"
         self._intent_changed = asyncio.Event()
         self._skip_grace = asyncio.Event()
-        self._fork: Fork | None = None
-        self._started = self._last_heartbeat = self._lost_at = 0.0
+        self._process: NodeProcess | None = None
+        self._started = self._last_heartbeat = self._lost_at = self._frozen_since = self._failed_at = 0.0
         self._log_offset = 0
         self._reported_failure = ""  # the reason that the process itself gave for its exit
         self._stop_reason = ""  # why the supervisor ended it
         self._last_exit_reason = ""
-        self._exit_times: list[float] = []
+        self._schedule = RestartSchedule(spec.restart)
+        self._next_start: float | None = None
 
     # -- called by the supervisor ------------------------------------------------------------------------------------
 
@@ -75,6 +81,7 @@ class ManagedNode:
                 await self._intent_changed.wait()
                 continue
             code = await self._run_once()
+            lived_s = time.monotonic() - self._started
             self._last_exit_reason = self._exit_reason(code)
             if self._intent == "stop":
                 self._set("stopped", self._stop_reason)
@@ -82,48 +89,49 @@ class ManagedNode:
                 self._intent = "run"
                 self.record.restarts += 1
             else:
-                await self._handle_unexpected_exit(code)
+                await self._handle_unexpected_exit(code, lived_s)
 
     def start(self) -> None:
         """Start it, also after it failed; the count of its exits starts anew."""
-        self._exit_times.clear()
+        self._schedule.reset()
         self._last_exit_reason = ""
         self._intent = "run"
         self._intent_changed.set()
 
     async def restart(self, grace_s: float) -> None:
         """Stop its process, if there is one, and start another."""
-        if self._fork is None:
+        if self._process is None:
             self.start()
             return
-        self._exit_times.clear()
+        self._schedule.reset()
         self._intent = "restart"
-        await self._terminate(self._fork, grace_s, "restart asked for")
+        await self._terminate(self._process, grace_s, "restart asked for")
 
     async def stop(self, grace_s: float, reason: str = "") -> bool:
         """Send SIGINT, SIGTERM and SIGKILL, `grace_s` seconds apart; return whether the process has exited."""
         self._intent = "stop"
         self._intent_changed.set()
-        if self._fork is not None:
-            return await self._terminate(self._fork, grace_s, reason)
-        if self.record.state == "backoff":
+        if self._process is not None:
+            return await self._terminate(self._process, grace_s, reason)
+        self._next_start = None
+        if self.record.state in ("backoff", "failed"):
             self._set("stopped", reason)
         return True
 
-    async def _terminate(self, fork: Fork, grace_s: float, reason: str) -> bool:
+    async def _terminate(self, process: NodeProcess, grace_s: float, reason: str) -> bool:
         self._stop_reason = reason
         self._set("stopping", reason)
         for number in _STOP_SIGNALS:
             last = number == signal.SIGKILL
             if not last and self._skip_grace.is_set():
                 continue
-            fork.send_signal(number)
+            process.send_signal(number)
             # After SIGKILL there is nothing to escalate to, so `kill_now` cannot shorten that wait.
             skipped = asyncio.create_task(self._skip_grace.wait())
-            waiting: list[asyncio.Future[Any]] = [fork.ended] if last else [fork.ended, skipped]
+            waiting: list[asyncio.Future[Any]] = [process.ended] if last else [process.ended, skipped]
             await asyncio.wait(waiting, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
             skipped.cancel()
-            if fork.ended.done():
+            if process.ended.done():
                 return True
         return False
 
@@ -139,10 +147,19 @@ class ManagedNode:
     def check(self, ready_timeout_s: float) -> None:
         """Kill the process when its heartbeat is overdue, or when it is not ready in time; the policy then applies."""
         now = time.monotonic()
+        if self.record.pid is None or self.record.state == "lost":
+            return
         if self.heartbeat_age_s > HEARTBEAT_TIMEOUT_S:
             self._kill_as_lost(f"no heartbeat for {HEARTBEAT_TIMEOUT_S:g} s")
-        elif self.record.state == "starting" and self.record.pid and now - self._started > ready_timeout_s:
-            self._kill_as_lost(f"not ready after {ready_timeout_s:g} s")
+        elif self._failed_at and now - self._failed_at > _END_AFTER_FAILURE_S:
+            self._kill_as_lost(self._reported_failure)
+        elif self.record.state == "starting":  # it sends no heartbeats yet that could be missed
+            if not is_frozen(self.record.pid):
+                self._frozen_since = now
+            if now - self._frozen_since > HEARTBEAT_TIMEOUT_S:
+                self._kill_as_lost("frozen while it started")
+            elif now - self._started > ready_timeout_s:
+                self._kill_as_lost(f"not ready after {ready_timeout_s:g} s")
 
     @property
     def heartbeat_age_s(self) -> float:
@@ -161,51 +178,70 @@ class ManagedNode:
     @property
     def uptime_s(self) -> float:
         """Seconds since its process was started; 0 when there is none."""
-        return time.monotonic() - self._started if self._fork is not None else 0.0
+        return time.monotonic() - self._started if self._process is not None else 0.0
+
+    @property
+    def next_start_s(self) -> float | None:
+        """Seconds until it is started again after an exit; None when no start is due."""
+        return None if self._next_start is None else max(0.0, self._next_start - time.monotonic())
+
+    @property
+    def why_down(self) -> str | None:
+        """One sentence that says why it does not run, or None for one that runs, starts or stops."""
+        record = self.record
+        if record.state not in ("failed", "backoff", "stopped") or self._process is not None:
+            return None
+        state = "waits for its next start" if record.state == "backoff" else f"is {record.state}"
+        left_s = self.next_start_s
+        due = "" if left_s is None else f"; next start in {left_s:.0f} s"
+        return f"{record.id} {state}{': ' + record.reason if record.reason else ''}{due}"
+
+    @property
+    def advice(self) -> str:
+        """What to do about it when it is down; empty for one that is not."""
+        if self.record.state not in ("failed", "backoff", "lost"):
+            return ""
+        id = self.record.id
+        return f"`brainnet logs {id}` says more, `brainnet node restart {id}` starts it now"
+
+    def log_was_cut(self) -> None:
+        """Take note that its log file was emptied, and is read from its beginning."""
+        self._log_offset = 0
 
     # -- one run -----------------------------------------------------------------------------------------------------
 
     async def _run_once(self) -> int | None:
-        loop = asyncio.get_running_loop()
         self._started = time.monotonic()
         self._reported_failure = self._stop_reason = ""
+        self._failed_at = 0.0
         # Logs are appended to: what earlier runs wrote is not the reason of this run's exit.
-        self._log_offset = self.log_file.stat().st_size if self.log_file.exists() else 0
+        self._log_offset = _size(self.log_file)
         self.record.ready_s = self.record.exit_code = None
+        self.record.starts += 1
         self._set("starting", self._last_exit_reason)
-        read, write = os.pipe()
-        states = _StateReader(read, self._on_state_report)
         code: int | None = 1
         try:
-            os.set_blocking(read, False)
-            loop.add_reader(read, states.on_readable)
-            self._fork = self._spawn(self.spec, write, self._on_spawned)
-            os.close(write)  # the zygote has its copy; with ours open, the pipe would never report its end
-            write = -1
-            code = await self._fork.ended
-            states.on_readable()  # its last states may still be in the pipe
-            self._reported_failure = self._reported_failure or self._fork.error
+            self._process = self._spawn(self.spec, self._on_spawned, self._on_state_report)
+            code = await self._process.ended
+            self._reported_failure = self._reported_failure or self._process.error
         except LaunchError as error:
             self._reported_failure = str(error)
         finally:
-            loop.remove_reader(read)
-            os.close(read)
-            if write >= 0:
-                os.close(write)
-            self._fork = None
+            self._process = None
             self.record.pid = None
         self.record.exit_code = code
         return code
 
     def _on_spawned(self, pid: int) -> None:
-        self._started = time.monotonic()
+        self._started = self._frozen_since = time.monotonic()
         self.record.pid = pid
         self._on_change(self.record)
 
     def _on_state_report(self, state: NodeState, reason: str) -> None:
         """Take over a state that the node reported, unless the supervisor has decided otherwise."""
         if state == "failed":  # the record changes at the exit, when the restart policy is applied
-            self._reported_failure = reason
+            self._reported_failure = reason or "it failed without a reason"
+            self._failed_at = time.monotonic()
         elif state in _RUNNING and self.record.state in ("starting", *_RUNNING):
             self._last_heartbeat = time.monotonic()
             if self.record.ready_s is None:
@@ -224,93 +260,77 @@ class ManagedNode:
         self._stop_reason = reason
         self._lost_at = time.monotonic()
         self._set("lost", reason)
-        if self._fork is not None:
-            self._fork.send_signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
 
     # -- exits -------------------------------------------------------------------------------------------------------
 
-    async def _handle_unexpected_exit(self, code: int | None) -> None:
-        reason, delay = self._last_exit_reason, self._restart_delay(code)
-        log.warning("node ended", id=self.record.id, exit_code=code, reason=reason, restart_in_s=delay)
-        if delay is None:
+    async def _handle_unexpected_exit(self, code: int | None, lived_s: float) -> None:
+        reason = self._last_exit_reason
+        orderly = code == 0 and not self._reported_failure
+        start = self._schedule.after_exit(orderly=orderly, lived_s=lived_s)
+        delay_s = None if start is None else start.delay_s
+        log.warning("node ended", id=self.record.id, exit_code=code, reason=reason, restart_in_s=delay_s)
+        if start is None:
             self._intent = "stop"
-            self._set("stopped" if code == 0 else "failed", reason)
+            self._set("stopped" if orderly else "failed", reason)
             return
-        if delay:
-            self._set("backoff", f"{reason}; restart in {delay:.3g} s")
-            self._intent_changed.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay):  # `start` and `stop` end the back-off
-                    await self._intent_changed.wait()
+        if start.delay_s:
+            await self._wait_for(start, reason)
         if self._intent == "run":
             self.record.restarts += 1
+
+    async def _wait_for(self, start: NextStart, reason: str) -> None:
+        self._next_start = time.monotonic() + start.delay_s
+        self._intent_changed.clear()
+        self._set("failed" if start.failed else "backoff", reason)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(start.delay_s):  # `start` and `stop` end the pause
+                await self._intent_changed.wait()
+        self._next_start = None
 
     def _exit_reason(self, code: int | None) -> str:
         if self._stop_reason:
             return self._stop_reason
-        if code is None:
-            return "its zygote ended"
-        if code < 0:
-            return f"killed by {signal.Signals(-code).name}"
         if self._reported_failure:
             return self._reported_failure
+        if code is None:
+            return "its process could not be made"
         last = _last_log_line(self.log_file, self._log_offset)
+        if code < 0:
+            return f"killed by {_signal_name(-code)}{'; last in its log: ' + last if last else ''}"
         return f"ended with exit code {code}{': ' + last if last else ''}"
 
-    def _restart_delay(self, code: int | None) -> float | None:
-        """Return the seconds until the next start, or None for no restart.
 
-        Exponential back-off: the first restart in the window is immediate, the second waits `backoff_s`, and each
-        further one twice as long as the one before.
-        """
-        restart = self.spec.restart
-        if restart.policy == "never" or (restart.policy == "on-failure" and code == 0):
-            return None
-        now = time.monotonic()
-        self._exit_times = [t for t in self._exit_times if now - t < restart.window_s] + [now]
-        if len(self._exit_times) > restart.max_restarts:
-            return None
-        if len(self._exit_times) == 1:
-            return 0.0
-        backoff_s: float = restart.backoff_s * 2 ** (len(self._exit_times) - 2)
-        return min(backoff_s, restart.max_backoff_s)
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
-class _StateReader:
-    """Reads the states that a node writes to its pipe, one JSON object a line."""
-
-    def __init__(self, descriptor: int, on_state: Callable[[NodeState, str], None]) -> None:
-        self._descriptor = descriptor
-        self._on_state = on_state
-        self._buffer = b""
-
-    def on_readable(self) -> None:
-        """Read all that is in the pipe; the descriptor must be non-blocking."""
-        try:
-            while data := os.read(self._descriptor, 4096):
-                self._buffer += data
-        except BlockingIOError:
-            pass
-        else:  # end of file: the descriptor is readable for ever, which would wake the event loop all the time
-            asyncio.get_running_loop().remove_reader(self._descriptor)
-        *lines, self._buffer = self._buffer.split(b"\n")
-        for line in lines:
-            with contextlib.suppress(ValueError, KeyError):  # a program may write to any descriptor it finds
-                report = json.loads(line)
-                self._on_state(report["state"], report["reason"])
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _last_log_line(path: Path, offset: int) -> str:
     """Return the last line that a run wrote to its log; the last line of a traceback is the error."""
     try:
         with path.open("rb") as file:
-            file.seek(max(offset, path.stat().st_size - _LOG_TAIL_BYTES))
+            size = path.stat().st_size
+            start = offset if offset <= size else 0  # it was emptied since then
+            file.seek(max(start, size - _LOG_TAIL_BYTES))
             lines = file.read().decode(errors="replace").split("\n")
     except OSError:
         return ""
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     try:
         record = json.loads(last)
-        return str(record.get("error") or record["event"])
+        said = record.get("error") or record.get("reason")
+        text = str(said or f"{record['event']} {record.get('state', '')}".strip())
     except (ValueError, KeyError, AttributeError):
-        return last[:300]
+        text = last
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."

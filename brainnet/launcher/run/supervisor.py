@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
-from brainnet.bus import Bus, open_hub
-from brainnet.errors import AddressInUseError, BusError, ConfigError, LaunchError
+from brainnet.broker import Limits
+from brainnet.bus import Bus, open_hub, tcp_address
+from brainnet.errors import AddressInUseError, BrainnetError, BusError, ConfigError, LaunchError
+from brainnet.launcher.run import log_files
 from brainnet.launcher.run.managed_node import ManagedNode
-from brainnet.launcher.run.zygote_client import Fork, ZygoteProcess
+from brainnet.launcher.run.node_process import NodeProcess
+from brainnet.launcher.run.prompt_desk import PromptDesk
+from brainnet.launcher.run.zygote_client import ZygoteProcess
+from brainnet.launcher.run.zygotes import ZygoteKeeper
 from brainnet.node import logs
 from brainnet.node.health import proportional_set_size
 from brainnet.node.spec import NodeSpec
 from brainnet.wire import keys
-from brainnet.wire.messages import ControlQuery, ControlReply, Health, HostStatus, NodeRecord, StatusQuery
+from brainnet.wire.messages import (
+    ControlQuery,
+    ControlReply,
+    Health,
+    HostStatus,
+    NodeRecord,
+    NodeState,
+    StatusQuery,
+)
 
 log = structlog.get_logger("brainnet.launcher")
 
@@ -33,8 +48,10 @@ _QUERY_AFTER_S: Final = 1.5
 """Seconds without a heartbeat after which a node is queried: heartbeats are best-effort and may be dropped on a
 congested link, queries are reliable. One heartbeat is then overdue, and a second remains until the timeout."""
 _LOST_TIMEOUT_S: Final = 3.0
-"""Seconds that a killed node may still exist. The kernel needs milliseconds, so by then it is the zygote that does not
-reap it."""
+"""Seconds that a killed node may still exist before that is logged. The kernel needs milliseconds, unless a device or a
+network file system holds the process."""
+_LOG_CHECK_INTERVAL_S: Final = 2.0
+_MB: Final = 1_000_000
 
 
 def loopback_hub(port: int) -> str:
@@ -59,6 +76,9 @@ class Plan:
         log_level: Least level that is logged.
         ready_timeout_s: Seconds that a node may take to become ready.
         stop_grace_s: Seconds between the signals of a stop.
+        log_max_mb: Megabytes that the log of one process may take.
+        limits: Bounds of the prompts that are open at once, and of their journal.
+        only_host: Whether the brain has no other host.
     """
 
     namespace: str
@@ -73,6 +93,9 @@ class Plan:
     log_level: str = "info"
     ready_timeout_s: float = 60.0
     stop_grace_s: float = 2.0
+    log_max_mb: float = 10.0
+    limits: Limits = Limits()
+    only_host: bool = True
 
     @property
     def hub(self) -> str:
@@ -95,31 +118,60 @@ class Plan:
 class Supervisor:
     """Runs a plan until `stop` is called.
 
-    Guarantees: when `run` returns or raises, no process of the plan is left and the hub's port is free.
+    Guarantees: when `run` returns or raises, no process of the plan is left and the hub's port is free. A zygote that
+    ends or freezes is replaced, and no node ends with it.
 
     Attributes:
         plan: What it runs.
         nodes: The nodes, by id.
-        on_change: Called with the record of a node at every change of its state; set it before `run`.
+        on_change: Called with the record of a node at every change of its state; set it before `run`. An exception
+            of it is logged.
+
+    Raises:
+        LaunchError: The log file of the launcher cannot be written.
     """
 
     def __init__(self, plan: Plan, zygote: ZygoteProcess) -> None:
         self.plan = plan
         self.on_change: Callable[[NodeRecord], None] = lambda record: None
-        self._zygote = zygote
-        self._log_file = (plan.log_dir / f"{ID}.log").open("a", buffering=1)
+        log_file = plan.log_dir / f"{ID}.log"
+        try:
+            self._log_file = log_file.open("a", buffering=1)
+        except OSError as error:
+            raise LaunchError(f"{log_file} cannot be written: {error.strerror}") from None
+        self._zygotes = ZygoteKeeper(
+            zygote,
+            log_file,
+            plan.preload,
+            plan.state / "cache",
+            plan.ready_timeout_s,
+            self._on_startup_failure,
+        )
         self._started = time.monotonic()
         self._stop = asyncio.Event()
-        self._startup_error: LaunchError | None = None
+        self._failure: LaunchError | None = None
         self._memory: tuple[float, dict[int, int]] = (0.0, {})  # when it was measured, and bytes by process id
         self._background: set[asyncio.Task[None]] = set()
+        self._desk: PromptDesk | None = None
         self.nodes = {
             spec.id: ManagedNode(spec, plan.log_dir / f"{spec.id}.log", self._spawn, self._node_changed)
             for spec in plan.nodes
         }
 
     def _node_changed(self, record: NodeRecord) -> None:
-        self.on_change(record)
+        try:
+            self.on_change(record)
+        except Exception as error:  # showing a state must not end what is shown
+            log.warning("a change of state could not be shown", error=f"{type(error).__name__}: {error}")
+
+    def why_down(self, node_id: str) -> str | None:
+        """Return one sentence that says why a node of this host does not run, and when it is started again.
+
+        Returns:
+            The sentence; None for a node that runs, starts or stops, and for one of another host.
+        """
+        node = self.nodes.get(node_id)
+        return None if node is None else node.why_down
 
     def stop(self) -> None:
         """Make `run` stop everything in order; the second call kills every node at once."""
@@ -135,40 +187,67 @@ class Supervisor:
             LaunchError: The hub cannot listen, or the zygote cannot import what the allocation preloads.
         """
         logs.configure(ID, self.plan.log_level, stream=self._log_file)
-        self._attach()
+        self._zygotes.start()
         try:
             async with await self._open_hub() as bus:
                 logs.configure(ID, self.plan.log_level, publish=logs.topic_publisher(bus, ID), stream=self._log_file)
                 self._serve(bus)
+                self._desk = PromptDesk(
+                    bus,
+                    self.plan.state / "journal.sqlite",
+                    self.plan.limits,
+                    self.nodes,
+                    only_host=self.plan.only_host,
+                    is_stopping=self._stop.is_set,
+                )
                 log.info("hub open", endpoints=self.plan.endpoints, connect=self.plan.connect)
                 await self._run_nodes(bus)
                 logs.configure(ID, self.plan.log_level, stream=self._log_file)
         finally:
             self._stop.set()  # also after an exception: the exit of the zygote must not start another one
-            await self._zygote.close()
-        if self._startup_error is not None:
-            raise self._startup_error
+            await self._zygotes.close()
+        if self._failure is not None:
+            raise self._failure
 
     async def _run_nodes(self, bus: Bus) -> None:
-        # A task group: an unexpected exception of one task ends all, and `run` with it, instead of leaving a node
-        # without supervision.
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(node.supervise()) for node in self.nodes.values()]
-            tasks.append(group.create_task(self._receive_heartbeats(bus)))
-            tasks.append(group.create_task(self._monitor_nodes(bus)))
+        tasks = [
+            *(asyncio.create_task(self._essential(node.supervise())) for node in self.nodes.values()),
+            asyncio.create_task(self._essential(self._receive_heartbeats(bus))),
+            asyncio.create_task(self._essential(self._monitor_nodes(bus))),
+            asyncio.create_task(self._essential(self._limit_logs())),
+            asyncio.create_task(self._essential(self._run_desk())),
+        ]
+        try:
             await self._stop.wait()
+        finally:
             await self._stop_nodes()
             for task in [*tasks, *self._background]:
                 task.cancel()
+            await asyncio.gather(*tasks, *self._background, return_exceptions=True)
+
+    async def _run_desk(self) -> None:
+        assert self._desk is not None
+        await self._desk.run()
+
+    async def _essential(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a task without which the brain is not supervised: when it fails, the brain is stopped in order."""
+        try:
+            await work
+        except Exception as error:
+            log.exception("the launcher failed")
+            reason = str(error) if isinstance(error, BrainnetError) else f"{type(error).__name__}: {error}"
+            self._fail(f"the launcher failed: {reason}")
+
+    def _fail(self, reason: str) -> None:
+        if self._failure is None:
+            self._failure = LaunchError(reason)
+        self._stop.set()
 
     async def _stop_nodes(self) -> None:
         log.info("stopping")
-        if not self._zygote.ready.done():  # while it imports it handles no requests, and there are no nodes yet
-            self._zygote.kill()
+        self._zygotes.cancel_waiting()
         grace = self.plan.stop_grace_s
-        gone = await asyncio.gather(*(node.stop(grace) for node in self.nodes.values()))
-        if not all(gone):  # PR_SET_PDEATHSIG: the kernel kills the nodes of a zygote that exits
-            self._zygote.kill()
+        await asyncio.gather(*(node.stop(grace) for node in self.nodes.values()))
 
     async def _open_hub(self) -> Bus:
         from brainnet.bus.zenoh_transport import ZenohTransport
@@ -184,63 +263,69 @@ class Supervisor:
                 ) from None
             raise LaunchError(f"{plan.allocation}: {error}; choose another port in listen") from None
         except BusError as error:
+            refused = next((e for e in plan.endpoints if _needs_rights(e)), None)
+            if refused is not None:
+                raise LaunchError(
+                    f"the hub may not listen at {refused}: ports below 1024 need special rights; choose another with "
+                    f"{'--port' if refused == plan.hub else 'listen in ' + str(plan.allocation)}"
+                ) from None
             raise LaunchError(f"the hub {error}") from None
         return Bus(ZenohTransport(session), namespace=plan.namespace, role="supervisor", source=ID)
 
-    # -- the zygote --------------------------------------------------------------------------------------------------
+    # -- processes ---------------------------------------------------------------------------------------------------
 
-    def _attach(self) -> None:
-        zygote = self._zygote
-        zygote.attach(self.plan.log_dir / f"{ID}.log", self.plan.preload)
+    def _on_startup_failure(self, reason: str) -> None:
+        self._fail(f"{self.plan.allocation}, preload: {reason}")
 
-        def is_ready(ready: asyncio.Future[float]) -> None:
-            if not ready.cancelled():
-                log.info("zygote ready", seconds=round(ready.result(), 3), pid=zygote.pid)
-
-        zygote.ready.add_done_callback(is_ready)
-        zygote.exited.add_done_callback(self._on_zygote_exit)
-
-    def _on_zygote_exit(self, exited: asyncio.Future[str]) -> None:
-        if self._stop.is_set():
-            return
-        log.error("zygote ended", reason=exited.result())
-        if not self._zygote.ready.done():  # it failed while importing, and another one would fail, too
-            self._startup_error = LaunchError(f"{self.plan.allocation}, preload: {exited.result()}")
-            self._stop.set()
-            return
-        self._zygote = ZygoteProcess()
-        self._attach()
-
-    def _spawn(self, spec: NodeSpec, notify: int, on_pid: Callable[[int], None]) -> Fork:
-        # Parameters come from YAML and may hold values that JSON cannot express; the zygote client reports those.
-        request = {"spec": spec.model_dump(mode="json"), "log": str(self.plan.log_dir / f"{spec.id}.log")}
-        return self._zygote.spawn(request, notify, on_pid)
+    def _spawn(
+        self, spec: NodeSpec, on_pid: Callable[[int], None], on_state: Callable[[NodeState, str], None]
+    ) -> NodeProcess:
+        try:
+            request = {"spec": spec.model_dump(mode="json"), "log": str(self.plan.log_dir / f"{spec.id}.log")}
+        except ValueError as error:  # parameters come from YAML and may hold values that JSON cannot express
+            raise LaunchError(f"its parameters cannot be handed over: {error}") from None
+        return self._zygotes.spawn(request, on_pid, on_state)
 
     # -- watching ----------------------------------------------------------------------------------------------------
 
     async def _receive_heartbeats(self, bus: Bus) -> None:
         async for received in bus.subscribe(keys.key("heartbeat")):
             health: Health = received.message
+            if self._desk is not None:
+                self._desk.record_heartbeat(health)
             node = self.nodes.get(health.node_id)
             if node is not None and health.host == self.plan.host:
                 node.record_heartbeat(health)
 
     async def _monitor_nodes(self, bus: Bus) -> None:
+        stuck: set[str] = set()
         while True:
             before = time.monotonic()
             await asyncio.sleep(_CHECK_INTERVAL_S)
             late = time.monotonic() - before - _CHECK_INTERVAL_S
+            # This process was suspended or its event loop blocked (a laptop that slept, a busy machine), so it could
+            # not receive anything: no timeout must expire for that.
+            suspended_s = late if late > _CHECK_INTERVAL_S else 0.0
+            self._zygotes.check(suspended_s)
             for node in self.nodes.values():
-                # This process was suspended or its event loop blocked (a laptop that slept, a busy machine), so it
-                # could not receive heartbeats: their timeout must not expire for that.
-                if late > _CHECK_INTERVAL_S:
-                    node.extend_heartbeat_deadline(late)
+                node.extend_heartbeat_deadline(suspended_s)
                 node.check(self.plan.ready_timeout_s)
                 if node.heartbeat_age_s > _QUERY_AFTER_S:
                     self._in_background(self._query_health(bus, node))
-            if any(node.lost_for_s > _LOST_TIMEOUT_S for node in self.nodes.values()):
-                log.error("the zygote does not end a lost node; ending the zygote")
-                self._zygote.kill()
+                if node.lost_for_s <= _LOST_TIMEOUT_S:
+                    stuck.discard(node.record.id)
+                elif node.record.id not in stuck:
+                    stuck.add(node.record.id)
+                    log.error("the kernel does not end a killed node", id=node.record.id, pid=node.record.pid)
+
+    async def _limit_logs(self) -> None:
+        loop, limit = asyncio.get_running_loop(), int(self.plan.log_max_mb * _MB)
+        while True:
+            await asyncio.sleep(_LOG_CHECK_INTERVAL_S)
+            for node in self.nodes.values():
+                if await loop.run_in_executor(None, log_files.cut, node.log_file, limit):
+                    node.log_was_cut()
+            await loop.run_in_executor(None, log_files.cut, self.plan.log_dir / f"{ID}.log", limit)
 
     @staticmethod
     async def _query_health(bus: Bus, node: ManagedNode) -> None:
@@ -283,7 +368,12 @@ class Supervisor:
             uptime_s=time.monotonic() - self._started,
             nodes=[
                 node.record.model_copy(
-                    update={"uptime_s": node.uptime_s, "memory_bytes": memory.get(node.record.pid or 0, 0)}
+                    update={
+                        "uptime_s": node.uptime_s,
+                        "memory_bytes": memory.get(node.record.pid or 0, 0),
+                        "next_start_s": node.next_start_s,
+                        "advice": node.advice,
+                    }
                 )
                 for node in self.nodes.values()
             ],
@@ -314,3 +404,16 @@ class Supervisor:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)  # asyncio itself holds only weak references to tasks
         task.add_done_callback(self._background.discard)
+
+
+def _needs_rights(endpoint: str) -> bool:
+    """Return whether this user may not listen at a TCP endpoint."""
+    address = tcp_address(endpoint)
+    if address is None:
+        return False
+    with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET) as probe:
+        try:
+            probe.bind(address)
+        except OSError as error:
+            return error.errno in (errno.EACCES, errno.EPERM)
+    return False

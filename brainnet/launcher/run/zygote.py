@@ -3,33 +3,44 @@
 Forked nodes start in milliseconds and share the memory pages of the imported libraries.
 
 It never opens a Zenoh session and starts no thread: a fork copies only the calling thread, so locks that another thread
-holds at that moment, such as those of Zenoh's runtime, would stay locked in the node for ever.
+holds at that moment, such as those of Zenoh's runtime, would stay locked in the node for ever. A module that starts a
+thread when it is imported is refused.
 
 Supervisor and zygote exchange JSON objects over a SEQPACKET socket pair. SEQPACKET keeps the boundaries of packets, so
 that one `recv` is one object together with its file descriptor, and reports the end of the other side, which datagrams
-do not. When the socket closes, the zygote stops its nodes and exits; when the zygote dies, the kernel kills its nodes
-(PR_SET_PDEATHSIG). So no process outlives the supervisor, even after `kill -9`.
+do not.
+
+A node is forked twice, and the process in between ends at once: the kernel then makes the supervisor, a subreaper, its
+parent. So a node does not depend on the zygote that made it, and the supervisor alone sees its exit. What the zygote is
+told to guard, it ends when the socket closes: then the supervisor has exited, perhaps by `kill -9`. A node whose zygote
+is gone, too, sees by its own means that the supervisor has exited; see `brainnet.node.process`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import errno
 import gc
 import importlib
 import json
 import os
+import select
 import selectors
 import signal
 import socket
 import sys
+import tempfile
 import time
 import traceback
 import warnings
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+import platformdirs
+
+from brainnet.launcher.run.kernel import end_with_parent, set_process_name, thread_names
 from brainnet.launcher.run.output import redirect_output
+from brainnet.streams import lenient
 
 MAX_PACKET: Final = 1 << 18
 """Bytes of one packet, 256 KiB. A SEQPACKET packet must fit into the send buffer of the socket as a whole."""
@@ -58,9 +69,12 @@ ENVIRONMENT: Final = {
 OMP_WAIT_POLICY and KMP_BLOCKTIME make idle OpenMP threads sleep instead of spin, and the tokenizers library may not use
 threads before a fork."""
 
-# From <linux/prctl.h>; Python's os module has no prctl.
-_PR_SET_PDEATHSIG: Final = 1
-_PR_SET_NAME: Final = 15
+NAME: Final = "brainnet-zygote"
+"""The name of its process."""
+_THREADS_END_S: Final = 1.0
+"""Seconds in which threads that an import has started may end."""
+_ADOPTION_S: Final = 5.0
+"""Seconds in which a forked node becomes a child of the supervisor. The kernel needs microseconds."""
 _BASE_MODULES: Final = ("numpy", "msgpack", "zenoh", "brainnet.bus.zenoh_transport", "brainnet.node.process")
 
 
@@ -75,12 +89,11 @@ def main() -> NoReturn:
 
 
 class Zygote:
-    """Imports modules, forks nodes on request, and reports every exit of a node."""
+    """Imports modules and forks nodes on request."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._nodes: dict[int, int] = {}  # ticket by process id; the supervisor's name for a node that has no id yet
+        self._guarded: dict[int, int] = {}  # process id by its pidfd
         self._wake_read, self._wake_write = socket.socketpair()
         self._terminated = False
 
@@ -90,12 +103,13 @@ class Zygote:
         Returns:
             The exit code: 0, or 1 when a module could not be imported.
         """
-        self._libc.prctl(_PR_SET_NAME, b"brainnet-zygote", 0, 0, 0)
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):  # the supervisor decides when to stop
+        set_process_name(NAME)
+        end_with_parent(True)  # an import may last for ever, and while it lasts the socket is not read
+        # The supervisor decides when to stop. SIGPIPE as Python sets it: a failed write is an exception.
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
         # The wake-up descriptor below gets a byte for a signal only if a Python handler is installed for it.
-        for number in (signal.SIGCHLD, signal.SIGTERM):
-            signal.signal(number, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: None)
         for end in (self._wake_read, self._wake_write):
             end.setblocking(False)
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
@@ -107,7 +121,8 @@ class Zygote:
 
         contract()  # reads and caches the contract here, so that no node has to
         self._serve(started)
-        self._stop_nodes()
+        if not self._terminated:
+            self._end_guarded()
         return 0
 
     def _serve(self, started: float) -> None:
@@ -117,14 +132,15 @@ class Zygote:
             while not self._terminated:
                 for key, _ in selector.select():
                     if key.fileobj is self._wake_read:
-                        self._on_wakeup()
-                    elif not self._handle_request(selector, started):
-                        return
-
-    def _on_wakeup(self) -> None:
-        # The wake-up descriptor delivers one byte per signal: its number.
-        self._terminated |= signal.SIGTERM in self._wake_read.recv(4096)
-        self._reap()
+                        # The wake-up descriptor delivers one byte per signal: its number.
+                        self._terminated |= signal.SIGTERM in self._wake_read.recv(4096)
+                    elif key.fileobj is self._control:
+                        if not self._handle_request(selector, started):
+                            return
+                    else:
+                        selector.unregister(key.fd)
+                        del self._guarded[key.fd]
+                        os.close(key.fd)
 
     def _handle_request(self, selector: selectors.BaseSelector, started: float) -> bool:
         """Handle one request; return False when the supervisor has exited or a module cannot be imported."""
@@ -134,6 +150,7 @@ class Zygote:
         request = json.loads(packet)
         match request["do"]:
             case "preload":
+                _choose_compile_cache(Path(request["cache"]))
                 if not self._import(request["modules"]):
                     return False
                 # A garbage collection writes into the header of every object that it examines, and so copies the pages
@@ -141,24 +158,37 @@ class Zygote:
                 # frozen garbage would stay for ever.
                 gc.collect()
                 gc.freeze()
+                end_with_parent(False)
                 self._send_event(event="ready", seconds=time.monotonic() - started)
             case "log":
                 _redirect(Path(request["path"]))
-            case "spawn":
+            case "ping":
+                self._send_event(event="pong")
+            case "guard":
+                for pidfd in descriptors:
+                    self._guarded[pidfd] = request["pid"]
+                    selector.register(pidfd, selectors.EVENT_READ)  # readable when the process has ended
+            case "spawn" if descriptors:
                 self._fork(request, descriptors[0], selector)
-            case "signal":
-                for pid, ticket in self._nodes.items():
-                    if ticket == request["ticket"]:
-                        _send_signal(pid, request["signal"])
+            case "spawn":  # the kernel leaves out descriptors that this process has no numbers for
+                self._refuse(request, os.strerror(errno.EMFILE))
         return True
 
     def _import(self, modules: tuple[str, ...] | list[str]) -> bool:
         for module in modules:
+            self._send_event(event="importing", module=module)
             try:
                 importlib.import_module(module)
             except BaseException as error:  # a module may also call sys.exit
                 traceback.print_exc()
                 self._send_event(event="broken", reason=f"cannot import {module}: {type(error).__name__}: {error}")
+                return False
+            if threads := _threads_that_stay():
+                self._send_event(
+                    event="broken",
+                    reason=f"{module} starts threads when it is imported ({', '.join(threads)}), or opens a Zenoh "
+                    "session; take it out of preload, and import it in the programs that use it",
+                )
                 return False
         return True
 
@@ -169,53 +199,75 @@ class Zygote:
     # -- forking -----------------------------------------------------------------------------------------------------
 
     def _fork(self, request: dict[str, Any], notify: int, selector: selectors.BaseSelector) -> None:
-        parent = os.getpid()
         try:
-            pid = os.fork()
-        except OSError as error:
-            os.close(notify)
-            self._send_event(event="refused", ticket=request["ticket"], reason=f"cannot fork: {error.strerror}")
-            return
-        if pid == 0:
-            code = 1
-            try:
-                self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-                # The kernel sends the signal only for a death after prctl. If the zygote died between fork and prctl,
-                # this process already has another parent.
-                if os.getppid() != parent:
-                    os._exit(1)
-                # With a copy of the socket open in a node, the supervisor would not see the end of the zygote.
-                selector.close()
-                for end in (self._control, self._wake_read, self._wake_write):
-                    end.close()
-                code = self._run_as_node(request, notify)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                with contextlib.suppress(Exception):
-                    sys.stdout.flush()
-                    sys.stderr.flush()
-                os._exit(code)
-        os.close(notify)  # only the node may have it open, so that the supervisor sees end of file at its exit
-        self._nodes[pid] = request["ticket"]
-        self._send_event(event="spawned", ticket=request["ticket"], pid=pid)
+            between = os.fork()
+            if between == 0:
+                error = _fork_again()  # returns in the node, and in the process in between when there is none
+                if error == 0:
+                    self._become_node(request, notify, selector)
+                os._exit(error)
+            _, status = os.waitpid(between, 0)
+        except OSError as failure:
+            self._refuse(request, failure.strerror or str(failure))
+        else:
+            code = os.waitstatus_to_exitcode(status)
+            if code == 0:
+                self._send_event(event="forked", ticket=request["ticket"])
+            else:
+                self._refuse(request, os.strerror(code) if code > 0 else signal.Signals(-code).name)
+        finally:
+            os.close(notify)  # only the node may have it open, so that the supervisor sees end of file at its exit
 
-    def _run_as_node(self, request: dict[str, Any], notify: int) -> int:
+    def _refuse(self, request: dict[str, Any], reason: str) -> None:
+        self._send_event(event="refused", ticket=request["ticket"], reason=f"cannot make a process: {reason}")
+
+    def _become_node(self, request: dict[str, Any], notify: int, selector: selectors.BaseSelector) -> NoReturn:
+        code = 1
+        try:
+            # With a copy of the socket open in a node, the supervisor would not see the end of the zygote.
+            selector.close()
+            for end in (self._control, self._wake_read, self._wake_write):
+                end.close()
+            for pidfd in self._guarded:
+                os.close(pidfd)
+            code = self._run_as_node(request, notify)
+        except BaseException as error:
+            traceback.print_exc()
+            report = {"state": "failed", "reason": f"cannot start: {type(error).__name__}: {error}"}
+            with contextlib.suppress(OSError):
+                os.write(notify, json.dumps(report).encode() + b"\n")
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            if _is_hung_up(notify):  # nobody else ends what it had started
+                os.killpg(0, signal.SIGKILL)
+            os._exit(code)
+
+    @staticmethod
+    def _run_as_node(request: dict[str, Any], notify: int) -> int:
         """Make the forked process a node and run it; return its exit code."""
         # Undo the signal set-up that was inherited from the zygote.
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         # A session and process group of its own: Ctrl-C in the terminal does not reach it, and everything that it
         # starts can be signalled as one group.
         os.setsid()
+        os.set_inheritable(notify, False)
+        deadline = time.monotonic() + _ADOPTION_S
+        while os.getppid() != request["supervisor"]:  # until then the process in between is its parent
+            if _is_hung_up(notify) or time.monotonic() > deadline:
+                return 1
+            time.sleep(0.0005)
+        os.write(notify, json.dumps({"pid": os.getpid()}).encode() + b"\n")
         _redirect(Path(request["log"]))
         from brainnet.node.process import run_node
         from brainnet.node.spec import NodeSpec
 
         spec = NodeSpec.model_validate(request["spec"])
-        self._libc.prctl(_PR_SET_NAME, spec.id.encode()[:15], 0, 0, 0)  # the kernel keeps 15 bytes and a zero
+        set_process_name(spec.id)
         os.environ.update(spec.environment)
         if spec.cpu_affinity:
             os.sched_setaffinity(0, spec.cpu_affinity)
@@ -225,53 +277,53 @@ class Zygote:
 
         return run_node(spec, notify_fd=notify)
 
-    # -- exits -------------------------------------------------------------------------------------------------------
+    # -- the end of the supervisor -----------------------------------------------------------------------------------
 
-    def _reap(self) -> None:
-        """Reap every node that has exited, and kill what it had started."""
-        while self._nodes:
-            # WNOWAIT: look without reaping. While the node is a zombie, its process id cannot be given to another
-            # process, so the group of that id is surely its own. After waitpid killpg could hit a stranger.
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if ended is None:
-                return
-            pid = ended.si_pid
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-            _, status = os.waitpid(pid, 0)
-            if pid in self._nodes:
-                self._send_event(event="exited", ticket=self._nodes.pop(pid), code=os.waitstatus_to_exitcode(status))
-
-    def _stop_nodes(self) -> None:
-        """Stop every node after the supervisor has exited: SIGTERM, then SIGKILL."""
-        self._signal_all(signal.SIGTERM)
-        deadline = time.monotonic() + ORPHAN_GRACE_S
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._wake_read, selectors.EVENT_READ)
-            self._reap()
-            while self._nodes and (left := deadline - time.monotonic()) > 0:
-                if selector.select(left):
-                    self._wake_read.recv(4096)
-                self._reap()
-        self._signal_all(signal.SIGKILL)
-
-    def _signal_all(self, number: int) -> None:
-        for pid in self._nodes:
-            _send_signal(pid, number)
+    def _end_guarded(self) -> None:
+        """End what it guards after the supervisor has exited: SIGTERM, then SIGKILL."""
+        for number, limit_s in ((signal.SIGTERM, ORPHAN_GRACE_S), (signal.SIGKILL, ORPHAN_GRACE_S)):
+            for pid in self._guarded.values():
+                _kill_group(pid, number)
+            deadline = time.monotonic() + limit_s
+            poll = select.poll()
+            for pidfd in self._guarded:
+                poll.register(pidfd, select.POLLIN)
+            while self._guarded and (left := deadline - time.monotonic()) > 0:
+                for pidfd, _ in poll.poll(left * 1000):
+                    poll.unregister(pidfd)
+                    # What it had started. A new process cannot have this id while the group has members.
+                    _kill_group(self._guarded.pop(pidfd), signal.SIGKILL)
 
 
-def _send_signal(pid: int, number: int) -> None:
-    """Send a signal: SIGINT to the node alone, for an orderly stop, any other to its process group.
-
-    Args:
-        pid: A node that has not been reaped.
-        number: The signal.
-    """
+def _fork_again() -> int:
+    """Fork; return 0 in the new process, and the error number where that failed. The forking process ends."""
     try:
-        (os.kill if number == signal.SIGINT else os.killpg)(pid, number)
-    except ProcessLookupError:  # it has not called setsid yet, and has no group of its own
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
+        pid = os.fork()
+    except OSError as error:
+        return error.errno or errno.EAGAIN
+    if pid:
+        os._exit(0)
+    return 0
+
+
+def _threads_that_stay() -> list[str]:
+    """Return the names of the threads that run besides this one, and do not end in a moment."""
+    deadline = time.monotonic() + _THREADS_END_S
+    while (names := thread_names()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return sorted(set(names))
+
+
+def _is_hung_up(notify: int) -> bool:
+    """Return whether the reader of a pipe has exited."""
+    poll = select.poll()
+    poll.register(notify, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
+
+
+def _kill_group(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number)
 
 
 def _apply_threads(threads: int) -> None:
@@ -285,7 +337,33 @@ def _apply_threads(threads: int) -> None:
         numba.core.config.reload_config()
 
 
+def _choose_compile_cache(folder: Path) -> None:
+    """Give Numba a folder for compiled code where neither the installation nor the home of the user takes it."""
+    usual = (
+        os.environ.get("NUMBA_CACHE_DIR"),
+        Path(__file__).resolve().parents[2] / "snn",
+        platformdirs.user_cache_dir("numba"),
+    )
+    if any(path and _is_writable(Path(path)) for path in usual):
+        return
+    for candidate in (folder, Path(tempfile.gettempdir()) / f"brainnet-cache-{os.getuid()}"):
+        if _is_writable(candidate):
+            os.environ["NUMBA_CACHE_DIR"] = str(candidate)
+            print(f"compiled code is kept in {candidate}: no usual folder for it can be written", file=sys.stderr)
+            return
+
+
+def _is_writable(folder: Path) -> bool:
+    """Return whether files can be made in a folder; it is created when it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
 def _redirect(path: Path) -> None:
-    redirect_output(path)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # so that a killed node loses no line
+    with contextlib.suppress(OSError):  # the output then goes where it went before
+        redirect_output(path)
+    sys.stdout, sys.stderr = lenient(1), lenient(2)

@@ -112,7 +112,10 @@ class NodeRecord(Message):
     memory_bytes: int = Field(0, description="proportional set size")
     uptime_s: float = 0.0
     ready_s: float | None = Field(None, description="from start to ready")
-    reason: ErrorText = ""
+    reason: ErrorText = Field("", description="why it is in this state, or why it was started again")
+    starts: int = Field(0, description="processes that were started for it")
+    next_start_s: float | None = Field(None, description="seconds until it is started again; null when it is not due")
+    advice: ErrorText = Field("", description="what to do about a node that is down")
 
 
 class HostStatus(Message):
