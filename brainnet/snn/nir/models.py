@@ -1,32 +1,24 @@
-r"""Feed-forward and recurrent LIF networks in NIR, the exchange format of neuromorphic frameworks and chips.
+r"""Spiking networks in NIR, the exchange format of neuromorphic frameworks and chips.
 
-A NIR LIF node (Pedersen et al. 2024, *Neuromorphic intermediate representation*) is the differential equation
+Every node of NIR 1.0 is run, with recurrence: `brainnet.snn.nir.nodes` has the equations, `brainnet.snn.nir.graph` the
+order in a cycle. A graph that is a chain of LIF layers with one threshold each becomes a `LIFNetwork`, which the
+compiled kernels of `brainnet.snn.neurons.lif` run; with $\beta = 1 - dt/\tau$ and
+$x_t = \frac{dt}{\tau} (R I_t + v_{leak})$ they give the same spikes. Every other graph becomes a `GraphNetwork`.
 
-$$
-\tau \dot v = (v_{leak} - v) + R I, \quad v > v_{threshold} \Rightarrow v \leftarrow v_{reset}
-$$
-
-and does not specify the time step or resets other than to a value. One Euler step of `dt` gives the neuron of
-`brainnet.snn.neurons.lif`:
-
-$$
-\beta = 1 - dt/\tau, \quad x_t = \frac{dt}{\tau} (R I_t + v_{leak})
-$$
-
-The format does not specify the initial v either: here it is v_leak, the rest without input, as in Norse.
-
-The rest is stored in the metadata of the graph, under `brainnet`: `dt` in seconds, the `reset` convention, and a golden
-trace: an input and the output of the exporting framework. Reading a file replays the trace.
+What NIR does not specify is stored in the metadata of the graph, under `brainnet`: `dt` in seconds, the `reset`
+convention, the `method` of integration where it is not Euler's, and a golden trace: an input and the output of the
+exporting framework. Reading a file replays the trace.
 
 Needs `pip install 'brainnet[nir]'`.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 import numpy as np
 import torch
@@ -35,13 +27,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainnet.errors import ModelError
-from brainnet.snn.neurons.lif import LIFParams, LIFState, Reset, lif_sequence, recurrent_lif_sequence
-from brainnet.snn.nir.graph import ChainLayer, chain, import_nir
+from brainnet.snn.checks import check_finite
+from brainnet.snn.neurons.lif import LIFParams, LIFState, lif_sequence, recurrent_lif_sequence
+from brainnet.snn.neurons.lif import Reset as LIFReset
+from brainnet.snn.nir import file
+from brainnet.snn.nir.graph import ChainLayer, chain, flatten, import_nir
+from brainnet.snn.nir.network import Emits, GraphNetwork, GraphState, build
+from brainnet.snn.nir.nodes import METHODS, RESETS, SPIKING, Method, Reset, Settings
 
 DT = 1e-4
 """The time step that snnTorch assumes when it writes NIR, in seconds."""
 KEY = "brainnet"
-_SMALLEST_LEAK = 2**-24
+MAX_REPLAYED: Final = 4096
+"""The most steps of a golden trace that are replayed; a file may hold more."""
+_TOLERANCE: Final = 1e-5
+"""How far a graded output may be from the golden trace, relative to the largest value of the trace."""
+SMALLEST_LEAK = 2**-24
 """The smallest 1 - beta that is written. NIR has no tau for a neuron without leak (beta 1); this is the float32 step
 below 1. The exact beta is stored in the metadata of the node."""
 
@@ -90,6 +91,7 @@ class LIFNetwork:
         outputs: the number of outputs.
         dt: one time step in seconds.
         verified: whether a golden trace was replayed.
+        notes: what was repaired in the graph that it was made of.
     """
 
     layers: tuple[Layer, ...]
@@ -97,33 +99,67 @@ class LIFNetwork:
     outputs: int
     dt: float
     verified: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
-    def reset(self) -> Reset:
+    def reset(self) -> LIFReset:
         """The reset convention of all neurons."""
         return self.layers[0].neurons.reset
 
+    @property
+    def method(self) -> Method:
+        """How the differential equations became steps: always Euler's method."""
+        return "euler"
 
-NetworkState = tuple[LIFState, ...]
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the input, without batch and time."""
+        return (self.inputs,)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of the output."""
+        return (self.outputs,)
+
+    @property
+    def emits(self) -> Emits:
+        """What the outputs are: always spikes."""
+        return "spikes"
+
+
+Network = LIFNetwork | GraphNetwork
+"""Both have `inputs`, `outputs`, `shape`, `output_shape`, `dt`, `reset`, `method`, `emits`, `notes` and `verified`."""
+NetworkState = tuple[LIFState, ...] | GraphState
 
 
 @torch.no_grad()
-def run(network: LIFNetwork, spikes: Tensor, state: NetworkState | None = None) -> tuple[Tensor, NetworkState]:
-    """Return the output spikes [T, B, outputs] of input spikes [T, B, inputs], and the state after the last step.
+def run(
+    network: Network, spikes: Tensor, state: NetworkState | None = None, *, record: str | None = None
+) -> tuple[Tensor, NetworkState]:
+    """Return the outputs [T, B, outputs] of inputs [T, B, inputs], and the state after the last step.
 
     Projections run step by step, as in the frameworks that write such models: the sums of one product over all steps
     may differ in the last bit, and then a spike may differ.
 
     Args:
         network: the network.
-        spikes: input spikes [T, B, inputs].
+        spikes: inputs [T, B, inputs]; of a network whose input has several axes, flattened in row-major order.
         state: the state to continue from; None for rest.
+        record: the name of a node of a `GraphNetwork` whose output is returned instead of the network's.
 
     Raises:
-        ModelError: shapes that do not fit, or values that are not finite.
+        ModelError: shapes or a state that do not fit, or values that are not finite.
     """
     if spikes.ndim != 3 or spikes.shape[2] != network.inputs or not spikes.shape[0]:
         raise ModelError(f"spikes must be [steps >= 1, batch, {network.inputs}], not of shape {tuple(spikes.shape)}")
+    if isinstance(network, GraphNetwork):
+        if not (state is None or isinstance(state, GraphState)) or (state and len(state.nodes) != len(network.steps)):
+            raise ModelError("the state is of another network; use the state that this network returned")
+        return network.run(check_finite("spikes", spikes.float()), state, record)
+    if record is not None:
+        raise ModelError("a chain of LIF layers keeps no outputs of its nodes; load it with chains=False")
+    if isinstance(state, GraphState):
+        raise ModelError("the state is of another network; use the state that this network returned")
     if state is not None and len(state) != len(network.layers):
         raise ModelError(f"state is of {len(state)} layers, the network has {len(network.layers)}")
     after = []
@@ -140,7 +176,7 @@ def run(network: LIFNetwork, spikes: Tensor, state: NetworkState | None = None) 
     return spikes, tuple(after)
 
 
-def save(network: LIFNetwork, path: Path | str, golden_input: Tensor | None = None) -> None:
+def save(network: Network, path: Path | str, golden_input: Tensor | None = None) -> None:
     """Write a network to a NIR file, with a golden trace.
 
     Args:
@@ -149,45 +185,63 @@ def save(network: LIFNetwork, path: Path | str, golden_input: Tensor | None = No
         golden_input: the input [T, inputs] of the trace; None for random spikes.
 
     Raises:
-        ModelError: the trace contains no spike, so that it would verify nothing.
+        ModelError: the output of the trace is all zeros, so that it would verify nothing.
     """
     graph = to_graph(network)
     spikes = random_spikes(network.inputs) if golden_input is None else golden_input.float()
     output = run(network, spikes[:, None])[0][:, 0]
-    annotate(graph, dt=network.dt, reset=network.reset, golden_input=spikes, golden_output=output)
+    annotate(
+        graph,
+        dt=network.dt,
+        reset=network.reset,
+        method=network.method,
+        golden_input=spikes,
+        golden_output=output,
+    )
     import_nir().write(str(path), graph)
 
 
-def load(path: Path | str, *, dt: float | None = None, reset: Reset | None = None) -> LIFNetwork:
+def load(
+    path: Path | str,
+    *,
+    dt: float | None = None,
+    reset: Reset | None = None,
+    method: Method | None = None,
+    chains: bool = True,
+) -> Network:
     """Read a network from a NIR file and replay its golden trace.
 
     Args:
         path: the file.
         dt: the time step in seconds, for files of other programs that do not state it.
-        reset: the reset convention, for files that do not state it.
+        reset: the reset convention, for files that do not state it and have neurons that fire.
+        method: how the differential equations become steps, for files that do not state it; None for Euler's method.
+        chains: whether a chain of LIF layers becomes a `LIFNetwork`, which is faster.
 
     Raises:
-        ModelError: not a NIR file, not a chain of LIF layers, a convention that is missing or contradicts the file, or
+        ModelError: not a NIR file, a graph that cannot be run, a convention that is missing or contradicts the file, or
             a replay that differs from the trace; the message has the first step that does.
     """
-    nir = import_nir()
+    graph = file.read(path)
     try:
-        graph = nir.read(str(path))
-    except Exception as error:  # h5py and nir raise many kinds
-        raise ModelError(f"{path} is not a readable NIR file: {type(error).__name__}: {error}") from error
-    try:
-        return from_graph(graph, dt=dt, reset=reset)
+        return from_graph(graph, dt=dt, reset=reset, method=method, chains=chains)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
 
 
-def to_graph(network: LIFNetwork) -> Any:
+def to_graph(network: Network) -> Any:
     """Return the network as a `nir.NIRGraph` without metadata; recurrent layers are subgraphs, as in snnTorch.
+
+    A `GraphNetwork` gives a copy of the graph that it was made of.
 
     Raises:
         ModelError: a beta is outside 0 to 1.
     """
     nir = import_nir()
+    if isinstance(network, GraphNetwork):
+        graph = copy.deepcopy(network.graph)
+        graph.metadata.pop(KEY, None)
+        return graph
     nodes: dict[str, Any] = {"input": nir.Input(input_type={"input": np.array([network.inputs])})}
     width = network.inputs
     for index, layer in enumerate(network.layers):
@@ -200,33 +254,44 @@ def to_graph(network: LIFNetwork) -> Any:
     return nir.NIRGraph(nodes=nodes, edges=list(itertools.pairwise(names)))
 
 
-def from_graph(graph: Any, *, dt: float | None = None, reset: Reset | None = None) -> LIFNetwork:
+def from_graph(
+    graph: Any,
+    *,
+    dt: float | None = None,
+    reset: Reset | None = None,
+    method: Method | None = None,
+    chains: bool = True,
+) -> Network:
     """Return the network of a `nir.NIRGraph`; see `load`.
 
     Raises:
         ModelError: as `load`.
     """
+    flat = flatten(graph)
     metadata = graph.metadata.get(KEY, {})
-    dt = _resolve("dt", dt, float(metadata["dt"]) if "dt" in metadata else None, "a time step in seconds, such as 1e-4")
-    reset = _resolve("reset", reset, metadata.get("reset"), " or ".join(get_args(Reset)))
-    if not (np.isfinite(dt) and dt > 0):
-        raise ModelError(f"dt must be a positive number of seconds, got {dt}")
-    if reset not in get_args(Reset):
-        raise ModelError(f"reset must be one of {', '.join(get_args(Reset))}, got {reset!r}")
-    inputs, chain_layers = chain(graph)
-    width, layers = inputs, []
-    for node in chain_layers:
-        layer = _layer(node, width, dt, reset)
-        width = width if layer.dense is None else layer.dense.weight.shape[0]
-        layers.append(layer)
-    network = LIFNetwork(tuple(layers), inputs, width, dt)
+    if not isinstance(metadata, dict):
+        raise ModelError(f"the metadata {KEY!r} is no group; write the file again")
+    firing = any(type(node).__name__ in SPIKING for node in flat.nodes.values())
+    settings = Settings(
+        _resolve("dt", dt, _stated_dt(metadata), "a time step in seconds, such as 1e-4"),
+        _resolve("reset", reset, _stated(metadata, "reset"), " or ".join(RESETS)) if firing else "none",
+        _resolve("method", method, _stated(metadata, "method"), " or ".join(METHODS), default="euler"),
+    )
+    general = build(flat, graph, settings)
+    layers = chain(flat) if chains and settings.method == "euler" else None
+    network: Network = general
+    kernel_reset: LIFReset | None = next((each for each in get_args(LIFReset) if each == settings.reset), None)
+    if layers and kernel_reset and len(flat.shape) == 1:
+        network = _lif_network(layers, general, kernel_reset) or general
     if "golden_input" in metadata and "golden_output" in metadata:
         _replay(network, np.asarray(metadata["golden_input"]), np.asarray(metadata["golden_output"]))
         return replace(network, verified=True)
     return network
 
 
-def annotate(graph: Any, *, dt: float, reset: Reset, golden_input: Tensor, golden_output: Tensor) -> None:
+def annotate(
+    graph: Any, *, dt: float, reset: Reset, golden_input: Tensor, golden_output: Tensor, method: Method = "euler"
+) -> None:
     """Add to a graph what NIR does not specify, with a golden trace.
 
     Args:
@@ -234,19 +299,22 @@ def annotate(graph: Any, *, dt: float, reset: Reset, golden_input: Tensor, golde
         dt: the time step in seconds.
         reset: the reset convention.
         golden_input: [T, inputs].
-        golden_output: the output spikes [T, outputs] of the framework that made the graph.
+        golden_output: the outputs [T, outputs] of the framework that made the graph.
+        method: how the differential equations become steps.
 
     Raises:
-        ModelError: the trace contains no spike.
+        ModelError: the output of the trace is all zeros.
     """
-    if not bool(golden_output.any()):
+    output = golden_output.detach().numpy()
+    if not output.any():
         raise ModelError("the golden trace holds no spike; give a golden_input that makes the network fire")
+    counts = (output >= 0).all() and (output <= 255).all() and (output == np.rint(output)).all()
     graph.metadata[KEY] = {
         "dt": dt,
         "reset": reset,
         "golden_input": golden_input.numpy().astype(np.float32),
-        "golden_output": golden_output.detach().numpy().astype(np.uint8),
-    }
+        "golden_output": output.astype(np.uint8 if counts else np.float32),
+    } | ({} if method == "euler" else {"method": method})
 
 
 def random_spikes(neurons: int, steps: int = 64, rate: float = 0.3, seed: int = 0) -> Tensor:
@@ -254,37 +322,40 @@ def random_spikes(neurons: int, steps: int = 64, rate: float = 0.3, seed: int = 
     return (torch.rand(steps, neurons, generator=torch.Generator().manual_seed(seed)) < rate).float()
 
 
-def _layer(node: ChainLayer, width: int, dt: float, reset: Reset) -> Layer:
-    dense, recurrent = _dense(node.dense), _dense(node.recurrent)
-    if dense is not None:
-        if dense.weight.shape[1] != width:
-            raise ModelError(f"node {node.name} gets {dense.weight.shape[1]} inputs, the layer before has {width}")
-        width = dense.weight.shape[0]
-    if recurrent is not None and recurrent.weight.shape != (width, width):
-        raise ModelError(f"recurrent weight of node {node.name} must be [{width}, {width}]")
+def _lif_network(nodes: list[ChainLayer], general: GraphNetwork, reset: LIFReset) -> LIFNetwork | None:
+    """Return the chain for the compiled kernels, or None if they cannot run its neurons.
+
+    `general` was made of the same graph, so every shape and value has been checked.
+    """
+    width, layers = general.inputs, []
+    for node in nodes:
+        if node.dense is not None:
+            width = node.dense.weight.shape[0]
+        layer = _layer(node, width, general.dt, reset)
+        if layer is None:
+            return None
+        layers.append(layer)
+    return LIFNetwork(tuple(layers), general.inputs, width, general.dt, notes=general.notes)
+
+
+def _layer(node: ChainLayer, width: int, dt: float, reset: LIFReset) -> Layer | None:
+    dense, recurrent = _dense(node.dense, width), _dense(node.recurrent, width)
     lif = node.lif
     tau, r, v_leak, v_threshold, v_reset = (
-        _per_neuron(node.name, name, getattr(lif, name), width)
-        for name in ("tau", "r", "v_leak", "v_threshold", "v_reset")
+        _per_neuron(getattr(lif, name), width) for name in ("tau", "r", "v_leak", "v_threshold", "v_reset")
     )
-    if np.unique(v_threshold).size != 1 or v_reset.any():
-        raise ModelError(f"node {node.name}: v_threshold must be the same for all neurons, and v_reset 0")
-    if not (tau >= dt * (1 - 1e-6)).all():
-        raise ModelError(f"node {node.name}: tau must be at least dt = {dt:g} s, got {tau.min():g} s")
-    # 1 - dt / tau rounds; the exact beta of the metadata is used if it agrees with tau
-    beta = 1 - dt / tau
-    if "beta" in lif.metadata:
-        exact = _per_neuron(node.name, "beta", lif.metadata["beta"], width)
-        if np.abs(exact - beta).max() > 1e-6:
-            raise ModelError(f"node {node.name}: the beta in its metadata contradicts its tau")
-        beta = exact
+    rest = _per_neuron(lif.metadata.get("rest", v_leak), width)
+    # the kernels take the spikes before the first step from the potential; a graph has none
+    if np.unique(v_threshold).size != 1 or v_reset.any() or (rest > v_threshold).any():
+        return None
+    # 1 - dt / tau rounds; the exact beta of the metadata agrees with tau
+    beta = _per_neuron(lif.metadata["beta"], width) if "beta" in lif.metadata else 1 - dt / tau
     gain, leak = r * dt / tau, v_leak * dt / tau
     # the LIF sequence has no gain and no leak potential: both are merged into weights and biases
     if np.abs(gain - 1).max() > 1e-6 or leak.any():
         dense = _scaled(dense or Dense(torch.eye(width)), gain, leak)
         recurrent = None if recurrent is None else _scaled(recurrent, gain, np.zeros(width))
     params = LIFParams(torch.from_numpy(beta.clip(0, 1).astype(np.float32)), float(np.float32(v_threshold[0])), reset)
-    rest = _per_neuron(node.name, "rest", lif.metadata.get("rest", v_leak), width)
     return Layer(params, dense, recurrent, torch.from_numpy(rest).float() if rest.any() else None)
 
 
@@ -295,25 +366,16 @@ def _scaled(dense: Dense, gain: NDArray[np.float64], leak: NDArray[np.float64]) 
     return Dense(torch.from_numpy(weight).float(), torch.from_numpy(bias * gain + leak).float())
 
 
-def _dense(node: Any) -> Dense | None:
+def _dense(node: Any, width: int) -> Dense | None:
     if node is None:
         return None
     bias = getattr(node, "bias", None)
-    return Dense(_float_tensor(node.weight), None if bias is None else _float_tensor(bias))
+    weight = torch.from_numpy(np.array(node.weight, np.float32))
+    return Dense(weight, None if bias is None else torch.from_numpy(_per_neuron(bias, width)).float())
 
 
-def _float_tensor(values: Any) -> Tensor:
-    result = torch.from_numpy(np.array(values, np.float32))
-    if not bool(torch.isfinite(result).all()):
-        raise ModelError("a weight or bias is NaN or infinite")
-    return result
-
-
-def _per_neuron(node: str, name: str, values: Any, width: int) -> NDArray[np.float64]:
-    result = np.asarray(values, np.float64).reshape(-1)
-    if result.size not in (1, width) or not np.isfinite(result).all():
-        raise ModelError(f"node {node}: {name} must be one finite number, or one for each of {width} neurons")
-    return np.broadcast_to(result, width).copy()
+def _per_neuron(values: Any, width: int) -> NDArray[np.float64]:
+    return np.broadcast_to(np.asarray(values, np.float64).reshape(-1), width).copy()
 
 
 def _dense_node(dense: Dense) -> Any:
@@ -328,7 +390,7 @@ def _lif_node(layer: Layer, width: int, dt: float) -> Any:
     beta = layer.neurons.beta.detach().expand(width).numpy()
     if not ((beta >= 0) & (beta <= 1)).all():
         raise ModelError(f"beta must be 0 to 1, got {beta.min():g} to {beta.max():g}")
-    tau = (dt / np.maximum(1 - beta.astype(np.float64), _SMALLEST_LEAK)).astype(np.float32)
+    tau = (dt / np.maximum(1 - beta.astype(np.float64), SMALLEST_LEAK)).astype(np.float32)
     lif = nir.LIF(
         tau=tau,
         r=(tau.astype(np.float64) / dt).astype(np.float32),
@@ -351,24 +413,48 @@ def _lif_node(layer: Layer, width: int, dt: float) -> Any:
     )
 
 
-def _resolve(name: str, given: Any, stored: Any, accepted: str) -> Any:
-    if given is None and stored is None:
+def _resolve(name: str, given: Any, stored: Any, accepted: str, default: Any = None) -> Any:
+    if given is None and stored is None and default is None:
         raise ModelError(f"the graph does not say {name}; give {name}: {accepted}")
     if given is not None and stored is not None and given != stored:
         raise ModelError(f"{name} {given!r} contradicts the graph, which says {stored!r}; leave {name} out")
-    return stored if given is None else given
+    found = stored if given is None else given
+    return default if found is None else found
 
 
-def _replay(network: LIFNetwork, spikes: NDArray[Any], expected: NDArray[Any]) -> None:
-    if spikes.ndim != 2 or expected.shape != (len(spikes), network.outputs):
+def _stated_dt(metadata: dict[str, Any]) -> float | None:
+    if "dt" not in metadata:
+        return None
+    array = np.asarray(metadata["dt"])
+    if array.size != 1 or array.dtype.kind not in "iuf":
+        raise ModelError("the dt of the metadata must be one number of seconds; write the file again")
+    return float(array.reshape(-1)[0])
+
+
+def _stated(metadata: dict[str, Any], name: str) -> str | None:
+    value = metadata.get(name)
+    if not (value is None or isinstance(value, str)):
+        raise ModelError(f"the {name} of the metadata must be text; write the file again")
+    return value
+
+
+def _replay(network: Network, spikes: NDArray[Any], expected: NDArray[Any]) -> None:
+    if spikes.ndim != 2 or expected.shape != (len(spikes), network.outputs) or not len(spikes):
         raise ModelError(f"golden trace of shapes {spikes.shape} and {expected.shape} does not fit the network")
-    output = run(network, torch.from_numpy(spikes.astype(np.float32))[:, None])[0][:, 0].numpy().astype(np.uint8)
-    wrong = (output != expected).any(1).nonzero()[0]
+    if {spikes.dtype.kind, expected.dtype.kind} - set("fiub"):
+        raise ModelError(f"golden trace of types {spikes.dtype} and {expected.dtype} must be numbers")
+    spikes, expected = spikes[:MAX_REPLAYED].astype(np.float32), expected[:MAX_REPLAYED].astype(np.float32)
+    output = run(network, torch.from_numpy(spikes)[:, None])[0][:, 0].numpy()
+    # spikes must be equal; sums of a graded output may differ in their last bits
+    allowed = _TOLERANCE * np.abs(expected).max() if network.emits == "values" else 0.0
+    # negated, because a comparison with NaN is false
+    differs = ~(np.abs(output - expected) <= allowed)
+    wrong = differs.any(1).nonzero()[0]
     if wrong.size:
         step = int(wrong[0])
-        neurons = (output[step] != expected[step]).nonzero()[0]
+        neurons = differs[step].nonzero()[0]
         raise ModelError(
             f"replay differs from the golden trace first at step {step}, in {neurons.size} of {network.outputs} "
-            f"neurons (the first is {neurons[0]}: golden {expected[step][neurons[0]]}, here "
-            f"{output[step][neurons[0]]}); the file was changed, or was made with another dt or reset"
+            f"neurons (the first is {neurons[0]}: golden {expected[step][neurons[0]]:g}, here "
+            f"{output[step][neurons[0]]:g}); the file was changed, or was made with another dt, reset or method"
         )
