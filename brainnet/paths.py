@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sysconfig
 from functools import cache
 from pathlib import Path
@@ -43,8 +44,39 @@ def state_dir(namespace: str, port: int) -> Path:
     """Return the folder of the durable state of one brain on this host; it is created when it is missing.
 
     Namespace and port of the hub identify a brain on a host, so two brains never share a folder.
+
+    Raises:
+        ConfigError: The folder cannot be made or written to.
     """
     safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in namespace)
-    path = Path(platformdirs.user_state_dir("brainnet")) / f"{safe}-{port}"
-    path.mkdir(parents=True, exist_ok=True)
+    base = Path(platformdirs.user_state_dir("brainnet"))
+    if not base.is_absolute():  # no HOME, and a user without an entry in the password file; or a relative variable
+        raise ConfigError(
+            f"there is no folder for the state of a brain: {base} is not absolute; "
+            "set HOME or XDG_STATE_HOME to an absolute path, or BRAINNET_DATA_DIR"
+        )
+    return make_folder(base / f"{safe}-{port}", "the state of the brain")
+
+
+def make_folder(path: Path, what: str) -> Path:
+    """Return a folder that can be written to, and make it when it is missing.
+
+    Args:
+        path: The folder.
+        what: What is kept in it, for errors.
+
+    Raises:
+        ConfigError: It cannot be made, or cannot be written to; says why and what to do.
+    """
+    remedy = "name another folder with BRAINNET_DATA_DIR"
+    try:
+        path = path.absolute()
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ConfigError(f"the folder for {what}, {path}, is a file; {remedy}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"the folder for {what}, {path}, cannot be made: {reason}; {remedy}") from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ConfigError(f"the folder for {what}, {path}, cannot be written to; change its owner, or {remedy}")
     return path

@@ -9,43 +9,59 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from brainnet.errors import ConfigError
-from brainnet.paths import share_dir, state_dir
+from brainnet import yaml_text
+from brainnet.endpoints import ConnectEndpoint
+from brainnet.errors import ConfigError, TextError
+from brainnet.limits import MAX_DEADLINE_MS, MAX_GRACE_S, MAX_NAME, MAX_WAIT_S, Name, mistake
+from brainnet.paths import make_folder, share_dir, state_dir
 
 ENV_PREFIX = "BRAINNET_"
+_TEXTS: Final = ("namespace", "host", "allocation", "data_dir")
 
 
 def _hostname() -> str:
     # A host name is a chunk of keys, so every character that Zenoh reserves is replaced.
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname()) or "localhost"
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:MAX_NAME]
+    return name if name.strip(".") else "localhost"
 
 
 class Settings(BaseModel):
     """Settings of a launcher, a node or a client."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    namespace: str = Field("evospikenet", pattern=r"^[A-Za-z0-9_.-]+$", description="first chunk of every key")
+    namespace: Name = Field("evospikenet", description="first chunk of every key")
     port: int = Field(7447, ge=1, le=65535, description="TCP port of this host's hub")
-    hub: str | None = Field(None, description="Zenoh endpoint of the hub, when it is not tcp/127.0.0.1:PORT")
-    host: str = Field(default_factory=_hostname, pattern=r"^[A-Za-z0-9_.-]+$", description="name of this host")
+    hub: ConnectEndpoint | None = Field(
+        None, description="Zenoh endpoint of the hub, when it is not tcp/127.0.0.1:PORT"
+    )
+    host: Name = Field(default_factory=_hostname, description="name of this host")
     allocation: Path | None = Field(None, description="node_allocation file that `brainnet launch` starts")
     data_dir: Path | None = Field(None, description="durable state; by default a folder per brain")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the least level that is logged"
     )
-    ready_timeout_s: float = Field(60.0, gt=0, description="how long `brainnet launch --detach` waits for all nodes")
-    stop_grace_s: float = Field(2.0, gt=0, description="between SIGINT, SIGTERM and SIGKILL at stop")
-    deadline_ms: int = Field(10_000, ge=1, le=600_000, description="of a prompt that names none")
+    ready_timeout_s: float = Field(
+        60.0, gt=0, le=MAX_WAIT_S, description="how long `brainnet launch --detach` waits for all nodes"
+    )
+    stop_grace_s: float = Field(2.0, gt=0, le=MAX_GRACE_S, description="between SIGINT, SIGTERM and SIGKILL at stop")
+    log_max_mb: float = Field(10.0, gt=0, le=100_000, description="megabytes that the log of one process may take")
+    max_open_prompts: int = Field(
+        1000, ge=1, le=100_000, description="prompts of priority 5 open at once; priority 0 may fill half of it, 9 1.4x"
+    )
+    journal_keep_s: float = Field(
+        3600.0, ge=0, le=31_536_000, description="how long an answer is kept for a client that asks again"
+    )
+    journal_max_mb: float = Field(64.0, gt=0, le=100_000, description="megabytes of prompts and answers in the journal")
+    deadline_ms: int = Field(10_000, ge=1, le=MAX_DEADLINE_MS, description="of a prompt that names none")
 
     @property
     def endpoint(self) -> str:
@@ -54,10 +70,13 @@ class Settings(BaseModel):
 
     @property
     def state(self) -> Path:
-        """Folder of the durable state of this brain; created when it is missing."""
+        """Folder of the durable state of this brain; created when it is missing.
+
+        Raises:
+            ConfigError: It cannot be made or written to.
+        """
         if self.data_dir is not None:
-            self.data_dir.mkdir(parents=True, exist_ok=True)
-            return self.data_dir
+            return make_folder(self.data_dir, "the state of the brain")
         return state_dir(self.namespace, self.port)
 
 
@@ -99,10 +118,24 @@ class LoadedSettings:
     origins: dict[str, Origin]
 
 
-def config_dir() -> Path:
-    """Return `BRAINNET_CONFIG_DIR`, or the config folder of this installation."""
-    named = os.environ.get(ENV_PREFIX + "CONFIG_DIR")
-    return Path(named) if named else share_dir() / "config"
+def config_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """Return `BRAINNET_CONFIG_DIR`, or the config folder of this installation.
+
+    Args:
+        environ: Environment variables; those of this process by default.
+
+    Raises:
+        ConfigError: `BRAINNET_CONFIG_DIR` does not name a folder.
+    """
+    variable = ENV_PREFIX + "CONFIG_DIR"
+    named = (os.environ if environ is None else environ).get(variable)
+    if not named:
+        return share_dir() / "config"
+    folder = Path(named)
+    if not os.path.isdir(folder):  # noqa: PTH112  # is_dir raises where a folder above may not be searched
+        there = "is not a folder" if os.path.exists(folder) else "does not exist"  # noqa: PTH110
+        raise ConfigError(f"{variable} names {folder}, which {there}; name the folder that holds settings.yaml")
+    return folder
 
 
 def load(options: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> LoadedSettings:
@@ -116,39 +149,52 @@ def load(options: Mapping[str, Any] | None = None, environ: Mapping[str, str] | 
         ConfigError: A file cannot be read, or a value is not accepted; names source, field and what is accepted.
     """
     environ = os.environ if environ is None else environ
-    folder = config_dir()
-    profile = environ.get(ENV_PREFIX + "ENV", "development")
+    folder = config_dir(environ)
+    profile = environ.get(ENV_PREFIX + "ENV") or "development"
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", profile):
+        raise ConfigError(f"{ENV_PREFIX}ENV is {profile!r}; it should be the ENV of a file settings.ENV.yaml")
     values: dict[str, Any] = {}
     origins = dict.fromkeys(Settings.model_fields, Origin(OriginKind.DEFAULT))
+    places: dict[str, str] = {}  # the line of a setting in its file
     for file in (folder / "settings.yaml", folder / f"settings.{profile}.yaml"):
-        for name, value in _read(file).items():
+        for name, value, line in _read(file):
             values[name], origins[name] = value, Origin(OriginKind.FILE, str(file))
+            places[name] = f"{file}, line {line}"
     for name in Settings.model_fields:
         variable = ENV_PREFIX + name.upper()
-        if variable in environ:
+        if environ.get(variable):  # an empty variable counts as none
             values[name], origins[name] = environ[variable], Origin(OriginKind.ENVIRONMENT, variable)
+            places.pop(name, None)
     for name, value in (options or {}).items():
         if value is not None:
             values[name], origins[name] = value, Origin(OriginKind.OPTION)
+            places.pop(name, None)
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
         item = error.errors()[0]
         name = str(item["loc"][0]) if item["loc"] else "?"
         hint = f"; known settings are {', '.join(Settings.model_fields)}" if item["type"] == "extra_forbidden" else ""
-        raise ConfigError(f"setting {name} from {origins.get(name, '?')}: {item['msg']}{hint}") from None
+        source = places.get(name) or origins.get(name, "?")
+        raise ConfigError(f"setting {name} from {source}: {mistake(item)}{hint}") from None
     return LoadedSettings(settings, {name: origins[name] for name in Settings.model_fields})
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _read(path: Path) -> Iterator[tuple[str, Any, int]]:
+    """Yield name, value and line of each setting of a file; none where there is no file."""
     try:
-        loaded = yaml.safe_load(path.read_text())
+        document = yaml_text.read(path)
     except FileNotFoundError:
-        return {}
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict) or not all(isinstance(k, str) for k in loaded):
-        raise ConfigError(f"{path} must hold a map of settings, got {type(loaded).__name__}")
-    return loaded
+        return
+    except TextError as error:
+        raise ConfigError(str(error)) from None
+    if document.value is None:
+        return
+    if not isinstance(document.value, dict):
+        raise ConfigError(f"{path} must hold a map of settings, got {type(document.value).__name__}")
+    for name, value in document.value.items():
+        if value is None:  # `port:` without a value means the default, as it does in an allocation
+            continue
+        is_text = name in _TEXTS and isinstance(value, int | float)  # `namespace: 007`
+        written = document.written((name,)) if is_text else None
+        yield name, written or value, document.position((name,)).line

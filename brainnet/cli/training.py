@@ -81,7 +81,8 @@ def default_weights(program: Program) -> Path:
 
 
 def _changes(assignments: list[str]) -> Mapping[str, Any]:
-    import yaml
+    from brainnet import yaml_text
+    from brainnet.errors import TextError
 
     changes = {}
     for text in assignments:
@@ -89,9 +90,9 @@ def _changes(assignments: list[str]) -> Mapping[str, Any]:
         if not (key and equals):
             raise TrainingError(f"--set takes KEY=VALUE, not {text!r}")
         try:
-            changes[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            changes[key.strip()] = value
+            changes[key.strip()] = yaml_text.parse(value, f"--set {key.strip()}").value
+        except TextError as error:
+            raise TrainingError(str(error)) from None
     return changes
 
 

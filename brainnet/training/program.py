@@ -10,10 +10,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from brainnet.errors import TrainingError
+from brainnet import yaml_text
+from brainnet.errors import TextError, TrainingError
 from brainnet.imports import add_to_path, import_file
 from brainnet.paths import share_dir
 from brainnet.rows import Row
@@ -82,10 +82,18 @@ def profiles() -> dict[str, dict[str, dict[str, Any] | None]]:
     Raises:
         TrainingError: The file cannot be read.
     """
+    path = _config_file()
     try:
-        return yaml.safe_load(_config_file().read_text("utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise TrainingError(f"{_config_file()} cannot be read: {error}") from error
+        found = yaml_text.read(path).value or {}
+    except FileNotFoundError:
+        raise TrainingError(f"{path} does not exist") from None
+    except TextError as error:
+        raise TrainingError(str(error)) from None
+    # Two maps, one inside the other, whose values are maps of settings, or null for a profile that changes nothing.
+    for region, named in found.items() if isinstance(found, dict) else [("the file", found)]:
+        if not isinstance(named, dict) or not all(isinstance(v, dict | None) for v in named.values()):
+            raise TrainingError(f"{path}: {region} must be a map from names of profiles to their settings")
+    return dict(found)
 
 
 def find_program(name: str) -> Program:

@@ -192,7 +192,7 @@ entries = st.fixed_dictionaries(
             st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.booleans() | st.text(),
             max_size=3,
         ),
-        "environment": st.dictionaries(names, st.text(max_size=8), max_size=3),
+        "environment": st.dictionaries(names, st.text(max_size=8).filter(lambda text: "\0" not in text), max_size=3),
     },
 )
 

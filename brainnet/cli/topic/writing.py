@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
 import re
 import threading
 import time
@@ -11,12 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from brainnet import yaml_text
 from brainnet.bus import Publisher, QoS, Stamp
 from brainnet.bus.stamp import write_stamp
-from brainnet.errors import MessageError, PacketError, TopicError
+from brainnet.errors import MessageError, PacketError, TextError, TopicError
 from brainnet.observe import keys
 from brainnet.wire import messages, packet
 from brainnet.wire.messages import Message
@@ -108,7 +111,8 @@ def _foreign(full: str, data: str | None) -> Writer:
     if data.startswith("@"):
         payload, encoding = _file(Path(data[1:])), "application/octet-stream"
     else:
-        payload, encoding = data.encode(), "application/json" if data[:1] in ("{", "[") else "text/plain"
+        # As the shell has it: the bytes of an argument need not be UTF-8.
+        payload, encoding = os.fsencode(data), "application/json" if data[:1] in ("{", "[") else "text/plain"
     return Writer(full, QoS(True, encoding=encoding), lambda stamp: (payload, None))
 
 
@@ -124,10 +128,12 @@ def _typed(topic: Topic, kind: type[Message], data: str | None) -> Make:
     unknown = sorted(set(fields) - set(kind.model_fields))
     if unknown:
         raise MessageError(f"{kind.__name__} has no field {unknown[0]!r}; it has {', '.join(kind.model_fields)}")
-    messages.validate(kind, fields)
+    # As JSON, in which the bytes of a picture are base64, as in a message that another program sends as JSON.
+    as_json = json.dumps(fields, default=lambda binary: base64.b64encode(binary).decode())
+    given = messages.decode(kind, as_json.encode(), "application/json").model_dump(exclude_unset=True)
 
     def make(stamp: Stamp) -> tuple[bytes, bytes]:
-        return messages.encode(messages.validate(kind, fields)), write_stamp(stamp)
+        return messages.encode(messages.validate(kind, given)), write_stamp(stamp)
 
     return make
 
@@ -184,7 +190,11 @@ def _array(value: Any) -> NDArray[Any]:
     if array.ndim != 2 or array.dtype.kind not in "biuf":
         raise PacketError("field data must be rows of equal length, one per neuron: [[0, 1, 0], [1, 0, 0]]")
     if array.dtype.kind == "f":
-        return array.astype(np.float32)
+        with np.errstate(over="ignore"):
+            narrow = array.astype(np.float32)
+        if not np.isfinite(narrow).all():
+            raise PacketError("field data: numbers must be finite 32-bit floats, so at most 3.4e38")
+        return narrow
     if array.size and (array.min() < 0 or array.max() > 255):
         raise PacketError("field data: whole numbers must be between 0 and 255; write 1.0 for a float")
     return array.astype(np.uint8)
@@ -194,10 +204,9 @@ def _map(data: str | None, what: str) -> dict[str, Any]:
     if data is None:
         raise MessageError(f"DATA is missing: the fields of a {what} as YAML or JSON")
     try:
-        fields = yaml.safe_load(data)
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise MessageError(f"DATA is neither YAML nor JSON: {reason}") from None
+        fields = yaml_text.parse(data, "DATA", allow_bytes=True).value
+    except TextError as error:
+        raise MessageError(str(error)) from None
     if not isinstance(fields, dict):
         raise MessageError(f"DATA must be a map with the fields of a {what}, got {type(fields).__name__}")
     return fields
