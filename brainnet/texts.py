@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final
 
@@ -11,6 +12,7 @@ _UNSAFE: Final = re.compile(
 )
 """Control characters, line separators, marks that change the direction of writing, invisible characters and halves of
 surrogate pairs. The joiners U+200C and U+200D are not among them: words of several languages need them."""
+_NOT_ASCII: Final = re.compile("[^\x00-\x7e]")
 _KEPT_IN_LINES: Final = "\n\t"
 
 
@@ -24,6 +26,18 @@ def printable(text: str, *, lines: bool = False) -> str:
     if lines:
         return _UNSAFE.sub(_escape_but_lines, text.replace("\r\n", "\n"))
     return text if text.isprintable() else _UNSAFE.sub(_escape, text)
+
+
+def escape_json(row: str, *, only_ascii: bool = False) -> str:
+    """Return a JSON text of the same value in which no character acts on a terminal.
+
+    Args:
+        row: JSON; it has such characters in its strings only.
+        only_ascii: Escape everything that is not ASCII.
+    """
+    if row.isascii():  # JSON has escapes for the control characters of ASCII anyway, except for one
+        return row.replace("\x7f", "\\u007f")
+    return (_NOT_ASCII if only_ascii else _UNSAFE).sub(lambda match: json.dumps(match[0])[1:-1], row)
 
 
 def shorten(text: str, limit: int) -> str:

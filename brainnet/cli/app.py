@@ -8,14 +8,15 @@ turn import large packages (zenoh, pydantic, numpy) inside their functions.
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from brainnet.cli import output
 from brainnet.errors import BrainnetError
+from brainnet.texts import shorten
 
 INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, by the shell's convention: 128 plus the number of SIGINT."""
@@ -41,6 +42,7 @@ VERBS: Final = {
     "train": Verb("brainnet.cli.train", "Train a region's model from public data."),
     "eval": Verb("brainnet.cli.evaluate", "Measure a region's model on held-out data, beside its baselines."),
     "bench": Verb("brainnet.cli.bench", "Measure this installation."),
+    "chaos": Verb("brainnet.cli.chaos", "Inject faults into a brain, and count what becomes of its prompts."),
 }
 
 
@@ -62,22 +64,19 @@ class LazyGroup(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:
-            # The reader of the pipe has exited, as `head` does. Standard output is replaced, because the interpreter
-            # flushes it at exit and would report the same error again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
+        except output.OutputEnded:
+            raise typer.Exit(0) from None  # `output.finish` makes it 1 where a failure ended the verb
         except BrainnetError as error:
             if ctx.params.get("debug"):
                 raise
-            typer.echo(f"brainnet: {error}", err=True)
+            output.note(f"brainnet: {error}")
             raise typer.Exit(1) from None
         except Exception as error:
             if ctx.params.get("debug") or type(error).__module__.partition(".")[0] in ("typer", "click"):
                 raise
-            typer.echo(
-                f"brainnet: internal error: {type(error).__name__}: {error}; `brainnet --debug ...` shows where",
-                err=True,
+            output.note(
+                f"brainnet: internal error: {type(error).__name__}: {shorten(str(error), 500)}; "
+                "`brainnet --debug ...` shows where"
             )
             raise typer.Exit(1) from None
 
@@ -102,7 +101,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from brainnet import __version__
 
-        typer.echo(f"brainnet {__version__}")
+        output.line(f"brainnet {__version__}")
         raise typer.Exit
 
 
@@ -120,5 +119,11 @@ def _top(
 
 
 def main() -> None:
-    """Run the command line; the exit status is 0 only when the verb succeeded."""
-    typer.main.get_command(app)(prog_name="brainnet")
+    """Run the command line; the exit status is 0 only when the verb succeeded and its output was written."""
+    output.prepare()
+    status = 0
+    try:
+        typer.main.get_command(app)(prog_name="brainnet")
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    sys.exit(output.finish(status))

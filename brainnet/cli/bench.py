@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from brainnet.cli import common
+from brainnet.cli import common, output
 from brainnet.cli.rows import report
 
 app = common.verb("Measure this installation.", no_args_is_help=True)
@@ -29,13 +29,11 @@ def bus(
 
     Example: brainnet bench bus --json
     """
-    from rich.console import Console
-
     from brainnet.bench.bus import Plan, measure
 
     plan = Plan.quick() if quick else Plan()
-    with Console(stderr=True).status("starting") as status:
-        rows = asyncio.run(measure(plan, status.update))
+    with output.working("starting") as show:
+        rows = asyncio.run(measure(plan, show))
     report(rows, as_json)
 
 
@@ -50,10 +48,8 @@ def snn(
 
     Example: brainnet bench snn --json
     """
-    from rich.console import Console
-
     from brainnet.bench.snn import Plan, measure
 
-    with Console(stderr=True).status("starting") as status:
-        rows = measure(Plan.quick() if quick else Plan(), status.update)
+    with output.working("starting") as show:
+        rows = measure(Plan.quick() if quick else Plan(), show)
     report(rows, as_json)

@@ -1,28 +1,34 @@
-"""Shared by all verbs: their options, settings, the connection to a brain, and output.
-
-Tables and text for people go to standard output through `console`; JSON for programs goes to standard output through
-`print_json`, one object a line; all other messages go to standard error through `note`.
-"""
+"""Shared by all verbs: their options, settings and the connection to a brain; `brainnet.cli.output` prints."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import inspect
-import json
-import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from brainnet.cli.output import console, note, print_json
 
+if TYPE_CHECKING:
     from brainnet.bus import Bus, Endpoint
     from brainnet.settings import LoadedSettings, Settings
 
+__all__ = [
+    "BrainOptions",
+    "JsonOption",
+    "connect",
+    "console",
+    "endpoint_of",
+    "note",
+    "print_json",
+    "run_async",
+    "takes_brain",
+    "verb",
+]
 T = TypeVar("T")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
@@ -96,10 +102,28 @@ def verb(help: str | None = None, **settings: Any) -> typer.Typer:
 
 
 async def connect(settings: Settings, *, timeout: float = 3.0) -> Bus:
-    """Join the brain that the settings select, as a client; see `brainnet.client.connect`."""
+    """Join the brain that the settings select, as a client; see `brainnet.client.connect`.
+
+    Raises:
+        ConnectError: No brain answers there.
+        LaunchError: The launcher of this host is frozen; says what to do.
+    """
     from brainnet import client
 
+    check_launcher(settings)
     return await client.connect(endpoint_of(settings), timeout=timeout)
+
+
+def check_launcher(settings: Settings) -> None:
+    """Check that the launcher of this host, where it is the one that the settings select, is not frozen.
+
+    Raises:
+        LaunchError: It is; says what to do.
+    """
+    from brainnet.launcher.run.lock import check_replies
+
+    if settings.hub is None:
+        check_replies(settings.state)
 
 
 def endpoint_of(settings: Settings) -> Endpoint:
@@ -112,34 +136,3 @@ def endpoint_of(settings: Settings) -> Endpoint:
 def run_async(work: Coroutine[Any, Any, T]) -> T:
     """Run the coroutine of a verb; Ctrl-C cancels it, waits for its clean-up, and exits with status 130."""
     return asyncio.run(work)
-
-
-def print_json(value: Any) -> None:
-    """Print a pydantic model, a map or a list as one line of JSON, and flush it: the reader may be a program."""
-    if hasattr(value, "model_dump_json"):
-        line = value.model_dump_json()
-    else:
-        line = json.dumps(value, default=_plain, ensure_ascii=False)
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return str(value)
-
-
-def note(text: str) -> None:
-    """Print a message for people to standard error."""
-    typer.echo(text, err=True)
-
-
-def console() -> Console:
-    """Return the console for tables; they are not truncated when the output is not a terminal."""
-    from rich.console import Console
-
-    # Rich assumes 80 columns for a pipe, and would truncate the tables that a script reads.
-    return Console() if sys.stdout.isatty() else Console(width=200)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brainnet.cli import common
+from brainnet.cli import common, output
 
 app = common.verb("Show the effective settings and where each comes from.", no_args_is_help=True)
 
@@ -29,10 +29,15 @@ def show(
         for name, value in values.items():
             common.print_json({"name": name, "value": value, "origin": str(loaded.origins[name])})
         return
-    from rich.table import Table
-
-    table = Table("setting", "value", "from", "meaning", box=None)
-    for name, value in values.items():
-        meaning = f"[dim]{fields[name].description or ''}"
-        table.add_row(name, "" if value is None else str(value), str(loaded.origins[name]), meaning)
-    common.console().print(table)
+    output.table(
+        ["setting", "value", "from", "meaning"],
+        [
+            (
+                name,
+                "" if value is None else str(value),
+                str(loaded.origins[name]),
+                output.Styled(fields[name].description or "", "dim"),
+            )
+            for name, value in values.items()
+        ],
+    )

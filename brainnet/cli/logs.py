@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from brainnet.cli import common
+from brainnet.cli import common, output
 
 if TYPE_CHECKING:
+    from brainnet.launcher.run.log_files import LogReader
     from brainnet.settings import Settings
 
 app = common.verb()
@@ -49,24 +48,26 @@ def logs(
     from brainnet.errors import LaunchError
 
     settings = brain.settings()
-    show = _printer(as_json)
+    show = _show_json if as_json else _show
     if settings.hub is not None:
         if not follow:
             raise LaunchError("past logs are kept on the host that wrote them; with --hub, use --follow")
-        common.run_async(_follow_topic(settings, id, show))
+        with output.endless():
+            common.run_async(_follow_topic(settings, id, show))
         return
     folder = settings.state / "logs"
     tails = _LogTails(folder, id)
-    past = sorted(tails.read(), key=lambda line: line.time_ns)
+    past = tails.read()
     if not past and not follow:
         known = ", ".join(sorted(p.stem for p in folder.glob("*.log"))) or "none"
         raise LaunchError(f"no logs{f' of {id!r}' if id else ''} in {folder}; there are those of: {known}")
     for line in past[-lines:] if lines else past:
         show(line)
-    while follow:
-        time.sleep(_POLL_S)
-        for line in sorted(tails.read(), key=lambda line: line.time_ns):
-            show(line)
+    with output.endless():
+        while follow:
+            time.sleep(_POLL_S)
+            for line in tails.read():
+                show(line)
 
 
 class _LogTails:
@@ -74,29 +75,43 @@ class _LogTails:
 
     def __init__(self, folder: Path, id: str | None) -> None:
         self._folder, self._pattern = folder, f"{id or '*'}.log"
-        self._read: dict[Path, int] = {}
+        self._readers: dict[Path, LogReader] = {}
 
-    def read(self) -> Iterator[Line]:
+    def read(self) -> list[Line]:
+        """Return the new lines of all files by their times; those of one file stay in their order.
+
+        The clock that the times are from may have been set back while a file was written.
+        """
+        timed: list[tuple[int, Line]] = []
         for path in sorted(self._folder.glob(self._pattern)):
-            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-                offset = self._read.get(path, 0)
-                if path.stat().st_size < offset:  # rotated by a new launch
-                    offset = 0
-                file.seek(offset)
-                data = file.read()
-                whole = data[: data.rfind(b"\n") + 1]  # a record that is being written is incomplete
-                self._read[path] = offset + len(whole)
-                yield from _parse(path.stem, whole.decode(errors="replace").splitlines())
+            latest = 0
+            for line in self._read_file(path):
+                latest = max(latest, line.time_ns)
+                timed.append((latest, line))
+        timed.sort(key=lambda pair: pair[0])  # a stable sort
+        return [line for _, line in timed]
+
+    def _read_file(self, path: Path) -> Iterator[Line]:
+        from brainnet.launcher.run.log_files import LogReader
+
+        if path not in self._readers:
+            self._readers[path] = LogReader(path)
+        whole = self._readers[path].read()
+        # At line feeds only: a text may hold other characters that end a line for `splitlines`.
+        yield from _parse(path.stem, whole.decode(errors="replace").split("\n")[:-1])
 
 
 def _parse(node: str, lines: list[str]) -> Iterator[Line]:
+    from brainnet.wire import bounded
+
     # Text without a time gets that of the record before it, so that a traceback stays together when lines are sorted.
     time_ns = 0
     for text in lines:
         try:
-            record = json.loads(text)
+            record = bounded.read_json(text.encode())
+            bounded.check(record)
             time_ns = int(record["time_ns"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):  # OverflowError: of an infinite number
             record = {"node": node, "text": text}
         yield Line(time_ns, node, record)
 
@@ -116,33 +131,37 @@ async def _follow_topic(settings: Settings, id: str | None, show: Any) -> None:
             )
 
 
-def _printer(as_json: bool) -> Any:
-    if as_json:
-        return lambda line: common.print_json(line.record)
-    from rich.text import Text
+def _show_json(line: Line) -> None:
+    output.print_json(line.record)
 
-    out = common.console()
 
-    def show(line: Line) -> None:
-        record = dict(line.record)
-        if "event" not in record:
-            out.print(Text.assemble(" " * 13, (f"{line.node:<18}", "cyan"), record.get("text", str(record))))
-            return
-        at = time.strftime("%H:%M:%S", time.localtime(line.time_ns // 10**9))
-        millis = line.time_ns // 10**6 % 1000
-        level, event = str(record.pop("level", "")), str(record.pop("event"))
-        trace = record.pop("exception", None)
-        for known in ("time_ns", "node"):
-            record.pop(known, None)
-        rest = "  ".join(f"{k}={v}" for k, v in record.items() if v not in ("", None))
-        style = _STYLE.get(level, "")
-        out.print(
-            Text.assemble(
-                (f"{at}.{millis:03d} ", "dim"), (f"{line.node:<18}", "cyan"), (event, style), "  ", (rest, "dim")
-            ),
-            soft_wrap=True,
-        )
-        if trace:
-            out.print(Text(str(trace), style="red"), soft_wrap=True)
+def _show(line: Line) -> None:
+    record = dict(line.record)
+    node = output.Styled(f"{line.node:<18}", "cyan")
+    if "event" not in record:
+        output.line(" " * 13, node, str(record.get("text", record)))
+        return
+    level, event = str(record.pop("level", "")), str(record.pop("event"))
+    trace = record.pop("exception", None)
+    for known in ("time_ns", "node"):
+        record.pop(known, None)
+    rest = "  ".join(f"{k}={v}" for k, v in record.items() if v not in ("", None))
+    output.line(
+        output.Styled(_clock(line.time_ns), "dim"),
+        node,
+        output.Styled(event, _STYLE.get(level, "")),
+        "  ",
+        output.Styled(rest, "dim"),
+    )
+    if trace:
+        for part in str(trace).splitlines():
+            output.line(output.Styled(part, "red"))
 
-    return show
+
+def _clock(time_ns: int) -> str:
+    """Return the time of day, always 13 characters; a time that no calendar has is shown as dashes."""
+    try:
+        at = time.strftime("%H:%M:%S", time.localtime(time_ns // 10**9))
+    except (OverflowError, ValueError, OSError):
+        return "--:--:--.--- "
+    return f"{at}.{time_ns // 10**6 % 1000:03d} "

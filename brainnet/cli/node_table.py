@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from rich.table import Table
-from rich.text import Text
+from brainnet.cli import output
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from brainnet.wire.messages import NodeRecord
 
 _STYLE = {
@@ -21,34 +22,47 @@ _STYLE = {
     "failed": "bold red",
     "lost": "bold red",
 }
+_LONGEST_S: Final = 100 * 365 * 86_400
 
 
-def node_table(records: Iterable[NodeRecord]) -> Table:
-    """Return a table with one row per node."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("node", "state", "pid", "host"):
-        table.add_column(name, no_wrap=True)
-    for name in ("memory", "restarts", "uptime"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("program", no_wrap=True)
-    table.add_column("reason")
-    for r in records:
-        table.add_row(
+def node_table(records: Iterable[NodeRecord]) -> RenderableType:
+    """Return a table with one row per node, for `output.show`."""
+    columns: list[str | output.Column] = [
+        *(output.Column(title, whole=True) for title in ("node", "state", "pid", "host")),
+        *(output.Column(title, right=True, whole=True) for title in ("memory", "restarts", "uptime")),
+        output.Column("program", whole=True),
+        "reason",
+    ]
+    rows = (
+        (
             r.id,
-            Text(r.state, style=_STYLE[r.state]),
+            output.Styled(r.state, _STYLE[r.state]),
             "" if r.pid is None else str(r.pid),
             r.host,
             f"{r.memory_bytes / 1e6:.0f} MB" if r.memory_bytes else "",
             str(r.restarts),
             duration(r.uptime_s) if r.pid else "",
             r.program.rpartition("/")[2],
-            Text(r.reason),
+            reason(r),
         )
-    return table
+        for r in records
+    )
+    return output.table_of(columns, rows)
+
+
+def reason(record: NodeRecord) -> str:
+    """Return why a node is in its state, when it is started again, and what to do."""
+    due = "" if record.next_start_s is None else f"next start in {record.next_start_s:.0f} s"
+    return "; ".join(part for part in (record.reason, due, record.advice) if part)
 
 
 def duration(seconds: float) -> str:
-    """Return a time span as text, in at most two units."""
+    """Return a time span as text, in at most two units.
+
+    One that nothing lasts comes from clocks that differ, or that were set meanwhile, and is said to be unknown.
+    """
+    if not 0 <= seconds < _LONGEST_S:
+        return "unknown (the clocks differ)"
     whole = int(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brainnet.cli import common
+from brainnet.cli import common, output
+from brainnet.texts import printable
 
 if TYPE_CHECKING:
     from brainnet.client import Event
@@ -40,6 +42,7 @@ def prompt(
     from brainnet import client
 
     settings = brain.settings()
+    common.check_launcher(settings)
     question = client.make_prompt(
         _stdin() if text == "-" else text,
         image=image,
@@ -52,36 +55,42 @@ def prompt(
     if show is not None:
         show.finish()
     if as_json:
-        common.print_json(({"type": "answer"} if watch else {}) | answer.model_dump(mode="json"))
+        output.print_json(({"type": "answer"} if watch else {}) | answer.model_dump(mode="json"))
     elif answer.error is None:
         _print_answer(answer)
     if answer.error is not None:
-        common.note(f"brainnet: {answer.error}")
+        output.note(f"brainnet: {answer.error}")
         raise typer.Exit(1)
 
 
 def _note_retry() -> None:
-    common.note("no node answers prompts now; asking again until the deadline")
+    output.note("no node answers prompts now; asking again until the deadline")
 
 
 def _stdin() -> str:
-    import sys
+    from brainnet.errors import MessageError
+    from brainnet.wire.messages import MAX_TEXT
 
-    return sys.stdin.read()
+    if sys.stdin is None:
+        raise MessageError("the prompt is to be read from standard input, which is closed")
+    # Bytes, because the text of a prompt is UTF-8 also where the terminal has another encoding. A bounded number of
+    # them, because standard input may have no end; a character has at most four.
+    data = sys.stdin.buffer.read(4 * MAX_TEXT + 4)
+    if len(data) > 4 * MAX_TEXT + 3:
+        raise MessageError(f"standard input is too long: the text of a prompt has at most {MAX_TEXT} characters")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MessageError(
+            f"standard input is not UTF-8 text: byte {error.start} is {data[error.start]:#04x}"
+        ) from None
 
 
 def _print_answer(answer: Answer) -> None:
-    from rich.console import Console
-
-    typer.echo(answer.text)
+    output.text(answer.text)
     who = ", ".join(answer.contributing) or "no region"
     late = f", late: {', '.join(answer.late)}" if answer.late else ""
-    Console(highlight=False).print(
-        f"{who}{late}, confidence {answer.confidence:.2f}, {answer.latency_ms:.0f} ms",
-        style="dim",
-        markup=False,
-        soft_wrap=True,
-    )
+    output.line(output.Styled(f"{who}{late}, confidence {answer.confidence:.2f}, {answer.latency_ms:.0f} ms", "dim"))
 
 
 class _EventPrinter:
@@ -94,28 +103,26 @@ class _EventPrinter:
     def __call__(self, event: Event) -> None:
         kind, fields = type(event).__name__.lower(), event.model_dump(mode="json")
         if self._as_json:
-            common.print_json({"type": kind} | fields)
+            output.print_json({"type": kind} | fields)
             return
-        from rich.console import Console
-
         chunk = fields.get("content", {}).get("chunk") if kind == "partial" and not fields["final"] else None
         if chunk is not None:
             self._stream(fields["region"], str(chunk))
             return
         self.finish()
-        Console(highlight=False).print(_line(kind, fields), style="dim", markup=False, soft_wrap=True)
+        output.line(output.Styled(_line(kind, fields), "dim"))
 
     def _stream(self, region: str, chunk: str) -> None:
         if self._streaming != region:
             self.finish()
-            typer.echo(f"{region}: ", nl=False)
+            output.chunk(f"{printable(region)}: ")
             self._streaming = region
-        typer.echo(chunk, nl=False)
+        output.chunk(chunk)
 
     def finish(self) -> None:
         """End the line of streamed text."""
         if self._streaming:
-            typer.echo("")
+            output.line()
             self._streaming = ""
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import typer
 
-from brainnet.cli import common
+from brainnet.cli import output
 
 if TYPE_CHECKING:
     from brainnet.rows import Row
@@ -19,7 +20,7 @@ def report(rows: Iterable[Row], as_json: bool) -> None:
     for row in rows:
         measured.append(row)
         if as_json:
-            common.print_json(row)
+            output.print_json(row)
     if not as_json:
         _print_table(measured)
     if any(row.ok is False for row in measured):
@@ -27,28 +28,34 @@ def report(rows: Iterable[Row], as_json: bool) -> None:
 
 
 def _print_table(rows: list[Row]) -> None:
-    from rich.table import Table
-
-    table = Table("measure", "value", "unit", "rival", "rival's", "ratio", "bar", "", box=None)
-    for column in table.columns[1:2] + table.columns[4:6]:
-        column.justify = "right"
-    for row in rows:
-        verdict = {True: "[green]holds", False: "[red]missed", None: ""}[row.ok]
-        table.add_row(
-            row.name,
-            _number(row.value),
-            row.unit,
-            row.rival or "",
-            _number(row.rival_value),
-            "" if row.ratio is None else f"{row.ratio:.2f}",
-            row.bar or "",
-            verdict,
-        )
-    common.console().print(table)
+    verdicts: dict[bool | None, output.Cell] = {
+        True: output.Styled("holds", "green"),
+        False: output.Styled("missed", "red"),
+        None: "",
+    }
+    value, rivals, ratio = (output.Column(title, right=True) for title in ("value", "rival's", "ratio"))
+    output.table(
+        ["measure", value, "unit", "rival", rivals, ratio, "bar", ""],
+        [
+            (
+                row.name,
+                _number(row.value),
+                row.unit,
+                row.rival or "",
+                _number(row.rival_value),
+                "" if row.ratio is None else f"{row.ratio:.2f}",
+                row.bar or "",
+                verdicts[row.ok],
+            )
+            for row in rows
+        ],
+    )
 
 
 def _number(value: float | None) -> str:
     """Return a number with four significant digits; whole numbers with all of theirs."""
     if value is None:
         return ""
+    if not math.isfinite(value):
+        return str(value)
     return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brainnet.cli import common
+from brainnet.cli import common, output
 
 if TYPE_CHECKING:
     from brainnet.settings import Settings
@@ -21,8 +21,10 @@ def status(
 ) -> None:
     """Show every node of the brain, on all hosts: state, process, memory, restarts.
 
+    Of a node that is down it says why, when it is started again, and what to do.
+
     With --json, one node a line: id, program, host, state, pid, restarts, exit_code, memory_bytes (proportional set
-    size), uptime_s, ready_s, reason.
+    size), uptime_s, ready_s, reason, starts, next_start_s, advice.
 
     Example: brainnet status --json
     """
@@ -35,14 +37,15 @@ def status(
         return
     from brainnet.cli.node_table import duration, node_table
 
-    out = common.console()
     for host in hosts:
-        out.print(
-            f"brain [bold]{host.namespace}[/], host [bold]{host.host}[/]: launcher {host.pid}, up "
-            f"{duration(host.uptime_s)}, hub {' '.join(host.hub)}, {host.allocation}",
-            highlight=False,
+        output.line(
+            "brain ",
+            output.Styled(host.namespace, "bold"),
+            ", host ",
+            output.Styled(host.host, "bold"),
+            f": launcher {host.pid}, up {duration(host.uptime_s)}, hub {' '.join(host.hub)}, {host.allocation}",
         )
-    out.print(node_table(record for host in hosts for record in host.nodes))
+    output.show(node_table(record for host in hosts for record in host.nodes))
 
 
 async def _ask(settings: Settings) -> list[HostStatus]:

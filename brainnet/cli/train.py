@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainnet.cli import common, training
+from brainnet.cli import common, output, training
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,18 +66,18 @@ def train(
         program.train(run)
     except KeyboardInterrupt:
         if run.has_checkpoint():
-            common.note("interrupted; the same command with --resume goes on from the last checkpoint")
+            output.note("interrupted; the same command with --resume goes on from the last checkpoint")
         raise
     run.delete_checkpoints()
     seconds = time.monotonic() - begun
     written = [file for file, when in _saved(run.weights).items() if when != before.get(file)]
     if as_json:
         files = [{"weights": str(file), "bytes": file.stat().st_size} for file in written]
-        common.print_json({"written": files, "seconds": round(seconds, 1)})
+        output.print_json({"written": files, "seconds": round(seconds, 1)})
     else:
         for file in written:
-            typer.echo(f"wrote {file} ({file.stat().st_size / 1e6:.2f} MB)")
-        typer.echo(f"trained {region} in {seconds:.0f} s; `brainnet eval {region}` measures it")
+            output.line(f"wrote {file} ({file.stat().st_size / 1e6:.2f} MB)")
+        output.line(f"trained {region} in {seconds:.0f} s; `brainnet eval {region}` measures it")
 
 
 def _saved(weights: Path) -> dict[Path, int]:
@@ -90,28 +90,24 @@ def _saved(weights: Path) -> dict[Path, int]:
 
 
 def _list_programs(as_json: bool) -> None:
-    from rich.table import Table
-
     from brainnet.training.program import profiles, summaries
 
     named = profiles()
-    table = Table("program", "profiles", "what it trains", box=None)
-    for name, about in summaries().items():
-        known = list(named.get(name, {}))
-        if as_json:
-            common.print_json({"program": name, "about": about, "profiles": known})
-        table.add_row(name, " ".join(known), about)
-    if not as_json:
-        common.console().print(table)
+    programs = [(name, list(named.get(name, {})), about) for name, about in summaries().items()]
+    if as_json:
+        for name, known, about in programs:
+            output.print_json({"program": name, "about": about, "profiles": known})
+        return
+    output.table(
+        ["program", "profiles", "what it trains"], [(name, " ".join(known), about) for name, known, about in programs]
+    )
 
 
 def _list_settings(program: Program, values: dict[str, object], as_json: bool) -> None:
-    from rich.table import Table
-
     if as_json:
-        common.print_json(values)
+        output.print_json(values)
         return
-    table = Table("setting", "value", "meaning", box=None)
-    for name, field in program.settings.model_fields.items():
-        table.add_row(name, str(values[name]), field.description or "")
-    common.console().print(table)
+    output.table(
+        ["setting", "value", "meaning"],
+        [(name, str(values[name]), field.description or "") for name, field in program.settings.model_fields.items()],
+    )

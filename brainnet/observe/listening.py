@@ -15,6 +15,8 @@ from brainnet.observe import keys, reading
 CAPACITY: Final = 65_536
 """Messages that wait at a listener before the next is dropped and counted: about a second of the fastest stream, while
 the output blocks."""
+MAX_KEYS: Final = 4096
+"""Keys whose numbering is followed. Keys are chosen by senders, so the table of them is bounded."""
 QUIET_S: Final = 3.0
 """Seconds without a message after which `on_quiet` is called: longer than the period of every periodic topic."""
 
@@ -39,7 +41,12 @@ class Losses:
         self.seen += 1
         stamp = reading.stamp_of(sample, namespace)
         if stamp is not None:
-            self.missing += self._sequences.setdefault(sample.key, SequenceTracker()).missing(stamp.source, stamp.seq)
+            tracker = self._sequences.get(sample.key)
+            if tracker is None:
+                if len(self._sequences) >= MAX_KEYS:
+                    return
+                tracker = self._sequences[sample.key] = SequenceTracker()
+            self.missing += tracker.missing(stamp.source, stamp.seq)
 
     def __str__(self) -> str:
         return (
@@ -78,25 +85,29 @@ async def listen(
 
     Raises:
         TopicError: `key` is not a key expression.
+        Exception: Whatever a function raised that was passed in; it ends the listening.
     """
     expression = keys.resolve(key, bus.namespace)
     losses = Losses() if losses is None else losses
     ends = None if duration is None else time.monotonic() + duration
     mailbox = bus.subscribe_raw(expression, capacity=CAPACITY)
-    tasks = [asyncio.create_task(_report_quiet(mailbox, on_quiet))] if on_quiet else []
-    if every and on_tick:
-        tasks.append(asyncio.create_task(_tick(every, on_tick)))
     try:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if ends is None else max(0.0, ends - time.monotonic())):
-                async for sample in mailbox:
-                    losses.count(sample, bus.namespace)
-                    handle(sample)
-                    if losses.seen == count:
-                        break
+        async with asyncio.TaskGroup() as group:  # also an exception of `on_tick` and `on_quiet` ends the listening
+            tasks = [group.create_task(_report_quiet(mailbox, on_quiet))] if on_quiet else []
+            if every and on_tick:
+                tasks.append(group.create_task(_tick(every, on_tick)))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if ends is None else max(0.0, ends - time.monotonic())):
+                    async for sample in mailbox:
+                        losses.count(sample, bus.namespace)
+                        handle(sample)
+                        if losses.seen == count:
+                            break
+            for task in tasks:
+                task.cancel()
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None
     finally:
-        for task in tasks:
-            task.cancel()
         losses.dropped = mailbox.statistics().dropped
         bus.unsubscribe(mailbox)
     return losses

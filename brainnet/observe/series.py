@@ -5,10 +5,16 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from brainnet.bus import Sample, Stamp
 from brainnet.observe import keys, reading
+
+MAX_SERIES: Final = 4096
+"""Keys and sources are chosen by senders, so the table of them is bounded."""
+MAX_DELAY_MS: Final = 600_000.0
+"""Delay beyond which a timestamp says more about the sender's clock than about the message: the longest deadline of a
+prompt."""
 
 
 @dataclass
@@ -44,8 +50,18 @@ class Statistics:
 class Series:
     """Messages of one source on one key since the first that was received.
 
-    The sent messages and `rate_hz` follow from the sender's sequence numbers and clock, so messages that this listener
-    misses change neither. For a sender without numbers they follow from the received messages and this host's clock.
+    The number of sent messages follows from the sender's sequence numbers, so a message that this listener misses does
+    not change it. Times are those of arrival by this host's monotonic clock, which nobody can set.
+
+    Attributes:
+        key: As it is shown to users.
+        source: Id of the sender; empty where it gave none.
+        seen: Number of messages received.
+        sizes: Bytes of the payloads.
+        intervals: Seconds between arrivals of messages that follow each other.
+        delays: Milliseconds from a message's timestamp to its arrival, of the messages for which that is possible.
+        clock_difference_ms: Of the last message whose timestamp is later than its arrival, or so early that no message
+            is under way for so long: how much this host's clock is ahead of the sender's. None without such a message.
     """
 
     key: str
@@ -54,24 +70,35 @@ class Series:
     sizes: Statistics = field(default_factory=Statistics)
     intervals: Statistics = field(default_factory=Statistics)
     delays: Statistics = field(default_factory=Statistics)
+    clock_difference_ms: float | None = None
     _sent: int = 0
-    _first_ns: int = 0  # int, because a float of seconds since the epoch resolves only 0.2 us
+    _first_ns: int = 0
     _last_ns: int = 0
     _last_seq: int | None = None
 
-    def add(self, stamp: Stamp | None, size: int, now_ns: int) -> None:
-        """Add one message, received at `now_ns` since the epoch."""
-        when_ns = stamp.timestamp_ns if stamp else now_ns
+    def add(self, stamp: Stamp | None, size: int, arrived_ns: int, now_ns: int) -> None:
+        """Add one message.
+
+        Args:
+            stamp: Of the message.
+            size: Bytes of its payload.
+            arrived_ns: When it arrived, by the monotonic clock.
+            now_ns: When it arrived, since the epoch; used for its delay only.
+        """
         steps = 1
         if stamp is not None:
-            self.delays.add((now_ns - when_ns) / 1e6)
+            delay_ms = (now_ns - stamp.timestamp_ns) / 1e6
+            if 0 <= delay_ms <= MAX_DELAY_MS:
+                self.delays.add(delay_ms)
+            else:
+                self.clock_difference_ms = delay_ms
             if self._last_seq is not None and stamp.seq > self._last_seq:
                 steps = stamp.seq - self._last_seq
             self._last_seq = stamp.seq
         if self.seen and steps == 1:  # after a gap the interval spans several messages
-            self.intervals.add((when_ns - self._last_ns) / 1e9)
-        self._first_ns = self._first_ns if self.seen else when_ns
-        self._last_ns = when_ns
+            self.intervals.add((arrived_ns - self._last_ns) / 1e9)
+        self._first_ns = self._first_ns if self.seen else arrived_ns
+        self._last_ns = arrived_ns
         self._sent += steps
         self.seen += 1
         self.sizes.add(size)
@@ -95,7 +122,7 @@ class Series:
 
 
 class Collection:
-    """The series of every key and source."""
+    """The series of every key and source; those beyond `MAX_SERIES` share one whose key is `(more)`."""
 
     def __init__(self, namespace: str) -> None:
         self.series: dict[tuple[str, str], Series] = {}
@@ -103,11 +130,13 @@ class Collection:
 
     def take(self, sample: Sample) -> None:
         """Count one sample."""
-        now_ns = time.time_ns()
+        arrived_ns, now_ns = time.monotonic_ns(), time.time_ns()
         stamp = reading.stamp_of(sample, self._namespace)
         source = stamp.source if stamp else ""
         series = self.series.get((sample.key, source))
-        if series is None:
+        if series is None and len(self.series) >= MAX_SERIES:
+            series, stamp = self.series.setdefault(("", ""), Series("(more)", "")), None
+        elif series is None:
             key = keys.display_name(sample.key, self._namespace)
             series = self.series[sample.key, source] = Series(key, source)
-        series.add(stamp, len(sample.payload), now_ns)
+        series.add(stamp, len(sample.payload), arrived_ns, now_ns)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -176,17 +178,22 @@ class TestEcho:
 
 
 class TestMeasures:
-    """Eye sends 1, 2, 3, 6, 7, ... 12 every 10 ms of its own clock: 12 sent, 10 of them seen."""
+    """Eye sends 1, 2, 3, 6, 7, ... 12: 12 sent, 10 of them seen. After the fifth its clock is set back by an hour."""
 
     SEQUENCE = (1, 2, 3, 6, 7, 8, 9, 10, 11, 12)
+    HOUR_NS = 3600 * 10**9
 
-    async def _measured(self, small_brain: SmallBrain, verb: str, *options: str) -> list[dict[str, object]]:
+    def _payloads(self) -> list[bytes]:
+        now = time.time_ns()
+        return [_spikes(seq, timestamp_ns=now - self.HOUR_NS * (seq > 7)) for seq in self.SEQUENCE]
+
+    async def _measured(self, small_brain: SmallBrain, verb: str, *options: str) -> list[dict[str, Any]]:
         stranger = await small_brain.join("client")
         count = str(len(self.SEQUENCE) + 2)
         measuring = await small_brain.start("topic", verb, "**", "--count", count, "--json", *options)
         publisher = await _publisher(stranger, "test/spikes/eye/ear")
-        for seq in self.SEQUENCE:
-            publisher.put(_spikes(seq, timestamp_ns=10**18 + seq * 10_000_000), None)
+        for payload in self._payloads():
+            publisher.put(payload, None)
         foreign = await _publisher(stranger, "test/other/key")
         for payload in (b"1234", b"12345678"):
             foreign.put(payload, None)
@@ -195,42 +202,48 @@ class TestMeasures:
         assert "12 messages seen, 2 missing" in done.err
         return done.rows
 
-    async def test_hz_counts_what_was_sent_by_the_senders_clock(self, small_brain: SmallBrain) -> None:
+    async def test_hz_counts_what_was_sent_and_ignores_the_senders_clock(self, small_brain: SmallBrain) -> None:
         eye, foreign = await self._measured(small_brain, "hz")
         assert (eye["source"], eye["sent"], eye["seen"], eye["missing"]) == ("eye", 12, 10, 2)
-        assert eye["rate_hz"] == NEAR(100)
-        assert (eye["interval_min_s"], eye["interval_max_s"]) == (NEAR(0.01), NEAR(0.01))
-        assert eye["interval_std_s"] == NEAR(0, abs=1e-6)
+        assert eye["rate_hz"] > 0
+        assert 0 <= eye["interval_min_s"] <= eye["interval_max_s"] < PATIENCE_S
         assert (foreign["source"], foreign["sent"], foreign["seen"]) == ("", None, 2)
 
     async def test_bw_is_the_bytes_that_were_sent(self, small_brain: SmallBrain) -> None:
         eye, foreign = await self._measured(small_brain, "bw")
-        sizes = [len(_spikes(seq, timestamp_ns=10**18)) for seq in self.SEQUENCE]
-        assert (eye["size_min"], eye["size_max"]) == (min(sizes), max(sizes))
-        assert eye["bytes_per_s"] == NEAR(100 * sum(sizes) / len(sizes))
+        sizes = [len(payload) for payload in self._payloads()]
+        assert (eye["size_min"], eye["size_mean"], eye["size_max"]) == (min(sizes), NEAR(_mean(sizes)), max(sizes))
+        assert eye["bytes_per_s"] > 0
         assert (foreign["size_min"], foreign["size_mean"], foreign["size_max"]) == (4, 6, 8)
 
-    async def test_delay_is_from_the_timestamp_to_here(self, small_brain: SmallBrain) -> None:
+    async def test_delay_is_from_the_timestamp_to_here_and_a_wrong_clock_is_named(
+        self, small_brain: SmallBrain
+    ) -> None:
         eye, foreign = await self._measured(small_brain, "delay")
-        assert isinstance(eye["delay_min_ms"], float)
-        assert isinstance(eye["delay_max_ms"], float)
-        assert 0 < eye["delay_min_ms"] <= eye["delay_max_ms"]
-        assert eye["delay_max_ms"] - eye["delay_min_ms"] < 120_000  # stamped within 110 ms, on a clock of long ago
-        assert foreign["delay_mean_ms"] is None
+        assert 0 < eye["delay_min_ms"] <= eye["delay_mean_ms"] <= eye["delay_max_ms"] < 1000 * PATIENCE_S
+        assert 3_600_000 < eye["clock_difference_ms"] < 3_600_000 + 1000 * PATIENCE_S
+        assert (foreign["delay_mean_ms"], foreign["clock_difference_ms"]) == (None, None)
 
     async def test_without_an_end_it_reports_every_second_until_interrupted(self, small_brain: SmallBrain) -> None:
         stranger = await small_brain.join("client")
         measuring = await small_brain.start("topic", "hz", "spikes/**")
         publisher = await _publisher(stranger, "test/spikes/eye/ear")
-        for seq in self.SEQUENCE:
-            publisher.put(_spikes(seq, timestamp_ns=10**18 + seq * 10_000_000), None)
+        for payload in self._payloads():
+            publisher.put(payload, None)
         assert measuring.process.stdout is not None
+        line = ""
         async with asyncio.timeout(PATIENCE_S):
-            line = (await measuring.process.stdout.readline()).decode()
-        assert line.startswith("spikes/eye/ear from eye: 100 Hz")
-        assert "sent 12, seen 10, missing 2" in line
+            while "sent 12, seen 10, missing 2" not in line:  # the first report may come before the last message
+                line = (await measuring.process.stdout.readline()).decode()
+        assert line.startswith("spikes/eye/ear from eye: ")
+        assert "?" not in line
+        assert " -" not in line
         measuring.process.send_signal(2)
         done = await measuring.ended()
         assert done.code == 130
         assert "10 messages seen, 2 missing" in done.err
         assert "Traceback" not in done.err
+
+
+def _mean(values: list[int]) -> float:
+    return sum(values) / len(values)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brainnet.cli import common
+from brainnet.cli import common, output
 from brainnet.cli.topic.options import KeyArgument
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ def list_topics(
         flows += [Flow(topic.key, topic.name) for topic in topics.contract().topics if topic.name not in used]
     if as_json:
         for flow in flows:
-            common.print_json(_row(flow))
+            output.print_json(_row(flow))
         return
     _print_flows(flows)
     dropped, lost = sum(f.dropped for f in flows), sum(f.lost for f in flows)
-    common.note(f"{len(flows)} topics; since the nodes started {dropped} messages dropped, {lost} missing in sequence")
+    output.note(f"{len(flows)} topics; since the nodes started {dropped} messages dropped, {lost} missing in sequence")
 
 
 @common.takes_brain()
@@ -74,17 +74,19 @@ def info(
     ]
     if as_json:
         contract_rows = [_contract_row(topic) for topic in entries]
-        common.print_json({"key": full, "contract": contract_rows, "traffic": [_row(flow) for flow in flows]})
+        output.print_json({"key": full, "contract": contract_rows, "traffic": [_row(flow) for flow in flows]})
         return
     if not entries:
-        common.note(f"{full} is not in the contract: a foreign key, or one that no brainnet process uses")
+        output.note(f"{full} is not in the contract: a foreign key, or one that no brainnet process uses")
     for topic in entries:
-        typer.echo("\n".join(f"{name:>12}  {value}" for name, value in _contract_row(topic).items() if value != ""))
-        typer.echo("")
+        for name, value in _contract_row(topic).items():
+            if value != "":
+                output.line(f"{name:>12}  {value}")
+        output.line()
     if flows:
         _print_flows(flows)
     else:
-        common.note(f"no node publishes or subscribes {full} now")
+        output.note(f"no node publishes or subscribes {full} now")
 
 
 async def _flows(settings: Settings) -> list[Flow]:
@@ -93,7 +95,7 @@ async def _flows(settings: Settings) -> list[Flow]:
     async with await common.connect(settings) as bus:
         found = await traffic.collect(bus)
     if not found.nodes:
-        common.note("the hub answers, but no node does")
+        output.note("the hub answers, but no node does")
     return found.flows
 
 
@@ -114,24 +116,24 @@ def _row(flow: Flow) -> dict[str, Any]:
 
 
 def _print_flows(flows: list[Flow]) -> None:
-    from rich.table import Table
-
-    table = Table("key", "payload", "publishers", "subscribers", "Hz", "kB/s", "sent", "dropped", "lost", box=None)
-    for column in table.columns[4:]:
-        column.justify = "right"
-    for flow in flows:
-        table.add_row(
-            flow.key,
-            flow.payload,
-            _names(flow.publishers),
-            _names(flow.subscribers),
-            f"{flow.rate_hz:.1f}",
-            f"{flow.bytes_per_s / 1000:.1f}",
-            str(flow.count),
-            _red_if_not_zero(flow.dropped),
-            _red_if_not_zero(flow.lost),
-        )
-    common.console().print(table)
+    numbers = [output.Column(title, right=True) for title in ("Hz", "kB/s", "sent", "dropped", "lost")]
+    output.table(
+        ["key", "payload", "publishers", "subscribers", *numbers],
+        [
+            (
+                flow.key,
+                flow.payload,
+                _names(flow.publishers),
+                _names(flow.subscribers),
+                f"{flow.rate_hz:.1f}",
+                f"{flow.bytes_per_s / 1000:.1f}",
+                str(flow.count),
+                _red_if_not_zero(flow.dropped),
+                _red_if_not_zero(flow.lost),
+            )
+            for flow in flows
+        ],
+    )
 
 
 def _names(ids: set[str]) -> str:
@@ -139,30 +141,31 @@ def _names(ids: set[str]) -> str:
     return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more"
 
 
-def _red_if_not_zero(number: int) -> str:
-    return f"[red]{number}" if number else "0"
+def _red_if_not_zero(number: int) -> output.Cell:
+    return output.Styled(str(number), "red") if number else "0"
 
 
 def _show_contract(entries: list[Topic], as_json: bool) -> None:
     if as_json:
         for topic in entries:
-            common.print_json(_contract_row(topic))
+            output.print_json(_contract_row(topic))
         return
-    from rich.table import Table
-
-    table = Table("key", "payload", "header", "reply", "from", "to", "delivery", "about", box=None)
-    for topic in entries:
-        table.add_row(
-            topic.key.replace("[", r"\["),
-            topic.payload,
-            topic.header or "",
-            topic.reply or "",
-            ", ".join(topic.publishers),
-            ", ".join(topic.subscribers),
-            topic.delivery,
-            topic.about,
-        )
-    common.console().print(table)
+    output.table(
+        ["key", "payload", "header", "reply", "from", "to", "delivery", "about"],
+        [
+            (
+                topic.key,
+                topic.payload,
+                topic.header or "",
+                topic.reply or "",
+                ", ".join(topic.publishers),
+                ", ".join(topic.subscribers),
+                topic.delivery,
+                topic.about,
+            )
+            for topic in entries
+        ],
+    )
 
 
 def _contract_row(topic: Topic) -> dict[str, Any]:

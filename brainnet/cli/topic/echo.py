@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brainnet.cli import common
+from brainnet.cli import common, output
 from brainnet.cli.topic.options import CountOption, DurationOption, KeyArgument
 
 if TYPE_CHECKING:
@@ -38,13 +37,13 @@ def echo(
     printer: _Printer
     if as_json:
         printer = _JsonPrinter(settings.namespace)
-    elif raster and sys.stdout.isatty():
+    elif raster and output.is_terminal():
         printer = _LiveRasterPrinter(settings.namespace, rows)
     elif raster:
         printer = _RasterPrinter(settings.namespace, rows)
     else:
         printer = _Printer(settings.namespace)
-    with printer:
+    with output.endless(), printer:
         losses = common.run_async(listening.listen(settings, key, printer.take, count=count, duration=duration))
     listening.check_count(losses, count)
 
@@ -63,7 +62,8 @@ class _Printer:
     def show(self, decoded: DecodedSample) -> None:
         from brainnet.observe import reading
 
-        _write_lines("\n".join(reading.as_lines(decoded)))
+        for line in reading.as_lines(decoded):
+            output.line(line)
 
     def __enter__(self) -> _Printer:
         return self
@@ -76,7 +76,7 @@ class _JsonPrinter(_Printer):
     def show(self, decoded: DecodedSample) -> None:
         from brainnet.observe import reading
 
-        common.print_json(reading.as_json(decoded))
+        output.print_json(reading.as_json(decoded))
 
 
 class _RasterPrinter(_Printer):
@@ -88,7 +88,8 @@ class _RasterPrinter(_Printer):
         self.width = 100
 
     def show(self, decoded: DecodedSample) -> None:
-        _write_lines("\n".join(self.lines(decoded)))
+        for line in self.lines(decoded):
+            output.line(line)
 
     def lines(self, decoded: DecodedSample) -> list[str]:
         from brainnet.observe import raster, reading
@@ -103,11 +104,7 @@ class _LiveRasterPrinter(_RasterPrinter):
 
     def __init__(self, namespace: str, rows: int) -> None:
         super().__init__(namespace, rows)
-        from rich.console import Console
-        from rich.live import Live
-
-        self._console = Console()
-        self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
+        self._screen = output.Screen()
         self._newest: dict[str, DecodedSample] = {}
         self._counts: dict[str, int] = {}
         self._first: dict[str, float] = {}
@@ -124,27 +121,25 @@ class _LiveRasterPrinter(_RasterPrinter):
             self._draw()
 
     def _draw(self) -> None:
-        from rich.text import Text
-
         self._drawn = time.monotonic()
-        self.width = self._console.width
-        fitting = max(1, self._console.height // (self.rows + 2))
+        self.width, height = self._screen.size
+        fitting = max(1, height // (self.rows + 2))
         lines: list[str] = []
         for key in sorted(list(self._newest)[-fitting:]):
             drawn = self.lines(self._newest[key])
             span = self._last[key] - self._first[key]
             rate = f"  {(self._counts[key] - 1) / span:.1f} Hz seen" if span > 0 and self._counts[key] > 1 else ""
             lines += [drawn[0] + rate, *drawn[1:]]
-        self._live.update(Text("\n".join(lines), no_wrap=True, overflow="crop"), refresh=True)
+        self._screen.show(*lines)
 
     def __enter__(self) -> _Printer:
-        self._live.start()
+        self._screen.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._newest:
             self._draw()
-        self._live.stop()
+        self._screen.__exit__()
 
 
 def _caption(decoded: DecodedSample) -> str:
@@ -155,8 +150,3 @@ def _caption(decoded: DecodedSample) -> str:
         f"{decoded.key}  {packet.source} #{packet.seq}  {packet.modality}  "
         f"{neurons} neurons x {steps} steps ({window_ms:g} ms)  density {packet.density:.2%}"
     )
-
-
-def _write_lines(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import typer
 
 from brainnet.bus import Sample
-from brainnet.cli import common
+from brainnet.cli import common, output
 from brainnet.observe import keys, listening
 from brainnet.settings import Settings
 
@@ -25,7 +25,7 @@ async def listen(
     """Run `brainnet.observe.listening.listen` on the brain of the settings; report the losses also after an error."""
 
     def quiet() -> None:
-        common.note(f"nothing on {key} yet; `brainnet topic info {key}` shows who publishes there")
+        output.note(f"nothing on {key} yet; `brainnet topic info {key}` shows who publishes there")
 
     keys.resolve(key, settings.namespace)  # raises before a connection is opened
     losses = listening.Losses()
@@ -43,7 +43,7 @@ async def listen(
                 on_quiet=quiet,
             )
         finally:
-            common.note(str(losses))
+            output.note(str(losses))
     return losses
 
 

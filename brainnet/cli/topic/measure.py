@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from brainnet.cli import common
+from brainnet.cli import common, output
 from brainnet.cli.topic.options import CountOption, DurationOption, KeyArgument
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def hz(
     duration: DurationOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Measure how often each source sends on a key, by its own sequence numbers and clock.
+    """Measure how often each source sends on a key, by its sequence numbers and the times of arrival.
 
     Reports once a second, or once at the end with --count or --duration.
 
@@ -58,6 +58,8 @@ def delay(
 ) -> None:
     """Measure the time from a message's timestamp to its arrival here; across hosts it needs synchronised clocks.
 
+    A timestamp that is later than the arrival, or more than ten minutes before it, is reported as a clock difference.
+
     Reports once a second, or once at the end with --count or --duration.
 
     Example: brainnet topic delay motor/feedback/arm --count 100
@@ -74,8 +76,6 @@ def _measure(
     row: Callable[[Series], dict[str, Any]],
     line: Callable[[dict[str, Any]], str],
 ) -> None:
-    import typer
-
     from brainnet.cli.topic import listening
     from brainnet.observe.series import Collection
 
@@ -85,26 +85,27 @@ def _measure(
     def report() -> None:
         for series in collection.series.values():
             if as_json:
-                common.print_json(row(series))
+                output.print_json(row(series))
             else:
-                typer.echo(line(row(series)))
+                output.line(line(row(series)))
 
     bounded = count is not None or duration is not None
-    try:
-        losses = common.run_async(
-            listening.listen(
-                settings,
-                key,
-                collection.take,
-                count=count,
-                duration=duration,
-                every=None if bounded else _REPORT_EVERY_S,
-                on_tick=report,
+    with output.endless():
+        try:
+            losses = common.run_async(
+                listening.listen(
+                    settings,
+                    key,
+                    collection.take,
+                    count=count,
+                    duration=duration,
+                    every=None if bounded else _REPORT_EVERY_S,
+                    on_tick=report,
+                )
             )
-        )
-    finally:
-        if bounded:
-            report()
+        finally:
+            if bounded:
+                report()
     listening.check_count(losses, count)
 
 
@@ -148,16 +149,21 @@ def _delay_row(series: Series) -> dict[str, Any]:
         "delay_min_ms": delays.low,
         "delay_max_ms": delays.high,
         "delay_std_ms": delays.deviation,
+        "clock_difference_ms": series.clock_difference_ms,
     }
 
 
 def _delay_line(row: dict[str, Any]) -> str:
-    if row["delay_mean_ms"] is None:
-        return f"{_series_name(row)}: its messages carry no timestamp; {_counts(row)}"
-    return (
-        f"{_series_name(row)}: mean {_number(row['delay_mean_ms'])} ms min {_number(row['delay_min_ms'])} ms "
-        f"max {_number(row['delay_max_ms'])} ms std {_number(row['delay_std_ms'])} ms; {_counts(row)}"
-    )
+    parts = []
+    if row["delay_mean_ms"] is not None:
+        parts.append(
+            f"mean {_number(row['delay_mean_ms'])} ms min {_number(row['delay_min_ms'])} ms "
+            f"max {_number(row['delay_max_ms'])} ms std {_number(row['delay_std_ms'])} ms"
+        )
+    if row["clock_difference_ms"] is not None:
+        seconds = row["clock_difference_ms"] / 1000
+        parts.append(f"its clock is {abs(seconds):.6g} s {'behind' if seconds > 0 else 'ahead of'} this host's")
+    return f"{_series_name(row)}: {', '.join(parts) or 'its messages carry no timestamp'}; {_counts(row)}"
 
 
 def _series_name(row: dict[str, Any]) -> str:
