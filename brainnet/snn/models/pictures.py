@@ -5,17 +5,22 @@ looks, not on what it shows; the classifier then decides among all classes.
 """
 
 import io
+import math
 import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from brainnet.errors import ModelError
 
 SIDE, SMALL, STROKES = 32, 28, 20
 MAX_PIXELS = 40_000_000
+# Pixels that are examined: of a larger image, means over squares. 40 million pixels would take gigabytes of memory.
+EXAMINED_PIXELS = 4_000_000
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+# what is left of the first eight bytes of a PNG when a transfer as text changes line ends: they are there to show it
+_DAMAGED_PNG = (b"\x89PNG\n", b"\x89PNG\r\r\n", b"\x89PNG\r\n\x1a\r", b"\xef\xbf\xbdPNG", b"\xc2\x89PNG")
 # levels (of 255) by which the background of a drawing may vary, and the smallest contrast of content
 BACKGROUND_TOLERANCE, MIN_CONTRAST = 24, 16
 
@@ -26,7 +31,8 @@ Pixels = NDArray[np.uint8]
 def read_picture(data: bytes) -> FloatPicture:
     """Return the image in `data` as float32 [3, 32, 32] in 0..1, preprocessed by `preprocess`.
 
-    Transparent parts count as background.
+    The image is turned as its EXIF data say that it is to be shown. Transparent parts count as background; of several
+    images in a file the first one is read, and of a range of more than 256 levels the part that the image uses.
 
     Raises:
         ModelError: the data is no image, is truncated, shows nothing, or has more than 40 million pixels.
@@ -57,7 +63,7 @@ def preprocess(pixels: Pixels) -> FloatPicture:
     if grey.shape == (SIDE, SIDE) and not colourless:
         return _photo(pixels)
     background = np.median(_border(pixels), axis=0)
-    if int(np.abs(pixels - background).max()) < MIN_CONTRAST:
+    if int(np.abs(pixels - background.astype(np.float32)).max()) < MIN_CONTRAST:
         size = f"{grey.shape[1]} x {grey.shape[0]} pixels"
         raise ModelError(f"the picture of {size} is all of one shade: nothing is drawn")
     if np.mean(np.abs(_border(pixels) - background).max(1) < BACKGROUND_TOLERANCE) >= 0.8:
@@ -199,17 +205,6 @@ def _decode(data: bytes) -> Pixels:
     Raises:
         ModelError: it cannot be decoded.
     """
-    image = _open(data)
-    if image.mode in ("I;16", "I", "F"):
-        levels = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
-        top = float(levels.max()) or 1.0
-        image = Image.fromarray((np.clip(levels, 0, None) * (255 / top)).astype(np.uint8))
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = _flatten(image.convert("RGBA"))
-    return np.asarray(image.convert("RGB"))
-
-
-def _open(data: bytes) -> Image.Image:
     received = f"{len(data)} bytes that begin with {data[:8].hex(' ') or 'nothing'}"
     try:
         with warnings.catch_warnings():
@@ -219,16 +214,46 @@ def _open(data: bytes) -> Image.Image:
             size = image.width * image.height
             if size <= MAX_PIXELS:
                 image.load()
+                return _pixels(_upright(image))
     except Exception as error:  # Pillow's readers raise many types of exceptions for broken data
-        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
+        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+        if data.startswith(_DAMAGED_PNG):
+            reason = "a PNG whose line ends were changed on the way; send its bytes as they are"
         raise ModelError(
             f"not a picture that can be read: {received}; send one of {', '.join(FORMATS)} ({reason})"
         ) from error
-    if size > MAX_PIXELS:
-        raise ModelError(
-            f"the picture has {image.width} x {image.height} pixels; at most {MAX_PIXELS // 1_000_000} million are read"
-        )
-    return image
+    raise ModelError(
+        f"the picture has {image.width} x {image.height} pixels; at most {MAX_PIXELS // 1_000_000} million are read"
+    )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return the image as it is to be shown; broken EXIF data say nothing."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # as for the image itself: the reader of the tags raises many types
+        return image
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    if image.mode[0] in "IF":
+        image = _with_256_levels(image)
+    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+        image = _flatten(image.convert("RGBA"))
+    image = image.convert("RGB")
+    if image.width * image.height > EXAMINED_PIXELS:
+        # an edge may be shorter than the square
+        factor = math.ceil(math.sqrt(image.width * image.height / EXAMINED_PIXELS))
+        image = image.reduce((min(factor, image.width), min(factor, image.height)))
+    return np.asarray(image)
+
+
+def _with_256_levels(image: Image.Image) -> Image.Image:
+    """Return an image of integers or floats, of any range, as one of bytes: from black to the largest value."""
+    levels = np.nan_to_num(np.asarray(image, np.float32), nan=0, posinf=0, neginf=0)
+    bottom, top = min(0.0, float(levels.min())), float(levels.max())
+    scale = 255 / (top - bottom) if top > bottom else 0.0
+    return Image.fromarray(((levels - bottom) * np.float32(scale)).astype(np.uint8))
 
 
 def _flatten(image: Image.Image) -> Image.Image:
