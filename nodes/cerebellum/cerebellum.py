@@ -33,6 +33,10 @@ _ABOUT_PREDICTION = re.compile(r"predict|forward model|cerebell|efference|correc
 """Decides whether a prompt is about this region; only the confidence of the answer depends on it."""
 
 
+WARM_UP_STEPS = 10
+"""Steps of each half of the warm-up; more than half a window of the estimates of delay and context."""
+
+
 class Cerebellum(Region):
     """Predicts the effect of motor commands on the arm, corrects them, and reports how well it predicts."""
 
@@ -61,7 +65,16 @@ class Cerebellum(Region):
 
     def load(self) -> None:
         assert self.checkpoint is not None
-        self.model = AdaptiveForwardModel(ForwardModel.load(self.checkpoint), self.params.forgetting, self.params.limit)
+        model = ForwardModel.load(self.checkpoint)
+        self.model = AdaptiveForwardModel(model, self.params.forgetting, self.params.limit)
+        # Another one, which is thrown away: the first movement finds all code loaded, and this one has learned nothing.
+        warm_up = AdaptiveForwardModel(model)
+        for tick in range(2 * WARM_UP_STEPS):
+            # the arm moves otherwise than a nominal one, so that a correction is computed
+            speed = 0.5 * max(0, tick - WARM_UP_STEPS)
+            zero = np.zeros(JOINTS)
+            warm_up.observe(JointState(zero, zero + speed, zero, zero, tick))
+            warm_up.correct(tick, zero)
 
     def params_changed(self, name: str) -> None:
         self.model.limit = self.params.limit

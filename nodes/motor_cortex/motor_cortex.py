@@ -130,6 +130,11 @@ class MotorCortex(Region):
     def load(self) -> None:
         assert self.checkpoint is not None
         self.policy = SpikingPolicy.load(self.checkpoint)
+        # The first movement finds all code loaded; neither the policy nor the parser keeps anything.
+        at_rest = JointState(np.zeros(JOINTS), np.zeros(JOINTS), np.zeros(2), np.zeros(JOINTS), 0)
+        point = parse_target("(0.1, 0.1)") or (0.0, 0.0)
+        zero = MotorCorrection.zero(JOINTS)
+        self.policy.act(features(predicted_state(at_rest, zero), np.array(point)))
 
     async def setup(self) -> None:
         for declared in (self._command_key, self._efference_key, self._spikes_key):

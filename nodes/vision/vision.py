@@ -5,14 +5,17 @@ The network runs time step by time step and stops as soon as its calibrated conf
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from brainnet import Candidate, Partial, Query, Region, main
 from brainnet.errors import ModelError
 from brainnet.snn.models.picture_classifier import Classification, SpikingClassifier, load_classifier
-from brainnet.snn.models.pictures import SIDE, read_picture
+from brainnet.snn.models.pictures import read_picture
 
 TOP_CLASSES = 5
 """Number of classes whose probabilities are in the content of an answer; the candidates are all classes."""
@@ -29,8 +32,18 @@ class Vision(Region):
     def load(self) -> None:
         assert self.checkpoint is not None
         self.network = load_classifier(self.checkpoint).to(self.device)
-        # The first run loads the kernels; without it the first prompt would wait for them.
-        self.classify([np.zeros((3, SIDE, SIDE), np.float32)])
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Read and classify pictures of the usual forms: the first prompt then finds decoders and kernels loaded."""
+        shades = np.tile(np.arange(48, dtype=np.uint8) * 5, (64, 1))
+        drawing = np.where((shades > 100) & (shades < 130), 0, 255).astype(np.uint8)
+        coloured = np.stack([shades, shades[::-1], 255 - shades], axis=-1)
+        for pixels in (drawing, coloured):
+            for form in ("PNG", "JPEG"):
+                encoded = io.BytesIO()
+                Image.fromarray(pixels).save(encoded, form)
+                self.classify([read_picture(encoded.getvalue())])
 
     def answer_batch(self, queries: list[Query]) -> list[Partial]:
         """Classify all waiting pictures in one run; a query without a usable picture gets the reason instead."""

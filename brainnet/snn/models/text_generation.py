@@ -398,7 +398,11 @@ class TextGenerator:
         self._context = context_characters
 
     def warm_up(self) -> None:
-        """Compile the kernels, or load them from the cache."""
+        """Compile the kernels, or load them from the cache, and run once all that `generate` runs."""
+        # no end of the text can come between: the model is asked for one token at a time
+        for _ in range(4):
+            for _ in self.generate("Once upon a time there was", 1):
+                pass
         sample(self.model.advance(END_TOKEN)[0], 1.0, 0.5, np.random.default_rng(0))
 
     def generate(
