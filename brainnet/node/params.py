@@ -5,29 +5,55 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import to_jsonable_python
 
-from brainnet.errors import ConfigError
-from brainnet.wire.messages import ParamInfo, explain
+from brainnet.errors import ConfigError, MessageError
+from brainnet.texts import shorten
+from brainnet.wire.messages import ParamInfo, encode, explain
 
 
 class NodeParameters(BaseModel):
-    """Base of a node's `Parameters`. Every field needs a default; a `Field` description is shown to users."""
+    """Base of a node's `Parameters`. Every field needs a default; a `Field` description is shown to users.
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    Guarantees: what is assigned is checked as what is given at the start, against the field and against validators of
+    the whole model; numbers are finite; a refused assignment changes nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, validate_default=True, allow_inf_nan=False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Assign one field.
+
+        Raises:
+            ValidationError: The value is not accepted; nothing has changed.
+        """
+        # When a validator of the whole model refuses, pydantic leaves the new value in place.
+        before, given = self.__dict__.copy(), self.__pydantic_fields_set__.copy()
+        try:
+            super().__setattr__(name, value)
+        except Exception:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            self.__pydantic_fields_set__.clear()
+            self.__pydantic_fields_set__.update(given)
+            raise
 
 
 def build(kind: type[NodeParameters], values: dict[str, Any], owner: str) -> NodeParameters:
     """Make the parameters of a node with their initial values.
 
     Raises:
-        ConfigError: An unknown name, or a value that is not accepted; names the parameter and what it accepts.
+        ConfigError: An unknown name, a value that is not accepted, or one that cannot be sent; names the parameter and
+            what it accepts.
     """
     for name in values:
         _check_name(kind, name, owner)
     try:
-        return kind.model_validate(values)
+        params = kind.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"parameters of {owner}: {explain(error)}") from None
+    _check_sendable(params, None, owner)
+    return params
 
 
 def describe(params: NodeParameters, name: str | None, owner: str) -> list[ParamInfo]:
@@ -42,9 +68,9 @@ def describe(params: NodeParameters, name: str | None, owner: str) -> list[Param
     return [
         ParamInfo(
             name=field_name,
-            value=getattr(params, field_name),
+            value=_plain(getattr(params, field_name)),
             type=_type_name(field.annotation),
-            default=field.get_default(call_default_factory=True, validated_data={}),
+            default=_plain(field.get_default(call_default_factory=True, validated_data={})),
             description=field.description or "",
         )
         for field_name, field in kind.model_fields.items()
@@ -56,14 +82,34 @@ def assign(params: NodeParameters, name: str, value: Any, owner: str) -> None:
     """Set one parameter; on an error nothing changes.
 
     Raises:
-        ConfigError: An unknown name, or a value that is not accepted.
+        ConfigError: An unknown name, or a value that is not accepted or cannot be sent.
     """
     _check_name(type(params), name, owner)
+    before = getattr(params, name)
     try:
         setattr(params, name, value)
     except ValidationError as error:
         message = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"parameter {name} of {owner}: {message} (got {value!r})") from None
+        raise ConfigError(f"parameter {name} of {owner}: {message} (got {shorten(repr(value), 200)})") from None
+    try:
+        _check_sendable(params, name, owner)
+    except ConfigError:
+        setattr(params, name, before)
+        raise
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of Python as JSON has it: a tuple as a list, a path as text."""
+    return to_jsonable_python(value, bytes_mode="base64", fallback=str)
+
+
+def _check_sendable(params: NodeParameters, name: str | None, owner: str) -> None:
+    """Check that a parameter, or each of them, can be shown to who asks for it."""
+    for info in describe(params, name, owner):
+        try:
+            encode(info)
+        except MessageError as error:
+            raise ConfigError(f"parameter {info.name} of {owner}: {error}") from None
 
 
 def _check_name(kind: type[NodeParameters], name: str, owner: str) -> None:
