@@ -85,9 +85,8 @@ def test_a_limit_on_the_size_of_files_holds_until_it_is_lifted(tmp_path: Path) -
         "    else: print('written', flush=True)\n"
     )
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [sys.executable, "-c", code, tmp_path / "file"], stdin=pipe, stdout=pipe, text=True
-    ) as writer:
+    command = [sys.executable, "-c", code, tmp_path / "file"]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as writer:
         assert writer.stdin is not None
         assert writer.stdout is not None
 
