@@ -31,8 +31,10 @@ def load_program(program: str) -> type[Node]:
         ConfigError: The program is not found, cannot be imported, holds no (or several) Node classes, or its class has
             a role that the contract does not know.
     """
-    location, _, class_name = program.partition(":")
-    for scheme in importlib.metadata.entry_points(group=SCHEME_GROUP, name=location):
+    location, colon, class_name = program.partition(":")
+    is_file = location.endswith(".py") or "/" in location
+    # Not asked for files, which most programs are: it reads the metadata of every installed package.
+    for scheme in () if is_file or not colon else importlib.metadata.entry_points(group=SCHEME_GROUP, name=location):
         try:
             made = scheme.load()(Path(class_name))
         except BrainnetError:
@@ -40,7 +42,7 @@ def load_program(program: str) -> type[Node]:
         except Exception as error:
             raise _import_error(program, error) from error
         return _check_class(made, program)
-    if location.endswith(".py") or "/" in location:
+    if is_file:
         module = _import_file(Path(location))
     else:
         points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=program)

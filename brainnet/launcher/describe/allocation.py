@@ -337,9 +337,11 @@ def _complete(source: Source, parsed: AllocationFile, index: int) -> NodeEntry:
 
 def _find_program(source: Source, program: str, at: Location) -> str:
     location, colon, class_name = program.partition(":")
-    if importlib.metadata.entry_points(group=SCHEME_GROUP, name=location):
+    is_file = location.endswith(".py") or "/" in location
+    # Not asked for files, which most programs are: it reads the metadata of every installed package.
+    if colon and not is_file and importlib.metadata.entry_points(group=SCHEME_GROUP, name=location):
         return f"{location}:{_find_file(source, class_name, at)}"
-    if location.endswith(".py") or "/" in location:
+    if is_file:
         found = _find(location, source.path) or _find(_in_its_folder(location), source.path)
         if found is None:
             raise source.error(at, _not_found(location, source.path))
