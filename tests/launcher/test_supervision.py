@@ -12,17 +12,9 @@ from typing import Any
 import pytest
 
 from brainnet.testing import PATIENCE_S, free_port, wait_until
-from tests.support import Brain, MakeBrain, node, write_allocation
+from tests.support import Brain, MakeBrain, node
 
-NO_WAIT = {"backoff_s": 0.05, "max_backoff_s": 0.1, "max_restarts": 2}
-
-
-@pytest.fixture
-def allocation(tmp_path: Path) -> Callable[..., Path]:
-    def write(*nodes: dict[str, Any], **more: Any) -> Path:
-        return write_allocation(tmp_path / "allocation.yaml", *nodes, **more)
-
-    return write
+NO_WAIT = {"backoff_s": 0.05, "max_backoff_s": 0.1, "max_restarts": 2, "retry_failed_s": 0}
 
 
 def logged(brain: Brain, id: str, event: str) -> dict[str, Any]:
@@ -188,14 +180,6 @@ class TestSupervision:
         parameters = {"at_once": True, "exit_code": exit_code}
         brain.launch_foreground(allocation(node("one", "crash", parameters=parameters, restart={"policy": policy})))
         assert brain.wait_state("one", state).restarts == 0
-
-    def test_a_killed_zygote_is_replaced_with_its_nodes(self, brain: Brain, allocation: Callable[..., Path]) -> None:
-        brain.launch(allocation(node("one"), node("two")))
-        before = brain.nodes()
-        (zygote,) = (pid for pid, name in brain.processes().items() if name == "brainnet-zygote"[:15])
-        os.kill(zygote, signal.SIGKILL)
-        for id in before:
-            assert brain.wait_state(id, "ready", but_pid=before[id].pid).restarts == 1
 
     def test_restart_and_stop_of_one_node(self, brain: Brain, allocation: Callable[..., Path]) -> None:
         brain.launch(allocation(node("one"), node("two")))

@@ -150,7 +150,7 @@ class ManagedNode:
         if self.record.pid is None or self.record.state == "lost":
             return
         if self.heartbeat_age_s > HEARTBEAT_TIMEOUT_S:
-            self._kill_as_lost(f"no heartbeat for {HEARTBEAT_TIMEOUT_S:g} s")
+            self._kill_as_lost(self._reported_failure or f"no heartbeat for {HEARTBEAT_TIMEOUT_S:g} s")
         elif self._failed_at and now - self._failed_at > _END_AFTER_FAILURE_S:
             self._kill_as_lost(self._reported_failure)
         elif self.record.state == "starting":  # it sends no heartbeats yet that could be missed
@@ -240,8 +240,9 @@ class ManagedNode:
     def _on_state_report(self, state: NodeState, reason: str) -> None:
         """Take over a state that the node reported, unless the supervisor has decided otherwise."""
         if state == "failed":  # the record changes at the exit, when the restart policy is applied
-            self._reported_failure = reason or "it failed without a reason"
-            self._failed_at = time.monotonic()
+            if not self._reported_failure:  # the first one is the cause, later ones its consequences
+                self._reported_failure = reason or "it failed without a reason"
+                self._failed_at = time.monotonic()
         elif state in _RUNNING and self.record.state in ("starting", *_RUNNING):
             self._last_heartbeat = time.monotonic()
             if self.record.ready_s is None:
