@@ -10,10 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from brainnet.errors import ConfigError, TopicError
+from brainnet import yaml_text
+from brainnet.errors import ConfigError, TextError, TopicError
 from brainnet.paths import share_dir
 from brainnet.wire import messages, packet
 
@@ -173,18 +173,16 @@ def load_contract(path: Path) -> Contract:
         ConfigError: The file does not hold a contract; names what is wrong.
     """
     try:
-        loaded = Contract.model_validate(yaml.load(path.read_text(), Loader=_Loader))
+        loaded = Contract.model_validate(yaml_text.read(path).value)
         for topic in loaded.topics:
             _ = topic.message, topic.header_message, topic.reply_message  # raise KeyError for a name that is no class
     except ValidationError as error:
         raise ConfigError(f"{path}: {messages.explain(error)}") from None
-    except (OSError, yaml.YAMLError, KeyError) as error:
+    except TextError as error:
+        raise ConfigError(str(error)) from None
+    except (FileNotFoundError, KeyError) as error:
         raise ConfigError(f"{path}: {error}") from None
     return loaded
-
-
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""PyYAML's loader in C is much faster, and every command reads the contract; a build without libyaml lacks it."""
 
 
 def _message(name: str) -> type[messages.Message]:
