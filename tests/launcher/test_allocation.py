@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from brainnet.errors import AllocationError
 from brainnet.launcher.describe.allocation import Allocation, load
+from brainnet.launcher.describe.here import check_here
 from brainnet.launcher.describe.programs import check_programs
 from brainnet.limits import MAX_NAME, NAME_PATTERN
 from tests.support import PROGRAMS, node, write_allocation
@@ -81,6 +83,148 @@ MISTAKES = {
     ),
     "device": ("version: 1\nnodes:\n  - {id: a, program: ECHO, device: gpu}", 3, ["cpu, cuda or cuda:N", "'gpu'"]),
     "threads": ("version: 1\nnodes:\n  - {id: a, program: ECHO, threads: 0}", 3, ["nodes[0].threads", "got 0"]),
+    "id too long": (
+        f"version: 1\nnodes:\n  - {{id: {'a' * 65}, program: ECHO}}",
+        3,
+        ["nodes[0].id", "at most 64"],
+    ),
+    "id of dots": ("version: 1\nnodes:\n  - {id: .., program: ECHO}", 3, ["nodes[0].id", "not only dots", "'..'"]),
+    "id of the launcher": ("version: 1\nnodes:\n  - {id: launcher, program: ECHO}", 3, ["nodes[0].id", "launcher"]),
+    "namespace": ("version: 1\nnamespace: a/b\nnodes:\n  - {id: a, program: ECHO}", 2, ["namespace", "'a/b'"]),
+    "name of a host": (
+        "version: 1\nhosts:\n  my host: {}\nnodes:\n  - {id: a, program: ECHO}",
+        3,
+        ["hosts.my host", "letters", "'my host'"],
+    ),
+    "endpoint without a protocol": (
+        "version: 1\nhosts:\n  desk:\n    listen:\n      - 10.0.0.1:7447\nnodes:\n  - {id: a, program: ECHO}",
+        5,
+        ["hosts.desk.listen[0]", "tcp/192.168.1.20:7447", "'10.0.0.1:7447'"],
+    ),
+    "unknown protocol": (
+        "version: 1\nhosts: {desk: {connect: [tpc/10.0.0.1:7447]}}\nnodes:\n  - {id: a, program: ECHO}",
+        2,
+        ["hosts.desk.connect[0]", "'tpc'", "tcp, udp, tls, quic"],
+    ),
+    "port of an endpoint": (
+        "version: 1\nhosts: {desk: {listen: [tcp/10.0.0.1:99999]}}\nnodes:\n  - {id: a, program: ECHO}",
+        2,
+        ["hosts.desk.listen[0]", "between 0 and 65535"],
+    ),
+    "endpoint without a port": (
+        "version: 1\nhosts: {desk: {connect: [udp/board.local]}}\nnodes:\n  - {id: a, program: ECHO}",
+        2,
+        ["hosts.desk.connect[0]", "no port"],
+    ),
+    "address of an endpoint": (
+        "version: 1\nhosts: {desk: {connect: [tcp/10.0.0.300:7447]}}\nnodes:\n  - {id: a, program: ECHO}",
+        2,
+        ["hosts.desk.connect[0]", "'10.0.0.300'"],
+    ),
+    "metadata that end a process": (
+        "version: 1\nhosts: {desk: {listen: ['tcp/10.0.0.1:7447?rel=yes']}}\nnodes:\n  - {id: a, program: ECHO}",
+        2,
+        ["hosts.desk.listen[0]", "rel=0"],
+    ),
+    "encryption without a certificate": (
+        "version: 1\nhosts: {desk: {listen: [tls/10.0.0.1:7447]}}\nnodes:\n  - {id: a, program: ECHO}",
+        2,
+        ["hosts.desk.listen[0]", "listen_certificate_file"],
+    ),
+    "connect to every address": (
+        "version: 1\nhosts: {desk: {connect: [tcp/0.0.0.0:7447]}}\nnodes:\n  - {id: a, program: ECHO}",
+        2,
+        ["hosts.desk.connect[0]", "no single program"],
+    ),
+    "two hosts at one endpoint": (
+        "version: 1\nhosts:\n  a: {listen: [tcp/10.0.0.1:7447]}\n  b: {listen: [ws/10.0.0.1:7447]}\n"
+        "nodes:\n  - {id: a, program: ECHO, host: a}",
+        4,
+        ["hosts.b.listen[0]", "already listened on by a"],
+    ),
+    "one host twice at a port": (
+        "version: 1\nhosts:\n  a:\n    listen:\n      - tcp/0.0.0.0:7500\n      - tcp/10.0.0.1:7500\n"
+        "nodes:\n  - {id: a, program: ECHO}",
+        6,
+        ["hosts.a.listen[1]", "line 5"],
+    ),
+    "name of a variable": (
+        'version: 1\nnodes:\n  - {id: a, program: ECHO, environment: {"A=B": x}}',
+        3,
+        ["nodes[0].environment.A=B", "'='"],
+    ),
+    "value of a variable": (
+        'version: 1\ndefaults:\n  environment: {A: "x\\0y"}\nnodes:\n  - {id: a, program: ECHO}',
+        3,
+        ["defaults.environment.A", "NUL"],
+    ),
+    "long variable": (
+        f"version: 1\nnodes:\n  - {{id: a, program: ECHO, environment: {{A: {'x' * 40_000}}}}}",
+        3,
+        ["nodes[0].environment.A", "32768"],
+    ),
+    "parameters too large": (
+        f"version: 1\nnodes:\n  - {{id: a, program: ECHO, parameters: {{prefix: {'x' * 300_000}}}}}",
+        3,
+        ["nodes[0]", "bytes as JSON", "into a file"],
+    ),
+    "variables too large": (
+        "version: 1\ndefaults:\n  environment: {"
+        + ", ".join(f"V{n}: {'x' * 30_000}" for n in range(9))
+        + "}\nnodes:\n  - {id: a, program: ECHO}",
+        5,
+        ["nodes[0]", "bytes as JSON"],
+    ),
+    "bytes": (
+        "version: 1\nnodes:\n  - {id: a, program: ECHO, parameters: {prefix: !!binary aGk=}}",
+        3,
+        ["bytes", "cannot stand here"],
+    ),
+    "a set": (
+        "version: 1\nnodes:\n  - {id: a, program: ECHO, parameters: {prefix: !!set {x}}}",
+        3,
+        ["!!set"],
+    ),
+    "not a number": (
+        "version: 1\nnodes:\n  - {id: a, program: ECHO, parameters: {gain: .nan}}",
+        3,
+        ["not a finite number"],
+    ),
+    "endless window": (
+        "version: 1\ndefaults: {restart: {window_s: .inf}}\nnodes:\n  - {id: a, program: ECHO}",
+        2,
+        ["not a finite number"],
+    ),
+    "backoff of a year": (
+        "version: 1\ndefaults: {restart: {backoff_s: 1e9}}\nnodes:\n  - {id: a, program: ECHO}",
+        2,
+        ["defaults.restart.backoff_s", "3600"],
+    ),
+    "itself": (
+        "version: 1\nnodes: &n\n  - {id: a, program: ECHO, parameters: {x: *n}}",
+        3,
+        ["inside what it names"],
+    ),
+    "module to preload": (
+        "version: 1\npreload:\n  - json\n  - no_such_library.part\nnodes:\n  - {id: a, program: ECHO}",
+        4,
+        ["preload[1]", "no_such_library", "install"],
+    ),
+    "text to preload": (
+        "version: 1\npreload: [import json]\nnodes:\n  - {id: a, program: ECHO}",
+        2,
+        ["preload[0]", "no name of a module"],
+    ),
+    "line break in a program": (
+        'version: 1\nnodes:\n  - {id: a, program: "x\\ny.py"}',
+        3,
+        ["nodes[0].program", "one line"],
+    ),
+    "negative CPU": (
+        "version: 1\nnodes:\n  - {id: a, program: ECHO, cpu_affinity: [-1]}",
+        3,
+        ["nodes[0].cpu_affinity[0]", "got -1"],
+    ),
     "port": ("version: 1\nport: 99999\nnodes:\n  - {id: a, program: ECHO}", 2, ["port", "65535", "99999"]),
 }
 
@@ -102,6 +246,128 @@ def test_a_mistake_is_one_line_that_names_the_place(tmp_path: Path, name: str) -
 def test_a_file_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(AllocationError, match=r"nowhere\.yaml does not exist"):
         load(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("w.safetensors", b"", "is empty"),
+        ("w.safetensors", b"no weights at all", "is no safetensors file"),
+        ("w.bin", b"", "is empty"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(AllocationError, match=rf"line 3.*nodes\[0\]\.checkpoint: .*{says}"):
+        parsed(tmp_path, f"version: 1\nnodes:\n  - {{id: a, program: ECHO, checkpoint: {name}}}")
+
+
+@pytest.mark.parametrize("content", [b"", None])
+def test_a_file_of_another_format_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "net.nir").write_bytes(content)
+    with pytest.raises(AllocationError, match=r"line 3.*nodes\[0\]\.program: .*(is empty|does not exist)"):
+        parsed(tmp_path, "version: 1\nnodes:\n  - {id: a, program: 'nir:net.nir'}")
+
+
+def test_what_is_typed_once_is_merged(tmp_path: Path) -> None:
+    loaded = parsed(
+        tmp_path,
+        """
+        version: 1
+        nodes:
+          - &base {id: a, program: ECHO, threads: 2, parameters: {gain: 1e-4}}
+          - {<<: *base, id: b, threads: 3}
+        """,
+    )
+    assert [(n.id, n.threads, n.parameters) for n in loaded.nodes] == [
+        ("a", 2, {"gain": 1e-4}),
+        ("b", 3, {"gain": 1e-4}),
+    ]
+
+
+def test_texts_are_as_they_are_written(tmp_path: Path) -> None:
+    text = "version: 1\nnodes:\n  - {id: 007, program: ECHO, environment: {LEVEL: 1, RATE: 1.50, ON: yes, OFF: false}}"
+    (node,) = parsed(tmp_path, text).nodes
+    assert node.id == "007"
+    assert node.environment == {"LEVEL": "1", "RATE": "1.50", "ON": "yes", "OFF": "false"}
+
+
+def test_hosts_may_listen_on_the_same_wildcard(tmp_path: Path) -> None:
+    text = (
+        "version: 1\nhosts: {a: {listen: [tcp/0.0.0.0:7447]}, b: {listen: ['tcp/[::]:7447', udp/0.0.0.0:7447]}}\n"
+        "nodes:\n  - {id: a, program: ECHO, host: a}"
+    )
+    assert len(parsed(tmp_path, text).hosts["b"].listen) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["version: 1\nnodes: [{id: a, program: ECHO}]", '{"version":\t1, "nodes": [{"id": "a", "program": "ECHO"}]}'],
+)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_json_and_a_byte_order_mark_are_read(tmp_path: Path, text: str, mark: str) -> None:
+    assert parsed(tmp_path, mark + text).nodes[0].id == "a"
+
+
+@pytest.mark.parametrize("codec", ["latin-1", "utf-16"])
+def test_another_encoding_is_named_with_its_remedy(tmp_path: Path, codec: str) -> None:
+    path = tmp_path / "allocation.yaml"
+    path.write_bytes("version: 1  # é".encode(codec))
+    with pytest.raises(AllocationError, match="iconv -f") as caught:
+        load(path)
+    assert caught.value.path == path
+
+
+def test_a_folder_is_no_allocation(tmp_path: Path) -> None:
+    with pytest.raises(AllocationError, match="is a folder"):
+        load(tmp_path)
+
+
+class TestHere:
+    """What only the host itself can say."""
+
+    def refused(self, tmp_path: Path, text: str, host: str = "desk", port: int = 7447) -> str:
+        loaded = parsed(tmp_path, text)
+        with pytest.raises(AllocationError) as caught:
+            check_here(loaded, host, loaded.placed_on(host), port)
+        return str(caught.value)
+
+    def test_a_cpu_that_is_not_there(self, tmp_path: Path) -> None:
+        said = self.refused(tmp_path, "version: 1\nnodes:\n  - {id: a, program: ECHO, cpu_affinity: [0, 8000]}")
+        assert "line 3" in said
+        assert "nodes[0].cpu_affinity" in said
+        assert "no CPU 8000" in said
+
+    def test_the_cpus_that_are_there(self, tmp_path: Path) -> None:
+        cpus = sorted(os.sched_getaffinity(0))
+        loaded = parsed(tmp_path, f"version: 1\nnodes:\n  - {{id: a, program: ECHO, cpu_affinity: {cpus}}}")
+        check_here(loaded, "desk", loaded.nodes, 7447)
+        assert sorted(os.sched_getaffinity(0)) == cpus
+
+    def test_a_device_that_is_not_there(self, tmp_path: Path) -> None:
+        said = self.refused(tmp_path, "version: 1\nnodes:\n  - {id: a, program: ECHO, device: 'cuda:900'}")
+        assert "nodes[0].device" in said
+        assert "cuda:900" in said
+
+    def test_an_endpoint_at_the_port_of_the_hub(self, tmp_path: Path) -> None:
+        text = "version: 1\nhosts: {desk: {listen: [tcp/localhost:7500]}}\nnodes:\n  - {id: a, program: ECHO}"
+        assert "hosts.desk.listen[0]" in self.refused(tmp_path, text, port=7500)
+        loaded = parsed(tmp_path, text)
+        check_here(loaded, "desk", loaded.nodes, 7501)
+
+    def test_a_wildcard_takes_the_place_of_the_hub_port(self, tmp_path: Path) -> None:
+        text = "version: 1\nhosts: {desk: {listen: [tcp/0.0.0.0:7500]}}\nnodes:\n  - {id: a, program: ECHO}"
+        loaded = parsed(tmp_path, text)
+        check_here(loaded, "desk", loaded.nodes, 7500)
+
+    def test_nodes_of_other_hosts_are_not_checked(self, tmp_path: Path) -> None:
+        text = (
+            "version: 1\nhosts: {desk: {}, board: {}}\nnodes:\n  - {id: a, program: ECHO, host: desk}\n"
+            "  - {id: b, program: ECHO, host: board, cpu_affinity: [8000], device: 'cuda:900'}"
+        )
+        loaded = parsed(tmp_path, text)
+        check_here(loaded, "desk", loaded.placed_on("desk"), 7447)
 
 
 def test_defaults_are_merged_field_by_field(tmp_path: Path) -> None:
@@ -210,6 +476,36 @@ def test_what_is_written_is_what_runs(tmp_path_factory: pytest.TempPathFactory, 
 
 
 class TestPrograms:
+    def test_a_role_that_the_contract_does_not_know(self, tmp_path: Path) -> None:
+        (tmp_path / "odd.py").write_text("from brainnet import Node\n\n\nclass Odd(Node):\n    role = 'observer'\n")
+        loaded = load(write_allocation(tmp_path / "a.yaml", node("one", "./odd.py")))
+        with pytest.raises(AllocationError, match=r"role 'observer'.*one of region, router"):
+            check_programs(loaded)
+
+    def test_a_default_checkpoint_that_is_missing(self, tmp_path: Path) -> None:
+        program = "from brainnet import Node\n\n\nclass Odd(Node):\n    default_checkpoint = 'w.safetensors'\n"
+        (tmp_path / "odd.py").write_text(program)
+        loaded = load(write_allocation(tmp_path / "a.yaml", node("one", "./odd.py")))
+        with pytest.raises(AllocationError, match=r"w\.safetensors cannot be read"):
+            check_programs(loaded)
+
+    @pytest.mark.parametrize(
+        "text", ["raise SystemExit(3)", "import os; os._exit(3)", "import os; os.kill(os.getpid(), 9)"]
+    )
+    def test_a_program_that_ends_the_process_that_imports_it(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "ends.py").write_text(text)
+        loaded = load(write_allocation(tmp_path / "a.yaml", node("good"), node("one", "./ends.py"), node("next")))
+        with pytest.raises(AllocationError, match=r"nodes\[1\]\.program: node one: .*ends\.py end") as caught:
+            check_programs(loaded)
+        assert "\n" not in str(caught.value)
+
+    def test_a_module_to_preload_that_does_not_import(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "broken_library.py").write_text("import no_such_library\n")
+        loaded = load(write_allocation(tmp_path / "a.yaml", node("one"), preload=["json", "broken_library"]))
+        with pytest.raises(AllocationError, match=r"preload\[1\]: cannot import broken_library: .*no_such_library"):
+            check_programs(loaded)
+
     def test_programs_and_parameters_that_fit(self, tmp_path: Path) -> None:
         (found,) = check_programs(load(write_allocation(tmp_path / "a.yaml", node("one", parameters={"gain": 0.5}))))
         assert (found.id, found.role, found.about) == ("one", "region", "Says what it was asked.")
@@ -229,6 +525,7 @@ class TestPrograms:
             check_programs(loaded)
         assert said in str(caught.value)
         line = int(re.search(r"line (\d+)", str(caught.value))[1])  # type: ignore[index]
+        assert caught.value.field == "nodes[1].parameters"
         assert "parameters" in (tmp_path / "a.yaml").read_text().splitlines()[line - 1]
 
     def test_a_program_that_does_not_import(self, tmp_path: Path) -> None:
