@@ -31,15 +31,13 @@ class Limits:
         max_open: Accepted prompts of priority 5 without an answer; priority 0 may fill half of it, 9 1.4 times it.
         max_open_bytes: Bytes of all open prompts.
         max_asked: Prompts that the brain works on at once; more wait at the broker.
-        max_undecided: Of those, prompts that the router has not decided yet.
         keep_s: Seconds for which the journal keeps an answer for a client that asks again.
         max_journal_bytes: Bytes of prompts and answers in the journal.
     """
 
     max_open: int = 1000
     max_open_bytes: int = 256 << 20
-    max_asked: int = 256
-    max_undecided: int = 32
+    max_asked: int = 128
     keep_s: float = 3600.0
     max_journal_bytes: int = 64 << 20
 

@@ -23,7 +23,7 @@ from brainnet.guard import RepeatFilter, describe, ends_task
 from brainnet.prompts import error_answer
 from brainnet.prompts.journal import Left
 from brainnet.wire.keys import key
-from brainnet.wire.messages import Accepted, Answer, Decision, Prompt, Resumed, ResumeQuery, new_id
+from brainnet.wire.messages import Accepted, Answer, Prompt, Resumed, ResumeQuery, new_id
 
 log = structlog.get_logger("brainnet.broker")
 
@@ -58,7 +58,6 @@ class _Open:
     state: _State = _State.ACCEPTING
     accepted: float = 0.0
     asked: float = 0.0
-    decided: bool = False
     replies: list[asyncio.Future[Answer]] = field(default_factory=list)
     timer: asyncio.TimerHandle | None = None
 
@@ -108,7 +107,7 @@ class Broker:
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._open_bytes = 0
         self._queue: PriorityQueue[_Open] = PriorityQueue()
-        self._asked = self._undecided = 0
+        self._asked = 0
         self._recent: OrderedDict[str, tuple[Answer, int]] = OrderedDict()
         self._recent_bytes = 0
         self._faults = RepeatFilter()
@@ -131,7 +130,6 @@ class Broker:
         """
         for topic in ("accepted", "result"):
             self._bus.declare(key(topic))
-        decisions = self._bus.subscribe(key("decision"))
         conclusions = self._bus.subscribe(key("conclusion"))
         self._bus.serve(key("resume"), self._resume)
         for left in await self._writer.open():
@@ -144,7 +142,6 @@ class Broker:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._writer.run())
                 group.create_task(self._read(prompts, self._offer))
-                group.create_task(self._read(decisions, self._decided))
                 group.create_task(self._read(conclusions, self._conclude))
                 group.create_task(self._watch_availability())
         finally:
@@ -255,7 +252,7 @@ class Broker:
 
     def _hand_out(self) -> None:
         """Hand waiting prompts to the brain, as many as it may work on."""
-        while self._asked < self.limits.max_asked and self._undecided < self.limits.max_undecided:
+        while self._asked < self.limits.max_asked:
             entry = self._queue.pop()
             if entry is None:
                 return
@@ -264,7 +261,6 @@ class Broker:
             entry.state = _State.ASKED
             entry.asked = time.monotonic()
             self._asked += 1
-            self._undecided += 1
             self._send(entry)
 
     def _send(self, entry: _Open) -> None:
@@ -277,13 +273,6 @@ class Broker:
         for entry in asked:
             self._guarded(self._send, entry)
         return Resumed(prompts=len(asked))
-
-    def _decided(self, decision: Decision) -> None:
-        entry = self._open.get(decision.prompt_id)
-        if entry is not None and entry.state is _State.ASKED and not entry.decided:
-            entry.decided = True
-            self._undecided -= 1
-            self._hand_out()
 
     # -- answering ---------------------------------------------------------------------------------------------------
 
@@ -319,9 +308,8 @@ class Broker:
         if unavailable is not None:
             self._answer_error(entry, unavailable.code, unavailable.reason)
             return
-        missing = "the regions were asked" if entry.decided else "the router has not decided"
-        reason = f"no answer within {entry.prompt.deadline_ms} ms: {missing}, and nothing was concluded"
-        self._answer_error(entry, "deadline" if entry.decided else "no_decision", reason)
+        reason = f"no answer within {entry.prompt.deadline_ms} ms: the integrator has not concluded anything"
+        self._answer_error(entry, "deadline", reason)
 
     async def _watch_availability(self) -> None:
         """Answer at once what cannot be answered before its deadline, because a part of the brain is away."""
@@ -344,7 +332,6 @@ class Broker:
         """Give a prompt its one answer: written down first, so that no successor gives another."""
         if entry.state is _State.ASKED:
             self._asked -= 1
-            self._undecided -= not entry.decided
         entry.state = _State.ANSWERING
         if entry.timer is not None:
             entry.timer.cancel()

@@ -74,7 +74,7 @@ class Bus:
 
     # -- publishing --------------------------------------------------------------------------------------------------
 
-    def publish(self, key: str, message: Payload, *, as_json: bool = False) -> None:
+    def publish(self, key: str, message: Payload, *, as_json: bool = False) -> int:
         """Send a message on a key of the contract.
 
         A SpikePacket gets its source and sequence number here, and a timestamp when it has none. A typed message gets
@@ -84,6 +84,9 @@ class Bus:
             key: A concrete key, relative to the namespace.
             message: The payload that the contract lists for the key.
             as_json: Write a typed message as JSON instead of msgpack.
+
+        Returns:
+            The bytes of the payload; 0 when it was dropped, because too much waits to be sent.
 
         Raises:
             TopicError: The key is not in the contract, not for this role, or carries another payload.
@@ -97,9 +100,10 @@ class Bus:
                 out.publisher.put(*item)
             elif not self._outbox.put(len(item[0]), out.publisher.put, *item):
                 out.count.dropped += 1
-                return
+                return 0
             out.count.count += 1
             out.count.bytes += len(item[0])
+        return len(item[0])
 
     def publish_blocking(self, key: str, message: Payload) -> None:
         """Send from a thread that may block; return when the network has accepted the message.

@@ -467,11 +467,12 @@ class Node:
 
     def __subscribe(self, handler: Handler, method: Callable[..., Any]) -> None:
         mailbox = self.bus.subscribe(handler.expression(self.id))
+        call = self.__caller(method)
 
         async def pump() -> None:
             async for received in mailbox:  # one at a time, so that messages are handled in order
                 try:
-                    await self.__call_handler(method, *self.__arguments(handler, received))
+                    await call(*self.__arguments(handler, received))
                 except BaseException as error:
                     if ends_task(error):
                         raise
@@ -487,17 +488,17 @@ class Node:
         return (received.message, received.key) if handler.wants_key else (received.message,)
 
     def __serve(self, handler: Handler, method: Callable[..., Any]) -> None:
+        call = self.__caller(method)
+
         async def answer(request: Any, key: str) -> Message:
-            reply: Message = await self.__call_handler(method, *((request, key) if handler.wants_key else (request,)))
+            reply: Message = await call(*((request, key) if handler.wants_key else (request,)))
             return reply
 
         self.bus.serve(handler.expression(self.id), answer)
 
-    async def __call_handler(self, method: Callable[..., Any], *args: Any) -> Any:
-        if inspect.iscoroutinefunction(method):
-            result: Awaitable[Any] = method(*args)
-            return await result
-        return await self.in_model_thread(method, *args)
+    def __caller(self, method: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+        """Return how a handler is called: `async def` as it is, `def` in the model thread."""
+        return method if inspect.iscoroutinefunction(method) else partial(self.in_model_thread, method)
 
     def __on_task_done(self, task: asyncio.Task[Any], *, essential: bool) -> None:
         self.__tasks.discard(task)

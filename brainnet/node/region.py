@@ -21,7 +21,7 @@ from brainnet.node.node import Node
 from brainnet.node.spec import NodeSpec
 from brainnet.wire import keys
 from brainnet.wire.messages import Partial, PartialHeader, Prompt, QueryHeader
-from brainnet.wire.packet import SpikePacket, encode
+from brainnet.wire.packet import SpikePacket
 
 _CACHED_BYTES: Final = 8 << 20
 """Answers kept for queries that are sent again, until their deadline: by a router that was restarted, for prompts that
@@ -219,19 +219,17 @@ class Region(Node):
                 raise TypeError(f"answer returned {type(partial).__name__}, not a Partial")
             partial.final = True
             packet = self.__partial_packet(query, partial)
-            size = len(encode(packet))
+            size = await self.__send_packet(packet)
         except Exception as error:  # no partial, or one with content or spikes that cannot be written
             partial = self.__error_partial(query, error)
             packet = self.__partial_packet(query, partial)
-            size = len(encode(packet))
-        # Kept before it is sent: a query that is sent again meanwhile must find it.
+            size = await self.__send_packet(packet)
+        self.__keep(prompt_id, _Done(packet, size, query.deadline + _CACHED_AFTER_DEADLINE_S))
         self.__working.discard(prompt_id)
         self.work.end([prompt_id])
-        self.__keep(prompt_id, _Done(packet, size, query.deadline + _CACHED_AFTER_DEADLINE_S))
         self.count("answers" if partial.error is None else "refusals")
         if partial.error is None:
             self.record_outcome("answer", None)
-        await self.__send_packet(packet)
 
     def __keep(self, prompt_id: str, done: _Done) -> None:
         if done.size <= _CACHED_BYTES:
@@ -241,9 +239,11 @@ class Region(Node):
         while self.__done_bytes > _CACHED_BYTES or (self.__done and next(iter(self.__done.values())).until < now):
             self.__done_bytes -= self.__done.popitem(last=False)[1].size
 
-    async def __send_packet(self, packet: SpikePacket) -> None:
-        if not await self.send(self.__result_key, packet):
+    async def __send_packet(self, packet: SpikePacket) -> int:
+        """Send a partial when somebody listens; returns its bytes."""
+        if not await self.bus.wait_matching(self.__result_key, 1.0):
             self.log.warning("no integrator subscribes to the partials", key=self.__result_key)
+        return self.bus.publish(self.__result_key, packet)
 
     def __partial_packet(self, query: Query, partial: Partial) -> SpikePacket:
         partial.prompt_id = query.prompt.prompt_id

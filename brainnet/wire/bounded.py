@@ -110,8 +110,11 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
+_CONTAINERS: Final = frozenset((dict, list, tuple))
+
+
 def check(value: Any) -> None:
-    """Check that what `unpack` or `read_json` returned can be kept in free form.
+    """Check that what was read, or is to be written, can be kept in free form.
 
     Raises:
         ValueError: More than `MAX_DEPTH` levels, or a key that is no text.
@@ -121,14 +124,15 @@ def check(value: Any) -> None:
         depth += 1
         below: list[Any] = []
         for container in level:
+            items: Any = container
             if type(container) is dict:
-                for name, item in container.items():
+                for name in container:
                     if type(name) is not str:
                         raise ValueError(f"a key of a map is {type(name).__name__}, not text")
-                    if type(item) is dict or type(item) is list:
-                        below.append(item)
-            elif type(container) is list:
-                below += [item for item in container if type(item) is dict or type(item) is list]
+                items = container.values()
+            elif type(container) not in _CONTAINERS:
+                continue
+            below += [item for item in items if type(item) in _CONTAINERS]
         if below and depth >= MAX_DEPTH:
             raise ValueError(f"more than {MAX_DEPTH} levels of maps and lists")
         level = below

@@ -166,7 +166,7 @@ def encode(packet: SpikePacket) -> bytes:
         if packet.metadata:
             # packb accepts more than `decode` does, such as keys that are not strings. Metadata of a node must not be
             # refused by its receivers only.
-            bounded.check(bounded.unpack(wire)[10])
+            bounded.check(packet.metadata)
     except Exception as error:  # what a region puts into its metadata may raise anything while it is written
         reason = shorten(str(error) or type(error).__name__, 200)
         raise PacketError(f"packet metadata of source {packet.source!r} cannot be sent: {reason}") from None

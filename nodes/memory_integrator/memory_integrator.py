@@ -75,10 +75,6 @@ class MemoryIntegrator(Node):
         self._set_timer(prompt.prompt_id, accepted.left_ms / 1000, self._conclude, True)
         self._conclude(prompt.prompt_id)
 
-    @subscribe("result")
-    async def on_result(self, answer: Answer) -> None:
-        self._close(answer.prompt_id)
-
     def _set_timer(self, prompt_id: str, delay_s: float, function: Callable[..., None], *args: Any) -> None:
         """Call `function(prompt_id, *args)` later, in place of what was to be called for this prompt before."""
         before = self._timers.pop(prompt_id, None)
@@ -122,7 +118,7 @@ class MemoryIntegrator(Node):
         if answer is not None:
             entry.answering = True
             self._send(entry.prompt, answer)
-            # Until its result comes back the entry stays, so that what arrives late is known. Then nothing is left.
+            # The entry stays for a while, so that what arrives late is known; then nothing is left of it.
             self._set_timer(prompt_id, ORPHAN_S, self._close)
 
     def _fuse(self, entry: OpenPrompt, prompt: Prompt, at_deadline: bool) -> Answer | None:

@@ -93,10 +93,11 @@ def encode(message: Message, *, as_json: bool = False) -> bytes:
         MessageError: A field of free form holds a value that cannot be written.
     """
     try:
-        packed: bytes = msgpack.packb(message.model_dump(), default=bounded.number)
+        fields = message.model_dump()
         # packb accepts more than `decode` does, such as keys that are not strings. A message must not be refused by
         # its receivers only.
-        bounded.check(bounded.unpack(packed))
+        bounded.check(fields)
+        packed: bytes = msgpack.packb(fields, default=bounded.number)
         return message.model_dump_json(fallback=bounded.number).encode() if as_json else packed
     except Exception as error:  # what somebody puts into a field of free form may raise anything while it is written
         reason = _one_line(str(error) or type(error).__name__, 200)
