@@ -26,8 +26,8 @@ gets the synaptic current of the same step, as in snnTorch, Norse and spikingjel
 before, as in a numpy implementation among the material of the paper, everything comes one step later.) A neuron with a
 threshold fires when $v_t > v_{threshold}$; then `Reset` says what follows.
 
-Before the first step $v$ is $v_{leak}$ (LIF, LI), $v_{reset}$ (IF) or 0 (I), $I_{syn}$ is 0, and nothing has fired. NIR
-does not specify this.
+Before the first step $v$ is $v_{leak}$ (LIF, LI), $v_{reset}$ (IF, with the reset `value`) or 0 (other IF, I),
+$I_{syn}$ is 0, and nothing has fired. NIR does not specify this.
 """
 
 from __future__ import annotations
