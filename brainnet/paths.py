@@ -49,10 +49,13 @@ def state_dir(namespace: str, port: int) -> Path:
         ConfigError: The folder cannot be made or written to.
     """
     safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in namespace)
-    base = Path(platformdirs.user_state_dir("brainnet"))
-    if not base.is_absolute():  # no HOME, and a user without an entry in the password file; or a relative variable
+    try:
+        base = Path(platformdirs.user_state_dir("brainnet"))
+    except RuntimeError:
+        base = Path()
+    if not base.is_absolute():  # no HOME, and no entry of the user in the password file
         raise ConfigError(
-            f"there is no folder for the state of a brain: {base} is not absolute; "
+            "there is no folder for the state of a brain, because this user has no home; "
             "set HOME or XDG_STATE_HOME to an absolute path, or BRAINNET_DATA_DIR"
         )
     return make_folder(base / f"{safe}-{port}", "the state of the brain")
