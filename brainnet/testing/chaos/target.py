@@ -106,8 +106,8 @@ class Target:
         return list(dict.fromkeys([*self.nodes, ZYGOTE]))
 
     def affected(self, victim: str) -> list[str]:
-        """Return the nodes that end with a victim."""
-        return [victim] if victim in self.nodes else self.nodes
+        """Return the nodes that end with a victim: itself, or none, because nodes outlive their zygote."""
+        return [victim] if victim in self.nodes else []
 
     # -- restarts ----------------------------------------------------------------------------------------------------
 
@@ -130,7 +130,7 @@ class Target:
             self._exits[node].append(time.monotonic())
 
     async def back(self, victim: str, old: dict[str, int | None], timeout: float) -> bool:
-        """Wait until a victim is ready again in another process.
+        """Wait until a victim is ready again in another process; after the zygote, all nodes have to be ready, too.
 
         Args:
             victim: A node or the zygote.
@@ -145,9 +145,10 @@ class Target:
             if victim not in self.nodes and self.zygote() in (None, old[victim]):
                 return False
             records = await self.records()
+            wanted = self.affected(victim) or self.nodes
             return bool(records) and all(
-                node not in records or (records[node].state in _UP and records[node].pid != old.get(node))
-                for node in self.affected(victim)
+                node not in records or _is_up(records[node], old.get(node) if node == victim else None)
+                for node in wanted
             )
 
         return await came_true(reached, timeout)
@@ -169,6 +170,10 @@ async def came_true(condition: Callable[[], Awaitable[bool]], timeout: float) ->
             return False
         await asyncio.sleep(_POLL_S)
     return True
+
+
+def _is_up(record: NodeRecord, old: int | None) -> bool:
+    return record.state in _UP and record.pid not in (None, old) and psutil.pid_exists(record.pid)
 
 
 def _name(pid: int) -> str:
