@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -28,15 +30,22 @@ class NodeParameters(BaseModel):
             ValidationError: The value is not accepted; nothing has changed.
         """
         # When a validator of the whole model refuses, pydantic leaves the new value in place.
-        before, given = self.__dict__.copy(), self.__pydantic_fields_set__.copy()
-        try:
+        with _undone_on_error(self):
             super().__setattr__(name, value)
-        except Exception:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            self.__pydantic_fields_set__.clear()
-            self.__pydantic_fields_set__.update(given)
-            raise
+
+
+@contextlib.contextmanager
+def _undone_on_error(params: NodeParameters) -> Iterator[None]:
+    """Undo what the block has assigned when it raises."""
+    values, given = params.__dict__.copy(), params.__pydantic_fields_set__.copy()
+    try:
+        yield
+    except Exception:
+        params.__dict__.clear()
+        params.__dict__.update(values)
+        params.__pydantic_fields_set__.clear()
+        params.__pydantic_fields_set__.update(given)
+        raise
 
 
 def build(kind: type[NodeParameters], values: dict[str, Any], owner: str) -> NodeParameters:
@@ -85,17 +94,13 @@ def assign(params: NodeParameters, name: str, value: Any, owner: str) -> None:
         ConfigError: An unknown name, or a value that is not accepted or cannot be sent.
     """
     _check_name(type(params), name, owner)
-    before = getattr(params, name)
     try:
-        setattr(params, name, value)
+        with _undone_on_error(params):
+            setattr(params, name, value)
+            _check_sendable(params, name, owner)
     except ValidationError as error:
         message = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise ConfigError(f"parameter {name} of {owner}: {message} (got {shorten(repr(value), 200)})") from None
-    try:
-        _check_sendable(params, name, owner)
-    except ConfigError:
-        setattr(params, name, before)
-        raise
 
 
 def _plain(value: Any) -> Any:
