@@ -92,14 +92,8 @@ def _progress() -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield lambda report, doing: None
         return
-    from rich.console import Console, Group
-    from rich.live import Live
-    from rich.text import Text
-
-    with Live(console=Console(stderr=True, markup=False), auto_refresh=False, transient=True) as live:
-        yield lambda report, doing: live.update(
-            Group(_prompts(report), Text(f"{doing}; Ctrl-C ends it", "dim")), refresh=True
-        )
+    with output.Screen(on_stderr=True) as screen:
+        yield lambda report, doing: screen.show(_prompts(report), Styled(f"{doing}; Ctrl-C ends it", "dim"))
 
 
 def _print(report: Report) -> None:

@@ -250,13 +250,17 @@ def working(message: str) -> Iterator[Callable[[str], None]]:
 
 
 class Screen:
-    """A part of the terminal at standard output that is drawn again and again; use it as a context manager."""
+    """A part of a terminal that is drawn again and again; use it as a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        on_stderr: Draw on the terminal at standard error instead of standard output, and remove the part at the end.
+    """
+
+    def __init__(self, *, on_stderr: bool = False) -> None:
         from rich.live import Live
 
-        self._console = console()
-        self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
+        self._console = console(sys.stderr if on_stderr else None)
+        self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop", transient=on_stderr)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -300,7 +304,7 @@ def console(file: Any = None) -> Console:
         def render_str(self, text: str, **options: Any) -> Any:
             return super().render_str(printable(text), **options)
 
-    is_tty = sys.stdout.isatty()
+    is_tty = file.isatty() if file is sys.stderr else sys.stdout.isatty()
     return PlainConsole(
         file=file,
         force_terminal=is_tty,
