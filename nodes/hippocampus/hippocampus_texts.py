@@ -111,7 +111,7 @@ class Texts:
                 fields = head.split()
                 # Field 3 is the number of words in hexadecimal; each word is followed by its lexical id. Adjectives
                 # may carry a syntactic marker in brackets.
-                lemmas = [re.sub(r"\(.*\)$", "", fields[4 + 2 * i]) for i in range(int(fields[3], 16))]
+                lemmas = [re.sub(r"\([^()]*\)$", "", fields[4 + 2 * i]) for i in range(int(fields[3], 16))]
                 synsets.append(([lemma.replace("_", " ") for lemma in lemmas], gloss.strip()))
         return synsets
 
@@ -236,6 +236,6 @@ def _xml(path: Path) -> ElementTree.Element:
     try:
         text = path.read_text(encoding="utf-8")
         # The files have no root element, and declarations that are not at their beginning.
-        return ElementTree.fromstring(f"<all>{re.sub(r'<[?!][^>]*>', '', text)}</all>")
+        return ElementTree.fromstring(f"<all>{re.sub(r'<[?!][^<>]*>', '', text)}</all>")
     except (OSError, ElementTree.ParseError) as error:
         raise TrainingError(f"{path} cannot be read as XML: {error}") from error

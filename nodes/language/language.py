@@ -44,11 +44,13 @@ MAX_TOKENS = 4096
 MIN_PROBABILITY = 1e-30
 """Lower limit of a token's probability before its logarithm is taken."""
 
-# An instruction ends with a colon or is followed by a quotation mark; otherwise "Continue to the bridge" is text.
+# An instruction ends with a colon or is followed by a quotation mark; otherwise "Continue to the bridge" is text. White
+# space is bounded, so that the time is linear in the length of the text.
+_SPACE = r"\s{1,20}"
 _INSTRUCTION = re.compile(
-    r"\s*(?:please\s+)?(?:continue|complete|finish|go on with|carry on with)"
-    r"(?:\s+(?:with|from))?(?:\s+(?:this|the|my|following))*(?:\s+(?:text|story|sentence|passage|paragraph|tale))?"
-    r"\s*(?::|\s(?=[\"']))\s*",
+    rf"(?:please{_SPACE})?(?:continue|complete|finish|go on with|carry on with)"
+    rf"(?:{_SPACE}(?:with|from))?(?:{_SPACE}(?:this|the|my|following)){{0,5}}"
+    rf"(?:{_SPACE}(?:text|story|sentence|passage|paragraph|tale))?\s{{0,20}}(?::|(?<=\s)(?=[\"']))",
     re.IGNORECASE,
 )
 # A mark, perhaps closing quotes, then white space; the point of a title such as "Mr." ends no sentence.
@@ -57,9 +59,9 @@ _SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)[.!?]
 
 def text_to_continue(prompt: str) -> str:
     """Remove an instruction in front of the text ("Continue the text:") and quotation marks around the rest."""
+    prompt = prompt.strip()
     match = _INSTRUCTION.match(prompt)
-    text = prompt[match.end() :] if match else prompt
-    text = text.strip()
+    text = prompt[match.end() :].strip() if match else prompt
     if match and len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         text = text[1:-1].strip()
     return text

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-_NUMBER = r"[-+−]?\d*\.?\d+"
+# Repetitions are bounded, so that the time is linear in the length of the text.
+_NUMBER = r"[-+−]?\d{0,12}\.?\d{1,12}"
 _LIMB = r"(?:arm|hand|gripper|finger\w*|tip|effector|manipulator|elbow|shoulder|wrist|joints?|limb)"
 _VERB = r"(?:move|reach|stretch|lift|raise|lower|bend|turn|rotate|swing|wave|shift|extend|put|give)"
 _ORDER = r"(?:stop|halt|freeze|cease|hold still|move|reach|touch|grab|point|follow)"
@@ -26,21 +27,22 @@ _MOVEMENT = r"(?:movements?|reach(?:es)?|motions?|moving)"
 
 _RULES: list[tuple[str, Literal["with", "without", "any"], str]] = [
     # coordinates mean a movement
-    ("motor_cortex", "any", rf"[(\[]\s*{_NUMBER}\s*[,;]\s*{_NUMBER}\s*[)\]]"),
-    ("motor_cortex", "any", rf"\bx\s*=?\s*{_NUMBER}|[-+−]?\d?\.\d+[\s,;]+(?:and )?[-+−]?\d?\.\d+"),
+    ("motor_cortex", "any", rf"[(\[]\s{{0,9}}{_NUMBER}\s{{0,9}}[,;]\s{{0,9}}{_NUMBER}\s{{0,9}}[)\]]"),
+    ("motor_cortex", "any", rf"\bx\s{{0,9}}=?\s{{0,9}}{_NUMBER}"),
+    ("motor_cortex", "any", r"[-+−]?\d?\.\d{1,12}[\s,;]{1,9}(?:and )?[-+−]?\d?\.\d"),
     # statements to remember, with or without a picture
     ("hippocampus", "any", rf"\b(?:{_KEEP}|{_FORGET})\b"),
     # questions about prediction and adaptation of movements
     ("cerebellum", "any", rf"\b(?:{_FORESIGHT}|{_MODEL})"),
-    ("cerebellum", "any", rf"\b(?:how|did|do|does|was|were|are|is)\b.*\b{_MOVEMENT}\b"),
-    ("motor_cortex", "without", rf"\b{_VERB}\b.*\b{_LIMB}\b"),
-    ("motor_cortex", "without", rf"^(?:please )?{_ORDER}\b|\b{_LIMB}\b.*\b(?:left|right|up|down)\b"),
+    ("cerebellum", "any", rf"\b(?:how|did|do|does|was|were|are|is)\b.{{0,300}}\b{_MOVEMENT}\b"),
+    ("motor_cortex", "without", rf"\b{_VERB}\b.{{0,300}}\b{_LIMB}\b"),
+    ("motor_cortex", "without", rf"^(?:please )?{_ORDER}\b|\b{_LIMB}\b.{{0,300}}\b(?:left|right|up|down)\b"),
     # any other prompt with a picture is about the picture
     ("vision", "with", r""),
     ("vision", "without", r"\b(?:picture|image|photo\w*|digit|drawing|scan|camera)\b"),
     # questions to memory
     ("hippocampus", "without", rf"^{_ASK}\b|\bwhere(?:'s|s)?\b|\b{_RECALL}\b"),
-    ("hippocampus", "without", r"\b(?:what|how many|does|has)\b.*\b(?:my|our|the)\b.*\?"),
+    ("hippocampus", "without", r"\b(?:what|how many|does|has)\b.{0,300}\b(?:my|our|the)\b.{0,300}\?"),
     # anything else is text to continue
     ("language", "any", r""),
 ]

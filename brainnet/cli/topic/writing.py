@@ -169,7 +169,7 @@ _KINDS: Final[dict[type, str]] = {str: "text", int: "a whole number", dict: "a m
 
 
 def _random(text: str) -> Callable[[], NDArray[Any]]:
-    match = re.fullmatch(r"(\d+)x(\d+)@([\d.]+)", text)
+    match = re.fullmatch(r"(\d{1,12})x(\d{1,12})@([\d.]{1,30})", text)
     try:
         if match is None:
             raise ValueError
