@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sqlite3
+import subprocess
 import sys
-from collections.abc import AsyncIterator
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from brainnet import Answer, MemoryQuery, MemoryReply, MemoryStore, MemoryStored, Partial, Prompt
+from brainnet.errors import CallError
+from brainnet.memory import store as memory_store
 from brainnet.node import load_program
 from brainnet.paths import region_file
-from brainnet.testing import MemoryBrain
-from brainnet.wire.messages import StatusQuery
+from brainnet.testing import MemoryBrain, until
+from brainnet.wire.messages import ParamsQuery, StatusQuery
 
 PROGRAM = load_program(str(region_file("hippocampus")))
 MODULE = sys.modules[PROGRAM.__module__]
@@ -133,6 +143,99 @@ async def test_the_newest_holds_when_the_same_thing_is_said_anew(brain: MemoryBr
     assert [candidate.text for candidate in found.candidates][1:] == ["The car key is in the left drawer of the desk."]
 
 
+INFLECTED = {
+    "microscope": (
+        "microscope",
+        "microscopes",
+        "microscope's",
+        "microscope’s",
+        "Microscopes",
+        "MICROSCOPE",
+        "microscopes’",
+    ),
+    "city": ("city", "cities", "city's", "Cities"),
+    "box": ("box", "boxes", "box's", "BOXES’"),
+    "Zoë": ("Zoë", "Zoe", "ZOE", "Zoë's", "Zoe’s", "Zoe\u0308"),
+    "x-ray": ("x-ray", "X-rays", "x ray", "x-ray's", "X‑ray"),
+    "İzmir": ("İzmir", "Izmir", "izmir's", "IZMIR"),
+    "painting": ("painting", "paintings", "painted", "painting’s"),
+    "ﬁle": ("ﬁle", "file", "files", "file's"),
+}
+"""Words, and the forms in which they may be stored and asked for."""
+
+
+@pytest.mark.parametrize("word", INFLECTED)
+async def test_a_word_is_the_same_in_every_form(brain: MemoryBrain, word: str) -> None:
+    forms = INFLECTED[word]
+    for place, form in enumerate(forms):
+        await ask(brain, f"Remember that the {form} is in room {place}a.")
+        await ask(brain, f"Remember that the {form} is in room {place}b.")
+    newest = f"The {forms[-1]} is in room {len(forms) - 1}b."
+    for form in forms:
+        for question in (f"Where is the {form}?", f"Where’s the {form}?", f"Tell me about the {form}!"):
+            found = await ask(brain, question)
+            assert said(found) == newest
+            assert found.content["matched"]
+    assert "errors" not in await counters(brain)
+
+
+WORDS = st.sampled_from([form for forms in INFLECTED.values() for form in forms] + ["is", "the", "’s", "blue", "Where"])
+TEXTS = st.one_of(st.text(max_size=30), st.lists(st.one_of(WORDS, st.text(max_size=8)), max_size=8).map(" ".join))
+
+
+@given(statements=st.lists(TEXTS, min_size=1, max_size=8), questions=st.lists(TEXTS, min_size=1, max_size=8))
+@settings(max_examples=15, deadline=None)
+def test_any_question_gets_an_answer_or_a_reason(statements: list[str], questions: list[str]) -> None:
+    async def asked() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            async with MemoryBrain(Path(folder)) as brain:
+                await brain.start(PROGRAM, "memory")
+                for text in [*(f"Remember that {statement}" for statement in statements), *questions, *statements]:
+                    if text.strip():
+                        partial = await ask(brain, text)
+                        assert partial.code in (None, "cannot_answer"), partial.error
+                        assert (partial.error is None) == bool(partial.candidates)
+
+    asyncio.run(asked())
+
+
+async def counters(brain: MemoryBrain) -> dict[str, int]:
+    health = await brain.bus().call("node/memory/status", StatusQuery())
+    found: dict[str, int] = health.counters
+    return found
+
+
+@pytest.mark.parametrize("attached", [{"image": b"a picture"}, {"audio": b"a sound"}, {"arrays": {"eeg": b"1"}}])
+async def test_a_question_about_what_came_with_it_is_not_answered_from_memory(
+    brain: MemoryBrain, attached: dict[str, Any]
+) -> None:
+    await ask(brain, "Remember that my favourite digit is 7 and the picture of a shirt hangs in the hall.")
+    for question in ("What is this?", "Which digit is this?", "What does the picture show?", "What did I tell you?"):
+        partial = await brain.query("memory", Prompt(text=question, **attached))
+        assert partial.error is not None
+        assert partial.code == "cannot_answer"
+        assert partial.confidence == 0
+        assert "cannot see" in partial.error
+    stored = await brain.query("memory", Prompt(text="Remember that Anna has the red door.", **attached))
+    assert said(stored) == "I will remember: Anna has the red door."
+    found = await brain.query("memory", Prompt(text="Which digit is on Anna's red door?", **attached))
+    assert said(found) == "Anna has the red door."
+
+
+async def test_what_was_said_last_does_not_depend_on_the_clock(
+    brain: MemoryBrain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time_ns()
+    stored = []
+    for hours, place in ((0, "drawer"), (-1, "car"), (-1, "coat")):
+        monkeypatch.setattr(time, "time_ns", lambda hours=hours: now + hours * 3600 * 10**9)
+        stored.append(await ask(brain, f"Remember that the key is in the {place}."))
+    assert [partial.content.get("clock_stepped", False) for partial in stored] == [False, True, False]
+    assert said(await ask(brain, "Where is the key?")) == "The key is in the coat."
+    assert said(await ask(brain, "What did I tell you?")) == "The key is in the coat."
+    assert (await counters(brain))["clock_steps"] == 1
+
+
 async def test_a_question_for_a_place_prefers_a_place(brain: MemoryBrain) -> None:
     await ask(brain, "Remember that the blue toolbox is under the workbench.")
     await ask(brain, "Remember that the blue toolbox was expensive.")
@@ -160,6 +263,198 @@ async def test_keeps_exchanges_and_does_not_recall_them(brain: MemoryBrain) -> N
     assert sorted(hit.metadata["prompt_id"] for hit in reply.hits) == ["p0", "p1"]
     found = await ask(brain, "Where is the blue toolbox?")
     assert [candidate.text for candidate in found.candidates] == ["The blue toolbox is under the workbench."]
+
+
+async def test_the_oldest_exchanges_are_dropped_and_no_statement(tmp_path: Path) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(PROGRAM, "memory", parameters={"max_exchanges": 5})
+        for number in range(8):
+            await ask(brain, f"Remember that oven {number} is hot.")
+        bus = brain.bus("integrator", "integrator")
+        for number in range(20):
+            bus.publish("api/result", Answer(prompt_id=f"p{number}", prompt=f"Is oven {number} hot?", text="Yes."))
+
+        async def kept() -> list[str]:
+            reply = await brain.bus().call("memory/episodic/query", MemoryQuery(text="oven", k=99, kinds=["exchange"]))
+            return sorted((hit.metadata["prompt_id"] for hit in reply.hits), key=lambda name: int(name[1:]))
+
+        while (await counters(brain)).get("exchanges_dropped", 0) < 15:
+            await ask(brain, "Where is oven 1?")
+        assert await kept() == ["p15", "p16", "p17", "p18", "p19"]
+        # the limit can be set while the node runs, in number and in bytes
+        await brain.bus().call("node/memory/params", ParamsQuery(name="max_exchange_mb", value=30e-6, set=True))
+        while len(await kept()) > 1:
+            pass
+        assert await kept() == ["p19"]
+        for number in range(8):
+            assert said(await ask(brain, f"What about oven {number}?")) == f"Oven {number} is hot."
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(PROGRAM, "memory")
+        reply = await brain.bus().call("memory/episodic/query", MemoryQuery(text="oven", k=99))
+        assert len(reply.hits) == 9
+
+
+async def test_a_full_memory_refuses_what_is_new_and_keeps_what_it_has(tmp_path: Path) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(PROGRAM, "memory", parameters={"max_memory_mb": 0.2})
+        kept, refused = 0, Partial()
+        while refused.error is None:
+            refused = await ask(brain, f"Remember that box {kept} holds {'screws and ' * 300} nails.")
+            kept += refused.error is None
+        assert kept > 3
+        assert refused.code == "store"
+        assert "max_memory_mb" in refused.error
+        assert said(await ask(brain, "What does box 0 hold?")).startswith("Box 0 holds screws")
+        await brain.bus().call("node/memory/params", ParamsQuery(name="max_memory_mb", value=10, set=True))
+        assert (await ask(brain, "Remember that the lid is red.")).error is None
+
+
+LOCKER = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.readline()
+db.execute("ROLLBACK")
+"""
+
+
+@contextlib.contextmanager
+def locking(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Lock a file of SQLite from another process, until a line is written to it."""
+    command = [sys.executable, "-c", LOCKER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as locker:
+        assert locker.stdout is not None
+        assert locker.stdout.readline() == "locked\n"
+        yield locker
+
+
+async def test_a_locked_file_fails_the_query_and_not_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_store, "_BUSY_S", 0.05)
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(PROGRAM, "memory")
+        await ask(brain, "Remember that the rope is wet.")
+    (path,) = tmp_path.rglob("memory.sqlite")
+    with locking(path) as locker:
+        async with MemoryBrain(tmp_path) as brain:
+            node = await brain.start(PROGRAM, "memory")  # reading needs no lock
+            refused = await ask(brain, "Remember that the saw is rusty.")
+            assert refused.error is not None
+            assert refused.code == "store"
+            assert "locked" in refused.error
+            assert said(await ask(brain, "How is the rope?")) == "The rope is wet."
+            locker.communicate("\n")
+            assert said(await ask(brain, "Remember that the saw is rusty.")) == "I will remember: The saw is rusty."
+            assert node.state == "ready"
+
+
+async def test_damaged_rows_are_left_out_and_named(tmp_path: Path) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(PROGRAM, "memory")
+        things = ("rope", "saw", "lamp", "tent", "oven", "mast")
+        ids = [(await ask(brain, f"Remember that the {thing} is wet.")).content["episode_id"] for thing in things]
+    (path,) = tmp_path.rglob("memory.sqlite")
+    db = sqlite3.connect(path)
+    for episode_id, change in zip(
+        ids,
+        (
+            "metadata = '{no json'",
+            "text = CAST(x'ff41' AS TEXT)",
+            "text = x'41'",
+            "created_ns = 'yesterday'",
+            "vector = x'0102'",
+        ),
+        strict=False,
+    ):
+        db.execute(f"UPDATE episodes SET {change} WHERE episode_id = ?", (episode_id,))
+    db.commit()
+    db.close()
+    states: list[tuple[str, str]] = []
+    async with MemoryBrain(tmp_path) as brain:
+        node = await brain.start(PROGRAM, "memory", on_state=lambda state, reason: states.append((state, reason)))
+        await until("the node to say so", lambda: node.state == "degraded")
+        state, reason = states[-1]
+        assert state == "degraded"
+        assert reason.endswith("4 damaged rows of the episodic memory are left out: episodes 1, 2, 3, 4")
+        assert (await counters(brain))["damaged_rows"] == 4
+        for thing in ("oven", "mast"):
+            assert said(await ask(brain, f"Where is the {thing}?")) == f"The {thing} is wet."
+        assert (await ask(brain, "Where is the rope?")).code == "cannot_answer"
+        assert said(await ask(brain, "What did I tell you?")) == "The mast is wet."
+        assert said(await ask(brain, "Remember that the rope is dry."))
+        assert said(await ask(brain, "Where is the rope?")) == "The rope is dry."
+    # the rows are still there for whoever can read them
+    assert sqlite3.connect(path).execute("SELECT count(*) FROM episodes").fetchone() == (7,)
+
+
+async def damaged(tmp_path: Path) -> Path:
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(PROGRAM, "memory")
+        for number in range(40):
+            await brain.bus().call("memory/episodic/store", MemoryStore(text=f"box {number} holds nails " * 30))
+    (path,) = tmp_path.rglob("memory.sqlite")
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2 // 4096 * 4096
+    data[middle : middle + 8192] = b"\xff" * 8192
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_a_damaged_file_is_moved_aside_and_what_can_be_read_is_kept(tmp_path: Path, whole: bool) -> None:
+    path = await damaged(tmp_path)
+    if whole:
+        path.write_bytes(b"this is not a database" * 500)
+    before = path.read_bytes()
+    async with MemoryBrain(tmp_path) as brain:
+        node = await brain.start(PROGRAM, "memory")
+        await until("the node to say so", lambda: node.state == "degraded")
+        assert node.last_error is not None
+        assert "memory.sqlite.damaged-1" in node.last_error
+        assert (await counters(brain))["damaged_stores"] == 1
+        reply = await brain.bus().call("memory/episodic/query", MemoryQuery(text="nails", k=99))
+        assert (len(reply.hits) == 0) if whole else (20 < len(reply.hits) < 40)
+        assert said(await ask(brain, "Remember that the saw is rusty."))
+    assert path.with_name("memory.sqlite.damaged-1").read_bytes() == before
+    async with MemoryBrain(tmp_path) as brain:
+        node = await brain.start(PROGRAM, "memory")
+        assert said(await ask(brain, "How is the saw?")) == "The saw is rusty."
+        assert node.state == "ready"
+
+
+async def test_damage_that_shows_while_it_runs_fails_one_query(tmp_path: Path) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        node = await brain.start(PROGRAM, "memory")
+        for number in range(40):
+            await brain.bus().call("memory/episodic/store", MemoryStore(text=f"box {number} holds nails " * 30))
+        (path,) = tmp_path.rglob("memory.sqlite")
+        db = sqlite3.connect(path)
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.close()
+        data = bytearray(path.read_bytes())
+        data[8192:-8192] = b"\xff" * (len(data) - 16384)
+        path.write_bytes(data)
+        partial = Partial()
+        while node.state == "ready":
+            partial = await ask(brain, "Remember that the saw is rusty.")
+        assert partial.code in (None, "store")
+        await ask(brain, "Remember that the saw is rusty.")
+        assert said(await ask(brain, "How is the saw?")) == "The saw is rusty."
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        MemoryStore(text=" "),
+        MemoryStore(text="x", kind=""),
+        MemoryStore(text="x", metadata={"picture": b"\xff"}),
+        MemoryStore(text="x", metadata={"number": float("nan")}),
+    ],
+)
+async def test_what_cannot_be_stored_is_refused_with_a_reason(brain: MemoryBrain, request_: MemoryStore) -> None:
+    with pytest.raises(CallError, match="MemoryStore") as refused:
+        await brain.bus().call("memory/episodic/store", request_)
+    assert refused.value.code == "bad_message"
 
 
 @pytest.mark.parametrize("system", ["episodic", "semantic"])
