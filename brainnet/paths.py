@@ -6,10 +6,14 @@ import os
 import sysconfig
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 import platformdirs
 
 from brainnet.errors import ConfigError
+
+CACHE_VARIABLE: Final = "_BRAINNET_CACHE"
+"""Environment variable by which a launcher names a folder for compiled code, used where no other can be written."""
 
 
 @cache

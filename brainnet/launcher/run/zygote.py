@@ -29,17 +29,15 @@ import selectors
 import signal
 import socket
 import sys
-import tempfile
 import time
 import traceback
 import warnings
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-import platformdirs
-
 from brainnet.launcher.run.kernel import end_with_parent, set_process_name, thread_names
 from brainnet.launcher.run.output import redirect_output
+from brainnet.paths import CACHE_VARIABLE
 from brainnet.streams import lenient
 
 MAX_PACKET: Final = 1 << 18
@@ -150,7 +148,7 @@ class Zygote:
         request = json.loads(packet)
         match request["do"]:
             case "preload":
-                _choose_compile_cache(Path(request["cache"]))
+                os.environ[CACHE_VARIABLE] = request["cache"]
                 if not self._import(request["modules"]):
                     return False
                 # A garbage collection writes into the header of every object that it examines, and so copies the pages
@@ -335,32 +333,6 @@ def _apply_threads(threads: int) -> None:
         torch.set_num_threads(threads)
     if numba is not None and threads != 1:
         numba.core.config.reload_config()
-
-
-def _choose_compile_cache(folder: Path) -> None:
-    """Give Numba a folder for compiled code where neither the installation nor the home of the user takes it."""
-    usual = (
-        os.environ.get("NUMBA_CACHE_DIR"),
-        Path(__file__).resolve().parents[2] / "snn",
-        platformdirs.user_cache_dir("numba"),
-    )
-    if any(path and _is_writable(Path(path)) for path in usual):
-        return
-    for candidate in (folder, Path(tempfile.gettempdir()) / f"brainnet-cache-{os.getuid()}"):
-        if _is_writable(candidate):
-            os.environ["NUMBA_CACHE_DIR"] = str(candidate)
-            print(f"compiled code is kept in {candidate}: no usual folder for it can be written", file=sys.stderr)
-            return
-
-
-def _is_writable(folder: Path) -> bool:
-    """Return whether files can be made in a folder; it is created when it is missing."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
 
 
 def _redirect(path: Path) -> None:

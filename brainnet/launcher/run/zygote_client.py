@@ -109,7 +109,7 @@ class ZygoteProcess:
 
     @property
     def import_s(self) -> float:
-        """Seconds since it was started, while it imports; 0 afterwards."""
+        """Seconds for which it has imported the present module; 0 when it imports nothing."""
         return 0.0 if self.ready.done() or self.exited.done() else time.monotonic() - self._started
 
     def spawn(self, process: NodeProcess) -> None:
@@ -193,6 +193,7 @@ class ZygoteProcess:
                 self.ready.set_result(event["seconds"])
             case "importing":
                 self.importing = event["module"]
+                self._started = time.monotonic()
             case "broken":
                 self._import_error = event["reason"]
             case "forked":

@@ -36,7 +36,7 @@ class ZygoteKeeper:
         log_file: Where its output goes.
         preload: Modules that it imports.
         cache: Folder for compiled code, where the usual ones cannot be written.
-        import_timeout_s: Seconds that it may import.
+        import_timeout_s: Seconds that the import of one module may take.
         on_startup_failure: Called with the reason when the first zygote cannot import; it is not replaced then, since
             another one would fail, too.
     """

@@ -1,0 +1,70 @@
+"""A cache of compiled code that cannot be written does not stop a kernel."""
+
+from __future__ import annotations
+
+import errno
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from numba.core import caching
+from numpy.typing import NDArray
+
+from brainnet.paths import CACHE_VARIABLE
+from brainnet.snn import kernels
+
+
+@pytest.fixture(autouse=True)
+def no_warning_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_warned", [])
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Let Numba find no folder that it may write, but one that is named to it; return one."""
+    monkeypatch.setattr(caching._CacheImpl, "_locator_classes", [caching.UserProvidedCacheLocator])
+    monkeypatch.setattr(numba.core.config, "CACHE_DIR", "")
+    monkeypatch.delenv(CACHE_VARIABLE, raising=False)
+    return tmp_path
+
+
+def refuse(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def total(values: NDArray[np.float32]) -> float:
+    found = 0.0
+    for value in values:
+        found += value
+    return found
+
+
+def check(times: int = 1) -> None:
+    for _ in range(times):
+        assert kernels.compiled(total)(np.ones(3, np.float32)) == 3.0
+
+
+def test_no_folder_at_all_is_one_warning(nowhere: Path) -> None:
+    with pytest.warns(UserWarning, match="NUMBA_CACHE_DIR") as warned:
+        check(2)
+    assert len(warned) == 1
+
+
+def test_the_folder_of_the_brain_is_used_then(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(nowhere))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check()
+    assert list(nowhere.rglob("*.nbi"))
+
+
+def test_a_disk_that_is_full_at_the_end_is_one_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(numba.core.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(caching.IndexDataCacheFile, "save", refuse)
+    with pytest.warns(UserWarning, match="No space left") as warned:
+        check()
+    assert len(warned) == 1
