@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from brainnet.errors import BrainnetError, LaunchError
+from brainnet.guard import describe
 from brainnet.launcher.run import log_files
 from brainnet.launcher.run.orphans import OrphansError, end_orphans, wait_for_orphans
 from brainnet.launcher.run.output import redirect_output
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
     from brainnet.launcher.run.zygote_client import ZygoteProcess
     from brainnet.wire.messages import NodeRecord
 
+_OPEN_FILES: Final = 4096
+_OPEN_FILES_OF_HUB: Final = 64
+_OPEN_FILES_OF_NODE: Final = 8
+"""Of the launcher: pipe, process and log of a node, and the links of its sessions and of clients."""
 _ORPHANS_END_S: Final = 3.0
 """Seconds in which the nodes of a launcher that was killed a moment ago may end by themselves."""
 
@@ -125,10 +131,12 @@ def _launch_context(options: LaunchOptions) -> Iterator[tuple[Plan, ZygoteProces
     from brainnet.launcher.run.lock import BrainLock, Holder
     from brainnet.launcher.run.zygote_client import ZygoteProcess
 
+    _allow_open_files()
     zygote = ZygoteProcess()  # before the plan: settings and allocation are read while it imports
     try:
         plan = make_plan(options)
         with BrainLock(plan.state, Holder(os.getpid(), plan.host, plan.namespace, plan.port)):
+            _check_open_files(len(plan.nodes))
             _handle_orphans(plan.state, options)
             for path in plan.log_dir.glob("*.log"):
                 log_files.cut(path, int(plan.log_max_mb * 1_000_000))
@@ -137,6 +145,29 @@ def _launch_context(options: LaunchOptions) -> Iterator[tuple[Plan, ZygoteProces
         raise LaunchError(f"the launcher failed: {_describe_os_error(error)}") from error
     finally:
         zygote.discard()
+
+
+def _allow_open_files() -> None:
+    """Allow this process and its children more open files, as far as the system lets every user do."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _check_open_files(nodes: int) -> None:
+    """Check that this process may open as many files and connections as so many nodes need.
+
+    Raises:
+        LaunchError: It may not; without this check libraries would fail in ways of their own.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _OPEN_FILES_OF_HUB + _OPEN_FILES_OF_NODE * nodes
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        raise LaunchError(
+            f"a process may have {soft} open files here, and a launcher of {nodes} nodes needs {needed}; allow more "
+            f"with `ulimit -n {needed}`"
+        )
 
 
 def _handle_orphans(state: Path, options: LaunchOptions) -> None:
@@ -175,8 +206,13 @@ def run_foreground(
     Raises:
         BrainnetError: The brain cannot be started; no process of it is left.
     """
-    with _launch_context(options) as (plan, zygote):
-        asyncio.run(_foreground(plan, zygote, show))
+    try:
+        with _launch_context(options) as (plan, zygote):
+            asyncio.run(_foreground(plan, zygote, show))
+    except (Exception, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of a library in Rust
+        raise LaunchError(f"internal error of the launcher: {describe(error)}") from error
 
 
 async def _foreground(
@@ -277,8 +313,8 @@ def _daemon(options: LaunchOptions, progress: socket.socket) -> int:
     except BrainnetError as error:
         send_progress(failed=str(error))
         return 1
-    except Exception as error:
-        send_progress(failed=f"internal error of the launcher: {type(error).__name__}: {error}")
+    except BaseException as error:  # a panic of a library in Rust is no Exception
+        send_progress(failed=f"internal error of the launcher: {describe(error)}; see `brainnet logs launcher`")
         traceback.print_exc()
         return 1
     return 0

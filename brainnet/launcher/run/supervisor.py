@@ -18,6 +18,7 @@ import structlog
 from brainnet.broker import Limits
 from brainnet.bus import Bus, open_hub, tcp_address
 from brainnet.errors import AddressInUseError, BrainnetError, BusError, ConfigError, LaunchError
+from brainnet.guard import describe, ends_task
 from brainnet.launcher.run import log_files
 from brainnet.launcher.run.managed_node import ManagedNode
 from brainnet.launcher.run.node_process import NodeProcess
@@ -162,7 +163,7 @@ class Supervisor:
         try:
             self.on_change(record)
         except Exception as error:  # showing a state must not end what is shown
-            log.warning("a change of state could not be shown", error=f"{type(error).__name__}: {error}")
+            log.warning("a change of state could not be shown", error=describe(error))
 
     def why_down(self, node_id: str) -> str | None:
         """Return one sentence that says why a node of this host does not run, and when it is started again.
@@ -233,10 +234,11 @@ class Supervisor:
         """Run a task without which the brain is not supervised: when it fails, the brain is stopped in order."""
         try:
             await work
-        except Exception as error:
-            log.exception("the launcher failed")
-            reason = str(error) if isinstance(error, BrainnetError) else f"{type(error).__name__}: {error}"
-            self._fail(f"the launcher failed: {reason}")
+        except BaseException as error:  # a panic of a library in Rust is no Exception
+            if ends_task(error):
+                raise
+            log.error("the launcher failed", exc_info=error)
+            self._fail(f"the launcher failed: {error if isinstance(error, BrainnetError) else describe(error)}")
 
     def _fail(self, reason: str) -> None:
         if self._failure is None:
