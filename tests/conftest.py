@@ -1,20 +1,60 @@
-"""Fixtures of all tests: an isolated environment, and brains of real processes."""
+"""Fixtures of all tests: an isolated environment, a fixed random state, and brains of real processes.
+
+Tests depend neither on their order, which is random, nor on chance: each begins with the same state of every random
+generator, and hypothesis draws the same examples in every run. `--hypothesis-profile=explore` draws new ones.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import os
+import random
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from brainnet.bus import open_hub
 from brainnet.testing import free_port
 from tests.small_brain import SmallBrain
 from tests.support import Brain, MakeBrain
+
+# No deadline, and no complaint about slowness: a test is not judged by the speed of the machine.
+_FREE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("same", _FREE, derandomize=True, database=None)
+settings.register_profile("explore", _FREE, max_examples=1000)
+settings.load_profile("same")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Shuffle the tests, but leave the random state to `same_random_state`."""
+    if hasattr(config.option, "randomly_reset_seed"):
+        config.option.randomly_reset_seed = False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Set the random state before the fixtures of a test, because the first test of a file also makes those of the file."""
+    _set_random_state()
+
+
+@pytest.fixture(autouse=True)
+def same_random_state() -> None:
+    """Set the random state before a test, whatever its fixtures have drawn."""
+    _set_random_state()
+
+
+def _set_random_state() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch = sys.modules.get("torch")
+    if torch is not None:  # one that is imported later begins with a state of its own, which is the same each time
+        torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
