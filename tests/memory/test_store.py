@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from brainnet.errors import StoreError
-from brainnet.memory import Episode, EpisodicStore, NewEpisode
+from brainnet.memory import DamagedStoreError, Episode, EpisodicStore, NewEpisode, replace_damaged
 
 TEXTS = st.text(min_size=1, max_size=60).filter(lambda text: bool(text.strip()))
 tmp_path_is_fine = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
@@ -270,12 +270,169 @@ def test_tells_which_words_an_episode_holds(store: EpisodicStore) -> None:
     assert store.document_frequencies(["blue", "toolbox", "hammer"]) == {"blue": 2, "toolbox": 1, "hammer": 0}
 
 
+def of_kind(store: EpisodicStore, kind: str) -> list[str]:
+    return [episode.text for episode in store.recent(1000, [kind])]
+
+
+@pytest.mark.parametrize(
+    ("keep", "keep_bytes", "left"), [(3, 10**9, 3), (10, 30, 3), (0, 10**9, 0), (7, 0, 0), (20, 99, 12)]
+)
+def test_the_oldest_of_a_kind_are_forgotten(tmp_path: Path, keep: int, keep_bytes: int, left: int) -> None:
+    path = tmp_path / "memory.sqlite"
+    with EpisodicStore(path) as store:
+        for n in range(12):
+            store.store(f"oven {n:03}", kind="exchange", metadata={"session_id": "a"}, vector=vector(1, n), key=f"k{n}")
+            store.store(f"lamp {n:03}", kind="statement", vector=vector(n, 1))
+        assert store.forget_oldest("exchange", keep=keep, keep_bytes=keep_bytes) == 12 - left
+        newest = [f"oven {n:03}" for n in range(11, 11 - left, -1)]
+        for reopened in (store, EpisodicStore(path)):
+            assert of_kind(reopened, "exchange") == newest
+            assert len(of_kind(reopened, "statement")) == 12
+            assert reopened.count() == 12 + left
+            assert reopened.stats().vectors == 12 + left
+            assert reopened.document_frequencies(["oven", "lamp"]) == {"oven": left, "lamp": 12}
+            found = {hit.episode.text for hit in reopened.search("oven", vector(1, 3), k=99)}
+            assert {text for text in found if "oven" in text} == set(newest)
+            assert reopened.forget_oldest("exchange", keep=keep, keep_bytes=keep_bytes) == 0
+            assert reopened.forget_oldest("no such kind", keep=0, keep_bytes=0) == 0
+        reopened.close()
+
+
+def test_forgetting_is_held_for_every_new_episode(store: EpisodicStore) -> None:
+    for n in range(3000):
+        store.store(f"oven {n} " * 30, kind="exchange", vector=vector(1, n))
+        store.forget_oldest("exchange", keep=40, keep_bytes=10**9)
+        assert store.count(["exchange"]) <= 40
+    # and the index does not grow with what was forgotten
+    assert len(store._index) < 2100
+    assert of_kind(store, "exchange")[0].startswith("oven 2999")
+    used = store.used_bytes
+    store.forget_oldest("exchange", keep=0, keep_bytes=0)
+    assert store.used_bytes < used
+    assert store.search("oven", vector(1, 1)) == []
+
+
+@tmp_path_is_fine
+@given(texts=st.lists(st.sampled_from(["hot oven", "cold lamp", "red oven lamp", "tea"]), min_size=1, max_size=12))
+def test_after_forgetting_a_search_is_as_if_it_had_never_been(tmp_path: Path, texts: list[str]) -> None:
+    with EpisodicStore(":memory:") as store, EpisodicStore(":memory:") as fresh:
+        for text in texts:
+            store.store(text, kind="exchange", vector=vector(1, len(text)))
+        for text in ["an oven", "a lamp"]:
+            for each in (store, fresh):
+                each.store(text, vector=vector(1, len(text)))
+        store.forget_oldest("exchange", keep=0, keep_bytes=0)
+        before = [(hit.episode.text) for hit in store.search("oven lamp", vector(1, 5))]
+        store.consolidate()
+        after = [(hit.episode.text, hit.score) for hit in store.search("oven lamp", vector(1, 5))]
+        assert after == [(hit.episode.text, hit.score) for hit in fresh.search("oven lamp", vector(1, 5))]
+        assert sorted(before) == sorted(text for text, _ in after)
+
+
+def test_order_is_that_of_storing_and_a_step_of_the_clock_is_noticed(
+    store: EpisodicStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for now, stepped in ((5, False), (7, False), (3, True), (4, False)):
+        monkeypatch.setattr("time.time_ns", lambda now=now: now)
+        store.store(f"said at {now}")
+        assert store.clock_stepped is stepped
+    assert [episode.text for episode in store.recent(9)] == ["said at 4", "said at 3", "said at 7", "said at 5"]
+    assert store.search("said", k=1)[0].episode.text == "said at 4"
+
+
+def test_an_error_of_the_disk_is_the_callers_and_the_store_goes_on(tmp_path: Path) -> None:
+    """The largest size of a file, of this one process, stands for a disk that is full."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path / "memory.sqlite")], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "StoreError" in done.stdout
+    with EpisodicStore(tmp_path / "memory.sqlite") as store:
+        assert f"kept {store.count()}" in done.stdout
+
+
 class TestDamage:
     def test_bytes_that_are_no_database(self, tmp_path: Path) -> None:
         path = tmp_path / "memory.sqlite"
         path.write_bytes(b"this is not a database" * 500)
-        with pytest.raises(StoreError, match=r"memory\.sqlite.*damaged.*move"):
+        with pytest.raises(DamagedStoreError, match=r"memory\.sqlite.*damaged.*move"):
             EpisodicStore(path)
+
+    def test_a_table_without_a_column(self, tmp_path: Path) -> None:
+        path = tmp_path / "memory.sqlite"
+        EpisodicStore(path).close()
+        db = sqlite3.connect(path)
+        db.execute("ALTER TABLE episodes DROP COLUMN vector_model")
+        db.close()
+        with pytest.raises(DamagedStoreError, match="vector_model"):
+            EpisodicStore(path)
+
+    @pytest.mark.parametrize(
+        "change",
+        ["metadata = ''", "metadata = '[1]'", "text = x'ff'", "text = ' '", "kind = x'00'", "created_ns = 'now'"],
+    )
+    def test_a_row_that_cannot_be_read(self, tmp_path: Path, change: str) -> None:
+        path = tmp_path / "memory.sqlite"
+        with EpisodicStore(path) as store:
+            store.store_many([NewEpisode(f"oven {n}", vector=vector(1, n), key=f"k{n}") for n in range(5)])
+        db = sqlite3.connect(path)
+        db.execute(f"UPDATE episodes SET {change} WHERE episode_id = 3")
+        db.commit()
+        with EpisodicStore(path) as store:
+            assert store.damaged == [3]
+            assert [episode.text for episode in store.recent(9)] == ["oven 4", "oven 3", "oven 1", "oven 0"]
+            assert len(store.search("oven", vector(1, 2), k=9)) == 4
+            assert store.get(3) is None
+            assert store.without_vector() == []
+            assert store.count() == store.stats().vectors == 4
+            # what was stored under its key is stored again, and the row stays as it is
+            assert store.store("oven 2", key="k2").episode_id == 6
+            assert store.store("oven 2", key="k2").episode_id == 6
+        assert db.execute("SELECT count(*) FROM episodes").fetchone() == (6,)
+        db.close()
+
+    def test_a_vector_that_cannot_be_read_is_made_again(self, tmp_path: Path) -> None:
+        path = tmp_path / "memory.sqlite"
+        with EpisodicStore(path, vector_model="m") as store:
+            store.store_many([NewEpisode(f"oven {n}", vector=vector(1, n)) for n in range(5)])
+        db = sqlite3.connect(path)
+        for row, value in ((1, "x'010203'"), (2, "'text'"), (3, "7")):
+            db.execute(f"UPDATE episodes SET vector = {value} WHERE episode_id = {row}")
+        db.commit()
+        db.close()
+        with EpisodicStore(path, vector_model="m") as store:
+            assert store.damaged == []
+            lost = store.without_vector()
+            assert [episode.episode_id for episode in lost] == [1, 2, 3]
+            store.set_vectors({episode.episode_id: vector(1, 0) for episode in lost})
+            assert store.stats().vectors == 5
+
+    def test_a_damaged_file_is_replaced_by_what_can_be_read(self, tmp_path: Path) -> None:
+        path = tmp_path / "memory.sqlite"
+        for number in (1, 2):
+            with EpisodicStore(path, vector_model="m") as store, EpisodicStore(path, table="facts") as facts:
+                stored = store.store_many(
+                    [NewEpisode(f"episode {i} " * 20, vector=vector(1, i), key=f"{number} {i}") for i in range(200)]
+                )
+                facts.store(f"ovens are hot {number}")
+                ids = {episode.episode_id: episode for episode in store.recent(1000)}
+            data = bytearray(path.read_bytes())
+            data[40_960:49_152] = b"\xff" * 8192
+            path.write_bytes(data)
+            with pytest.raises(DamagedStoreError):
+                EpisodicStore(path)
+            aside, saved, rows = replace_damaged(path)
+            assert aside == tmp_path / f"memory.sqlite.damaged-{number}"
+            assert aside.read_bytes() == bytes(data)
+            with EpisodicStore(path, vector_model="m") as store:
+                kept = {episode.episode_id: episode for episode in store.recent(1000)}
+                assert 150 < len(kept) < len(ids)
+                assert kept.items() <= ids.items()
+                # what lies on the damaged pages may be a vector
+                assert len(kept) - store.stats().vectors < 5
+                assert saved == len(kept) + number
+                assert rows == max(ids) + number
+                assert store.store("new").episode_id > stored[-1].episode_id - 50
 
     def test_overwritten_pages(self, tmp_path: Path) -> None:
         path = tmp_path / "memory.sqlite"
@@ -332,6 +489,27 @@ class TestDamage:
             store.store("too late")
 
 
+FULL_DISK = """
+import resource, sys
+from brainnet.errors import StoreError
+from brainnet.memory import EpisodicStore
+
+store = EpisodicStore(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+kept = 0
+for n in range(1000):
+    try:
+        store.store(f"episode {n} " * 200)
+        kept += 1
+    except StoreError as error:
+        print(type(error).__name__, error)
+        break
+assert store.search("episode 0")[0].episode.text.startswith("episode 0")
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+store.store("there is space again")
+assert store.search("space")[0].episode.text == "there is space again"
+print("kept", kept + 1)
+"""
 FORMAT_1 = """
 CREATE TABLE {table} (
     episode_id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE, kind TEXT NOT NULL, text TEXT NOT NULL,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from brainnet.memory import TextIndex
 from brainnet.memory.stemming import stem
-from brainnet.memory.text_index import FEEDBACK_TERMS, QUERY_WEIGHT, terms
+from brainnet.memory.text_index import FEEDBACK_TERMS, QUERY_WEIGHT, plain_words, terms
 from brainnet.paths import share_dir
 
 WORDS = st.sampled_from(["ovens", "oven's", "hot", "café", "cafe", "running", "ran", "12", "toolbox"])
@@ -139,3 +139,33 @@ def test_a_query_that_recalled_is_widened_by_what_the_texts_have_in_common() -> 
 def test_only_so_many_terms_are_added() -> None:
     index = indexed(" ".join(f"word{n}" for n in range(60)), "oven")
     assert len(index.expanded_query(index.query_terms("oven"), {0: 1.0})) == FEEDBACK_TERMS + 1
+
+
+ANY_TEXT = st.one_of(st.text(max_size=40), st.from_regex(r"[A-Za-zéÉıİßﬁ'’\- \u0301]{0,40}", fullmatch=True))
+
+
+@given(text=ANY_TEXT)
+def test_a_word_of_a_text_is_held_by_it(text: str) -> None:
+    held = terms(text)
+    for place, word in enumerate(plain_words(text)):
+        assert terms(word) == [held[place]]
+        for form in (word.upper(), word.title(), f"{word}'s", f"{word}’s"):
+            if plain_words(form) and plain_words(form.lower()) == plain_words(form):
+                assert terms(form) == terms(form.lower())
+        if word.isalnum() and word.isascii():
+            assert terms(f"the {word}’s") == ["the", *terms(word)]
+    index = indexed(text)
+    assert all(index.containing(word).tolist() == [0] for word in plain_words(text))
+
+
+@given(texts=st.lists(ANY_TEXT, min_size=1, max_size=6), word=ANY_TEXT)
+def test_containing_is_what_terms_say(texts: list[str], word: str) -> None:
+    wanted = set(terms(word))
+    holding = [number for number, text in enumerate(texts) if wanted and wanted.issubset(terms(text))]
+    assert indexed(*texts).containing(word).tolist() == holding
+
+
+@pytest.mark.parametrize("letter", ["y", "a", "s", "é", "1"])
+def test_a_word_of_any_length_has_a_term(letter: str) -> None:
+    (term,) = terms(letter * 100_000)
+    assert set(term) <= {letter, "e", "i"}

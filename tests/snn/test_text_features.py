@@ -11,6 +11,8 @@ from brainnet.snn.models.text_features import (
     SubwordVocabulary,
     clip_middle,
     hash32,
+    limit_marks,
+    normalise,
     route_tokens,
     words,
 )
@@ -79,3 +81,21 @@ def test_a_word_weighs_the_root_of_its_count(text: str) -> None:
     found = words(text)
     assert sum(weights) == pytest.approx(sum(found.count(word) ** 0.5 for word in set(found)))
     assert vocabulary.bag("b a b") == ([*vocabulary.rows("b"), *vocabulary.rows("a")], [2**0.5, 1.0])
+
+
+def test_marks_are_read_as_in_text_that_a_stream_may_carry() -> None:
+    for marks in ("\u0301" * 30, "\u0323\u0301" * 15):
+        assert limit_marks(f"e{marks}!") == f"e{marks}!"
+    assert limit_marks("e" + "\u0301" * 31 + "a\u0301") == "e" + "\u0301" * 30 + "a\u0301"
+    # canonical ordering of so many marks would take seconds
+    assert len(normalise("e" + "\u0301\u0323" * 50_000)) <= 31
+
+
+def test_words_without_end_are_not_kept() -> None:
+    vocabulary = SubwordVocabulary.build(["known"], buckets=64)
+    rows = vocabulary.rows("x" * 100_000)
+    assert 0 < len(rows) < 1000
+    assert rows == vocabulary.rows("x" * 100_000)
+    assert not vocabulary._rows
+    assert hash32("x" * 100_000) == hash32("x" * 100_000) != hash32("x" * 99_999)
+    assert hash32("\ud800") == hash32("?")
