@@ -14,6 +14,7 @@ from brainnet.bus import Mailbox
 from brainnet.cli.topic import writing
 from brainnet.errors import WireError
 from brainnet.testing import PATIENCE_S
+from brainnet.wire import messages
 from tests.small_brain import SmallBrain, run_command
 
 
@@ -106,6 +107,15 @@ async def test_nobody_listening_is_said_and_with_require_match_an_error(small_br
         ("spikes/a/b", None, "16", "NEURONSxSTEPS@DENSITY"),
         ("spikes/a/b", None, "2x2@1.5", "density between 0 and 1"),
         ("spikes/*/b", "{data: [[1]]}", None, "is not a key"),
+        ("spikes/a/b", "{data: [[1e300]]}", None, "finite 32-bit floats"),
+        ("spikes/a/b", "{data: [[.inf]]}", None, "not a finite number"),
+        ("spikes/a/b", "{data: [[1e999]]}", None, "not a finite number"),
+        ("spikes/a/b", "{data: [[1]], metadata: {at: !!timestamp 2026-11-28}}", None, "!!timestamp is not known"),
+        ("spikes/a/b", "{data: &d [*d]}", None, "inside what it names"),
+        ("api/prompt", "{text: a, text: b}", None, "text is given twice"),
+        ("api/prompt", '{"text": "\\ud83d"}', None, "surrogate"),
+        ("api/prompt", "{text: x, image: !!binary '?'}", None, "base64"),
+        ("api/prompt", "[" * 1000, None, "inside one another"),
         ("my/key", "@/no/such/file", None, "cannot be read"),
         ("my/key", None, None, "DATA is missing"),
     ],
@@ -114,6 +124,50 @@ def test_what_cannot_be_sent_is_refused_by_name(key: str, data: str | None, rand
     with pytest.raises(WireError, match=re.escape(says)) as caught:
         writing.writer(key, "test", data, random)
     assert "\n" not in str(caught.value)
+
+
+async def test_what_people_write_arrives_as_they_mean_it(small_brain: SmallBrain) -> None:
+    listener = await small_brain.join("client")
+    prompts = listener.subscribe_raw("test/api/prompt")
+    texts = [
+        '{"text":\t"\\ud83d\\ude00 one\ttwo", "image": "aGk="}',
+        "{text: 2026-11-28, image: !!binary aGk=, deadline_ms: 1e3}",
+        "\ufeff{text: yes}",
+    ]
+    for text in texts:
+        done = await small_brain.run("topic", "pub", "api/prompt", text)
+        assert done.code == 0, done.err
+    received = [messages.read_prompt(s.payload, s.encoding) for s in await _take(prompts, 3)]
+    assert [p.text for p in received] == ["\U0001f600 one\ttwo", "2026-11-28", "yes"]
+    assert [p.image for p in received] == [b"hi", b"hi", None]
+    assert received[1].deadline_ms == 1000
+
+
+async def test_metadata_keep_their_types(small_brain: SmallBrain) -> None:
+    ear = await small_brain.join("region", "ear")
+    packets = ear.subscribe("input/**")
+    metadata = "{rate: 1e-4, day: 2026-11-28, on: yes, 1: 0o17, base: &b {x: 1}, all: {<<: *b, y: 2}}"
+    done = await small_brain.run("topic", "pub", "input/force/hand", f"{{data: [[1e-4]], metadata: {metadata}}}")
+    assert done.code == 0, done.err
+    (received,) = await _take(packets)
+    assert received.message.data.tolist() == [[pytest.approx(1e-4)]]
+    assert received.message.metadata == {
+        "rate": 1e-4,
+        "day": "2026-11-28",
+        "on": "yes",
+        "1": 15,
+        "base": {"x": 1},
+        "all": {"x": 1, "y": 2},
+    }
+
+
+async def test_bytes_that_are_no_text_travel_on_a_foreign_key(small_brain: SmallBrain) -> None:
+    listener = await small_brain.join("client")
+    samples = listener.subscribe_raw("my/**")
+    done = await small_brain.run("topic", "pub", "my/key", "caf\udce9")
+    assert done.code == 0, done.err
+    (sample,) = await _take(samples)
+    assert sample.payload == b"caf\xe9"
 
 
 async def test_a_refusal_is_one_line_and_status_1() -> None:
