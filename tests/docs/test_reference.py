@@ -30,7 +30,13 @@ def test_each_error_code_has_its_cause_and_its_fix() -> None:
     text = (DOCS / "reference" / "errors.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", text, re.MULTILINE)
     assert sorted(code for code, _, _ in rows) == sorted(ERROR_CODES)
-    assert all(len(cause) > 20 and len(fix) > 20 for _, cause, fix in rows)
+    for code, cause, fix in rows:
+        explained, _, shown = cause.partition(" *")
+        assert len(explained) > 20, f"{code}: why it comes"
+        assert len(shown) > 5, f"{code}: an example of the sentence that is shown, in italics"
+        assert shown.endswith("*"), f"{code}: the sentence ends the cause"
+        assert len(fix) > 20, f"{code}: what to do"
+        assert re.search(r"`[^`]+`", fix), f"{code}: what to type or to change"
 
 
 def test_each_public_package_has_a_page_of_its_docstrings() -> None:
