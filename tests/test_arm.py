@@ -218,6 +218,18 @@ def test_no_forward_model_in_other_files(tmp_path: Path) -> None:
         ("move 2 times: no point here", None),
         ("move the arm", None),
         ("", None),
+        ("y = 0.05 and x = 0.1", (0.1, 0.05)),
+        ("reach X0.1 Y 0.05", (0.1, 0.05)),
+        ("（０.１，０.０５）", (0.1, 0.05)),
+        ("go to 0.1,\n\t0.05", (0.1, 0.05)),
+        ("go to 1e-1, 5e-2", (0.1, 0.05)),
+        ("go to 0.1, and 0.05", (0.1, 0.05)),
+        ("0.1-0.05", None),
+        ("12 metal parts and 3 more", None),
+        ("go" + " " * 90_000 + "to (0.1, 0.05)", (0.1, 0.05)),
+        ("word " * 18_000 + "now move the arm to (0.1, 0.05)", (0.1, 0.05)),
+        ("move the arm to (0.1, 0.05) " + "word " * 18_000, (0.1, 0.05)),
+        ("1" * 100_000 + " " + "1" * 50, None),
     ],
 )
 def test_reads_targets(text: str, target: tuple[float, float] | None) -> None:
@@ -228,6 +240,13 @@ def test_reads_targets(text: str, target: tuple[float, float] | None) -> None:
 def test_refuses_points_in_space_and_out_of_reach() -> None:
     with pytest.raises(RegionError, match="planar"):
         parse_target("move to (0.1, 0.1, 0.2)")
+    with pytest.raises(RegionError, match="planar"):
+        parse_target("move to x=0.1 y=0.1 z=0.2")
+    for text in ("go to 1e999, 0.1", f"go to {'9' * 400}, 0.1"):
+        target = parse_target(text)
+        assert target is not None
+        with pytest.raises(RegionError, match="inf"):
+            check_reachable(target)
     check_reachable((0.1, 0.1))
     for target in ((0.3, 0.0), (0.0, 0.001), (1e9, 0.0)):
         with pytest.raises(RegionError, match=r"0\.205 m"):

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from brainnet.errors import StoreError
-from brainnet.memory import DamagedStoreError, Episode, EpisodicStore, NewEpisode, replace_damaged
+from brainnet.memory import DamagedStoreError, Episode, EpisodicStore, NewEpisode, index, replace_damaged
 
 TEXTS = st.text(min_size=1, max_size=60).filter(lambda text: bool(text.strip()))
 tmp_path_is_fine = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
@@ -298,14 +298,15 @@ def test_the_oldest_of_a_kind_are_forgotten(tmp_path: Path, keep: int, keep_byte
         reopened.close()
 
 
-def test_forgetting_is_held_for_every_new_episode(store: EpisodicStore) -> None:
-    for n in range(3000):
+def test_forgetting_is_held_for_every_new_episode(store: EpisodicStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "MIN_FORGOTTEN", 100)
+    for n in range(400):
         store.store(f"oven {n} " * 30, kind="exchange", vector=vector(1, n))
         store.forget_oldest("exchange", keep=40, keep_bytes=10**9)
         assert store.count(["exchange"]) <= 40
     # and the index does not grow with what was forgotten
-    assert len(store._index) < 2100
-    assert of_kind(store, "exchange")[0].startswith("oven 2999")
+    assert len(store._index) <= 2 * 100
+    assert of_kind(store, "exchange")[0].startswith("oven 399")
     used = store.used_bytes
     store.forget_oldest("exchange", keep=0, keep_bytes=0)
     assert store.used_bytes < used

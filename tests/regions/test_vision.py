@@ -81,6 +81,18 @@ async def test_coloured_pictures_of_any_size_are_photos(brain: MemoryBrain, size
     assert partial.content["kind"] == "photo"
 
 
+async def test_a_picture_is_named_as_it_is_shown(brain: MemoryBrain) -> None:
+    buffer, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    Image.open(io.BytesIO(drawn(7))).transpose(Image.Transpose.ROTATE_90).save(buffer, "JPEG", exif=exif)
+    turned = await brain.query("eye", Prompt(text="which digit is this?", image=buffer.getvalue()))
+    upright = await brain.query("eye", Prompt(text="which digit is this?", image=drawn(7)))
+    assert turned.best is not None
+    assert upright.best is not None
+    assert turned.best.text == upright.best.text == "7"
+    assert turned.confidence == pytest.approx(upright.confidence, abs=0.1)
+
+
 async def test_pictures_that_wait_together_each_get_their_own_answer(brain: MemoryBrain) -> None:
     prompts = [Prompt(text="?", image=drawn(d)) for d in (0, 2)]
     prompts.insert(1, Prompt(text="?", image=b"no picture"))

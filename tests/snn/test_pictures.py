@@ -1,6 +1,7 @@
 """Any picture, read as the classifier wants it: forms left untouched, drawings, garments, photos, and no picture."""
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -118,6 +119,84 @@ def test_a_grey_thing_on_even_ground_fills_the_small_form(ground: int) -> None:
     assert (columns[0], columns[-1]) == (2, 29)
     assert np.ptp(rows) + 1 == 21
     assert result[:, 16][rows].min() > 0.15
+
+
+SHOWN_BY = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How a picture is stored that is shown upright with an EXIF orientation: by the transposition that it undoes."""
+
+
+@pytest.mark.parametrize("orientation", SHOWN_BY)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("coloured", [False, True])
+def test_a_picture_is_read_as_it_is_shown(orientation: int, kind: str, coloured: bool) -> None:
+    upright = Image.fromarray(landscape(120, 80)) if coloured else drawn("7").convert("RGB")
+    buffer, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    upright.transpose(SHOWN_BY[orientation]).save(buffer, kind, exif=exif)
+    assert np.abs(read_picture(buffer.getvalue()) - read_picture(encoded(upright))).max() < 0.1
+
+
+@pytest.mark.parametrize(
+    "exif", [b"", b"Exif\0\0", b"Exif\0\0MM\0*" + b"\xff" * 20, b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01"]
+)
+def test_broken_exif_data_say_nothing(exif: bytes) -> None:
+    buffer = io.BytesIO()
+    drawn("7").save(buffer, "JPEG", exif=exif)
+    assert np.abs(read_picture(buffer.getvalue()) - read_picture(encoded(drawn("7")))).max() < 0.1
+
+
+def test_any_depth_and_palette_reads_the_same() -> None:
+    grey = drawn("7")
+    levels = np.asarray(grey)
+    palette = io.BytesIO()
+    grey.convert("P").save(palette, "PNG", transparency=255)
+    frames = io.BytesIO()
+    grey.save(frames, "GIF", save_all=True, append_images=[drawn("1"), drawn("2")])
+    pictures = {
+        "16 bits": encoded(Image.fromarray(levels.astype(np.uint16) * 200)),
+        "16 bits, big-endian": encoded(Image.fromarray(levels.astype(">u2") * 200), "TIFF"),
+        "32 bits": encoded(Image.fromarray(levels.astype(np.int32) * 70_000), "TIFF"),
+        "floats below zero": encoded(Image.fromarray(levels.astype(np.float32) - 300), "TIFF"),
+        "CMYK": encoded(grey.convert("CMYK"), "JPEG"),
+        "grey and alpha": encoded(grey.convert("LA")),
+        "a palette with a transparent colour": palette.getvalue(),
+        "frames": frames.getvalue(),
+        "inverted": encoded(Image.eval(grey, lambda level: 255 - level)),
+    }
+    for name, data in pictures.items():
+        assert np.abs(read_picture(data) - read_picture(encoded(grey))).max() < 0.1, name
+
+
+def test_a_large_picture_is_read_like_a_small_one() -> None:
+    large = drawn("7", 4500)
+    assert np.abs(read_picture(encoded(large)) - read_picture(encoded(drawn("7", 450)))).max() < 0.25
+
+
+@pytest.mark.parametrize("size", [(1, 30_000), (30_000, 1), (2, 9000)])
+def test_a_long_picture_is_read(size: tuple[int, int]) -> None:
+    assert read_picture(encoded(landscape(*size))).shape == (3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    "transfer",
+    [
+        lambda data: data.replace(b"\r\n", b"\n"),
+        lambda data: data.replace(b"\n", b"\r\n"),
+        lambda data: data.decode("latin-1").encode(),
+        lambda data: data.decode(errors="replace").encode(),
+    ],
+)
+def test_a_png_that_was_transferred_as_text_is_recognised(transfer: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(ModelError, match="line ends"):
+        read_picture(transfer(encoded(drawn("1"))))
 
 
 @pytest.mark.parametrize("data", [b"", b"hello, this is no picture", encoded(drawn("1"))[:200]])
