@@ -1,4 +1,4 @@
-"""Definitions for both processes of the bus benchmark: keys, the packet, and quality of service."""
+"""Definitions for both processes of the benchmarks of the network: keys, the packet, and quality of service."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ RAW_PONG: Final = "raw/pong"
 CODEC_PING: Final = "raw/codec/ping"
 CODEC_PONG: Final = "raw/codec/pong"
 RAW_STREAM: Final = "raw/stream"
+RAW_QUERY: Final = "raw/query"
 
 
 def spikes() -> np.ndarray[Any, np.dtype[np.bool_]]:

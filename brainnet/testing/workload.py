@@ -18,7 +18,7 @@ class Kind(BaseModel):
 
     Attributes:
         name: In reports.
-        text: What is asked; `{n}` becomes a number.
+        text: What is asked; `{n}` becomes a number, and `{d}` its last digit.
         image: A picture to send along, or None.
         regions: The regions that are asked by name; None lets the brain route.
         first: Texts that are asked once before the kind is measured.
@@ -46,7 +46,7 @@ class Kind(BaseModel):
         Args:
             number: Makes it differ from the others of its kind, where the text says so.
         """
-        fields: dict[str, Any] = {"text": self.text.replace("{n}", str(number))}
+        fields: dict[str, Any] = {"text": self.text.replace("{n}", str(number)).replace("{d}", str(number % 10))}
         if self.image is not None:
             fields["image"] = self.image
         if self.regions is not None:
