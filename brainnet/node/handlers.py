@@ -24,6 +24,7 @@ class Handler:
         chunks: Values of the topic's chunks; `{id}` stands for the node's id.
         method: Name of the method.
         wants_key: Whether the method takes the key after the message.
+        batch: For a subscription, the most messages that one call gets, as a list; 0 for one message at a time.
     """
 
     kind: Literal["subscribe", "serve"]
@@ -31,6 +32,7 @@ class Handler:
     chunks: tuple[tuple[str, str], ...]
     method: str
     wants_key: bool
+    batch: int = 0
 
     def expression(self, node_id: str) -> str:
         """Return the key expression for a node of this id."""
@@ -39,7 +41,7 @@ class Handler:
         return key(self.topic, **{name: value.replace("{id}", node_id) for name, value in self.chunks})
 
 
-def subscribe(topic: str, **chunks: str) -> Callable[[F], F]:
+def subscribe(topic: str, *, batch: int = 0, **chunks: str) -> Callable[[F], F]:
     """Call the method for every message on a topic, one at a time, in order.
 
     `async def` runs on the event loop and must not block; `def` runs in the model thread. A method with a second
@@ -47,10 +49,12 @@ def subscribe(topic: str, **chunks: str) -> Callable[[F], F]:
 
     Args:
         topic: A topic of the contract by name (`"result"`), or a key expression of it.
+        batch: Call the method with a list of all messages that wait, at most so many, instead of one at a time; with a
+            second parameter, it gets the list of their keys.
         **chunks: Values of the topic's chunks (`modality="camera"`), `"{id}"` for this node's id; a chunk that is
             left out matches anything.
     """
-    return _mark("subscribe", topic, chunks)
+    return _mark("subscribe", topic, chunks, batch)
 
 
 def serve(topic: str, **chunks: str) -> Callable[[F], F]:
@@ -62,13 +66,13 @@ def serve(topic: str, **chunks: str) -> Callable[[F], F]:
         topic: A topic of the contract by name (`"memory_query"`), or a key (expression) of it.
         **chunks: Values of the topic's chunks, as for `subscribe`.
     """
-    return _mark("serve", topic, chunks)
+    return _mark("serve", topic, chunks, 0)
 
 
-def _mark(kind: Literal["subscribe", "serve"], topic: str, chunks: dict[str, str]) -> Callable[[F], F]:
+def _mark(kind: Literal["subscribe", "serve"], topic: str, chunks: dict[str, str], batch: int) -> Callable[[F], F]:
     def decorate(method: F) -> F:
         marks = list(getattr(method, _MARK, ()))
-        marks.append(Handler(kind, topic, tuple(chunks.items()), method.__name__, wants_key(method)))
+        marks.append(Handler(kind, topic, tuple(chunks.items()), method.__name__, wants_key(method), batch))
         setattr(method, _MARK, marks)
         return method
 

@@ -470,9 +470,10 @@ class Node:
         call = self.__caller(method)
 
         async def pump() -> None:
-            async for received in mailbox:  # one at a time, so that messages are handled in order
+            while True:  # one call at a time, so that messages are handled in order
+                batch = await mailbox.get_batch(max(1, handler.batch))
                 try:
-                    await call(*self.__arguments(handler, received))
+                    await call(*self.__arguments(handler, batch))
                 except BaseException as error:
                     if ends_task(error):
                         raise
@@ -484,8 +485,12 @@ class Node:
         self.spawn(pump(), essential=True)
 
     @staticmethod
-    def __arguments(handler: Handler, received: Received) -> tuple[Any, ...]:
-        return (received.message, received.key) if handler.wants_key else (received.message,)
+    def __arguments(handler: Handler, batch: list[Received]) -> tuple[Any, ...]:
+        if not handler.batch:
+            (received,) = batch
+            return (received.message, received.key) if handler.wants_key else (received.message,)
+        messages = [received.message for received in batch]
+        return (messages, [received.key for received in batch]) if handler.wants_key else (messages,)
 
     def __serve(self, handler: Handler, method: Callable[..., Any]) -> None:
         call = self.__caller(method)

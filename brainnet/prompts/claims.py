@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _WORD = re.compile(r"[^\W_]+(?:[-'’.][^\W_]+)*")
 _DIGITS = {
@@ -19,6 +20,7 @@ _STOP_WORDS = frozenset(
 """Words that claim nothing by themselves: grammar, and names for the sort of answer rather than the answer."""
 
 
+@lru_cache(maxsize=8192)
 def claim(text: str, question: str = "") -> str:
     """Return what `text` claims in answer to `question`.
 

@@ -12,14 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from brainnet import Answer, Decision, Node, NodeParameters, Prompt, main, subscribe
+from brainnet import Answer, Decision, Node, NodeParameters, Prompt, SpikePacket, main, subscribe
 from brainnet.bus import Bus
 from brainnet.errors import BrainnetError
 from brainnet.guard import describe, ends_task
 from brainnet.node import MAX_DEATHS, NodeSpec, resume
 from brainnet.prompts import RegionPresence
 from brainnet.snn.models.decision import DecisionParams
-from brainnet.snn.models.router import MAX_ROUTING_TEMPERATURE, RouteDecision, Router, RouterState
+from brainnet.snn.models.router import (
+    MAX_ROUTING_TEMPERATURE,
+    RouteDecision,
+    Router,
+    RouteRequest,
+    RouterState,
+)
 from brainnet.wire.keys import chunk, key
 from brainnet.wire.messages import Accepted, QueryHeader
 
@@ -28,7 +34,18 @@ MAX_SESSIONS = 256
 MAX_REMEMBERED = 512
 """Prompts that are remembered, open or answered: so that one that comes again is neither routed nor answered twice."""
 
+MAX_TOGETHER = 16
+"""Prompts that are decided in one run of the network at most."""
+
 V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A prompt that is not routed yet, and `time.monotonic()` after which nobody waits any more."""
+
+    prompt: Prompt
+    deadline: float
 
 
 @dataclass(slots=True)
@@ -99,17 +116,38 @@ class Prefrontal(Node):
         """Take up what a predecessor left open."""
         await resume(self)
 
-    @subscribe("accepted")
-    async def on_accepted(self, accepted: Accepted) -> None:
-        prompt = accepted.prompt
+    @subscribe("accepted", batch=MAX_TOGETHER)
+    async def on_accepted(self, batch: list[Accepted]) -> None:
+        """Route what waits, as many prompts as possible in one run of the network."""
+        now = time.monotonic()
+        waiting = [_Waiting(a.prompt, now + a.left_ms / 1000) for a in batch if a.left_ms and self._is_new(a.prompt)]
+        while waiting:
+            together: list[_Waiting] = []
+            later: list[_Waiting] = []
+            sessions: set[str] = set()
+            for one in waiting:
+                session = one.prompt.session_id
+                if one.prompt.regions is not None or self.work.deaths(one.prompt.prompt_id):
+                    self.spawn(self._route(one))
+                elif session and session in sessions:  # it is decided from what the one before leaves in memory
+                    later.append(one)
+                else:
+                    sessions.add(session)
+                    together.append(one)
+            if together:
+                await self._route_together(together)
+            waiting = later
+
+    def _is_new(self, prompt: Prompt) -> bool:
+        """Return whether a prompt is to be routed; one that was routed is asked again."""
         if prompt.prompt_id in self._answered or prompt.prompt_id in self._routing:
-            return
+            return False
         routed = self._routed.get(prompt.prompt_id)
         if routed is not None:  # the integrator was restarted and asks again
             self.spawn(self._ask(routed, routed.decision.chosen))
-            return
+            return False
         self._routing.add(prompt.prompt_id)
-        self.spawn(self._route(prompt, time.monotonic() + accepted.left_ms / 1000))
+        return True
 
     @subscribe("result")
     async def on_result(self, answer: Answer) -> None:
@@ -118,15 +156,42 @@ class Prefrontal(Node):
 
     # -- deciding ----------------------------------------------------------------------------------------------------
 
-    async def _route(self, prompt: Prompt, deadline: float) -> None:
+    async def _route_together(self, waiting: list[_Waiting]) -> None:
+        """Decide several prompts in one run; one whose regions are not all there is decided alone."""
         started = time.monotonic()
+        made: list[RouteDecision] = []
+        available = self._available()
+        if available:
+            try:
+                made = await self.in_model_thread(
+                    self._recorded, self._run_router, [w.prompt for w in waiting], available
+                )
+            except BaseException as error:
+                if ends_task(error):
+                    raise
+                self.report_error("decide", error)
+        latency_ms = (time.monotonic() - started) * 1000
+        for index, one in enumerate(waiting):
+            if made and all(map(self._listens, made[index].chosen)):
+                self._remember_session(one.prompt, made[index])
+                decision = _decision(one.prompt, made[index])
+                decision.latency_ms = latency_ms
+                self._routing.discard(one.prompt.prompt_id)
+                self._ask_now(self._keep(one, decision, made[index].spikes))
+            else:
+                self.spawn(self._route(one))
+
+    async def _route(self, waiting: _Waiting) -> None:
+        """Decide one prompt: wait for a region that is being restarted, or decide that it cannot be routed."""
+        started = time.monotonic()
+        prompt, deadline = waiting.prompt, waiting.deadline
         try:
             deaths = self.work.deaths(prompt.prompt_id)
             if deaths >= MAX_DEATHS:
                 raise BrainnetError(f"{self.id} died {deaths} times while it routed this prompt", code="poison")
             if prompt.regions is not None:
                 decision = await self._decide_as_asked(prompt, prompt.regions, deadline)
-                spikes = await self.in_model_thread(self._recorded, self._encode, prompt)
+                spikes = await self.in_model_thread(self._recorded, self._encode, [prompt])
             else:
                 decision, spikes = await self._decide(prompt, deadline)
         except BaseException as error:
@@ -140,10 +205,14 @@ class Prefrontal(Node):
         finally:
             self._routing.discard(prompt.prompt_id)
         decision.latency_ms = (time.monotonic() - started) * 1000
-        routed = Routed(prompt, decision, spikes, deadline, set(decision.chosen))
-        _put(self._routed, prompt.prompt_id, routed, MAX_REMEMBERED)
+        await self._ask(self._keep(waiting, decision, spikes), decision.chosen)
+
+    def _keep(self, waiting: _Waiting, decision: Decision, spikes: NDArray[np.uint8]) -> Routed:
+        """Remember where a prompt was routed, so that its regions can be asked again."""
+        routed = Routed(waiting.prompt, decision, spikes, waiting.deadline, set(decision.chosen))
+        _put(self._routed, waiting.prompt.prompt_id, routed, MAX_REMEMBERED)
         self.count("decisions")
-        await self._ask(routed, decision.chosen)
+        return routed
 
     async def _decide_as_asked(self, prompt: Prompt, regions: list[str], deadline: float) -> Decision:
         """Choose the regions that the client named."""
@@ -170,70 +239,82 @@ class Prefrontal(Node):
         Raises:
             BrainnetError: No region that can be routed to is alive.
         """
-        routes = list(self.router.config.routes)
-        available = [r for r in routes if self._presence.is_expected(r, self.params.patience_s)]
+        available = self._available()
         while True:
             if not available:
-                known = ", ".join(routes)
+                known = ", ".join(self.router.config.routes)
                 raise BrainnetError(f"none of the regions that can be routed to is alive ({known})", code="no_region")
-            made = await self.in_model_thread(self._recorded, self._run_router, prompt, available)
+            (made,) = await self.in_model_thread(self._recorded, self._run_router, [prompt], available)
             absent = [r for r in made.chosen if not await self._is_present(r, deadline)]
             if not absent:
                 break
             available = [r for r in available if r not in absent]
+        self._remember_session(prompt, made)
+        return _decision(prompt, made), made.spikes
+
+    def _available(self) -> list[str]:
+        """Return the routes whose regions are alive, or were a moment ago."""
+        return [r for r in self.router.config.routes if self._presence.is_expected(r, self.params.patience_s)]
+
+    def _remember_session(self, prompt: Prompt, made: RouteDecision) -> None:
         if prompt.session_id:
             _put(self._sessions, prompt.session_id, made.state, MAX_SESSIONS)
-        decision = Decision(
-            prompt_id=prompt.prompt_id,
-            route_probs=dict(zip(made.names, map(float, made.route_probs), strict=True)),
-            scores=dict(zip(made.names, map(float, made.scores), strict=True)),
-            # float rounding may leave the bounds that the message checks by one part in 10^16
-            entropy=max(0.0, float(made.entropy)),
-            alpha=min(1.0, max(0.0, float(made.alpha))),
-            temperature=float(made.temperature),
-            threshold=float(made.threshold),
-            chosen=list(made.chosen),
-        )
-        return decision, made.spikes
 
-    def _recorded(self, function: Callable[..., V], prompt: Prompt, *args: Any) -> V:
-        """Call a function of the model for one prompt, which is blamed if this process dies meanwhile."""
-        self.work.begin([prompt.prompt_id])
+    def _recorded(self, function: Callable[..., V], prompts: list[Prompt], *args: Any) -> V:
+        """Call a function of the model for some prompts, which are blamed if this process dies meanwhile."""
+        names = [prompt.prompt_id for prompt in prompts]
+        self.work.begin(names)
         try:
-            return function(prompt, *args)
+            return function(prompts, *args)
         finally:
-            self.work.end([prompt.prompt_id])
+            self.work.end(names)
 
-    def _run_router(self, prompt: Prompt, available: list[str]) -> RouteDecision:
-        return self.router.decide(
-            prompt.text,
-            has_image=prompt.image is not None,
-            has_audio=prompt.audio is not None,
-            available=available,
-            state=self._sessions.get(prompt.session_id) if prompt.session_id else None,
-            mass=self.params.mass,
-            max_temperature=self.params.max_temperature,
+    def _run_router(self, prompts: list[Prompt], available: list[str]) -> list[RouteDecision]:
+        requests = [
+            RouteRequest(
+                prompt.text,
+                has_image=prompt.image is not None,
+                has_audio=prompt.audio is not None,
+                state=self._sessions.get(prompt.session_id) if prompt.session_id else None,
+            )
+            for prompt in prompts
+        ]
+        params = DecisionParams(
+            self.params.mass, self.router.config.base_threshold, max_temperature=self.params.max_temperature
         )
+        return self.router.decide_batch(requests, available=available, params=params)
 
-    def _encode(self, prompt: Prompt) -> NDArray[np.uint8]:
+    def _encode(self, prompts: list[Prompt]) -> NDArray[np.uint8]:
+        (prompt,) = prompts
         return self.router.encode(prompt.text, has_image=prompt.image is not None, has_audio=prompt.audio is not None)
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
+    def _ask_now(self, routed: Routed) -> None:
+        """Publish a decision and ask its regions, all of which listen."""
+        if not self.bus.is_matched(self._decisions_key):  # the integrator is being restarted
+            self.spawn(self._ask(routed, routed.decision.chosen))
+            return
+        self.publish(self._decisions_key, routed.decision)
+        for region in routed.decision.chosen:
+            self.publish(key("query", region=region), self._query(routed, region))
+
     async def _ask(self, routed: Routed, regions: list[str]) -> None:
-        prompt, decision = routed.prompt, routed.decision
-        if not await self.send(self._decisions_key, decision, wait_s=2.0):
+        """Publish a decision and ask regions, each when it listens."""
+        if not await self.send(self._decisions_key, routed.decision, wait_s=2.0):
             self.log.warning("no integrator listens", key=self._decisions_key)
         for region in regions:
-            header = QueryHeader(
-                prompt=prompt,
-                prompt_id=prompt.prompt_id,
-                route_prob=min(1.0, decision.route_probs.get(region, 0.0)),
-                left_ms=max(1.0, (routed.deadline - time.monotonic()) * 1000),
-            )
-            packet = self.packet(routed.spikes, modality="text", header=header)
-            if not await self.send(key("query", region=region), packet):
-                self.log.warning("region went away", region=region, prompt_id=prompt.prompt_id)
+            if not await self.send(key("query", region=region), self._query(routed, region)):
+                self.log.warning("region went away", region=region, prompt_id=routed.prompt.prompt_id)
+
+    def _query(self, routed: Routed, region: str) -> SpikePacket:
+        header = QueryHeader(
+            prompt=routed.prompt,
+            prompt_id=routed.prompt.prompt_id,
+            route_prob=min(1.0, routed.decision.route_probs.get(region, 0.0)),
+            left_ms=max(0.0, (routed.deadline - time.monotonic()) * 1000),
+        )
+        return self.packet(routed.spikes, modality="text", header=header)
 
     async def _follow_presence(self) -> None:
         """Follow who is alive; ask a region that came back again what it has not answered."""
@@ -255,6 +336,20 @@ class Prefrontal(Node):
             return False
         patience = min(self.params.patience_s, max(0.0, deadline - time.monotonic()))
         return await self.bus.wait_matching(key("query", region=region), patience)
+
+
+def _decision(prompt: Prompt, made: RouteDecision) -> Decision:
+    return Decision(
+        prompt_id=prompt.prompt_id,
+        route_probs=dict(zip(made.names, map(float, made.route_probs), strict=True)),
+        scores=dict(zip(made.names, map(float, made.scores), strict=True)),
+        # float rounding may leave the bounds that the message checks by one part in 10^16
+        entropy=max(0.0, float(made.entropy)),
+        alpha=min(1.0, max(0.0, float(made.alpha))),
+        temperature=float(made.temperature),
+        threshold=float(made.threshold),
+        chosen=list(made.chosen),
+    )
 
 
 def _put(table: OrderedDict[str, V], name: str, value: V, limit: int) -> None:

@@ -31,6 +31,7 @@ from brainnet.wire.messages.nodes import (
 )
 from brainnet.wire.messages.prompts import (
     MAX_PROMPT_BYTES,
+    Accepted,
     Answer,
     Candidate,
     Decision,
@@ -48,6 +49,7 @@ from brainnet.wire.messages.prompts import (
 __all__ = [
     "MAX_PROMPT_BYTES",
     "MAX_TEXT",
+    "Accepted",
     "Answer",
     "Candidate",
     "CommandHeader",

@@ -163,6 +163,13 @@ class Answer(Message):
     retry_after_ms: int | None = Field(None, ge=0, description="with some errors: when to try again")
 
 
+class Accepted(Message):
+    """A prompt that the broker has accepted, as it hands it to the brain."""
+
+    prompt: Prompt
+    left_ms: float = Field(ge=0.0, description="until its deadline; the deadline counts from its arrival at the broker")
+
+
 class ResumeQuery(Message):
     """Query of a router or an integrator that has just started: hand out again what has no answer yet."""
 
