@@ -96,7 +96,8 @@ A setting is read from these sources. Later sources win:
 4. the environment variable of the setting
 5. the option of a command
 
-`brainnet config show` prints each value and its source. `BRAINNET_CONFIG_DIR` names another folder than `config/`.
+`brainnet config show` prints each value and its source. `BRAINNET_CONFIG_DIR` names another folder than `config/`; it
+must exist. An empty variable counts as none. [YAML and JSON](text.md) says how the files are read.
 
 | setting | variable | type | default | meaning |
 |---|---|---|---|---|
@@ -122,6 +123,9 @@ def allocation_file() -> str:
         "A path in the file is looked up in the folder of the file, in its parents up to the root of the project, in",
         "the current folder, and in the files that are installed with brainnet. `nodes/NAME.py` also finds",
         "`nodes/NAME/NAME.py`.\n",
+        "Names of nodes and hosts, and the namespace, have at most 64 letters, digits, `_`, `-` and `.`, and are not",
+        "only dots. CPUs and devices are checked on the host that runs the node. [YAML and JSON](text.md) says how the",
+        "file is read.\n",
     ]
     for title, about, kind in tables:
         rows = "\n".join(
@@ -168,6 +172,8 @@ def _type(field: FieldInfo) -> str:
 
 
 def _spelled(kind: Any) -> str:
+    if typing.get_origin(kind) is typing.Annotated:
+        kind = typing.get_args(kind)[0]
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Literal:
         return " | ".join(str(value) for value in arguments)
