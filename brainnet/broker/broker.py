@@ -21,9 +21,19 @@ from brainnet.bus import Bus, Mailbox, Received, Sample
 from brainnet.errors import ErrorCode, WireError
 from brainnet.guard import RepeatFilter, describe, ends_task
 from brainnet.prompts import error_answer
-from brainnet.prompts.journal import Left
+from brainnet.prompts.journal import Left, Written
 from brainnet.wire.keys import key
-from brainnet.wire.messages import Accepted, Answer, Prompt, Resumed, ResumeQuery, new_id
+from brainnet.wire.messages import (
+    Accepted,
+    Answer,
+    Encoded,
+    Prompt,
+    Resumed,
+    ResumeQuery,
+    decode,
+    encode,
+    new_id,
+)
 
 log = structlog.get_logger("brainnet.broker")
 
@@ -58,7 +68,7 @@ class _Open:
     state: _State = _State.ACCEPTING
     accepted: float = 0.0
     asked: float = 0.0
-    replies: list[asyncio.Future[Answer]] = field(default_factory=list)
+    replies: list[asyncio.Future[Encoded]] = field(default_factory=list)
     timer: asyncio.TimerHandle | None = None
 
 
@@ -108,7 +118,7 @@ class Broker:
         self._open_bytes = 0
         self._queue: PriorityQueue[_Open] = PriorityQueue()
         self._asked = 0
-        self._recent: OrderedDict[str, tuple[Answer, int]] = OrderedDict()
+        self._recent: OrderedDict[str, Encoded] = OrderedDict()
         self._recent_bytes = 0
         self._faults = RepeatFilter()
 
@@ -164,13 +174,13 @@ class Broker:
 
     # -- accepting ---------------------------------------------------------------------------------------------------
 
-    async def _ask(self, prompt: Prompt, _: str) -> Answer:
+    async def _ask(self, prompt: Prompt, _: str) -> Encoded:
         """Answer a query: the reply waits for the brain, however long it is away, at most until the deadline."""
-        reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[Encoded] = asyncio.get_running_loop().create_future()
         self._offer(prompt, reply)
         return await reply
 
-    def _offer(self, prompt: Prompt, reply: asyncio.Future[Answer] | None = None) -> None:
+    def _offer(self, prompt: Prompt, reply: asyncio.Future[Encoded] | None = None) -> None:
         """Accept a prompt, or refuse it at once."""
         replies = [] if reply is None else [reply]
         known = self._open.get(prompt.prompt_id)
@@ -179,7 +189,7 @@ class Broker:
             return
         recent = self._recent.get(prompt.prompt_id)
         if recent is not None:
-            self._publish(recent[0], prompt, replies)
+            self._publish(self._in_form_of(recent, prompt), replies)
             return
         size = _size(prompt)
         unavailable = self._unavailable()
@@ -217,8 +227,9 @@ class Broker:
         entry.accepted = time.monotonic()
         if known is not None:  # answered before this process started
             self._close_entry(entry)
-            self._remember(known)
-            self._publish(known, entry.prompt, entry.replies)
+            encoded = self._encode(known, entry.prompt)
+            self._remember(known.prompt_id, encoded)
+            self._publish(encoded, entry.replies)
             return
         self.counts["accepted"] += 1
         entry.state = _State.WAITING
@@ -234,13 +245,13 @@ class Broker:
             self._accepted(entry, None)
 
     def _refuse(
-        self, prompt: Prompt, replies: list[asyncio.Future[Answer]], code: ErrorCode, reason: str, retry_after_s: float
+        self, prompt: Prompt, replies: list[asyncio.Future[Encoded]], code: ErrorCode, reason: str, retry_after_s: float
     ) -> None:
         self.counts["refused"] += 1
         answer = error_answer(prompt, code, reason)
         if retry_after_s != math.inf:
             answer.retry_after_ms = max(1, round(retry_after_s * 1000))
-        self._publish(answer, prompt, replies)
+        self._publish(self._encode(answer, prompt), replies)
 
     def _refuse_malformed(self, sample: Sample, error: WireError) -> None:
         self.counts["malformed"] += 1
@@ -335,16 +346,33 @@ class Broker:
         entry.state = _State.ANSWERING
         if entry.timer is not None:
             entry.timer.cancel()
-        self._writer.answer(answer, lambda _: self._answered(entry, answer))
+        encoded = self._encode(answer, entry.prompt)
+        written = Written(answer.prompt_id, encoded.payload if not encoded.as_json else encode(answer))
+        self.counts["answers" if answer.error is None else "error_answers"] += 1
+        self._writer.answer(written, lambda _: self._answered(entry, encoded))
         self._hand_out()
 
-    def _answered(self, entry: _Open, answer: Answer) -> None:
+    def _encode(self, answer: Answer, prompt: Prompt) -> Encoded:
+        as_json = prompt.reply_as == "json"
+        try:
+            return Encoded(Answer, encode(answer, as_json=as_json), as_json)
+        except WireError as error:  # content of a region that JSON cannot express, say
+            log.error("an answer cannot be written", prompt_id=answer.prompt_id, error=describe(error))
+            failed = error_answer(prompt, "internal", f"the answer cannot be written: {describe(error)}")
+            return Encoded(Answer, encode(failed, as_json=as_json), as_json)
+
+    def _in_form_of(self, answer: Encoded, prompt: Prompt) -> Encoded:
+        """Return a known answer in the form in which a prompt wants it, msgpack or JSON."""
+        if answer.as_json == (prompt.reply_as == "json"):
+            return answer
+        return self._encode(decode(Answer, answer.payload, answer.wire_encoding()), prompt)
+
+    def _answered(self, entry: _Open, answer: Encoded) -> None:
         if self._open.get(entry.prompt.prompt_id) is not entry:
             return
         self._close_entry(entry)
-        self._remember(answer)
-        self.counts["answers" if answer.error is None else "error_answers"] += 1
-        self._publish(answer, entry.prompt, entry.replies)
+        self._remember(entry.prompt.prompt_id, answer)
+        self._publish(answer, entry.replies)
 
     def _close_entry(self, entry: _Open) -> None:
         if entry.timer is not None:
@@ -353,22 +381,15 @@ class Broker:
         if self._open.pop(entry.prompt.prompt_id, None) is not None:
             self._open_bytes -= entry.size
 
-    def _remember(self, answer: Answer) -> None:
-        size = len(answer.prompt) + len(answer.text) + 64 * len(answer.content)
-        self._recent[answer.prompt_id] = (answer, size)
-        self._recent_bytes += size
+    def _remember(self, prompt_id: str, answer: Encoded) -> None:
+        self._recent[prompt_id] = answer
+        self._recent_bytes += len(answer.payload)
         while len(self._recent) > _RECENT or self._recent_bytes > _RECENT_BYTES:
-            self._recent_bytes -= self._recent.popitem(last=False)[1][1]
+            self._recent_bytes -= len(self._recent.popitem(last=False)[1].payload)
 
-    def _publish(self, answer: Answer, prompt: Prompt, replies: list[asyncio.Future[Answer]]) -> None:
+    def _publish(self, answer: Encoded, replies: list[asyncio.Future[Encoded]]) -> None:
         """Publish an answer, and hand it to every query that waits for it."""
-        as_json = prompt.reply_as == "json"
-        try:
-            self._bus.publish(key("result"), answer, as_json=as_json)
-        except WireError as error:  # content of a region that JSON cannot express, say
-            log.error("an answer cannot be written", prompt_id=answer.prompt_id, error=describe(error))
-            answer = error_answer(prompt, "internal", f"the answer cannot be written: {describe(error)}")
-            self._bus.publish(key("result"), answer, as_json=as_json)
+        self._bus.publish(key("result"), answer)
         for reply in replies:
             if not reply.done():
                 reply.set_result(answer)

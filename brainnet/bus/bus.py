@@ -21,11 +21,11 @@ from brainnet.bus.transport import Handle, Publisher, QoS, RawReply, Request, Sa
 from brainnet.errors import BusError, CallError, CallTimeout, TopicError, WireError
 from brainnet.guard import describe
 from brainnet.wire import keys, messages, packet
-from brainnet.wire.messages import Message
+from brainnet.wire.messages import Encoded, Message
 from brainnet.wire.packet import SpikePacket
 from brainnet.wire.topics import PACKET, Overflow, Topic, check_key, contract
 
-Payload = SpikePacket | Message
+Payload = SpikePacket | Message | Encoded
 _JSON: Final = "application/json"
 
 
@@ -144,9 +144,13 @@ class Bus:
             payload = packet.encode(message)
             out.seq += 1  # after encoding: a message that cannot be encoded must not leave a gap in the numbers
             return payload, None, None
-        if out.topic.message is not type(message):
-            raise TopicError(f"{key} carries {out.topic.payload}, not {type(message).__name__}")
-        payload = messages.encode(message, as_json=as_json)
+        kind = message.kind if isinstance(message, Encoded) else type(message)
+        if out.topic.message is not kind:
+            raise TopicError(f"{key} carries {out.topic.payload}, not {kind.__name__}")
+        if isinstance(message, Encoded):
+            payload, as_json = message.payload, message.as_json
+        else:
+            payload = messages.encode(message, as_json=as_json)
         out.seq += 1
         return payload, write_stamp(Stamp(self.source, out.seq, time.time_ns())), _JSON if as_json else None
 

@@ -14,10 +14,10 @@ from brainnet.bus.transport import Request
 from brainnet.errors import BrainnetError, WireError
 from brainnet.guard import RepeatFilter, describe, ends_task
 from brainnet.wire import messages
-from brainnet.wire.messages import Message, Refusal
+from brainnet.wire.messages import Encoded, Message, Refusal
 from brainnet.wire.topics import Topic
 
-Handler = Callable[[Any, str], Awaitable[Message]]
+Handler = Callable[[Any, str], Awaitable[Message | Encoded]]
 _JSON: Final = "application/json"
 MAX_CONCURRENT: Final = 1024
 """Queries that one bus works on at the same time; one more is refused as `busy`. Each holds a task and its payload."""
@@ -80,9 +80,10 @@ class QueryServer:
     async def _answer(self, request: Request, message: Message, served: str, handler: Handler) -> None:
         try:
             reply = await handler(message, request.key[len(self._prefix) :])
-            # A Prompt in plain text also gets its reply in JSON, and says so in `reply_as`.
-            as_json = getattr(message, "reply_as", "msgpack") == "json" or "json" in request.encoding
-            payload = messages.encode(reply, as_json=as_json)
+            if not isinstance(reply, Encoded):
+                # A Prompt in plain text also gets its reply in JSON, and says so in `reply_as`.
+                as_json = getattr(message, "reply_as", "msgpack") == "json" or "json" in request.encoding
+                reply = Encoded(type(reply), messages.encode(reply, as_json=as_json), as_json)
         except BrainnetError as error:
             self._refuse(request, error.code, str(error))
         except BaseException as error:
@@ -94,11 +95,11 @@ class QueryServer:
                 logger().error("query handler failed", key=served, exc_info=error, left_out=left_out)
             self._refuse(request, "internal", f"internal error in {self._source}: {describe(error)}")
         else:
-            encoding = _JSON if as_json else reply.wire_encoding()
+            payload = reply.payload
             # The key of the queryable names the server, also when the query had wildcards. A queryable that has
             # wildcards itself replies on the key of the query.
             reply_key = request.key if "*" in served else self._prefix + served
-            if not self._outbox.put(len(payload), request.reply, reply_key, payload, encoding):
+            if not self._outbox.put(len(payload), request.reply, reply_key, payload, reply.wire_encoding()):
                 self._counters.of(served, "in").dropped += 1
                 reason = f"{self._source} has too many messages waiting to be sent; ask again later"
                 request.refuse(*refusal("busy", reason))

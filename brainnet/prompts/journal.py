@@ -32,6 +32,19 @@ class Left:
     expired: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An answer as it is written on the wire and in the journal.
+
+    Attributes:
+        prompt_id: The prompt that it answers.
+        payload: The `Answer` in msgpack.
+    """
+
+    prompt_id: str
+    payload: bytes
+
+
 class Journal:
     """Open prompts and recent answers in SQLite.
 
@@ -106,7 +119,7 @@ class Journal:
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    def write(self, accepted: Sequence[Prompt], answered: Sequence[Answer]) -> dict[str, Answer]:
+    def write(self, accepted: Sequence[Prompt], answered: Sequence[Written]) -> dict[str, Answer]:
         """Write prompts and answers down, all in one transaction.
 
         Args:
@@ -132,11 +145,10 @@ class Journal:
                     )
                     if added.rowcount == 0 and (answer := self._answer_of(prompt.prompt_id)) is not None:
                         known[prompt.prompt_id] = answer
-                for answer in answered:
-                    blob = encode(answer)
+                for given in answered:
                     self._db.execute(
                         "UPDATE prompt SET answer = ?, prompt = x'', size = ? WHERE prompt_id = ? AND answer IS NULL",
-                        (blob, len(blob), answer.prompt_id),
+                        (given.payload, len(given.payload), given.prompt_id),
                     )
                 self._db.execute("COMMIT")
             except BaseException:
@@ -163,7 +175,7 @@ class Journal:
 
     def answer(self, answer: Answer) -> None:
         """Write one answer down, unless its prompt already has one."""
-        self.write([], [answer])
+        self.write([], [Written(answer.prompt_id, encode(answer))])
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from brainnet.wire.messages.codec import (
     MAX_TEXT,
+    Encoded,
     Header,
     Message,
     Probability,
@@ -57,6 +58,7 @@ __all__ = [
     "ControlReply",
     "CorrectionHeader",
     "Decision",
+    "Encoded",
     "FeedbackHeader",
     "Header",
     "Health",

@@ -8,6 +8,7 @@ them.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Self, TypeVar
 
 import msgpack
@@ -82,6 +83,25 @@ class Refusal(Message):
 
 
 M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A message that was encoded once, to be sent several times.
+
+    Attributes:
+        kind: The class of the message.
+        payload: Its bytes.
+        as_json: Whether they are JSON and not msgpack.
+    """
+
+    kind: type[Message]
+    payload: bytes
+    as_json: bool = False
+
+    def wire_encoding(self) -> str:
+        """Return the Zenoh encoding of the payload."""
+        return "application/json" if self.as_json else self.kind.wire_encoding()
 
 
 def encode(message: Message, *, as_json: bool = False) -> bytes:
