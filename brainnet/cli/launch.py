@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainnet.cli import common
+from brainnet import streams
+from brainnet.cli import common, output
 
 if TYPE_CHECKING:
+    from brainnet.launcher.run.launch import LaunchOptions
     from brainnet.launcher.run.supervisor import Supervisor
     from brainnet.wire.messages import NodeRecord
 
@@ -35,22 +38,42 @@ def launch(
         list[str] | None, typer.Option("--only", metavar="ID", help="Start only these nodes; repeat or use commas.")
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when all nodes are ready.")] = False,
+    end_orphans: Annotated[
+        bool, typer.Option("--end-orphans", help="End nodes that an earlier launcher of this brain has left.")
+    ] = False,
 ) -> None:
     """Start the nodes of an allocation and watch over them until Ctrl-C.
 
     With --detach the command returns when every node is ready, or fails with the reason and leaves nothing running.
+    What becomes of the output has no influence on the brain: a closed pipe, a full disk or a stopped terminal.
 
     Example: brainnet launch my_allocation.yaml --detach
     """
-    from brainnet.launcher.run.launch import LaunchOptions, run_detached, run_foreground
+    from brainnet.launcher.run.launch import LaunchOptions
+    from brainnet.launcher.run.orphans import OrphansError
 
     ids = [name for value in only or [] for name in value.split(",") if name]
-    options = LaunchOptions(allocation, host, ids, brain.namespace, brain.port)
+    options = LaunchOptions(allocation, host, ids, brain.namespace, brain.port, end_orphans)
+    try:
+        _run(options, detach)
+    except OrphansError as error:
+        if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+            raise
+        output.note(f"brainnet: {error}")
+        if not typer.confirm("End what is left, and launch?", err=True):
+            raise typer.Exit(1) from None
+        _run(replace(options, end_orphans=True), detach)
+
+
+def _run(options: LaunchOptions, detach: bool) -> None:
+    from brainnet.launcher.run.launch import run_detached, run_foreground
+
     if not detach:
-        run_foreground(options, _live_table if sys.stdout.isatty() else _lines)
+        with streams.optional_output():
+            run_foreground(options, _live_table if output.is_terminal() else _lines)
         return
     done = run_detached(options, _progress())
-    common.note(
+    output.note(
         f"brain {done.namespace} on port {done.port}: {done.nodes} nodes ready on {done.host} "
         f"after {done.seconds:.2f} s (launcher pid {done.pid})"
     )
@@ -71,10 +94,7 @@ class _Progress:
         if self._shown and self._last_state.get(record.id) != record.state:
             self._last_state[record.id] = record.state
             ready = sum(state == "ready" for state in self._last_state.values())
-            sys.stderr.write(f"\r\x1b[K{ready}/{len(self._last_state)} ready")
-            if ready == len(self._last_state):
-                sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            output.note_progress("" if ready == len(self._last_state) else f"{ready}/{len(self._last_state)} ready")
 
 
 @contextlib.contextmanager
@@ -84,7 +104,7 @@ def _lines(supervisor: Supervisor) -> Iterator[None]:
     def on_change(record: NodeRecord) -> None:
         if last.get(record.id) != (record.state, record.reason):
             last[record.id] = (record.state, record.reason)
-            typer.echo(f"{record.id}: {record.state}{f' ({record.reason})' if record.reason else ''}")
+            output.line(f"{record.id}: {record.state}{f' ({record.reason})' if record.reason else ''}")
 
     supervisor.on_change = on_change
     yield
@@ -92,22 +112,19 @@ def _lines(supervisor: Supervisor) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _live_table(supervisor: Supervisor) -> Iterator[None]:
-    from rich.console import Group
-    from rich.live import Live
-
     from brainnet.cli.node_table import node_table
 
     plan = supervisor.plan
     title = f"brain {plan.namespace} on port {plan.port}, host {plan.host}; Ctrl-C stops it"
 
-    async def refresh(live: Live) -> None:
+    async def refresh(screen: output.Screen) -> None:
         while True:
             status = await supervisor.status(_MEMORY_AGE_S)
-            live.update(Group(title, "", node_table(status.nodes)), refresh=True)
+            screen.show(title, "", node_table(status.nodes))
             await asyncio.sleep(_REFRESH_S)
 
-    with Live(auto_refresh=False, console=common.console()) as live:
-        task = asyncio.get_running_loop().create_task(refresh(live))
+    with output.Screen() as screen:
+        task = asyncio.get_running_loop().create_task(refresh(screen))
         try:
             yield
         finally:

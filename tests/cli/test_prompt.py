@@ -1,4 +1,4 @@
-"""`brainnet prompt` against an integrator that the test plays."""
+"""`brainnet prompt` against a broker that the test plays."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def _seven(prompt: Prompt) -> Answer:
 
 
 async def test_the_answer_and_a_line_that_says_who_gave_it(small_brain: SmallBrain) -> None:
-    _serve(await small_brain.join("integrator"), _seven)
+    _serve(await small_brain.join("supervisor"), _seven)
     done = await small_brain.run("prompt", "which digit is this?")
     assert done.code == 0
     assert done.out.splitlines() == ["seven", "eye, late: ear, confidence 0.97, 12 ms"]
@@ -54,7 +54,7 @@ async def test_the_answer_and_a_line_that_says_who_gave_it(small_brain: SmallBra
 
 
 async def test_json_has_what_a_program_needs(small_brain: SmallBrain) -> None:
-    asked = _serve(await small_brain.join("integrator"), _seven)
+    asked = _serve(await small_brain.join("supervisor"), _seven)
     (row,) = (await small_brain.run("prompt", "which digit is this?", "--json")).rows
     assert row["prompt_id"] == asked[0].prompt_id
     assert (row["text"], row["confidence"], row["stopped_by"]) == ("seven", 0.97, "settled")
@@ -63,7 +63,7 @@ async def test_json_has_what_a_program_needs(small_brain: SmallBrain) -> None:
 
 
 async def test_picture_regions_session_and_deadline_travel_inline(small_brain: SmallBrain, tmp_path: Path) -> None:
-    asked = _serve(await small_brain.join("integrator"), _seven)
+    asked = _serve(await small_brain.join("supervisor"), _seven)
     picture = tmp_path / "seven.png"
     picture.write_bytes(b"\x89PNG\x00\xff")
     options = ["--image", str(picture), "--region", "eye", "--region", "ear", "--session", "s1", "--timeout", "5"]
@@ -78,7 +78,7 @@ async def test_an_answer_that_is_an_error_fails_the_command(small_brain: SmallBr
     async def fail(prompt: Prompt) -> Answer:
         return Answer(prompt_id=prompt.prompt_id, stopped_by="error", error="no region can read a melody")
 
-    _serve(await small_brain.join("integrator"), fail)
+    _serve(await small_brain.join("supervisor"), fail)
     done = await small_brain.run("prompt", "hum this")
     assert (done.code, done.out, done.err) == (1, "", "brainnet: no region can read a melody\n")
     as_json = await small_brain.run("prompt", "hum this", "--json")
@@ -90,7 +90,7 @@ async def test_a_refusal_is_shown_as_it_is_and_not_repeated(small_brain: SmallBr
     async def refuse(prompt: Prompt) -> Answer:
         raise RegionError("the brain is busy: 1000 prompts are open")
 
-    asked = _serve(await small_brain.join("integrator"), refuse)
+    asked = _serve(await small_brain.join("supervisor"), refuse)
     done = await small_brain.run("prompt", "hello")
     assert (done.code, done.err) == (1, "brainnet: the brain is busy: 1000 prompts are open\n")
     assert len(asked) == 1
@@ -123,7 +123,7 @@ async def test_a_brain_where_nobody_answers_prompts_is_said_at_the_deadline(smal
 async def test_what_cannot_be_asked_is_one_clear_error(
     small_brain: SmallBrain, arguments: list[str], stdin: bytes, says: str
 ) -> None:
-    _serve(await small_brain.join("integrator"), _seven)
+    _serve(await small_brain.join("supervisor"), _seven)
     done = await small_brain.run("prompt", *arguments, stdin=stdin)
     assert done.code == 1
     assert says in done.err
@@ -139,7 +139,7 @@ async def test_a_picture_too_large_to_send_is_named_with_the_limit(small_brain: 
     assert str(MAX_PROMPT_BYTES) in done.err
 
 
-async def test_an_integrator_that_goes_is_asked_again_with_the_same_id(small_brain: SmallBrain) -> None:
+async def test_a_broker_that_goes_is_asked_again_with_the_same_id(small_brain: SmallBrain) -> None:
     reached = asyncio.Event()
 
     async def never(prompt: Prompt) -> Answer:
@@ -147,13 +147,13 @@ async def test_an_integrator_that_goes_is_asked_again_with_the_same_id(small_bra
         await asyncio.Event().wait()
         raise AssertionError
 
-    first = await small_brain.join("integrator", "first")
+    first = await small_brain.join("supervisor", "first")
     asked_first = _serve(first, never)
     command = await small_brain.start("prompt", "still there?", "--timeout", "60", "--json")
     async with asyncio.timeout(PATIENCE_S):
         await reached.wait()
     await first.close()
-    asked_second = _serve(await small_brain.join("integrator", "second"), _seven)
+    asked_second = _serve(await small_brain.join("supervisor", "second"), _seven)
     done = await command.ended()
     assert done.code == 0, done.err
     assert done.rows[0]["text"] == "seven"
@@ -162,7 +162,7 @@ async def test_an_integrator_that_goes_is_asked_again_with_the_same_id(small_bra
 
 
 async def _watched(small_brain: SmallBrain) -> None:
-    """An integrator that lets prefrontal and a region speak before it answers."""
+    """A broker that lets prefrontal and a region speak before it answers."""
     pfc, eye = await small_brain.join("router", "pfc"), await small_brain.join("region", "eye")
 
     def say(prompt_id: str, partial: Partial) -> None:
@@ -184,7 +184,7 @@ async def _watched(small_brain: SmallBrain) -> None:
         await asyncio.gather(pfc.flush(), eye.flush())
         return answer
 
-    _serve(await small_brain.join("integrator"), speak)
+    _serve(await small_brain.join("supervisor"), speak)
 
 
 async def test_watching_shows_decision_partials_and_answer(small_brain: SmallBrain) -> None:

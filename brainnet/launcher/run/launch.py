@@ -390,4 +390,4 @@ def _detach_from_terminal(log: Path) -> None:
     except OSError as error:
         raise LaunchError(f"the log of the launcher cannot be written: {log}: {error.strerror}") from None
     # The old objects may hold text that the parent process wrote before the fork, which must not be written twice.
-    sys.stdout, sys.stderr = lenient(1), lenient(2)
+    sys.stdout, sys.stderr = lenient(1, encoding="utf-8"), lenient(2, encoding="utf-8")

@@ -137,7 +137,7 @@ class Supervisor:
         self.on_change: Callable[[NodeRecord], None] = lambda record: None
         log_file = plan.log_dir / f"{ID}.log"
         try:
-            self._log_file = log_file.open("a", buffering=1)
+            self._log_file = log_file.open("a", buffering=1, encoding="utf-8", errors="replace")
         except OSError as error:
             raise LaunchError(f"{log_file} cannot be written: {error.strerror}") from None
         self._zygotes = ZygoteKeeper(

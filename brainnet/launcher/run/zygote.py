@@ -338,4 +338,4 @@ def _apply_threads(threads: int) -> None:
 def _redirect(path: Path) -> None:
     with contextlib.suppress(OSError):  # the output then goes where it went before
         redirect_output(path)
-    sys.stdout, sys.stderr = lenient(1), lenient(2)
+    sys.stdout, sys.stderr = lenient(1, encoding="utf-8"), lenient(2, encoding="utf-8")
