@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
@@ -37,6 +38,11 @@ MAX_CPU: Final = 8191
 MAX_NODE_BYTES: Final = 240 << 10
 """Bytes of the description of one node as JSON, parameters and environment included. The process of a node gets it
 in one packet of at most 256 KiB, which also holds the path of the log."""
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text is a name, as `Name` checks it."""
+    return len(text) <= MAX_NAME and re.fullmatch(NAME_PATTERN, text) is not None
 
 
 def _check_variable_name(name: str) -> str:

@@ -118,9 +118,13 @@ def program(file: Path) -> type[NirRegion]:
 
     Raises:
         ConfigError: There is no such file.
+        ModelError: It cannot be read as NIR, or the packages for that are missing.
     """
     if not file.is_file():
         raise ConfigError(f"program nir:{file} does not exist")
+    from brainnet.snn.nir import file as nir_file
+
+    nir_file.read(file)  # so that `brainnet validate` finds what `load` would refuse
     return type(
         "NirRegion", (NirRegion,), {"__doc__": f"Runs {file.name}.", "default_checkpoint": str(file.absolute())}
     )

@@ -443,6 +443,9 @@ class TestHosts:
     def test_without_hosts_everything_runs_here(self, tmp_path: Path) -> None:
         loaded = parsed(tmp_path, "version: 1\nnodes:\n  - {id: a, program: ECHO}")
         assert loaded.choose_host(None, "laptop") == "laptop"
+        for wrong in ("x/y", "..", "a" * 65, "a\n"):
+            with pytest.raises(AllocationError, match="name of a host should be a name of at most 64"):
+                loaded.choose_host(wrong, "laptop")
         assert [n.id for n in loaded.placed_on("laptop")] == ["a"]
 
 
@@ -480,6 +483,15 @@ class TestPrograms:
         (tmp_path / "odd.py").write_text("from brainnet import Node\n\n\nclass Odd(Node):\n    role = 'observer'\n")
         loaded = load(write_allocation(tmp_path / "a.yaml", node("one", "./odd.py")))
         with pytest.raises(AllocationError, match=r"role 'observer'.*one of region, router"):
+            check_programs(loaded)
+
+    def test_a_nir_file_that_is_none(self, tmp_path: Path) -> None:
+        pytest.importorskip("nir", reason="needs brainnet[nir]")
+        (tmp_path / "net.nir").write_bytes(b"no network")
+        loaded = load(write_allocation(tmp_path / "a.yaml", {"id": "one", "program": "nir:net.nir"}))
+        with pytest.raises(
+            AllocationError, match=r"nodes\[0\]\.program: node one: .*net\.nir: not a readable NIR file"
+        ):
             check_programs(loaded)
 
     def test_a_default_checkpoint_that_is_missing(self, tmp_path: Path) -> None:

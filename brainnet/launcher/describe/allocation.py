@@ -30,10 +30,11 @@ from brainnet import yaml_text
 from brainnet.endpoints import ConnectEndpoint, ListenEndpoint, address_of
 from brainnet.errors import AllocationError, ConfigError, TextError
 from brainnet.launcher.describe.weights import check_weights
-from brainnet.limits import DEVICE_PATTERN, MAX_THREADS, Environment, Line, Name, mistake
+from brainnet.limits import DEVICE_PATTERN, MAX_THREADS, NAME_RULE, Environment, Line, Name, is_name, mistake
 from brainnet.node.program import ENTRY_POINT_GROUP, SCHEME_GROUP
 from brainnet.node.spec import NodeEntry, Restart
 from brainnet.paths import share_dir
+from brainnet.texts import printable, shorten
 from brainnet.yaml_text import Location
 
 
@@ -153,9 +154,12 @@ class Allocation:
             this_host: Name of this machine.
 
         Raises:
-            AllocationError: The file has no host of the given name, or several hosts and none of this machine's name.
+            AllocationError: The file has no host of the given name, or several hosts and none of this machine's name,
+                or the given name is no name.
         """
         if not self.hosts:
+            if named is not None and not is_name(named):
+                raise AllocationError(f"the name of a host {NAME_RULE}, got {printable(shorten(repr(named), 80))}")
             return named or this_host
         known = ", ".join(self.hosts)
         if named is not None:
