@@ -490,7 +490,7 @@ class TestPrograms:
         (tmp_path / "net.nir").write_bytes(b"no network")
         loaded = load(write_allocation(tmp_path / "a.yaml", {"id": "one", "program": "nir:net.nir"}))
         with pytest.raises(
-            AllocationError, match=r"nodes\[0\]\.program: node one: .*net\.nir: not a readable NIR file"
+            AllocationError, match=r"nodes\[0\]\.program: node one: .*net\.nir: not a readable"
         ):
             check_programs(loaded)
 
