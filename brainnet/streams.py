@@ -99,20 +99,18 @@ class _BackgroundFile(_DescriptorFile):
                     break
 
 
-def lenient(descriptor: int, *, background: bool = False) -> TextIO:
+def lenient(descriptor: int, *, encoding: str = "", background: bool = False) -> TextIO:
     """Return a text stream on a file descriptor; writing to it never raises `OSError` or `UnicodeError`.
 
     Args:
         descriptor: It stays open when the stream is closed.
+        encoding: By default that of the standard stream with this number.
         background: Write in a thread, so that a reader that does not read cannot block the caller either. What is
             queued is written at `close`, for at most half a second.
     """
-    return _text(_BackgroundFile(descriptor) if background else _LenientFile(descriptor), descriptor)
-
-
-def _text(raw: _DescriptorFile, descriptor: int) -> TextIO:
+    raw = _BackgroundFile(descriptor) if background else _LenientFile(descriptor)
     like = sys.__stdout__ if descriptor == 1 else sys.__stderr__
-    encoding = getattr(like, "encoding", None) or "utf-8"
+    encoding = encoding or getattr(like, "encoding", None) or "utf-8"
     # Line by line, as on a terminal: a process that is killed loses no line.
     return io.TextIOWrapper(io.BufferedWriter(raw), encoding=encoding, errors="replace", line_buffering=True)
 

@@ -26,7 +26,7 @@ def no_warning_yet(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Let Numba find no folder that it may write, but one that is named to it; return one."""
-    monkeypatch.setattr(caching._CacheImpl, "_locator_classes", [caching.UserProvidedCacheLocator])
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [caching.UserProvidedCacheLocator])
     monkeypatch.setattr(numba.core.config, "CACHE_DIR", "")
     monkeypatch.delenv(CACHE_VARIABLE, raising=False)
     return tmp_path

@@ -324,7 +324,7 @@ def _last_log_line(path: Path, offset: int) -> str:
             size = path.stat().st_size
             start = offset if offset <= size else 0  # it was emptied since then
             file.seek(max(start, size - _LOG_TAIL_BYTES))
-            lines = file.read().decode(errors="replace").split("\n")
+            lines = file.read(_LOG_TAIL_BYTES).decode(errors="replace").replace("\0", "").split("\n")
     except OSError:
         return ""
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
