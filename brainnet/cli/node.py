@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brainnet.cli import common
+from brainnet.cli import common, output
 
 if TYPE_CHECKING:
     from brainnet.bus import Bus
@@ -48,12 +48,10 @@ def list_nodes(
         for health in found:
             common.print_json(health)
         return
-    from rich.table import Table
-
-    table = Table("node", "state", "role", "answers prompts", "pid", "host", "what it does", box=None, pad_edge=False)
-    for h in found:
-        table.add_row(h.node_id, h.state, h.role, "yes" if h.answers else "no", str(h.pid), h.host, h.about)
-    common.console().print(table)
+    output.table(
+        ["node", "state", "role", "answers prompts", "pid", "host", "what it does"],
+        [(h.node_id, h.state, h.role, "yes" if h.answers else "no", str(h.pid), h.host, h.about) for h in found],
+    )
 
 
 @app.command()
@@ -79,13 +77,9 @@ def info(
     if as_json:
         common.print_json({**health.model_dump(mode="json"), "params": params})
         return
-    from rich.table import Table
-
     from brainnet.cli.node_table import duration
 
-    out = common.console()
-    facts = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in {
+    facts = {
         "node": f"{health.node_id}: {health.about}",
         "state": health.state + (f" ({health.last_error})" if health.last_error else ""),
         "program": health.program,
@@ -95,17 +89,20 @@ def info(
         "cpu": f"{health.cpu_percent:.1f} % of one core; event loop late by {health.loop_lag_ms:.1f} ms",
         "queued": str(health.queued),
         "counters": "  ".join(f"{k} {v}" for k, v in sorted(health.counters.items())),
-    }.items():
-        facts.add_row(f"[bold]{name}", value)
-    out.print(facts)
-    topics = Table("topic", "", "messages", "per second", "dropped", "lost", "malformed", box=None, pad_edge=False)
-    for t in sorted(health.topics, key=lambda t: (t.key, t.direction)):
-        counts = (str(t.count), f"{t.rate_hz:.1f}", str(t.dropped), str(t.lost), str(t.malformed))
-        topics.add_row(t.key, t.direction, *counts)
-    out.print("\n[bold]topics")
-    out.print(topics)
-    out.print("\n[bold]parameters")
-    out.print(_params_table(params))
+    }
+    output.table(["", ""], [(output.Styled(name, "bold"), value) for name, value in facts.items()], titles=False)
+    output.line()
+    output.line(output.Styled("topics", "bold"))
+    output.table(
+        ["topic", "", "messages", "per second", "dropped", "lost", "malformed"],
+        [
+            (t.key, t.direction, str(t.count), f"{t.rate_hz:.1f}", str(t.dropped), str(t.lost), str(t.malformed))
+            for t in sorted(health.topics, key=lambda t: (t.key, t.direction))
+        ],
+    )
+    output.line()
+    output.line(output.Styled("parameters", "bold"))
+    _print_params(params)
 
 
 @app.command()
@@ -152,7 +149,7 @@ def list_params(
         for one in found:
             common.print_json(one)
     else:
-        common.console().print(_params_table(found))
+        _print_params(found)
 
 
 @param.command("get")
@@ -187,14 +184,9 @@ def set_param(
 
     Example: brainnet node param set my_region temperature 0.5
     """
-    import yaml
+    from brainnet import yaml_text
 
-    from brainnet.errors import ConfigError
-
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the value {value!r} is neither YAML nor JSON: {error}") from None
+    parsed = yaml_text.parse(value, "VALUE").value
     settings = brain.settings()
     (now,) = common.run_async(_params(settings, id, {"name": name, "value": parsed, "set": True}))
     common.note(f"{id} {name} = {now.value}")
@@ -237,9 +229,9 @@ async def _control(settings: Settings, id: str, action: Any) -> NodeRecord:
             now = await _record(bus, id)
             if action == "stop" and now.pid is None and now.state == "stopped":
                 return now
-            if action == "restart" and now.pid != before.pid and now.state in ("ready", "failed"):
-                if now.state == "failed":
-                    raise LaunchError(f"{id} failed: {now.reason}")
+            if action == "restart" and now.starts > before.starts and now.state in ("ready", "failed", "backoff"):
+                if now.state != "ready":
+                    raise LaunchError(f"{id} failed: {now.reason}; `brainnet logs {id}` says more")
                 return now
             await asyncio.sleep(_POLL_S)
     raise LaunchError(f"{id} is {now.state} {settings.ready_timeout_s:g} s after the {action}: {now.reason}")
@@ -255,11 +247,8 @@ async def _record(bus: Bus, id: str) -> NodeRecord:
     return records[id]
 
 
-def _params_table(params: list[ParamInfo]) -> Any:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table("parameter", "value", "type", "default", "meaning", box=None, pad_edge=False)
-    for one in params:
-        table.add_row(one.name, escape(str(one.value)), escape(one.type), escape(str(one.default)), one.description)
-    return table
+def _print_params(params: list[ParamInfo]) -> None:
+    output.table(
+        ["parameter", "value", "type", "default", "meaning"],
+        [(one.name, str(one.value), one.type, str(one.default), one.description) for one in params],
+    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainnet.cli import common
+from brainnet.cli import common, output
 
 if TYPE_CHECKING:
     from brainnet.settings import Settings
@@ -24,6 +24,8 @@ def stop(
 ) -> None:
     """Stop this host's part of the brain, and return when nothing of it is left.
 
+    A frozen launcher is stopped, too, and so is what a launcher that was killed has left.
+
     Example: brainnet stop --port 7500
     """
     from brainnet.launcher.run import lock
@@ -35,9 +37,15 @@ def stop(
         from brainnet.launcher.run.stopping import stop_local_launcher
 
         stop_local_launcher(running, settings.state, settings.stop_grace_s * 3 + _MARGIN_S)
-        common.note(f"stopped {running.namespace} on {running.host}")
+        output.note(f"stopped {running.namespace} on {running.host}")
         return
-    common.note(f"stopped {common.run_async(_stop_over_bus(settings, host))}")
+    if running is None and not settings.hub and host in (None, settings.host):
+        from brainnet.launcher.run.orphans import end_orphans
+
+        if ended := end_orphans(settings.state):
+            output.note(f"ended what an earlier launcher has left: {', '.join(map(str, ended))}")
+            return
+    output.note(f"stopped {common.run_async(_stop_over_bus(settings, host))}")
 
 
 async def _stop_over_bus(settings: Settings, host: str | None) -> str:
