@@ -36,6 +36,14 @@ def share_dir() -> Path:
     raise ConfigError(f"topics/contract.yaml was not found in {looked}; reinstall brainnet")
 
 
+def current_folder() -> list[Path]:
+    """Return the current folder, as a list that is empty when somebody has removed it."""
+    try:
+        return [Path.cwd()]
+    except FileNotFoundError:
+        return []
+
+
 def region_file(region: str, suffix: str = ".py") -> Path:
     """Return the file of a region that ships, which is named like its folder: its program, or with another suffix.
 

@@ -229,7 +229,7 @@ def _json_mistake(value: Any) -> tuple[Location | None, str] | None:
         elif isinstance(item, list):
             waiting += [(inner, depth + 1, (link, index)) for index, inner in enumerate(item)]
         elif problem := _scalar_problem(item):
-            return _unlinked(link), problem
+            return _unlinked(link), problem if isinstance(item, str) else f"{shorten(repr(item), 40)} {problem}"
     return (None, _TOO_MANY) if seen > MAX_VALUES else None
 
 

@@ -74,6 +74,14 @@ def test_a_brain_that_runs_does_not_make_its_allocation_invalid(tmp_path: Path, 
     assert refused.stderr == "brainnet: VALUE, line 1, column 1: .inf is not a finite number\n"
 
 
+def test_a_current_folder_that_was_removed(tmp_path: Path, make_brain: MakeBrain) -> None:
+    path = write_allocation(tmp_path / "a.yaml", node("a"))
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    brain = make_brain(prefix=["sh", "-c", f'cd {gone} && rmdir {gone} && exec "$@"', "sh"])
+    assert "is valid" in brain.run("validate", str(path)).stderr
+
+
 FILES = sorted(Path(__file__).parents[2].glob("launch/*/node_allocation.yaml"))
 
 

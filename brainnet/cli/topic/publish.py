@@ -25,13 +25,13 @@ def pub(
         str | None,
         typer.Option("--random", metavar="NEURONSxSTEPS@DENSITY", help="Send random spikes, fresh each time."),
     ] = None,
-    rate: Annotated[float | None, typer.Option("--rate", "-r", min=1e-3, help="Messages per second.")] = None,
+    rate: Annotated[float | None, typer.Option("--rate", "-r", min=1e-3, max=1e6, help="Messages per second.")] = None,
     count: Annotated[
         int | None, typer.Option("--count", "-n", min=1, help="How many; 1 by default, endless with --rate.")
     ] = None,
-    wait: Annotated[float, typer.Option("--wait", min=0.0, help="Seconds to wait for a subscriber before sending.")] = (
-        1.0
-    ),
+    wait: Annotated[
+        float, typer.Option("--wait", min=0.0, max=3600.0, help="Seconds to wait for a subscriber before sending.")
+    ] = (1.0),
     require_match: Annotated[
         bool, typer.Option("--require-match", help="Fail, and send nothing, when nobody subscribes in time.")
     ] = False,

@@ -33,7 +33,7 @@ from brainnet.launcher.describe.weights import check_weights
 from brainnet.limits import DEVICE_PATTERN, MAX_THREADS, NAME_RULE, Environment, Line, Name, is_name, mistake
 from brainnet.node.program import ENTRY_POINT_GROUP, SCHEME_GROUP
 from brainnet.node.spec import NodeEntry, Restart
-from brainnet.paths import share_dir
+from brainnet.paths import current_folder, share_dir
 from brainnet.texts import printable, shorten
 from brainnet.yaml_text import Location
 
@@ -299,7 +299,7 @@ def _is_importable(module: str) -> bool:
     except (ImportError, ValueError):
         return False
     # The processes of nodes have the current folder on their path; this one may have been started without it.
-    return any(importlib.machinery.PathFinder.find_spec(top, [str(folder)]) is not None for folder in _current_folder())
+    return any(importlib.machinery.PathFinder.find_spec(top, [str(folder)]) is not None for folder in current_folder())
 
 
 def _check_ids_and_hosts(source: Source, parsed: AllocationFile) -> None:
@@ -412,7 +412,7 @@ def _places(allocation: Path) -> list[Path]:
     up = [folder, *folder.parents]
     # Without a project around it only the allocation's own folder counts, not every folder up to `/`.
     root = next((i for i, p in enumerate(up) if _is_root(p)), 0)
-    return list(dict.fromkeys([*up[: root + 1], *_current_folder(), share_dir()]))
+    return list(dict.fromkeys([*up[: root + 1], *current_folder(), share_dir()]))
 
 
 def _is_root(folder: Path) -> bool:
@@ -420,10 +420,3 @@ def _is_root(folder: Path) -> bool:
         return (folder / ".git").exists() or (folder / "pyproject.toml").is_file()
     except OSError:
         return False
-
-
-def _current_folder() -> list[Path]:
-    try:
-        return [Path.cwd()]
-    except FileNotFoundError:  # it was removed
-        return []

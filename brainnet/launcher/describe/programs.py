@@ -19,6 +19,7 @@ from typing import Any
 from brainnet.errors import BrainnetError, LaunchError
 from brainnet.launcher.describe.allocation import Allocation
 from brainnet.launcher.describe.weights import check_weights
+from brainnet.paths import current_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ def check_programs(allocation: Allocation) -> list[CheckedProgram]:
             for n in allocation.nodes
         ],
     }
-    folder = str(Path.cwd())  # the processes of nodes have it at the end of their path
-    path = list(dict.fromkeys([*(entry or folder for entry in sys.path), folder]))
+    here = [str(folder) for folder in current_folder()]  # the processes of nodes have it at the end of their path
+    path = [part for entry in sys.path for part in ([entry] if entry else here)]
     run = subprocess.run(
         [sys.executable, "-P", "-m", "brainnet.launcher.describe.programs"],
         input=json.dumps(request),
@@ -62,7 +63,7 @@ def check_programs(allocation: Allocation) -> list[CheckedProgram]:
         text=True,
         errors="replace",
         check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys([*path, *here]))},
     )
     results = [json.loads(line) for line in run.stdout.splitlines()]
     if results and "preload" in results[0]:
