@@ -1,4 +1,4 @@
-"""Fuzzes the readers of bytes from outside, led by the code that each input reaches; needs `pip install brainnet[fuzz]`.
+"""Fuzzes the readers of bytes from outside, led by the code that each reaches; needs `pip install brainnet[fuzz]`.
 
 Usage: python -m tests.fuzz.coverage_guided [-max_total_time=60] [other options of libFuzzer] [folder of inputs]
 """
