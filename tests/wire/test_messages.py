@@ -9,10 +9,11 @@ import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from brainnet.errors import MessageError
 from brainnet.wire import messages
-from brainnet.wire.messages import Answer, Candidate, Decision, Health, Partial, Prompt
+from brainnet.wire.messages import Answer, Candidate, Decision, Health, Message, Partial, Prompt
 
 ENCODINGS = [
     "",
@@ -141,3 +142,19 @@ def test_the_best_candidate_has_the_highest_probability() -> None:
     candidates = [Candidate(text=t, probability=p) for t, p in (("a", 0.2), ("b", 0.7), ("c", 0.1))]
     assert Partial(candidates=candidates).best == candidates[1]
     assert Partial().best is None
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "value"),
+    [
+        (Prompt(text="x"), "deadline_ms", 3_603_000),
+        (Prompt(text="x"), "priority", 10),
+        (Prompt(text="x"), "text", ""),
+        (Partial(), "confidence", 1.5),
+        (Partial(), "confidence", float("nan")),
+        (Answer(prompt_id="p"), "latency_ms", -1.0),
+    ],
+)
+def test_bounds_hold_wherever_a_value_is_assigned(message: Message, field: str, value: object) -> None:
+    with pytest.raises(ValidationError):
+        setattr(message, field, value)

@@ -43,7 +43,7 @@ class Message(BaseModel):
     """Base of everything on the wire that is not a SpikePacket."""
 
     model_config = ConfigDict(
-        extra="ignore", ser_json_bytes="base64", val_json_bytes="base64", frozen=False, allow_inf_nan=False
+        extra="ignore", ser_json_bytes="base64", val_json_bytes="base64", allow_inf_nan=False, validate_assignment=True
     )
     version: ClassVar[int] = 1
 
