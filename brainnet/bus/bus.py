@@ -22,6 +22,7 @@ from brainnet.errors import BusError, CallError, CallTimeout, TopicError, WireEr
 from brainnet.guard import describe
 from brainnet.wire import keys, messages, packet
 from brainnet.wire.messages import Encoded, Message
+from brainnet.wire.messages.codec import MAX_ERROR
 from brainnet.wire.packet import SpikePacket
 from brainnet.wire.topics import PACKET, Overflow, Topic, check_key, contract
 
@@ -496,7 +497,7 @@ def _read_refusal(raw: RawReply) -> CallError:
     try:
         refused = messages.decode(messages.Refusal, raw.payload, raw.encoding)
     except WireError:  # a server that is not brainnet puts what it likes into a Zenoh error reply
-        return CallError(raw.payload.decode(errors="replace"))
+        return CallError(raw.payload[:MAX_ERROR].decode(errors="replace"))
     return CallError(refused.error, code=refused.code)
 
 

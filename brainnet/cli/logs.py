@@ -74,7 +74,7 @@ class _LogTails:
     """Reads new lines of the log files of a folder; an incomplete line is read later, when it is complete."""
 
     def __init__(self, folder: Path, id: str | None) -> None:
-        self._folder, self._pattern = folder, f"{id or '*'}.log"
+        self._folder, self._id = folder, id
         self._readers: dict[Path, LogReader] = {}
 
     def read(self) -> list[Line]:
@@ -83,7 +83,9 @@ class _LogTails:
         The clock that the times are from may have been set back while a file was written.
         """
         timed: list[tuple[int, Line]] = []
-        for path in sorted(self._folder.glob(self._pattern)):
+        for path in sorted(self._folder.glob("*.log")):
+            if self._id is not None and path.stem != self._id:
+                continue
             latest = 0
             for line in self._read_file(path):
                 latest = max(latest, line.time_ns)

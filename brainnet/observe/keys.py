@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from brainnet.errors import TopicError
 from brainnet.wire.topics import Topic, contract
+
+if TYPE_CHECKING:
+    import zenoh
 
 
 def resolve(key: str, namespace: str) -> str:
@@ -28,6 +33,16 @@ def resolve(key: str, namespace: str) -> str:
             f"{key!r} is not a key expression: {reason}. Chunks are separated by single slashes; "
             "* stands for one chunk, ** for any number"
         ) from None
+
+
+def expression_of(text: str) -> zenoh.KeyExpr | None:
+    """Return a key of somebody else as a Zenoh key expression, or None for a text that is none."""
+    import zenoh
+
+    try:
+        return zenoh.KeyExpr(text)
+    except zenoh.ZError:
+        return None
 
 
 def relative(full: str, namespace: str) -> str | None:

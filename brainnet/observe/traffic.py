@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from brainnet.bus import Bus
 from brainnet.errors import TopicError
+from brainnet.observe import keys
 from brainnet.wire.keys import key
 from brainnet.wire.messages import Health, StatusQuery, TopicCount
 from brainnet.wire.topics import contract
@@ -66,6 +67,8 @@ async def collect(bus: Bus, *, timeout: float = 0.5) -> Traffic:
     flows: dict[str, Flow] = {}
     for report in reports:
         for row in report.topics:
+            if keys.expression_of(row.key) is None:  # what a node reports need not be true
+                continue
             flows.setdefault(row.key, Flow(row.key)).add(report.node_id, row)
     _merge_wildcards(flows)
     return Traffic(sorted(flows.values(), key=lambda flow: flow.key), [report.node_id for report in reports])

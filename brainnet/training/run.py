@@ -56,7 +56,7 @@ class Run(Generic[S_co]):
     seed: int = 0
     threads: int = 1
     resume: bool = False
-    console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False, markup=False))
 
     def __post_init__(self) -> None:
         random.seed(self.seed)

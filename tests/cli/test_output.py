@@ -28,7 +28,17 @@ from brainnet.cli.app import VERBS
 from brainnet.errors import RegionError
 from brainnet.testing import PATIENCE_S
 from brainnet.texts import escape_json, printable
-from brainnet.wire.messages import Answer, Health, LogRecord, ParamInfo, ParamsQuery, ParamsReply, Prompt, StatusQuery
+from brainnet.wire.messages import (
+    Answer,
+    Health,
+    LogRecord,
+    ParamInfo,
+    ParamsQuery,
+    ParamsReply,
+    Prompt,
+    StatusQuery,
+    TopicCount,
+)
 from brainnet.wire.packet import SpikePacket
 from tests.small_brain import SmallBrain
 
@@ -227,7 +237,11 @@ async def _evil_node(small_brain: SmallBrain) -> Bus:
             last_error=EVIL,
             uptime_s=-5.0,
             counters={EVIL: 1},
-            topics=bus.counters.snapshot(),
+            topics=[
+                *bus.counters.snapshot(),
+                *(TopicCount(key=key, direction="in") for key in ("a//b", "**/**/[x]", "/", "", "a?", "spikes/x/**")),
+                TopicCount(key=EVIL.replace("/", ""), direction="out", rate_hz=1e300),
+            ],
         )
 
     async def params(request: ParamsQuery, key: str) -> ParamsReply:
@@ -239,7 +253,14 @@ async def _evil_node(small_brain: SmallBrain) -> Bus:
 
 
 @pytest.mark.parametrize(
-    "words", [["node", "list"], ["node", "info", "evil"], ["node", "param", "list", "evil"], ["topic", "list"]]
+    "words",
+    [
+        ["node", "list"],
+        ["node", "info", "evil"],
+        ["node", "param", "list", "evil"],
+        ["topic", "list"],
+        ["topic", "info", "a"],
+    ],
 )
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=["people", "json"])
 async def test_texts_of_a_node_are_shown_as_they_are(
@@ -422,6 +443,15 @@ def test_past_logs_are_text_and_keep_their_order(isolated: Path) -> None:
     as_json = shell("", "logs", "--lines", "0", "--json")
     assert HARMFUL.search(as_json.stdout) is None
     assert len([json.loads(line) for line in as_json.stdout.splitlines()]) == len(rows)
+
+
+@pytest.mark.parametrize("id", ["../x", "/etc/*", "*", "[", "", "a\x1bb"])
+def test_an_id_that_names_no_log_is_one_error(isolated: Path, id: str) -> None:
+    (isolated / "brainnet" / "evospikenet-7447" / "logs").mkdir(parents=True)
+    done = shell("", "logs", id)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "no logs" in done.stderr
+    assert HARMFUL.search(done.stderr) is None
 
 
 async def test_standard_input_of_any_bytes_is_a_prompt_or_one_error(small_brain: SmallBrain) -> None:
