@@ -98,6 +98,9 @@ def _progress() -> Iterator[Progress]:
 
 def _print(report: Report) -> None:
     output.show(_prompts(report))
+    if report.wrong:
+        output.line()
+        output.show(_wrong(report))
     if report.error_texts:
         output.line()
         output.show(_errors(report))
@@ -145,6 +148,21 @@ def _percentiles(values: Percentiles, form: str) -> list[str]:
     return ["" if value is None else form.format(value) for value in (values.p50, values.p95, values.p99)]
 
 
+def _wrong(report: Report) -> RenderableType:
+    rows = [
+        (
+            found.phase,
+            found.channel,
+            f"{found.after_s:.2f}",
+            ", ".join(f"{ms:,.0f}" for ms in found.answers_ms),
+            ", ".join(f"{ms:,.0f}" for ms in found.replies_ms),
+            found.prompt_id or shorten(found.text, 60),
+        )
+        for found in report.wrong
+    ]
+    return output.table_of(["lost or twice", "sent by", "after s", "answers ms", "replies ms", "prompt"], rows)
+
+
 def _errors(report: Report) -> RenderableType:
     rows = [
         (code, f"{times:,}", shorten(text, 120))
@@ -176,6 +194,7 @@ def _flood(report: Report) -> RenderableType:
             "offered, prompts/s": flood.offered_per_s,
             "answers/s during it": flood.goodput_per_s,
             "answers/s in the 2 s after it": flood.goodput_after_per_s,
+            "of those to new prompts": flood.new_after_per_s,
             "expired": flood.expired,
             "status queries without a reply": flood.status_failed,
         }.items()

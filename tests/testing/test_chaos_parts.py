@@ -16,6 +16,7 @@ import pytest
 from brainnet.errors import ConfigError, LaunchError
 from brainnet.testing import wait_until
 from brainnet.testing.chaos import FAULTS, disk, garbage, parse_faults
+from brainnet.testing.chaos.client import mark
 from brainnet.testing.tied import tied
 from brainnet.testing.workload import kinds_for
 from brainnet.wire.messages import Prompt, read_prompt
@@ -85,7 +86,7 @@ def test_a_limit_on_the_size_of_files_holds_until_it_is_lifted(tmp_path: Path) -
         "    else: print('written', flush=True)\n"
     )
     pipe = subprocess.PIPE
-    command = [sys.executable, "-c", code, tmp_path / "file"]
+    command = [sys.executable, "-c", code, str(tmp_path / "file")]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as writer:
         assert writer.stdin is not None
         assert writer.stdout is not None
@@ -95,7 +96,8 @@ def test_a_limit_on_the_size_of_files_holds_until_it_is_lifted(tmp_path: Path) -
             assert writer.stdout is not None
             writer.stdin.write("\n")
             writer.stdin.flush()
-            return writer.stdout.readline().strip()
+            line: str = writer.stdout.readline()
+            return line.strip()
 
         before = resource.prlimit(writer.pid, resource.RLIMIT_FSIZE)
         assert write() == "written"
@@ -163,6 +165,12 @@ def test_a_garbage_prompt_is_read_or_refused_with_one_error() -> None:
         except WireError:
             refused += 1
     assert refused > 300
+
+
+def test_marks_differ_and_are_no_words() -> None:
+    marks = {mark(number) for number in range(1, 1000)}
+    assert len(marks) == 999
+    assert not any(character.isalnum() for found in marks for character in found)
 
 
 def test_tied_runs_the_command() -> None:

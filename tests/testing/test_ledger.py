@@ -74,6 +74,8 @@ def test_lost_is_what_has_nothing_in_time(given_cases: list[Case]) -> None:
     twice = [case for case in given_cases if len(case.published) > 1]
     twice += [case for case in given_cases if case not in twice and case.channel == "get" and len(case.replied) > 1]
     assert tally.duplicated == len(twice)
+    wrong = account(given_cases).wrong(END_S, limit=100)
+    assert len(wrong) == len([c for c, came in zip(given_cases, counted, strict=True) if c in twice or came in lost])
 
 
 def test_a_prompt_is_open_until_two_seconds_after_its_deadline() -> None:

@@ -130,7 +130,7 @@ class ForeignClient:
         now = time.monotonic()
         if channel == "text":
             # The mark makes the text unlike all others: an answer to plain text is recognised by what was asked.
-            text = f"{fields['text']} #{self._run}-{number}"
+            text = f"{fields['text']} {mark(number)}"
             deadline_s = now + max(self._deadline_s, 10.0)  # the default of a prompt that names none
             sent = Sent("", text, channel, phase, kind.name, now, deadline_s)
             return self._ledger.add(sent), text.encode()
@@ -208,6 +208,11 @@ class ForeignClient:
                 self._ledger.reply(sent, outcome)
             else:
                 self._ledger.answer(answer.prompt_id, answer.prompt, outcome)
+
+
+def mark(number: int) -> str:
+    """Return a number as punctuation, which changes what a text means less than digits would."""
+    return f"{number:b}".replace("0", ".").replace("1", "!")
 
 
 def _refusal(at_s: float, payload: bytes) -> Outcome:

@@ -18,7 +18,7 @@ from brainnet.testing.tied import tied
 
 FACTOR: Final = 10
 """How many times its capacity the brain is offered."""
-CLIENTS: Final = 8
+CLIENTS: Final = 16
 """Clients that each wait for an answer before they ask again, to measure the capacity."""
 AFTER_S: Final = 2.0
 """Seconds after the flood in which the brain has to be as fast as before."""
@@ -45,8 +45,10 @@ async def flood(context: Context, duration_s: float) -> None:
             ended = now()
             _evaluate(context, result, started, ended)
         context.progress(f"measures the {AFTER_S:.0f} s after the flood")
-        result.goodput_after_per_s = await _closed_loop(context, "after", AFTER_S)
+        after = now()
+        result.new_after_per_s = await _closed_loop(context, "after", AFTER_S)
         await _drain(context)
+        result.goodput_after_per_s = _answers_per_s(context, after, after + AFTER_S)
         _evaluate(context, result, started, ended)
     result.status_ms = Percentiles.of(status_ms)
     result.status_failed = status_ms.failed
@@ -58,12 +60,18 @@ def _evaluate(context: Context, result: FloodResult, started: float, ended: floa
     outcomes = [(sent, sent.first) for sent in prompts]
     seconds = max(ended - started, 1e-9)
     result.offered_per_s = round(len(prompts) / seconds, 1)
-    good = sum(1 for _, first in outcomes if first is not None and first.ok and first.at_s <= ended)
-    result.goodput_per_s = round(good / seconds, 1)
+    result.goodput_per_s = _answers_per_s(context, started, ended)
     refusals = [(first.at_s - sent.sent_s) * 1000 for sent, first in outcomes if first and first.code in REFUSED]
     result.refused = len(refusals)
     result.refusal_ms = Percentiles.of(refusals)
     result.expired = sum(1 for _, first in outcomes if first is not None and first.code in EXPIRED)
+
+
+def _answers_per_s(context: Context, started: float, ended: float) -> float:
+    """Return how many answers with a result came per second of a span."""
+    firsts = (sent.first for sent in context.ledger.entries)
+    good = sum(1 for first in firsts if first is not None and first.ok and started <= first.at_s <= ended)
+    return round(good / max(ended - started, 1e-9), 1)
 
 
 async def _drain(context: Context) -> None:

@@ -120,6 +120,28 @@ class Tally(BaseModel):
     latency_ms: Percentiles = Percentiles()
 
 
+class LostPrompt(BaseModel):
+    """One prompt that was lost or answered more than once, to look for it in the logs.
+
+    Attributes:
+        prompt_id: Its id; empty for plain text.
+        text: What was asked.
+        channel: How it was sent.
+        phase: What was going on.
+        after_s: Seconds from the first prompt of the run until it was sent.
+        answers_ms: When what was published about it came, from its sending.
+        replies_ms: When the replies to it came.
+    """
+
+    prompt_id: str
+    text: str
+    channel: Channel
+    phase: str
+    after_s: float
+    answers_ms: list[float]
+    replies_ms: list[float]
+
+
 class Ledger:
     """Every prompt that was sent, and what came back."""
 
@@ -177,6 +199,23 @@ class Ledger:
             ),
             now_s,
         )
+
+    def wrong(self, now_s: float, limit: int = 20) -> list[LostPrompt]:
+        """Return the first prompts that were lost, or answered more than once."""
+        entries = list(self.entries)
+        return [
+            LostPrompt(
+                prompt_id=sent.prompt_id,
+                text=sent.text[:200],
+                channel=sent.channel,
+                phase=sent.phase,
+                after_s=round(sent.sent_s - entries[0].sent_s, 3),
+                answers_ms=[round((outcome.at_s - sent.sent_s) * 1000, 1) for outcome in sent.answers],
+                replies_ms=[round((outcome.at_s - sent.sent_s) * 1000, 1) for outcome in sent.replies],
+            )
+            for sent in entries
+            if sent.duplicated or (sent.first is None and not sent.is_open(now_s))
+        ][:limit]
 
     def error_texts(self, limit: int = 3) -> dict[str, dict[str, int]]:
         """Return the texts of the errors by code, the most frequent ones of each."""

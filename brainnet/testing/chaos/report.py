@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from brainnet.testing.chaos.ledger import Percentiles, Tally
+from brainnet.testing.chaos.ledger import LostPrompt, Percentiles, Tally
 
 
 class Recovery(BaseModel):
@@ -40,7 +40,8 @@ class FloodResult(BaseModel):
         capacity_per_s: Answers a second that clients got that wait for each answer.
         offered_per_s: Prompts a second that were sent in the flood.
         goodput_per_s: Answers with a result a second, during the flood.
-        goodput_after_per_s: The same for clients that wait for each answer, in the 2 s after it.
+        goodput_after_per_s: The same in the 2 s after it; prompts of the flood that waited are among them.
+        new_after_per_s: Of those, answers to clients that begin to ask after the flood.
         refused: Prompts of the flood that were turned away.
         expired: Prompts of the flood whose answer says that their time was over.
         refusal_ms: From a prompt to its refusal.
@@ -52,6 +53,7 @@ class FloodResult(BaseModel):
     offered_per_s: float = 0.0
     goodput_per_s: float = 0.0
     goodput_after_per_s: float = 0.0
+    new_after_per_s: float = 0.0
     refused: int = 0
     expired: int = 0
     refusal_ms: Percentiles = Percentiles()
@@ -76,6 +78,7 @@ class Report(BaseModel):
         recovery: By victim and fault.
         flood: Of the fault `flood`.
         injected: How often each single thing was done.
+        wrong: The first prompts that were lost, or answered more than once.
         unmatched: Answers to prompts that this run did not send, or that had no readable id.
         skipped: What could not be done here, and why.
     """
@@ -93,6 +96,7 @@ class Report(BaseModel):
     recovery: list[Recovery] = Field(default_factory=list)
     flood: FloodResult | None = None
     injected: dict[str, int] = Field(default_factory=dict)
+    wrong: list[LostPrompt] = Field(default_factory=list)
     unmatched: int = 0
     skipped: list[str] = Field(default_factory=list)
 

@@ -267,6 +267,7 @@ class _Run:
             by_fault={phase: self._ledger.tally(at_s, phase=phase) for phase in self._phases},
             by_channel={channel: self._ledger.tally(at_s, channel=channel) for channel in CHANNELS},
             error_texts=self._ledger.error_texts(),
+            wrong=self._ledger.wrong(at_s),
             unmatched=self._ledger.unmatched,
             skipped=list(self._skipped),
         )
