@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
@@ -17,8 +18,8 @@ NAME_RULE: Final = f"should be a name of at most {MAX_NAME} letters, digits, '_'
 """What `NAME_PATTERN` and `MAX_NAME` accept, as the end of a sentence."""
 RESERVED_IDS: Final = ("launcher",)
 """Ids that no node may have: the launcher logs under its own name."""
-MAX_LINE: Final = 1024
-"""Characters of what is named in one line: a program, a module, an endpoint."""
+MAX_LINE: Final = 4352
+"""Characters of what is named in one line: a program, a module, an endpoint. The longest path of Linux has 4,096."""
 LINE_PATTERN: Final = r"^[^\x00-\x1f\x7f]*$"
 """One line without control characters."""
 DEVICE_PATTERN: Final = r"^(cpu|cuda(:[0-9]{1,3})?)$"
@@ -63,6 +64,18 @@ def _check_variable(text: str) -> str:
     return text
 
 
+def _check_path(path: Path) -> Path:
+    try:
+        if b"\0" in str(path).encode():
+            raise ValueError("a path holds no NUL character")
+    except UnicodeEncodeError:
+        raise ValueError(_NOT_TEXT) from None
+    return path
+
+
+_NOT_TEXT: Final = "should be UTF-8; rename the file or the folder"
+FilePath = Annotated[Path, AfterValidator(_check_path)]
+"""A path that can be handed to a process: what is sent between processes is UTF-8."""
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=MAX_NAME)]
 """The id of a node, the name of a host, a namespace."""
 Line = Annotated[str, Field(min_length=1, max_length=MAX_LINE, pattern=LINE_PATTERN)]
@@ -90,6 +103,8 @@ def mistake(item: Any) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "string_pattern_mismatch":
         message = _RULES.get(item["ctx"]["pattern"], message)
+    elif item["type"] == "string_unicode":
+        message = _NOT_TEXT
     value = item["input"]
     shown = "" if isinstance(value, dict | list | tuple) else f", got {printable(shorten(repr(value), 80))}"
     return message[0].lower() + message[1:] + shown

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from brainnet import yaml_text
 from brainnet.endpoints import ConnectEndpoint
 from brainnet.errors import ConfigError, TextError
-from brainnet.limits import MAX_DEADLINE_MS, MAX_GRACE_S, MAX_NAME, MAX_WAIT_S, Name, mistake
+from brainnet.limits import MAX_DEADLINE_MS, MAX_GRACE_S, MAX_NAME, MAX_WAIT_S, FilePath, Name, mistake
 from brainnet.paths import make_folder, share_dir, state_dir
 
 ENV_PREFIX = "BRAINNET_"
@@ -45,7 +45,7 @@ class Settings(BaseModel):
     )
     host: Name = Field(default_factory=_hostname, description="name of this host")
     allocation: Path | None = Field(None, description="node_allocation file that `brainnet launch` starts")
-    data_dir: Path | None = Field(None, description="durable state; by default a folder per brain")
+    data_dir: FilePath | None = Field(None, description="durable state; by default a folder per brain")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the least level that is logged"
     )

@@ -16,6 +16,7 @@ from brainnet.limits import (
     MAX_THREADS,
     RESERVED_IDS,
     Environment,
+    FilePath,
     Line,
     Name,
     Seconds,
@@ -65,7 +66,7 @@ class NodeEntry(BaseModel):
     cpu_affinity: tuple[Annotated[int, Field(ge=0, le=MAX_CPU)], ...] | None = Field(
         None, min_length=1, description="numbers of the CPUs that the process may use; by default all"
     )
-    checkpoint: Path | None = Field(None, description="file of weights; by default the program's own")
+    checkpoint: FilePath | None = Field(None, description="file of weights; by default the program's own")
     parameters: dict[str, Any] = Field(
         default_factory=dict,
         description="initial values of the program's parameters; `brainnet node param list ID` shows them",
@@ -97,7 +98,7 @@ class NodeSpec(NodeEntry):
     host: Name = Field("localhost", description="name of this host")
     namespace: Name = Field("evospikenet", description="namespace of the brain")
     hub: Line = Field("tcp/127.0.0.1:7447", description="Zenoh endpoint of this host's hub")
-    data_dir: Path = Field(Path(), description="durable state of the whole brain on this host")
+    data_dir: FilePath = Field(Path(), description="durable state of the whole brain on this host")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the least level that is logged"
     )

@@ -286,6 +286,17 @@ def test_what_is_typed_once_is_merged(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / "mine.py").touch()
+    (folder / "w.bin").write_bytes(b"x")
+    for field, text in (("program", "program: mine.py"), ("checkpoint", "program: ECHO, checkpoint: w.bin")):
+        (folder / "a.yaml").write_text(f"version: 1\nnodes:\n  - {{id: a, {text}}}".replace("ECHO", str(ECHO)))
+        with pytest.raises(AllocationError, match=rf"nodes\[0\]\.{field}: .*UTF-8; rename"):
+            load(folder / "a.yaml")
+
+
 def test_texts_are_as_they_are_written(tmp_path: Path) -> None:
     text = "version: 1\nnodes:\n  - {id: 007, program: ECHO, environment: {LEVEL: 1, RATE: 1.50, ON: yes, OFF: false}}"
     (node,) = parsed(tmp_path, text).nodes
@@ -489,9 +500,7 @@ class TestPrograms:
         pytest.importorskip("nir", reason="needs brainnet[nir]")
         (tmp_path / "net.nir").write_bytes(b"no network")
         loaded = load(write_allocation(tmp_path / "a.yaml", {"id": "one", "program": "nir:net.nir"}))
-        with pytest.raises(
-            AllocationError, match=r"nodes\[0\]\.program: node one: .*net\.nir: not a readable"
-        ):
+        with pytest.raises(AllocationError, match=r"nodes\[0\]\.program: node one: .*net\.nir: not a readable"):
             check_programs(loaded)
 
     def test_a_default_checkpoint_that_is_missing(self, tmp_path: Path) -> None:

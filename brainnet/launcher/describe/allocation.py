@@ -334,9 +334,12 @@ def _complete(source: Source, parsed: AllocationFile, index: int) -> NodeEntry:
             changes[name] = getattr(defaults, name)
     if entry.checkpoint is not None:
         changes["checkpoint"] = _find_file(source, str(entry.checkpoint), (*at, "checkpoint"))
-    if len(changes["environment"]) > len(entry.environment):
-        _check_size(source, entry, changes["environment"], at)
-    return entry.model_copy(update=changes)
+    try:
+        # Checked again: the defaults add variables, and a path that was found is longer than the one that is written.
+        return NodeEntry.model_validate({**dict(entry), **changes})
+    except ValidationError as error:
+        item = error.errors()[0]
+        raise source.error((*at, *item["loc"]), _explain(item)) from None
 
 
 def _find_program(source: Source, program: str, at: Location) -> str:
@@ -377,14 +380,6 @@ def _find_file(source: Source, name: str, at: Location) -> Path:
     except ConfigError as error:
         raise source.error(at, str(error)) from None
     return found
-
-
-def _check_size(source: Source, entry: NodeEntry, environment: dict[str, str], at: Location) -> None:
-    """Check the size of a node again, with the variables of the defaults."""
-    try:
-        NodeEntry(id=entry.id, program=entry.program, parameters=entry.parameters, environment=environment)
-    except ValidationError as error:
-        raise source.error(at, _explain(error.errors()[0])) from None
 
 
 def _find(name: str, allocation: Path) -> Path | None:
