@@ -25,6 +25,7 @@ from brainnet.wire.messages import (
     Prompt,
     StatusQuery,
 )
+from tests.bus.asking import served
 from tests.bus.conftest import Network
 
 
@@ -38,16 +39,6 @@ def _into(queue: asyncio.Queue[RawReply]) -> Callable[[RawReply], None]:
     return on_reply
 
 
-async def _served(asker: Bus, key: str, request: Message) -> object:
-    """Ask until the server is known to the asker; a refusal is an answer too."""
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            try:
-                return await asker.call(key, request, timeout=1.0)
-            except CallTimeout:
-                continue
-
-
 async def test_a_query_gets_the_servers_reply(network: Network) -> None:
     server, asker = await network("region", "store"), await network("client")
 
@@ -56,7 +47,7 @@ async def test_a_query_gets_the_servers_reply(network: Network) -> None:
         return MemoryStored(episode_id=len(request.text), created_ns=5)
 
     server.serve("memory/episodic/store", store)
-    assert await _served(asker, "memory/episodic/store", MemoryStore(text="1234")) == MemoryStored(
+    assert await served(asker, "memory/episodic/store", MemoryStore(text="1234")) == MemoryStored(
         episode_id=4, created_ns=5
     )
 
@@ -78,7 +69,7 @@ async def test_what_the_server_raises_reaches_the_asker_and_the_server_goes_on(
         return MemoryReply()
 
     server.serve("memory/episodic/query", search)
-    await _served(asker, "memory/episodic/query", MemoryQuery(text="good"))
+    await served(asker, "memory/episodic/query", MemoryQuery(text="good"))
     with pytest.raises(CallError, match=says):
         await asker.call("memory/episodic/query", MemoryQuery(text="bad"))
     assert await asker.call("memory/episodic/query", MemoryQuery(text="good")) == MemoryReply()
@@ -116,7 +107,7 @@ async def test_a_server_that_closes_refuses_what_it_has_not_answered(network: Ne
         return MemoryReply()
 
     server.serve("memory/episodic/query", hang)
-    asking = asyncio.create_task(_served(asker, "memory/episodic/query", MemoryQuery(text="x")))
+    asking = asyncio.create_task(served(asker, "memory/episodic/query", MemoryQuery(text="x")))
     async with asyncio.timeout(PATIENCE_S):
         await asked.wait()
     await server.close()
@@ -146,7 +137,7 @@ async def test_a_prompt_in_json_or_text_is_answered_in_json(network: Network) ->
         return Answer(prompt_id=prompt.prompt_id, text=prompt.text.upper())
 
     server.serve("api/prompt", answer)
-    reply = await _served(asker, "api/prompt", Prompt(text="hello"))
+    reply = await served(asker, "api/prompt", Prompt(text="hello"))
     assert isinstance(reply, Answer)
     assert reply.text == "HELLO"
     got: asyncio.Queue[RawReply] = asyncio.Queue()
@@ -173,7 +164,7 @@ async def test_a_request_that_is_none_is_refused_with_the_field(network: Network
         return ParamsReply(params=[])
 
     server.serve("node/ear/params", params)
-    await _served(asker, "node/ear/params", ParamsQuery())
+    await served(asker, "node/ear/params", ParamsQuery())
     replies: asyncio.Queue[RawReply] = asyncio.Queue()
     asker._transport.query(
         "test/node/ear/params",

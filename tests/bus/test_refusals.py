@@ -11,7 +11,9 @@ import pytest
 from brainnet.bus import Bus
 from brainnet.bus.transport import RawReply
 from brainnet.errors import CallError, CallTimeout, ConfigError, RegionError
+from brainnet.testing import PATIENCE_S
 from brainnet.wire.messages import Health, MemoryQuery, MemoryReply, StatusQuery
+from tests.bus.asking import served
 
 Network = Callable[..., Awaitable[Bus]]
 KEY = "memory/episodic/query"
@@ -36,7 +38,7 @@ async def test_the_code_of_an_error_reaches_whoever_asked(
 
     server.serve(KEY, fail)
     with pytest.raises(CallError, match=text) as caught:
-        await asker.call(KEY, MemoryQuery(text="x"), timeout=20)
+        await served(asker, KEY, MemoryQuery(text="x"))
     assert caught.value.code == code
     assert caught.value.retryable is False
 
@@ -48,15 +50,20 @@ async def test_a_request_that_does_not_follow_the_contract_is_refused_with_its_c
         raise AssertionError("a malformed request reached the handler")
 
     server.serve(KEY, never)
-    replies: asyncio.Queue[RawReply] = asyncio.Queue()
+    replies: asyncio.Queue[RawReply | None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
+
+    def done() -> None:
+        loop.call_soon_threadsafe(replies.put_nowait, None)
 
     def received(reply: RawReply) -> None:
         loop.call_soon_threadsafe(replies.put_nowait, reply)
 
-    asker._transport.query("test/" + KEY, b"\xc1", "application/msgpack", 20.0, received, lambda: None)
-    async with asyncio.timeout(20):
-        reply = await replies.get()
+    reply: RawReply | None = None
+    async with asyncio.timeout(PATIENCE_S):
+        while reply is None:  # until the server is known to the asker
+            asker._transport.query("test/" + KEY, b"\xc1", "application/msgpack", 1.0, received, done)
+            reply = await replies.get()
     assert reply.refused
     assert reply.encoding == "application/json"
     told = json.loads(reply.payload)
@@ -74,7 +81,7 @@ async def test_a_server_that_stops_refuses_what_is_open_and_says_that_it_passes(
         raise AssertionError
 
     server.serve(KEY, wait_for_ever)
-    asking = asyncio.create_task(asker.call(KEY, MemoryQuery(text="x"), timeout=20))
+    asking = asyncio.create_task(served(asker, KEY, MemoryQuery(text="x")))
     await begun.wait()
     await server.close()
     with pytest.raises(CallError) as caught:
