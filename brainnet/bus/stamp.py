@@ -24,6 +24,7 @@ _NO_CONTAINERS: Final[dict[str, Any]] = {
     "max_ext_len": 0,
     "max_str_len": 4 * MAX_NAME,
 }
+_ATTACHMENT: Final[dict[str, Any]] = _NO_CONTAINERS | {"max_array_len": 3}
 
 
 class Stamp(NamedTuple):
@@ -58,7 +59,7 @@ def read_stamp(topic: Topic | None, payload: bytes, attachment: bytes | None) ->
                 return None
             _version, timestamp_ns, source, seq = (unpacker.unpack() for _ in range(4))
         elif attachment and len(attachment) <= _HEAD_BYTES:
-            source, seq, timestamp_ns = msgpack.unpackb(attachment, **_NO_CONTAINERS | {"max_array_len": 3})
+            source, seq, timestamp_ns = msgpack.unpackb(attachment, **_ATTACHMENT)
         else:
             return None
     except Exception:  # msgpack raises many kinds of errors for bytes that are not msgpack
