@@ -55,7 +55,7 @@ class _LenientFile(_DescriptorFile):
 
 
 class _StrictFile(_DescriptorFile):
-    """Raises `BrokenPipeError` when the reader has left, and `OutputError` for every other reason."""
+    """Tells a reader that has left, `BrokenPipeError`, from every other failure, `OutputError`."""
 
     def write(self, data: Any, /) -> int:
         try:
