@@ -22,6 +22,7 @@ from brainnet.endpoints import ConnectEndpoint
 from brainnet.errors import ConfigError, TextError
 from brainnet.limits import MAX_DEADLINE_MS, MAX_GRACE_S, MAX_NAME, MAX_WAIT_S, FilePath, Name, mistake
 from brainnet.paths import make_folder, share_dir, state_dir
+from brainnet.texts import printable
 
 ENV_PREFIX = "BRAINNET_"
 _TEXTS: Final = ("namespace", "host", "allocation", "data_dir")
@@ -176,7 +177,7 @@ def load(options: Mapping[str, Any] | None = None, environ: Mapping[str, str] | 
         name = str(item["loc"][0]) if item["loc"] else "?"
         hint = f"; known settings are {', '.join(Settings.model_fields)}" if item["type"] == "extra_forbidden" else ""
         source = places.get(name) or origins.get(name, "?")
-        raise ConfigError(f"setting {name} from {source}: {mistake(item)}{hint}") from None
+        raise ConfigError(f"setting {printable(name)} from {source}: {mistake(item)}{hint}") from None
     return LoadedSettings(settings, {name: origins[name] for name in Settings.model_fields})
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from brainnet import settings as settings_module
 from brainnet.errors import BrainnetError, ConfigError
 from brainnet.settings import load
+from brainnet.texts import printable
 
 
 @pytest.fixture
@@ -202,4 +203,4 @@ def test_any_value_is_taken_or_refused_in_one_line(options: dict[str, Any]) -> N
     else:
         assert len(found.settings.namespace) <= 64
         assert 0 < found.settings.stop_grace_s < 1000
-    assert refusal == "" or refusal.isprintable()
+    assert refusal == printable(refusal)

@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainnet.errors import AllocationError
-from brainnet.launcher.describe.allocation import Allocation, load
+from brainnet.launcher.describe.allocation import Allocation, AllocationFile, Host, load
 from brainnet.launcher.describe.here import check_here
 from brainnet.launcher.describe.programs import check_programs
 from brainnet.limits import MAX_NAME, NAME_PATTERN
+from brainnet.node.spec import NodeEntry, NodeSpec, Restart
+from brainnet.texts import printable
 from tests.support import PROGRAMS, node, write_allocation
 
 ECHO = PROGRAMS / "echo.py"
@@ -487,6 +489,37 @@ def test_what_is_written_is_what_runs(tmp_path_factory: pytest.TempPathFactory, 
         for name, value in given_.items():
             found = getattr(placed, name)
             assert (list(found) if isinstance(found, tuple) else found) == value
+
+
+FIELDS = sorted({*AllocationFile.model_fields, *NodeEntry.model_fields, *Host.model_fields, *Restart.model_fields})
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from([str(ECHO), "cuda:1"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS) | st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(AllocationFile.model_fields)), values), values)
+def test_whatever_is_written_is_an_allocation_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, top: dict[str, object], entry: object
+) -> None:
+    path = tmp_path_factory.mktemp("allocations") / "a.yaml"
+    path.write_text(yaml.safe_dump({"version": 1, "nodes": [entry, {"id": "a", "program": str(ECHO)}], **top}))
+    refusal = ""
+    try:
+        loaded = load(path)
+    except AllocationError as error:
+        refusal = str(error)
+    else:
+        for node in loaded.nodes:
+            assert NodeSpec.model_validate_json(NodeSpec(**node.model_dump(exclude={"host"})).model_dump_json()).id
+    assert refusal == printable(refusal)
 
 
 class TestPrograms:
