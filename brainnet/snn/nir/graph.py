@@ -424,8 +424,8 @@ def as_shape(what: str, value: Any) -> Shape:
     ):
         raise ModelError(f"{what} must be a list of whole numbers, not {shown(str(value))}")
     shape = tuple(int(each) for each in array.reshape(-1)) or (1,)
-    if min(shape) < 1 or len(shape) > 8:
-        raise ModelError(f"{what} must have 1 to 8 axes, each of 1 or more, not {shown(str(list(shape)))}")
+    if min(shape) < 1 or max(shape) > MAX_VALUES or len(shape) > 8:
+        raise ModelError(f"{what} must have 1 to 8 axes, each of 1 to {MAX_VALUES}, not {shown(str(list(shape)))}")
     if math.prod(shape) > MAX_VALUES:
         raise ModelError(f"{what} has {math.prod(shape)} values; at most {MAX_VALUES} can be run")
     return shape
