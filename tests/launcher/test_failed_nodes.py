@@ -18,8 +18,6 @@ from brainnet.testing import until, wait_until
 from brainnet.wire.messages import NodeRecord
 from tests.support import Brain, node
 
-CRASH = {"parameters": {"at_once": True}}
-
 
 def restart(**more: Any) -> dict[str, Any]:
     return {"backoff_s": 0.05, "max_backoff_s": 0.1, "max_restarts": 2, **more}
@@ -27,7 +25,7 @@ def restart(**more: Any) -> dict[str, Any]:
 
 class TestFailedNode:
     def test_it_is_tried_again_and_again(self, brain: Brain, allocation: Callable[..., Path]) -> None:
-        path = allocation(node("bad", "crash", restart=restart(retry_failed_s=0.05), **CRASH), node("good"))
+        path = allocation(node("bad", "CrashAtOnce", restart=restart(retry_failed_s=0.05)), node("good"))
         brain.launch_foreground(path)
 
         def tried_again() -> NodeRecord | None:
@@ -39,7 +37,7 @@ class TestFailedNode:
         assert brain.wait_state("good", "ready").restarts == 0
 
     def test_status_says_why_and_when_and_what_to_do(self, brain: Brain, allocation: Callable[..., Path]) -> None:
-        brain.launch_foreground(allocation(node("bad", "crash", restart=restart(retry_failed_s=600), **CRASH)))
+        brain.launch_foreground(allocation(node("bad", "CrashAtOnce", restart=restart(retry_failed_s=600))))
         brain.wait_state("bad", "failed")
         (row,) = brain.rows("status")
         assert row["state"] == "failed"
@@ -62,7 +60,7 @@ class TestFailedNode:
         assert brain.nodes()["one"].next_start_s is None
 
     def test_a_restart_by_hand_does_not_wait(self, brain: Brain, allocation: Callable[..., Path]) -> None:
-        brain.launch(allocation(node("one", "crash", restart={"max_restarts": 0, "retry_failed_s": 600})))
+        brain.launch(allocation(node("one", "Answers", restart={"max_restarts": 0, "retry_failed_s": 600})))
         os.kill(brain.pid("one"), signal.SIGKILL)
         brain.wait_state("one", "failed")
         brain.run("node", "restart", "one")
@@ -78,8 +76,8 @@ class TestFailedNode:
 
     def test_one_that_is_stopped_stays_stopped(self, brain: Brain, allocation: Callable[..., Path]) -> None:
         path = allocation(
-            node("waits", "crash", restart=restart(retry_failed_s=600), **CRASH),
-            node("failed", "crash", restart=restart(retry_failed_s=0), **CRASH),
+            node("waits", "CrashAtOnce", restart=restart(retry_failed_s=600)),
+            node("failed", "CrashAtOnce", restart=restart(retry_failed_s=0)),
         )
         brain.launch_foreground(path)
         for id in ("waits", "failed"):

@@ -127,13 +127,13 @@ class TestFailedLaunch:
 
     def test_a_model_that_never_loads(self, brain: Brain, allocation: Callable[..., Path]) -> None:
         brain.env["BRAINNET_READY_TIMEOUT_S"] = "1"
-        self.expect(brain, allocation(node("slow", "hang")), "slow", "not ready after 1 s")
+        self.expect(brain, allocation(node("slow", "HangInLoad")), "slow", "not ready after 1 s")
 
     def test_a_preload_that_is_not_there(self, brain: Brain, allocation: Callable[..., Path]) -> None:
         self.expect(brain, allocation(node("one"), preload=["no_such_library"]), "preload", "no_such_library")
 
     def test_ctrl_c_while_waiting_leaves_nothing(self, brain: Brain, allocation: Callable[..., Path]) -> None:
-        launching = brain.start("launch", str(allocation(node("slow", "hang"))), "--detach")
+        launching = brain.start("launch", str(allocation(node("slow", "HangInLoad"))), "--detach")
         wait_until("the node's process", lambda: "slow" in brain.processes().values())
         launching.send_signal(signal.SIGINT)
         assert launching.wait(PATIENCE_S) == 130
@@ -161,9 +161,7 @@ class TestSupervision:
     def test_a_crash_loop_ends_in_failed_and_the_others_go_on(
         self, brain: Brain, allocation: Callable[..., Path]
     ) -> None:
-        brain.launch_foreground(
-            allocation(node("bad", "crash", parameters={"at_once": True}, restart=NO_WAIT), node("good"))
-        )
+        brain.launch_foreground(allocation(node("bad", "CrashAtOnce", restart=NO_WAIT), node("good")))
         failed = brain.wait_state("bad", "failed")
         assert failed.restarts == NO_WAIT["max_restarts"]
         assert failed.exit_code == 3
@@ -177,8 +175,8 @@ class TestSupervision:
     def test_a_policy_that_does_not_restart(
         self, brain: Brain, allocation: Callable[..., Path], policy: str, exit_code: int, state: str
     ) -> None:
-        parameters = {"at_once": True, "exit_code": exit_code}
-        brain.launch_foreground(allocation(node("one", "crash", parameters=parameters, restart={"policy": policy})))
+        bad = node("one", "CrashAtOnce", parameters={"exit_code": exit_code}, restart={"policy": policy})
+        brain.launch_foreground(allocation(bad))
         assert brain.wait_state("one", state).restarts == 0
 
     def test_restart_and_stop_of_one_node(self, brain: Brain, allocation: Callable[..., Path]) -> None:
@@ -204,7 +202,7 @@ class TestEnd:
         assert "sleep" not in brain.processes().values()
 
     def test_a_killed_launcher_leaves_no_process(self, brain: Brain, allocation: Callable[..., Path]) -> None:
-        launcher = brain.launch_foreground(allocation(node("one"), node("two", "stubborn")))
+        launcher = brain.launch_foreground(allocation(node("one"), node("two", "IgnoresSignals")))
         for id in ("one", "two"):
             brain.wait_state(id, "ready")
         launcher.kill()
@@ -214,7 +212,7 @@ class TestEnd:
     def test_launcher_and_zygote_killed_together_leave_no_process(
         self, brain: Brain, allocation: Callable[..., Path]
     ) -> None:
-        launcher = brain.launch_foreground(allocation(node("one", "stubborn")))
+        launcher = brain.launch_foreground(allocation(node("one", "IgnoresSignals")))
         brain.wait_state("one", "ready")
         (zygote,) = (pid for pid, name in brain.processes().items() if name == "brainnet-zygote"[:15])
         launcher.kill()
@@ -235,13 +233,13 @@ class TestEnd:
         brain.wait_gone()
 
     def test_a_node_that_ignores_signals_is_killed(self, brain: Brain, allocation: Callable[..., Path]) -> None:
-        brain.launch(allocation(node("one", "stubborn"), node("two")))
+        brain.launch(allocation(node("one", "IgnoresSignals"), node("two")))
         brain.run("stop")
         assert brain.processes() == {}
 
     def test_a_second_ctrl_c_does_not_wait(self, make_brain: MakeBrain, allocation: Callable[..., Path]) -> None:
         brain = make_brain(BRAINNET_STOP_GRACE_S="60")
-        launcher = brain.launch_foreground(allocation(node("one", "stubborn")))
+        launcher = brain.launch_foreground(allocation(node("one", "IgnoresSignals")))
         brain.wait_state("one", "ready")
         launcher.send_signal(signal.SIGINT)
         brain.wait_state("one", "stopping")

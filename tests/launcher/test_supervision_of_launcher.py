@@ -20,7 +20,7 @@ from tests.support import Brain, node
 @pytest.fixture
 def frozen(brain: Brain, allocation: Callable[..., Path]) -> Brain:
     """A brain whose launcher is frozen."""
-    brain.launch(allocation(node("one"), node("two", "stubborn")))
+    brain.launch(allocation(node("one"), node("two", "IgnoresSignals")))
     os.kill(launcher_of(brain), signal.SIGSTOP)
     return brain
 

@@ -71,7 +71,7 @@ def test_a_node_that_ends_while_there_is_no_zygote_is_started_by_the_next(
 
 
 def test_a_stop_while_the_zygote_is_frozen_leaves_nothing(brain: Brain, allocation: Callable[..., Path]) -> None:
-    brain.launch(allocation(node("one"), node("two", "stubborn")))
+    brain.launch(allocation(node("one"), node("two", "IgnoresSignals")))
     os.kill(zygotes_of(brain)[0], signal.SIGSTOP)
     brain.run("stop")
     assert brain.processes() == {}
@@ -81,7 +81,7 @@ def test_a_stop_while_the_zygote_is_frozen_leaves_nothing(brain: Brain, allocati
 def test_a_killed_launcher_leaves_nothing_after_its_zygote_was_replaced(
     brain: Brain, allocation: Callable[..., Path], number: signal.Signals
 ) -> None:
-    brain.launch(allocation(node("one"), node("two", "stubborn"), node("three", "parent_that_stays")))
+    brain.launch(allocation(node("one"), node("two", "IgnoresSignals"), node("three", "parent_that_stays")))
     replace_zygote(brain, number)
     os.kill(launcher_of(brain), signal.SIGKILL)
     brain.wait_gone()

@@ -1,7 +1,9 @@
-"""A region that prints much, on both streams."""
+"""A region that prints much, on both streams, and writes to a pipe that nobody reads."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 
 from brainnet import Partial, Query, Region
@@ -11,6 +13,10 @@ class Talks(Region):
     """Prints."""
 
     def load(self) -> None:
+        read, write = os.pipe()
+        os.close(read)
+        with contextlib.suppress(BrokenPipeError):  # a signal would end the process
+            os.write(write, b"to nobody")
         for _ in range(1000):
             print("a line of text that is no log record", "ΑΒΓ ☃ 漢")
             print("another one", file=sys.stderr)

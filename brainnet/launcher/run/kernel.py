@@ -48,6 +48,14 @@ def is_frozen(pid: int) -> bool:
     return process_state(pid) in ("T", "t")
 
 
+def signal_name(number: int) -> str:
+    """Return the name of a signal; real-time signals have numbers only."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def thread_names() -> list[str]:
     """Return the names of the threads of this process besides its first."""
     names = []

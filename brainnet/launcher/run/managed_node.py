@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 
 from brainnet.errors import LaunchError
-from brainnet.launcher.run.kernel import is_frozen
+from brainnet.launcher.run.kernel import is_frozen, signal_name
 from brainnet.launcher.run.node_process import NodeProcess
 from brainnet.launcher.run.restarts import NextStart, RestartSchedule
 from brainnet.node.spec import NodeSpec
@@ -299,15 +299,8 @@ class ManagedNode:
             return "its process could not be made"
         last = _last_log_line(self.log_file, self._log_offset)
         if code < 0:
-            return f"killed by {_signal_name(-code)}{'; last in its log: ' + last if last else ''}"
+            return f"killed by {signal_name(-code)}{'; last in its log: ' + last if last else ''}"
         return f"ended with exit code {code}{': ' + last if last else ''}"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"
 
 
 def _size(path: Path) -> int:

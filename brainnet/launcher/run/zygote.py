@@ -35,7 +35,7 @@ import warnings
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from brainnet.launcher.run.kernel import end_with_parent, set_process_name, thread_names
+from brainnet.launcher.run.kernel import end_with_parent, set_process_name, signal_name, thread_names
 from brainnet.launcher.run.output import redirect_output
 from brainnet.paths import CACHE_VARIABLE
 from brainnet.streams import lenient
@@ -212,7 +212,7 @@ class Zygote:
             if code == 0:
                 self._send_event(event="forked", ticket=request["ticket"])
             else:
-                self._refuse(request, os.strerror(code) if code > 0 else signal.Signals(-code).name)
+                self._refuse(request, os.strerror(code) if code > 0 else f"killed by {signal_name(-code)}")
         finally:
             os.close(notify)  # only the node may have it open, so that the supervisor sees end of file at its exit
 
@@ -254,6 +254,7 @@ class Zygote:
         # starts can be signalled as one group.
         os.setsid()
         os.set_inheritable(notify, False)
+        os.set_blocking(notify, False)  # a launcher that is frozen reads nothing, which must not block the node
         deadline = time.monotonic() + _ADOPTION_S
         while os.getppid() != request["supervisor"]:  # until then the process in between is its parent
             if _is_hung_up(notify) or time.monotonic() > deadline:

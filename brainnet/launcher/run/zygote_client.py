@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from brainnet.errors import LaunchError
-from brainnet.launcher.run.kernel import is_frozen
+from brainnet.launcher.run.kernel import is_frozen, signal_name
 from brainnet.launcher.run.node_process import NodeProcess
 from brainnet.launcher.run.orphans import MARK
 from brainnet.launcher.run.zygote import ENVIRONMENT, MAX_PACKET
@@ -205,7 +204,7 @@ class ZygoteProcess:
         asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
         code = self._process.wait()
-        reason = self._import_error or (f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}")
+        reason = self._import_error or (f"killed by {signal_name(-code)}" if code < 0 else f"exit code {code}")
         self._processes.clear()  # the keeper requests them again, from the next zygote
         self.exited.set_result(reason)
 
