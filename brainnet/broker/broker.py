@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import time
 from collections import Counter, OrderedDict
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import msgpack
 import structlog
 
 from brainnet.broker.admission import Admission, Limits, PriorityQueue
@@ -248,10 +250,8 @@ class Broker:
         self, prompt: Prompt, replies: list[asyncio.Future[Encoded]], code: ErrorCode, reason: str, retry_after_s: float
     ) -> None:
         self.counts["refused"] += 1
-        answer = error_answer(prompt, code, reason)
-        if retry_after_s != math.inf:
-            answer.retry_after_ms = max(1, round(retry_after_s * 1000))
-        self._publish(self._encode(answer, prompt), replies)
+        retry_after_ms = None if retry_after_s == math.inf else max(1, round(retry_after_s * 1000))
+        self._publish(_refusal(prompt, code, reason, retry_after_ms), replies)
 
     def _refuse_malformed(self, sample: Sample, error: WireError) -> None:
         self.counts["malformed"] += 1
@@ -399,6 +399,25 @@ class Broker:
             if entry.state is not _State.ANSWERING:
                 self._guarded(self._answer_error, entry, "stopping", "the brain was stopped before it had answered")
         await self._writer.close()
+
+
+def _refusal(prompt: Prompt, code: ErrorCode, reason: str, retry_after_ms: int | None) -> Encoded:
+    """Return the `Answer` of a prompt that is not accepted.
+
+    Only the fields that say something, written by hand: in a flood there are thousands a second, and what they cost is
+    taken from the answers.
+    """
+    fields = {
+        "prompt_id": prompt.prompt_id,
+        "stopped_by": "error",
+        "error": reason,
+        "code": code,
+        "retry_after_ms": retry_after_ms,
+        "session_id": prompt.session_id,
+    }
+    if prompt.reply_as == "json":
+        return Encoded(Answer, json.dumps(fields).encode(), as_json=True)
+    return Encoded(Answer, msgpack.packb(fields))
 
 
 def _size(prompt: Prompt) -> int:

@@ -52,7 +52,16 @@ from brainnet import (
 )
 from brainnet.bus import Bus
 from brainnet.errors import MessageError, StoreError
-from brainnet.memory import DamagedStoreError, Episode, EpisodicStore, Hit, plain_words, replace_damaged, terms
+from brainnet.memory import (
+    DamagedStoreError,
+    Episode,
+    EpisodicStore,
+    Hit,
+    NewEpisode,
+    plain_words,
+    replace_damaged,
+    terms,
+)
 from brainnet.node import NodeSpec
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.wire.messages import encode
@@ -442,11 +451,21 @@ class Hippocampus(Region):
         counts: NDArray[np.int8] = self.embedder.counts([text])[0]
         return counts
 
-    @subscribe("result")
-    def on_result(self, answer: Answer) -> None:
-        """Store an answered prompt of the brain as an exchange."""
-        if not self.params.keep_exchanges or answer.error is not None or not answer.prompt.strip():
+    @subscribe("conclusion", batch=64)
+    def on_conclusions(self, answers: list[Answer]) -> None:
+        """Store what the brain has answered as exchanges, those that wait in one transaction."""
+        if not self.params.keep_exchanges:
             return
+        exchanges = [self._exchange(a) for a in answers if a.error is None and a.prompt.strip()]
+        if not exchanges:
+            return
+        with self._store_repaired():
+            self._make_room()
+            self.episodes.store_many(exchanges)
+        self._notice_clock()
+        self._limit_exchanges()
+
+    def _exchange(self, answer: Answer) -> NewEpisode:
         text = f"{answer.prompt}\n{answer.text}"
         details = {
             "prompt_id": answer.prompt_id,
@@ -454,12 +473,7 @@ class Hippocampus(Region):
             "contributing": answer.contributing,
             "confidence": answer.confidence,
         }
-        key = f"{EXCHANGE}:{answer.prompt_id}"
-        with self._store_repaired():
-            self._make_room()
-            self.episodes.store(text, EXCHANGE, details, self._vector(text), key)
-        self._notice_clock()
-        self._limit_exchanges()
+        return NewEpisode(text, EXCHANGE, details, self._vector(text), f"{EXCHANGE}:{answer.prompt_id}")
 
     @serve("memory_store", system="episodic")
     def store_episode(self, request: MemoryStore) -> MemoryStored:

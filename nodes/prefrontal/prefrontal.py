@@ -149,10 +149,11 @@ class Prefrontal(Node):
         self._routing.add(prompt.prompt_id)
         return True
 
-    @subscribe("result")
-    async def on_result(self, answer: Answer) -> None:
-        self._routed.pop(answer.prompt_id, None)
-        _put(self._answered, answer.prompt_id, None, MAX_REMEMBERED)
+    @subscribe("conclusion", batch=64)
+    async def on_conclusions(self, answers: list[Answer]) -> None:
+        for answer in answers:
+            self._routed.pop(answer.prompt_id, None)
+            _put(self._answered, answer.prompt_id, None, MAX_REMEMBERED)
 
     # -- deciding ----------------------------------------------------------------------------------------------------
 

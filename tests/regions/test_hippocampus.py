@@ -250,11 +250,11 @@ async def test_a_question_about_nothing_in_particular_gets_the_newest(brain: Mem
 
 async def test_keeps_exchanges_and_does_not_recall_them(brain: MemoryBrain) -> None:
     await ask(brain, "Remember that the blue toolbox is under the workbench.")
-    bus = brain.bus("supervisor", "here")
+    bus = brain.bus("integrator", "here")
     for number, text in enumerate(["The blue toolbox? No idea, really.", "Ships sail."]):
         answer = Answer(prompt_id=f"p{number}", prompt="Where is the blue toolbox?", text=text, confidence=0.4)
-        bus.publish("api/result", answer)
-        bus.publish("api/result", answer)
+        bus.publish("brain/conclusion/here", answer)
+        bus.publish("brain/conclusion/here", answer)
     # Handlers and queries share the model thread, so what was published before is kept before this is answered.
     await brain.bus().call("node/memory/status", StatusQuery())
     reply = MemoryReply()
@@ -270,9 +270,9 @@ async def test_the_oldest_exchanges_are_dropped_and_no_statement(tmp_path: Path)
         await brain.start(PROGRAM, "memory", parameters={"max_exchanges": 5})
         for number in range(8):
             await ask(brain, f"Remember that oven {number} is hot.")
-        bus = brain.bus("supervisor", "here")
+        bus = brain.bus("integrator", "here")
         for number in range(20):
-            bus.publish("api/result", Answer(prompt_id=f"p{number}", prompt=f"Is oven {number} hot?", text="Yes."))
+            bus.publish("brain/conclusion/here", Answer(prompt_id=f"p{number}", prompt=f"Is oven {number} hot?", text="Yes."))
 
         async def kept() -> list[str]:
             reply = await brain.bus().call("memory/episodic/query", MemoryQuery(text="oven", k=99, kinds=["exchange"]))
