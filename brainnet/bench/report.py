@@ -7,7 +7,7 @@ file alone, so no figure is written by hand:
     ...
     <!-- end of figures -->
 
-The first word is the group; the others are the beginnings of the names of the rows that are shown, all without them.
+The first word is the group; the others are the names of the rows that are shown, all without them.
 """
 
 from __future__ import annotations
@@ -239,15 +239,16 @@ def fill(text: str, report: Report) -> str:
     """
 
     def section(match: re.Match[str]) -> str:
-        group, *beginnings = match[2].split()
+        group, *names = match[2].split()
         rows = report.groups.get(group)
         if rows is None:
             raise ConfigError(
                 f"figures: {match[2]}: the report has no group {group}; it has {', '.join(report.groups)}"
             )
-        shown = [row for row in rows if not beginnings or row.name.startswith(tuple(beginnings))]
-        if not shown:
-            raise ConfigError(f"figures: {match[2]}: no row of group {group} begins like that")
+        missing = set(names) - {row.name for row in rows}
+        if missing:
+            raise ConfigError(f"figures: {match[2]}: group {group} has no row {', '.join(sorted(missing))}")
+        shown = [row for row in rows if not names or row.name in names]
         return f"{match[1]}{table(shown)}\n{match[3]}"
 
     return _SECTION.sub(section, text)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from brainnet import Prompt
-from brainnet.testing import MemoryBrain, faults, until
+from brainnet.testing import MemoryBrain, faults, until, wait_until
 from brainnet.testing.faults.answers import GARBAGE
 from brainnet.wire.keys import key
 from brainnet.wire.messages import PartialHeader
@@ -33,7 +33,7 @@ def test_none_loads_a_model_library() -> None:
 
 
 def test_all_can_be_named_in_an_allocation(brain_of: Callable[..., Path], launched: Brain) -> None:
-    path = brain_of(*(node(name.lower(), f"{FAULTS}:{name}") for name in faults.__all__))
+    path = brain_of(*(node(name.lower(), name) for name in faults.__all__))
     rows = launched.rows("validate", str(path))
     assert {row["id"] for row in rows} == {name.lower() for name in faults.__all__}
 
@@ -120,7 +120,7 @@ class TestProcesses:
         self, launched: Brain, brain_of: Callable[..., Path]
     ) -> None:
         restart = {"policy": "never"}
-        launched.launch_foreground(brain_of(node("bad", f"{FAULTS}:CrashAtOnce", restart=restart), node("good")))
+        launched.launch_foreground(brain_of(node("bad", "CrashAtOnce", restart=restart), node("good")))
         failed = launched.wait_state("bad", "failed")
         assert failed.exit_code == 3
         assert "segment 4 is out of spikes" in failed.reason
@@ -128,12 +128,12 @@ class TestProcesses:
 
     def test_one_that_hangs_while_loading_is_never_ready(self, launched: Brain, brain_of: Callable[..., Path]) -> None:
         launched.env["BRAINNET_READY_TIMEOUT_S"] = "1"
-        failed = launched.run("launch", str(brain_of(node("slow", f"{FAULTS}:HangInLoad"))), "--detach", check=False)
+        failed = launched.run("launch", str(brain_of(node("slow", "HangInLoad"))), "--detach", check=False)
         assert failed.returncode == 1
         assert "not ready after 1 s" in failed.stderr
 
     def test_one_that_ignores_signals_is_killed(self, launched: Brain, brain_of: Callable[..., Path]) -> None:
-        launched.launch(brain_of(node("one", f"{FAULTS}:IgnoresSignals")))
+        launched.launch(brain_of(node("one", "IgnoresSignals")))
         launched.run("stop")
         assert launched.processes() == {}
 
@@ -142,10 +142,10 @@ class TestProcesses:
         launched.launch(
             brain_of(
                 *(node(id, f"nodes/{id}/{id}.py") for id in prompts),
-                node("words", f"{FAULTS}:CrashOnWord"),
-                node("once", f"{FAULTS}:CrashAfter", parameters={"prompts": 1}),
-                node("blocked", f"{FAULTS}:BlockedLoop"),
-                node("hangs", f"{FAULTS}:HangAfterInit"),
+                node("words", "CrashOnWord"),
+                node("once", "CrashAfter", parameters={"prompts": 1}),
+                node("blocked", "BlockedLoop"),
+                node("hangs", "HangAfterInit"),
             )
         )
         for id in ("words", "once"):
@@ -159,3 +159,34 @@ class TestProcesses:
         answer = launched.rows("prompt", "hello", "--region", "hangs", "--timeout", "1", check=False)[0]
         assert answer["error"]
         assert launched.nodes()["hangs"].pid == before["hangs"].pid
+
+    def test_a_region_that_hangs_leaves_the_others_answering(
+        self, launched: Brain, brain_of: Callable[..., Path]
+    ) -> None:
+        prompts = ["prefrontal", "memory_integrator"]
+        launched.launch(
+            brain_of(
+                *(node(id, f"nodes/{id}/{id}.py") for id in prompts),
+                node("hangs", "HangAfterInit"),
+                node("floods", "Flood", parameters={"burst": 10, "pause_s": 0.01}),
+                node("right", "Answers"),
+            )
+        )
+        waiting = launched.start("prompt", "hello", "--region", "hangs", "--timeout", "60", "--json")
+        for id in ("right", "floods"):
+            assert launched.prompt("hello", "--region", id)["text"] == "hello"
+        assert waiting.poll() is None
+        assert {record.restarts for record in launched.nodes().values()} == {0}
+
+    def test_health_is_told_while_a_model_hangs(self, launched: Brain, brain_of: Callable[..., Path]) -> None:
+        prompts = ["prefrontal", "memory_integrator"]
+        launched.launch(brain_of(*(node(id, f"nodes/{id}/{id}.py") for id in prompts), node("hangs", "HangAfterInit")))
+        launched.start("prompt", "hello", "--region", "hangs", "--timeout", "60", "--json")
+
+        def asked() -> bool:
+            (health,) = launched.rows("node", "info", "hangs")
+            return bool(health["counters"].get("queries"))
+
+        wait_until("the query to arrive", asked)
+        launched.run("node", "stop", "hangs")
+        assert launched.nodes()["hangs"].state == "stopped"
