@@ -19,7 +19,7 @@ import yaml
 
 from brainnet.bus import Endpoint, open_bus
 from brainnet.client import host_statuses
-from brainnet.testing import PATIENCE_S, free_port, wait_until
+from brainnet.testing import PATIENCE_S, faults, free_port, wait_until
 from brainnet.wire.messages import NodeRecord
 
 if TYPE_CHECKING:
@@ -29,9 +29,12 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 
 def node(id: str, program: str = "echo", **more: Any) -> dict[str, Any]:
-    """Make an allocation entry for one of the programs in tests/programs, for a path, or for `module:Class`."""
-    path = program if "/" in program or ":" in program else str(PROGRAMS / f"{program}.py")
-    return {"id": id, "program": path, **more}
+    """Make an allocation entry for a program: one of `brainnet.testing.faults`, of tests/programs, or any other."""
+    if program in faults.__all__:
+        program = f"{faults.__name__}:{program}"
+    elif "/" not in program and ":" not in program:
+        program = str(PROGRAMS / f"{program}.py")
+    return {"id": id, "program": program, **more}
 
 
 def write_allocation(path: Path, *nodes: dict[str, Any], **more: Any) -> Path:

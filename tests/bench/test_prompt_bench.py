@@ -34,7 +34,7 @@ def allocation(tmp_path: Path) -> Path:
         tmp_path / "allocation.yaml",
         node("prefrontal", "nodes/prefrontal/prefrontal.py"),
         node("memory_integrator", "nodes/memory_integrator/memory_integrator.py"),
-        node("right", "brainnet.testing.faults:Answers"),
+        node("right", "Answers"),
     )
 
 

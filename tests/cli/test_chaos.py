@@ -14,8 +14,6 @@ from brainnet.testing import PATIENCE_S, wait_until
 from brainnet.testing.chaos import FAULTS, Report
 from tests.support import Brain, MakeBrain, node, write_allocation
 
-FAULT_PROGRAMS = "brainnet.testing.faults"
-
 
 @pytest.fixture
 def home(make_brain: MakeBrain, tmp_path: Path) -> Brain:
@@ -29,7 +27,7 @@ def allocation(tmp_path: Path) -> Path:
         tmp_path / "allocation.yaml",
         node("prefrontal", "nodes/prefrontal/prefrontal.py"),
         node("memory_integrator", "nodes/memory_integrator/memory_integrator.py"),
-        node("right", f"{FAULT_PROGRAMS}:Answers"),
+        node("right", "Answers"),
     )
 
 
@@ -81,7 +79,7 @@ def test_an_overload_is_measured_and_most_of_it_refused(home: Brain, tmp_path: P
         tmp_path / "slow.yaml",
         node("prefrontal", "nodes/prefrontal/prefrontal.py"),
         node("memory_integrator", "nodes/memory_integrator/memory_integrator.py"),
-        node("right", f"{FAULT_PROGRAMS}:Answers", parameters={"delay_s": 0.02}),
+        node("right", "Answers", parameters={"delay_s": 0.02}),
     )
     flood = run(home, path, "--faults", "flood", "--duration", "2", "--deadline", "2").flood
     assert flood is not None
