@@ -6,7 +6,6 @@ wait here, by priority, and not in the regions: what expires while it waits cost
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -14,12 +13,16 @@ from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
-_RATE_WINDOW_S: Final = 1.0
-"""Span over which the rate of answers is measured: long enough for some answers, short enough to follow a change."""
-_ALWAYS_ADMITTED: Final = 32
-"""Open prompts up to which nothing is refused for the rate: so few say nothing about how fast the brain could be."""
-_WAIT_SHARE: Final = 0.5
-"""Share of its deadline that a prompt of priority 5 may have to wait; the rest is for computing its answer."""
+_SATURATED: Final = 32
+"""Prompts ahead of a new one from which on the brain counts as saturated. With fewer nothing is refused for the rate:
+how fast a brain answers that has little to do says nothing about how fast it could."""
+_ANSWERS: Final = 256
+"""Answers over which the rate is measured: enough to be steady, few enough to follow a change."""
+_ENOUGH: Final = 16
+"""Answers that make a rate. A flood that has just begun is limited by the number of open prompts alone."""
+_WAIT_SHARE: Final = 0.2
+"""Share of its deadline that a prompt of priority 5 may have to wait. Longer queues answer no more prompts a second,
+only each of them later."""
 _PRIORITIES: Final = 10
 
 
@@ -56,23 +59,31 @@ class Refused:
 
 
 class Admission:
-    """Measures how fast answers go out, and decides who is let in."""
+    """Measures how fast the brain answers while it is saturated, and decides who is let in."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._answers: deque[float] = deque()
+        self._answers: deque[float] = deque(maxlen=_ANSWERS)
+        self._saturated_at: float | None = None
 
     def answered(self) -> None:
         """Record one answer that the brain gave."""
-        self._answers.append(time.monotonic())
+        if self._saturated_at is not None:
+            self._answers.append(time.monotonic())
 
-    @property
-    def rate(self) -> float:
-        """Answers per second over the last second."""
+    def _rate(self, ahead: int) -> float | None:
+        """Return the answers per second since the brain is saturated; None when it is not, or not for long enough."""
+        if ahead < _SATURATED:
+            self._saturated_at = None
+            self._answers.clear()
+            return None
         now = time.monotonic()
-        while self._answers and self._answers[0] < now - _RATE_WINDOW_S:
-            self._answers.popleft()
-        return len(self._answers) / _RATE_WINDOW_S
+        if self._saturated_at is None:
+            self._saturated_at = now
+        if len(self._answers) < _ENOUGH:
+            return None
+        since = self._answers[0] if len(self._answers) == _ANSWERS else self._saturated_at
+        return len(self._answers) / max(1e-3, now - since)
 
     def check(self, priority: int, deadline_ms: int, open_prompts: int, ahead: int, open_bytes: int) -> Refused | None:
         """Return why a prompt cannot be accepted now, or None when it is accepted.
@@ -85,14 +96,11 @@ class Admission:
             open_bytes: Bytes of the open prompts with this one.
         """
         urgency = 0.5 + priority / 10  # 0.5 ... 1.4, and 1 for the default priority
-        rate = self.rate
+        rate = self._rate(ahead)
         if open_prompts >= self.limits.max_open * urgency or open_bytes > self.limits.max_open_bytes:
             return Refused(f"the brain is busy: {open_prompts} prompts are open", _retry_ms(open_prompts * 0.1, rate))
-        if ahead < _ALWAYS_ADMITTED:
-            return None
-        wait_s = ahead / rate if rate else math.inf
         allowed_s = deadline_ms / 1000 * _WAIT_SHARE * urgency
-        if wait_s <= allowed_s:
+        if rate is None or ahead / rate <= allowed_s:
             return None
         return Refused(
             f"the brain is busy: {ahead} prompts are before this one and {rate:.0f} are answered a second, "
@@ -101,8 +109,8 @@ class Admission:
         )
 
 
-def _retry_ms(too_many: float, rate: float) -> int:
-    """Return in how many milliseconds that many prompts less will be open."""
+def _retry_ms(too_many: float, rate: float | None) -> int:
+    """Return in how many milliseconds that many prompts less will be open; a second when no rate is known."""
     return round(1000 * min(30.0, max(0.1, too_many / rate if rate else 1.0)))
 
 

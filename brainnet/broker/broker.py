@@ -35,6 +35,7 @@ from brainnet.wire.messages import (
     decode,
     encode,
     new_id,
+    prompt_id_of,
 )
 
 log = structlog.get_logger("brainnet.broker")
@@ -256,7 +257,8 @@ class Broker:
     def _refuse_malformed(self, sample: Sample, error: WireError) -> None:
         self.counts["malformed"] += 1
         as_json = not sample.encoding.startswith("application/msgpack")
-        answer = Answer(prompt_id=new_id(), stopped_by="error", error=str(error), code=error.code)
+        prompt_id = prompt_id_of(sample.payload, sample.encoding) or new_id()
+        answer = Answer(prompt_id=prompt_id, stopped_by="error", error=str(error), code=error.code)
         self._bus.publish(key("result"), answer, as_json=as_json)
 
     # -- handing out -------------------------------------------------------------------------------------------------
@@ -323,16 +325,19 @@ class Broker:
         self._answer_error(entry, "deadline", reason)
 
     async def _watch_availability(self) -> None:
-        """Answer at once what cannot be answered before its deadline, because a part of the brain is away."""
         while True:
             await asyncio.sleep(_AVAILABILITY_INTERVAL_S)
-            unavailable = self._unavailable()
-            if unavailable is None:
-                continue
-            back = time.monotonic() + unavailable.retry_after_s
-            for entry in list(self._open.values()):
-                if entry.deadline < back and entry.state in (_State.WAITING, _State.ASKED):
-                    self._guarded(self._answer_error, entry, unavailable.code, unavailable.reason)
+            self._guarded(self._check_availability)
+
+    def _check_availability(self) -> None:
+        """Answer at once what cannot be answered before its deadline, because a part of the brain is away."""
+        unavailable = self._unavailable()
+        if unavailable is None:
+            return
+        back = time.monotonic() + unavailable.retry_after_s
+        for entry in list(self._open.values()):
+            if entry.deadline < back and entry.state in (_State.WAITING, _State.ASKED):
+                self._guarded(self._answer_error, entry, unavailable.code, unavailable.reason)
 
     def _answer_error(self, entry: _Open, code: ErrorCode, reason: str) -> None:
         answer = error_answer(entry.prompt, code, reason)

@@ -166,6 +166,21 @@ async def test_malformed_prompts_get_one_error_answer_and_hurt_no_other(
     assert (await brain.answer()).prompt_id == prompt.prompt_id
 
 
+@pytest.mark.parametrize(
+    ("payload", "encoding"),
+    [
+        (b'{"prompt_id": "mine", "text": ""}', "application/json"),
+        (b"\x82\xa9prompt_id\xa4mine\xa4text\x07", "application/msgpack"),
+        (b'{"prompt_id": "mine", "text": "a", "deadline_ms": -5}', ""),
+    ],
+)
+async def test_a_malformed_prompt_that_names_its_id_is_answered_under_it(
+    brain: Harness, payload: bytes, encoding: str
+) -> None:
+    brain.bus().publish_raw("test/api/prompt", payload, encoding)
+    assert (await brain.answer()).prompt_id == "mine"
+
+
 async def test_a_malformed_query_is_refused(brain: Harness) -> None:
     empty = Prompt(text="x").model_copy(update={"text": ""})
     with pytest.raises(CallError, match="the prompt is empty"):

@@ -24,7 +24,7 @@ async def _take(mailbox: Mailbox[Any], count: int = 1) -> list[Any]:
 
 
 async def test_a_typed_message_arrives_stamped(small_brain: SmallBrain) -> None:
-    pfc = await small_brain.join("router", "pfc")
+    pfc = await small_brain.join("supervisor", "pfc")
     prompts = pfc.subscribe("api/prompt")
     done = await small_brain.run("topic", "pub", "api/prompt", '{"text": "which digit?", "priority": 7}', "--json")
     (received,) = await _take(prompts)

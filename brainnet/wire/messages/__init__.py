@@ -44,6 +44,7 @@ from brainnet.wire.messages.prompts import (
     ResumeQuery,
     StoppedBy,
     new_id,
+    prompt_id_of,
     read_prompt,
 )
 
@@ -90,6 +91,7 @@ __all__ = [
     "encode",
     "explain",
     "new_id",
+    "prompt_id_of",
     "read_prompt",
     "validate",
 ]

@@ -226,3 +226,17 @@ def _utf8(payload: bytes) -> str:
             f"Prompt: {len(payload)} bytes are neither msgpack, JSON nor UTF-8 text; "
             'set the Zenoh encoding, or send {"text": ..., "image": base64} as JSON'
         ) from None
+
+
+def prompt_id_of(payload: bytes, encoding: str = "") -> str | None:
+    """Return the id that a malformed prompt names, so that its sender learns what became of it; None without one."""
+    if len(payload) > MAX_PROMPT_BYTES:
+        return None
+    try:
+        is_text = encoding.startswith(("application/json", "text/")) or payload[:1] < b"\x80"
+        fields = bounded.read_json(payload) if is_text else bounded.unpack(payload)
+        found = fields.get("prompt_id")
+    except (ValueError, AttributeError):
+        return None
+    usable = isinstance(found, str) and 0 < len(found) <= MAX_ID and found.isprintable()
+    return found if usable else None

@@ -1,0 +1,105 @@
+"""Who is let in, and in which order: decided from what is open and how fast answers go out."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brainnet.broker import Admission, Limits
+from brainnet.broker import admission as module
+from brainnet.broker.admission import PriorityQueue
+
+
+class Clock:
+    """A clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def check(admission: Admission, ahead: int, *, priority: int = 5, deadline_ms: int = 10_000) -> bool:
+    """Say whether a prompt is let in."""
+    return admission.check(priority, deadline_ms, ahead, ahead, 0) is None
+
+
+def run(admission: Admission, clock: Clock, rate: float, seconds: float, ahead: int = 100) -> None:
+    """Let a saturated brain answer for a while."""
+    for _ in range(int(rate * seconds)):
+        check(admission, ahead)
+        clock.now += 1 / rate
+        admission.answered()
+
+
+def test_a_saturated_brain_admits_what_it_can_answer_within_a_share_of_the_deadline(clock: Clock) -> None:
+    admission = Admission(Limits(max_open=100_000))
+    run(admission, clock, rate=50, seconds=3)
+    assert check(admission, 95)  # 1.9 s at 50 a second, of 10 s
+    assert not check(admission, 110)
+    assert check(admission, 110, deadline_ms=60_000)
+    assert check(admission, 130, priority=9)
+    assert not check(admission, 60, priority=0)
+    refused = admission.check(5, 10_000, 200, 200, 0)
+    assert refused is not None
+    assert refused.retry_after_ms == pytest.approx(2000, rel=0.1)
+    assert "200 prompts are before this one and 50 are answered a second" in refused.reason
+
+
+def test_the_rate_follows_the_brain(clock: Clock) -> None:
+    admission = Admission(Limits(max_open=100_000))
+    run(admission, clock, rate=20, seconds=5)
+    assert not check(admission, 100)
+    run(admission, clock, rate=200, seconds=5)
+    assert check(admission, 300)
+
+
+@given(st.integers(0, 31), st.integers(1, 600_000), st.integers(0, 9))
+def test_a_brain_with_little_to_do_refuses_nobody(ahead: int, deadline_ms: int, priority: int) -> None:
+    admission = Admission(Limits())
+    for _ in range(5):  # it has been slow, which says nothing
+        admission.answered()
+    assert check(admission, ahead, priority=priority, deadline_ms=deadline_ms)
+
+
+def test_a_burst_after_an_idle_time_is_not_refused_for_the_idle_time(clock: Clock) -> None:
+    admission = Admission(Limits())
+    run(admission, clock, rate=100, seconds=2)
+    check(admission, 0)
+    clock.now += 3600
+    assert check(admission, 200)
+
+
+@given(st.integers(1, 40), st.integers(0, 9))
+def test_the_less_urgent_are_refused_first(max_open: int, priority: int) -> None:
+    admission = Admission(Limits(max_open=max_open))
+    opened = 0
+    while admission.check(priority, 600_000, opened, 0, 0) is None:
+        opened += 1
+    assert opened == pytest.approx(max_open * (0.5 + priority / 10), abs=1)
+
+
+def test_open_bytes_are_bounded() -> None:
+    admission = Admission(Limits(max_open_bytes=1000))
+    assert admission.check(5, 10_000, 1, 1, 1000) is None
+    assert admission.check(5, 10_000, 1, 1, 1001) is not None
+
+
+@given(st.lists(st.integers(0, 9), max_size=50))
+def test_the_urgent_come_first_and_the_first_of_equals_first(priorities: list[int]) -> None:
+    queue: PriorityQueue[tuple[int, int]] = PriorityQueue()
+    for number, priority in enumerate(priorities):
+        queue.push(priority, (-priority, number))
+    assert queue.before(5) == sum(p >= 5 for p in priorities)
+    taken = [queue.pop() for _ in priorities]
+    assert taken == sorted(item for item in taken if item is not None)
+    assert queue.pop() is None
