@@ -209,7 +209,7 @@ def render(report: Report) -> str:
     ]
     for group, about in ABOUT.items():
         if group in report.groups:
-            parts += ["", f"## {group}", "", f"`brainnet bench {group}`: {about[0].lower()}{about[1:]}", ""]
+            parts += ["", f"## {group}", "", f"`brainnet bench {group}`. {about}", ""]
             parts.append(table(report.groups[group]))
     return "\n".join(parts) + "\n"
 
@@ -218,7 +218,8 @@ def table(rows: list[Row]) -> str:
     """Return rows as a table in Markdown."""
     lines = ["| measure | value | baseline | its value | ratio | bar |", "|---|---|---|---|---|---|"]
     for row in rows:
-        bar = "" if row.bar is None else f"{row.bar}: {'holds' if row.ok else 'missed'}"
+        verdict = {True: ": holds", False: ": missed", None: ""}[row.ok]
+        bar = "" if row.bar is None else row.bar + verdict
         cells = [
             f"`{row.name}`",
             f"{_number(row.value)} {row.unit}",
@@ -248,7 +249,9 @@ def fill(text: str, report: Report) -> str:
         missing = set(names) - {row.name for row in rows}
         if missing:
             raise ConfigError(f"figures: {match[2]}: group {group} has no row {', '.join(sorted(missing))}")
-        shown = [row for row in rows if not names or row.name in names]
+        # A baseline that is not installed has no value, and says nothing beside ours.
+        compared = (row for row in rows if row.rival is None or row.rival_value is not None)
+        shown = [row for row in compared if not names or row.name in names]
         return f"{match[1]}{table(shown)}\n{match[3]}"
 
     return _SECTION.sub(section, text)

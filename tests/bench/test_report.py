@@ -74,6 +74,13 @@ def test_a_readme_without_sections_is_left_alone(report: Report, tmp_path: Path)
     assert (tmp_path / "README.md").read_text() == "no figures\n"
 
 
+def test_a_baseline_that_is_not_installed_is_neither_missed_nor_quoted(report: Report) -> None:
+    absent = Row(name="stream", value=1.0, unit="packets/s", rival="fish (not installed)", bar="ratio >= 5")
+    more = report.model_copy(update={"groups": {"bus": [*GROUPS["bus"], absent]}})
+    assert "fish" not in fill(SECTION, more)
+    assert "missed" not in render(more)
+
+
 @pytest.mark.parametrize("words", ["fish", "bus fish"])
 def test_a_section_of_figures_that_there_are_not_is_one_error(report: Report, words: str) -> None:
     with pytest.raises(ConfigError, match="fish"):
