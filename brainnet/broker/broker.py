@@ -130,6 +130,10 @@ class Broker:
         """Prompts that have no answer yet."""
         return len(self._open)
 
+    def counts_since_start(self) -> dict[str, int]:
+        """Return how many prompts were accepted, refused and malformed, and how many answers and errors were given."""
+        return {name: self.counts[name] for name in ("accepted", "answers", "error_answers", "refused", "malformed")}
+
     @property
     def problem(self) -> str | None:
         """Why the journal cannot be written now; None while all is well."""

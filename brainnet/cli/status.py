@@ -45,6 +45,14 @@ def status(
             output.Styled(host.host, "bold"),
             f": launcher {host.pid}, up {duration(host.uptime_s)}, hub {' '.join(host.hub)}, {host.allocation}",
         )
+        if host.prompts is not None:
+            given = host.prompts
+            output.line(
+                f"prompts: {given.open} open, {given.answers} answered, {given.error_answers} with an error, "
+                f"{given.refused + given.malformed} refused"
+            )
+            if given.journal_problem is not None:
+                output.line(output.Styled("the journal cannot be written: ", "red"), given.journal_problem)
     output.show(node_table(record for host in hosts for record in host.nodes))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from brainnet.bus import Bus
 from brainnet.errors import TopicError
 from brainnet.observe import keys
 from brainnet.wire.keys import key
-from brainnet.wire.messages import Health, StatusQuery, TopicCount
+from brainnet.wire.messages import Health, HostStatus, StatusQuery, TopicCount
 from brainnet.wire.topics import contract
 
 
@@ -61,17 +62,19 @@ class Traffic:
 
 
 async def collect(bus: Bus, *, timeout: float = 0.5) -> Traffic:
-    """Query the counters of every node; a node that does not reply within `timeout` seconds is left out."""
-    replies = await bus.call_all(key("node_status"), StatusQuery(), timeout=timeout)
-    reports = [reply.message for reply in replies if isinstance(reply.message, Health)]
+    """Query the counters of every node and launcher; one that does not reply within `timeout` seconds is left out."""
+    asked = [bus.call_all(key(topic), StatusQuery(), timeout=timeout) for topic in ("node_status", "host_status")]
+    replies = [reply.message for part in await asyncio.gather(*asked) for reply in part]
+    reports = [(reply.node_id, reply.topics) for reply in replies if isinstance(reply, Health)]
+    reports += [(f"launcher@{reply.host}", reply.topics) for reply in replies if isinstance(reply, HostStatus)]
     flows: dict[str, Flow] = {}
-    for report in reports:
-        for row in report.topics:
+    for name, rows in reports:
+        for row in rows:
             if keys.expression_of(row.key) is None:  # what a node reports need not be true
                 continue
-            flows.setdefault(row.key, Flow(row.key)).add(report.node_id, row)
+            flows.setdefault(row.key, Flow(row.key)).add(name, row)
     _merge_wildcards(flows)
-    return Traffic(sorted(flows.values(), key=lambda flow: flow.key), [report.node_id for report in reports])
+    return Traffic(sorted(flows.values(), key=lambda flow: flow.key), [name for name, _ in reports])
 
 
 def _merge_wildcards(flows: dict[str, Flow]) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from brainnet.broker import Broker, Limits, Unavailable
 from brainnet.bus import Bus
 from brainnet.launcher.run.managed_node import ManagedNode
-from brainnet.wire.messages import Health
+from brainnet.wire.messages import Health, PromptStatus
 from brainnet.wire.topics import Role
 
 _NEEDED: Final[tuple[Role, ...]] = ("router", "integrator")
@@ -80,6 +80,14 @@ class PromptDesk:
                 what = "; ".join(f"{reason}; {node.advice}" for reason, node in zip(reasons, here, strict=True))
                 return Unavailable(f"the brain lacks its {role}: {what}", min(waits, default=math.inf))
         return None
+
+    def status(self) -> PromptStatus | None:
+        """Return what the broker has to do and has done; None on a host where it is not needed."""
+        if not self._needed.is_set():
+            return None
+        return PromptStatus(
+            open=self.broker.open_prompts, journal_problem=self.broker.problem, **self.broker.counts_since_start()
+        )
 
     async def run(self) -> None:
         """Serve prompts until cancelled, as soon as the broker is needed here."""

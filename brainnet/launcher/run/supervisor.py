@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,7 +95,7 @@ class Plan:
     ready_timeout_s: float = 60.0
     stop_grace_s: float = 2.0
     log_max_mb: float = 10.0
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     only_host: bool = True
 
     @property
@@ -153,6 +153,7 @@ class Supervisor:
         self._failure: LaunchError | None = None
         self._memory: tuple[float, dict[int, int]] = (0.0, {})  # when it was measured, and bytes by process id
         self._background: set[asyncio.Task[None]] = set()
+        self._bus: Bus | None = None
         self._desk: PromptDesk | None = None
         self.nodes = {
             spec.id: ManagedNode(spec, plan.log_dir / f"{spec.id}.log", self._spawn, self._node_changed)
@@ -193,6 +194,7 @@ class Supervisor:
             async with await self._open_hub() as bus:
                 logs.configure(ID, self.plan.log_level, publish=logs.topic_publisher(bus, ID), stream=self._log_file)
                 self._serve(bus)
+                self._bus = bus
                 self._desk = PromptDesk(
                     bus,
                     self.plan.state / "journal.sqlite",
@@ -379,6 +381,8 @@ class Supervisor:
                 )
                 for node in self.nodes.values()
             ],
+            prompts=None if self._desk is None else self._desk.status(),
+            topics=[] if self._bus is None else self._bus.counters.snapshot(),
         )
 
     def _control(self, request: ControlQuery) -> str:

@@ -27,6 +27,7 @@ from brainnet.wire.messages.nodes import (
     ParamInfo,
     ParamsQuery,
     ParamsReply,
+    PromptStatus,
     StatusQuery,
     TopicCount,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "PartialHeader",
     "Probability",
     "Prompt",
+    "PromptStatus",
     "QueryHeader",
     "Refusal",
     "ResumeQuery",

@@ -118,6 +118,18 @@ class NodeRecord(Message):
     advice: ErrorText = Field("", description="what to do about a node that is down")
 
 
+class PromptStatus(Message):
+    """What the broker of a host has to do, and has done since it started."""
+
+    open: int = Field(0, ge=0, description="accepted and without an answer")
+    accepted: int = 0
+    answers: int = 0
+    error_answers: int = 0
+    refused: int = 0
+    malformed: int = 0
+    journal_problem: ErrorText | None = Field(None, description="why the journal cannot be written now")
+
+
 class HostStatus(Message):
     """State of one host's part of the brain, from its supervisor."""
 
@@ -128,3 +140,5 @@ class HostStatus(Message):
     allocation: str
     uptime_s: float = 0.0
     nodes: list[NodeRecord] = Field(default_factory=list)
+    prompts: PromptStatus | None = Field(None, description="on the host of the broker")
+    topics: list[TopicCount] = Field(default_factory=list, description="what the launcher sent and received")
