@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import resource
 import subprocess
 import sys
@@ -216,10 +217,19 @@ def test_a_graph_with_too_many_nodes_or_too_much_work(tmp_path: Path) -> None:
     nodes["output"] = nir.Output(np.array([1]))
     nir.write(path, graph)
     refused(path, r"node c \(Conv2d\): its output of shape .* has too many values; at most")
-    heavy = nir.Conv2d((4, 4), np.ones((1, 1, 1800, 1800)), (1, 1), (2600, 2600), (1, 1), 1, np.zeros(1))
+    # each of these takes less than the limit of a node, together they take more
+    heavy = nir.Conv2d((4, 4), np.ones((1, 1, 1800, 1800)), (1, 1), (2100, 2100), (1, 1), 1, np.zeros(1))
     graph.nodes["c"] = heavy
     nir.write(path, graph)
     refused(path, r"node c \(Conv2d\): a step takes \d+ products; at most")
+    graph.nodes["c"] = nir.Conv2d((4, 4), np.ones((1, 1, 300, 300)), (1, 1), (300, 300), (1, 1), 1, np.zeros(1))
+    pools = {f"p{n}": nir.AvgPool2d(np.array([301, 301]), np.array([1, 1]), np.array([150, 150])) for n in range(4)}
+    graph.nodes |= pools
+    nodes["output"] = graph.nodes["output"] = nir.Output(np.array([1, 305, 305]))
+    names = ["input", "c", *pools, "output"]
+    graph.edges = list(itertools.pairwise(names))
+    nir.write(path, graph)
+    refused(path, r"a step of the graph takes \d+ products; at most")
 
 
 async def test_a_region_does_not_start_with_such_a_file(tmp_path: Path) -> None:

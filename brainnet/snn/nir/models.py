@@ -40,6 +40,8 @@ DT = 1e-4
 KEY = "brainnet"
 MAX_REPLAYED: Final = 4096
 """The most steps of a golden trace that are replayed; a file may hold more."""
+MAX_REPLAYED_PRODUCTS: Final = 1 << 36
+"""The most multiplications of a replay: fewer steps of a large network are replayed, but at least one."""
 _TOLERANCE: Final = 1e-5
 """How far a graded output may be from the golden trace, relative to the largest value of the trace."""
 SMALLEST_LEAK = 2**-24
@@ -443,7 +445,9 @@ def _replay(network: Network, spikes: NDArray[Any], expected: NDArray[Any]) -> N
         raise ModelError(f"golden trace of shapes {spikes.shape} and {expected.shape} does not fit the network")
     if {spikes.dtype.kind, expected.dtype.kind} - set("fiub"):
         raise ModelError(f"golden trace of types {spikes.dtype} and {expected.dtype} must be numbers")
-    spikes, expected = spikes[:MAX_REPLAYED].astype(np.float32), expected[:MAX_REPLAYED].astype(np.float32)
+    products = network.products if isinstance(network, GraphNetwork) else 0
+    steps = max(1, min(MAX_REPLAYED, MAX_REPLAYED_PRODUCTS // max(products, 1)))
+    spikes, expected = spikes[:steps].astype(np.float32), expected[:steps].astype(np.float32)
     output = run(network, torch.from_numpy(spikes)[:, None])[0][:, 0].numpy()
     # spikes must be equal; sums of a graded output may differ in their last bits
     allowed = _TOLERANCE * np.abs(expected).max() if network.emits == "values" else 0.0

@@ -14,6 +14,7 @@ from torch import Tensor
 from brainnet.errors import ModelError
 from brainnet.snn.nir.graph import FlatGraph, Shape, import_nir, schedule, shown
 from brainnet.snn.nir.nodes import (
+    MAX_PRODUCTS,
     NEURONS,
     SPIKING,
     Delays,
@@ -22,6 +23,7 @@ from brainnet.snn.nir.nodes import (
     Reset,
     Settings,
     State,
+    Stateless,
     check_settings,
     operation,
 )
@@ -73,6 +75,7 @@ class GraphNetwork:
         reset: what a spike does.
         method: how the differential equations become steps.
         emits: what the outputs are: spikes (0 or 1), counts of spikes, or values (potentials, currents).
+        products: the multiplications of a step.
         graph: the `nir.NIRGraph` that it was made of.
         notes: what was repaired in the graph.
         verified: whether a golden trace was replayed.
@@ -86,6 +89,7 @@ class GraphNetwork:
     reset: Reset
     method: Method
     emits: Emits
+    products: int
     graph: Any
     notes: tuple[str, ...] = ()
     verified: bool = False
@@ -187,6 +191,9 @@ def build(flat: FlatGraph, graph: Any, settings: Settings) -> GraphNetwork:
     """
     check_settings(settings)
     operations = _operations(flat, settings)
+    products = sum(each.products for each in operations.values() if isinstance(each, Stateless))
+    if products > MAX_PRODUCTS:
+        raise ModelError(f"a step of the graph takes {products} products; at most {MAX_PRODUCTS} can be run")
     stateful = {name for name, node in flat.nodes.items() if type(node).__name__ in NEURONS}
     late = {name for name, each in operations.items() if isinstance(each, Delays) and each.late}
     plan = schedule(flat, stateful, late)
@@ -207,6 +214,7 @@ def build(flat: FlatGraph, graph: Any, settings: Settings) -> GraphNetwork:
         reset=settings.reset,
         method=settings.method,
         emits=_emits(flat, settings.reset),
+        products=products,
         graph=graph,
         notes=flat.notes,
     )

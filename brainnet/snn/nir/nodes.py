@@ -62,8 +62,8 @@ Reset = Literal["subtract", "zero", "none", "value", "subtract_immediate", "subt
 """
 RESETS: Final[tuple[Reset, ...]] = get_args(Reset)
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
-MAX_PRODUCTS: Final = 1 << 33
-"""The most multiplications of one node in one time step."""
+MAX_PRODUCTS: Final = 1 << 34
+"""The most multiplications of all nodes in one time step: a file of a few bytes can ask for any number."""
 State = tuple[Tensor, ...]
 NEURONS: Final = ("LIF", "IF", "LI", "I", "CubaLIF", "CubaLI")
 """The types of nodes whose output may be delayed by one step to close a cycle."""
@@ -107,10 +107,17 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stateless:
-    """A function of the input of the same step."""
+    """A function of the input of the same step.
+
+    Attributes:
+        function: of the sum of the inputs.
+        shape: of one step.
+        products: how many multiplications it takes.
+    """
 
     function: Any
     shape: Shape
+    products: int = 0
 
     def start(self, batch: int) -> State:
         """Return no state."""
@@ -368,7 +375,7 @@ class _Builder:
                 raise self.error(f"bias is of shape {list(bias.shape)}, the output of {list(out)}; they must agree")
             bias = (bias.expand(out) if bias.numel() == 1 else bias.reshape(out)).contiguous()
         if weight.ndim == 2:
-            return Stateless(lambda x: F.linear(reshaped(x), weight, bias), out)
+            return Stateless(lambda x: F.linear(reshaped(x), weight, bias), out, weight.numel())
         offset = torch.zeros(out) if bias is None else bias
         return Stateless(lambda x: (weight @ reshaped(x)[..., None])[..., 0] + offset, out)
 
@@ -413,7 +420,11 @@ class _Builder:
             raise self.error(f"its kernel of {list(kernel)} does not fit an input of shape {list(shape)}")
         out = self.affordable((int(weight.shape[0]), *sizes), int(weight[0].numel()))
         function = F.conv2d if axes == 2 else F.conv1d
-        return Stateless(lambda x: function(reshaped(x), weight, bias, stride, padding, dilation, groups), out)
+        return Stateless(
+            lambda x: function(reshaped(x), weight, bias, stride, padding, dilation, groups),
+            out,
+            math.prod(out) * int(weight[0].numel()),
+        )
 
     def check_stated(self, shape: Shape) -> None:
         """Compare the shape that a convolution states for its input with the one that it gets."""
@@ -433,7 +444,11 @@ class _Builder:
             raise self.error(f"its kernel of {list(kernel)} does not fit an input of shape {list(shape)}")
         out = self.affordable((shape[0], *sizes), math.prod(kernel))
         divisor = 1 if summed else None
-        return Stateless(lambda x: F.avg_pool2d(reshaped(x), kernel, stride, padding, divisor_override=divisor), out)
+        return Stateless(
+            lambda x: F.avg_pool2d(reshaped(x), kernel, stride, padding, divisor_override=divisor),
+            out,
+            math.prod(out) * math.prod(kernel),
+        )
 
     def flattened(self) -> Operation:
         start, end = self.axis("start_dim"), self.axis("end_dim")
