@@ -272,7 +272,9 @@ async def test_the_oldest_exchanges_are_dropped_and_no_statement(tmp_path: Path)
             await ask(brain, f"Remember that oven {number} is hot.")
         bus = brain.bus("integrator", "here")
         for number in range(20):
-            bus.publish("brain/conclusion/here", Answer(prompt_id=f"p{number}", prompt=f"Is oven {number} hot?", text="Yes."))
+            bus.publish(
+                "brain/conclusion/here", Answer(prompt_id=f"p{number}", prompt=f"Is oven {number} hot?", text="Yes.")
+            )
 
         async def kept() -> list[str]:
             reply = await brain.bus().call("memory/episodic/query", MemoryQuery(text="oven", k=99, kinds=["exchange"]))
