@@ -35,7 +35,7 @@ MAX_CACHED_WORDS = 50_000
 MAX_WORD = 64
 """Characters of a word of which n-grams are made, and of a word that a cache holds.
 
-Longer ones are no words that anybody uses; their n-grams would fill the caches, and take time that no answer is worth."""
+Longer ones are hardly words; their n-grams would fill the caches, and take time that no answer is worth."""
 MAX_MARKS = 30
 """Combining marks in a row that are read, as in Unicode's Stream-Safe Text Format (UAX #15); further ones are dropped.
 
