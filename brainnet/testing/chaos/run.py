@@ -224,8 +224,9 @@ class _Run:
                 task.cancel()
             await asyncio.gather(injecting, loading, return_exceptions=True)
         context.progress(f"waits until the brain has recovered from {fault}")
+        until_s = now() + processes.RECOVERY_S  # for all together: a node that stays away must not be waited for twice
         for node in context.target.nodes:
-            await context.target.back(node, {}, processes.RECOVERY_S)
+            await context.target.back(node, {}, max(0.0, until_s - now()))
 
     async def _load(self, context: Context, phase: str) -> None:
         """Send prompts at random moments, at the rate of the options."""
