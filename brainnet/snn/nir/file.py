@@ -18,7 +18,6 @@ from typing import Any, Final
 import msgpack
 import numpy as np
 
-import brainnet
 from brainnet.errors import ModelError
 from brainnet.snn.nir.graph import KINDS, import_nir, shown
 from brainnet.snn.nir.hdf5 import AGAIN, as_text, one_line, unpack
@@ -60,7 +59,7 @@ def _contents(path: Path) -> dict[str, Any]:
     seconds = PROCESSOR_S + size // BYTES_PER_S
     command = [sys.executable, "-m", "brainnet.snn.nir.hdf5", str(path.absolute()), str(limit), str(seconds)]
     # the package may have been found in another way than a new process finds it
-    found = os.pathsep.join([str(Path(brainnet.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    found = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])])
     finished = subprocess.run(command, env=os.environ | {"PYTHONPATH": found}, capture_output=True, check=False)
     try:
         result = msgpack.unpackb(finished.stdout, strict_map_key=False)
