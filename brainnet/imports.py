@@ -58,9 +58,12 @@ def add_to_path(folder: Path) -> None:
 
 def _forget_namesakes(entry: str) -> None:
     others = {*_FINDER.folders} - {entry}
+    if not others:
+        # The case of a node. To look at every module would copy the pages that it shares with all other nodes.
+        return
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if not others or "." in name or not file:
+        if "." in name or not file:
             continue
         folder = Path(file).parent.parent if Path(file).name == "__init__.py" else Path(file).parent
         if str(folder) in others and PathFinder.find_spec(name, [entry]) is not None:
