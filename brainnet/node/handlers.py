@@ -25,6 +25,7 @@ class Handler:
         method: Name of the method.
         wants_key: Whether the method takes the key after the message.
         batch: For a subscription, the most messages that one call gets, as a list; 0 for one message at a time.
+        gather_s: Seconds for which further messages are awaited after the first of a batch.
     """
 
     kind: Literal["subscribe", "serve"]
@@ -33,6 +34,7 @@ class Handler:
     method: str
     wants_key: bool
     batch: int = 0
+    gather_s: float = 0.0
 
     def expression(self, node_id: str) -> str:
         """Return the key expression for a node of this id."""
@@ -41,7 +43,7 @@ class Handler:
         return key(self.topic, **{name: value.replace("{id}", node_id) for name, value in self.chunks})
 
 
-def subscribe(topic: str, *, batch: int = 0, **chunks: str) -> Callable[[F], F]:
+def subscribe(topic: str, *, batch: int = 0, gather_s: float = 0.0, **chunks: str) -> Callable[[F], F]:
     """Call the method for every message on a topic, one at a time, in order.
 
     `async def` runs on the event loop and must not block; `def` runs in the model thread. A method with a second
@@ -51,10 +53,12 @@ def subscribe(topic: str, *, batch: int = 0, **chunks: str) -> Callable[[F], F]:
         topic: A topic of the contract by name (`"result"`), or a key expression of it.
         batch: Call the method with a list of all messages that wait, at most so many, instead of one at a time; with a
             second parameter, it gets the list of their keys.
+        gather_s: With `batch`, wait so long for further messages after the first: for work that nobody waits for, and
+            that costs less for many at once.
         **chunks: Values of the topic's chunks (`modality="camera"`), `"{id}"` for this node's id; a chunk that is
             left out matches anything.
     """
-    return _mark("subscribe", topic, chunks, batch)
+    return _mark("subscribe", topic, chunks, batch, gather_s)
 
 
 def serve(topic: str, **chunks: str) -> Callable[[F], F]:
@@ -66,13 +70,15 @@ def serve(topic: str, **chunks: str) -> Callable[[F], F]:
         topic: A topic of the contract by name (`"memory_query"`), or a key (expression) of it.
         **chunks: Values of the topic's chunks, as for `subscribe`.
     """
-    return _mark("serve", topic, chunks, 0)
+    return _mark("serve", topic, chunks)
 
 
-def _mark(kind: Literal["subscribe", "serve"], topic: str, chunks: dict[str, str], batch: int) -> Callable[[F], F]:
+def _mark(
+    kind: Literal["subscribe", "serve"], topic: str, chunks: dict[str, str], batch: int = 0, gather_s: float = 0.0
+) -> Callable[[F], F]:
     def decorate(method: F) -> F:
         marks = list(getattr(method, _MARK, ()))
-        marks.append(Handler(kind, topic, tuple(chunks.items()), method.__name__, wants_key(method), batch))
+        marks.append(Handler(kind, topic, tuple(chunks.items()), method.__name__, wants_key(method), batch, gather_s))
         setattr(method, _MARK, marks)
         return method
 

@@ -472,6 +472,10 @@ class Node:
         async def pump() -> None:
             while True:  # one call at a time, so that messages are handled in order
                 batch = await mailbox.get_batch(max(1, handler.batch))
+                if handler.gather_s and len(batch) < handler.batch:
+                    await asyncio.sleep(handler.gather_s)
+                    while len(batch) < handler.batch and (further := mailbox.get_nowait()) is not None:
+                        batch.append(further)
                 try:
                     await call(*self.__arguments(handler, batch))
                 except BaseException as error:

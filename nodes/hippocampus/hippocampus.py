@@ -209,6 +209,11 @@ class Evidence:
         return self.hit.episode.text
 
 
+GATHER_S = 0.05
+"""Seconds for which exchanges are gathered before they are stored: nobody waits for them, and the prompts that are being
+answered need the processor more."""
+
+
 class Hippocampus(Region):
     """Stores statements, and recalls them in the same words, also after a restart."""
 
@@ -451,7 +456,7 @@ class Hippocampus(Region):
         counts: NDArray[np.int8] = self.embedder.counts([text])[0]
         return counts
 
-    @subscribe("conclusion", batch=64)
+    @subscribe("conclusion", batch=64, gather_s=GATHER_S)
     def on_conclusions(self, answers: list[Answer]) -> None:
         """Store what the brain has answered as exchanges, those that wait in one transaction."""
         if not self.params.keep_exchanges:

@@ -37,6 +37,10 @@ MAX_REMEMBERED = 512
 MAX_TOGETHER = 16
 """Prompts that are decided in one run of the network at most."""
 
+GATHER_S = 0.05
+"""Seconds for which news of concluded prompts are gathered: nobody waits for them, and the prompts that are being
+answered need the processor more."""
+
 V = TypeVar("V")
 
 
@@ -149,7 +153,7 @@ class Prefrontal(Node):
         self._routing.add(prompt.prompt_id)
         return True
 
-    @subscribe("conclusion", batch=64)
+    @subscribe("conclusion", batch=64, gather_s=GATHER_S)
     async def on_conclusions(self, answers: list[Answer]) -> None:
         for answer in answers:
             self._routed.pop(answer.prompt_id, None)
