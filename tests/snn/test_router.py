@@ -24,6 +24,7 @@ from brainnet.snn.models.router import (
     prompt_tokens,
     suffix_token,
 )
+from brainnet.snn.models.router_inference import RouterInference
 from brainnet.snn.models.text_features import HashedVocabulary
 
 WEIGHTS = region_file("prefrontal", ".safetensors")
@@ -223,3 +224,26 @@ def test_weights_that_are_none(tmp_path: Path) -> None:
             Router.load(tmp_path / name)
     with pytest.raises(ModelError, match="no router weights"):
         Router.load(region_file("hippocampus", ".safetensors"))
+
+
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=24), st.booleans(), st.integers(0, 2**31))
+def test_deciding_in_numpy_gives_what_the_network_gives(tokens: list[int], first: bool, seed: int) -> None:
+    torch.manual_seed(seed % 7)
+    config = RouterConfig(routes=("nose", "tongue", "ear"))
+    net = RouterNet(config, 201).eval()
+    rng = np.random.default_rng(seed)
+    rows = np.array([tokens, tokens[::-1]], np.int64)
+    membrane = None if first else rng.normal(0, 0.5, (2, config.width)).astype(np.float32)
+    threshold = None if first else 1.17
+    with torch.no_grad():
+        spikes = net.encoder(torch.from_numpy(rows))
+        start = None if membrane is None else torch.from_numpy(membrane)
+        scores, after = net(spikes, torch.ones(rows.shape, dtype=torch.bool), start, threshold)
+    inference = RouterInference(net)
+    codes = inference.encode(rows)
+    np.testing.assert_array_equal(codes.transpose(1, 0, 2, 3), spikes.numpy().astype(bool))
+    found, potential = inference.run(codes, membrane, threshold)
+    # A sum that is rounded in another order may move one spike of a neuron that is exactly at its threshold.
+    np.testing.assert_allclose(found, scores.numpy(), atol=0.05)
+    np.testing.assert_allclose(potential, after.numpy(), atol=0.05)
+    assert np.median(np.abs(found - scores.numpy())) < 1e-4

@@ -26,6 +26,7 @@ from brainnet.snn.codes.tas import TasEncoder, TasWindow
 from brainnet.snn.layers.attention import ChronoSpikeAttention
 from brainnet.snn.models import decision
 from brainnet.snn.models.quantum import EPSILON, PLASTICITY
+from brainnet.snn.models.router_inference import RouterInference
 from brainnet.snn.models.text_features import HashedVocabulary, clip_middle, route_tokens
 from brainnet.snn.neurons.lif import LIFParams
 
@@ -226,6 +227,7 @@ class Router:
         self.net = net.eval()
         self.config = net.config
         self.vocabulary = vocabulary
+        self._inference = RouterInference(net)
 
     @classmethod
     def load(cls, path: Path | str) -> Router:
@@ -259,8 +261,8 @@ class Router:
 
     def encode(self, text: str, *, has_image: bool = False, has_audio: bool = False) -> NDArray[np.uint8]:
         """Return the TAS code of the prompt: uint8 [L * D, T], neuron = position * D + channel."""
-        with torch.no_grad():
-            return _spike_matrix(self._spikes(text, has_image, has_audio))
+        rows = self.token_rows(text, has_image=has_image, has_audio=has_audio)
+        return _codes(self._inference.encode(rows[None]))[0]
 
     def decide(
         self,
@@ -339,16 +341,11 @@ class Router:
         params: decision.DecisionParams,
     ) -> Iterator[RouteDecision]:
         """Yield the decisions for prompts [B, L] that start at the same threshold."""
-        with torch.no_grad():
-            spikes = self.net.encoder(torch.from_numpy(tokens))
-            present = torch.ones(tokens.shape, dtype=torch.bool)
-            # a group has states for all of its prompts or for none, because those without have no threshold
-            held = [state.membrane for state in states if state is not None]
-            membrane = torch.from_numpy(np.stack(held)) if held else None
-            scores, after = self.net(spikes, present, membrane, threshold)
-            codes = spikes.flatten(2).transpose(1, 2).to(torch.uint8).contiguous().numpy()
-        rows, membranes = scores.double().numpy(), after.numpy()
-        for row, code, potential in zip(rows, codes, membranes, strict=True):
+        # a group has states for all of its prompts or for none, because those without have no threshold
+        held = [state.membrane for state in states if state is not None]
+        spikes = self._inference.encode(tokens)
+        scores, membranes = self._inference.run(spikes, np.stack(held) if held else None, threshold)
+        for row, code, potential in zip(scores.astype(np.float64), _codes(spikes), membranes, strict=True):
             chosen = decision.decide(row, self.config.routes, available, params)
             modulation = chosen.modulation
             yield RouteDecision(
@@ -361,16 +358,12 @@ class Router:
                 threshold=modulation.threshold,
                 route_probs=modulation.route_probs,
                 chosen=chosen.chosen,
-                spikes=code.copy(),
+                spikes=code,
                 state=RouterState(potential.copy(), modulation.threshold),
             )
 
-    def _spikes(self, text: str, has_image: bool, has_audio: bool) -> Tensor:
-        rows = self.token_rows(text, has_image=has_image, has_audio=has_audio)
-        spikes: Tensor = self.net.encoder(torch.from_numpy(rows)[None])
-        return spikes
 
-
-def _spike_matrix(spikes: Tensor) -> NDArray[np.uint8]:
-    """Return the spikes [1, T, L, D] as uint8 [L * D, T]."""
-    return np.ascontiguousarray(spikes[0].flatten(1).T.to(torch.uint8).numpy())
+def _codes(spikes: NDArray[np.bool_]) -> list[NDArray[np.uint8]]:
+    """Return the spikes [T, B, L, D] by prompt as uint8 [L * D, T]."""
+    steps, batch = spikes.shape[:2]
+    return [np.ascontiguousarray(spikes[:, i].reshape(steps, -1).T).view(np.uint8) for i in range(batch)]
