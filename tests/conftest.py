@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Set the random state before the fixtures of a test, which for the first test of a file are also those of the file."""
+    """Set the random state before the fixtures of a test, and of its file when it is the first one."""
     _set_random_state()
 
 

@@ -210,8 +210,8 @@ class Evidence:
 
 
 GATHER_S = 0.05
-"""Seconds for which exchanges are gathered before they are stored: nobody waits for them, and the prompts that are being
-answered need the processor more."""
+"""Seconds for which exchanges are gathered before they are stored: nobody waits for them, and the prompts that are
+being answered need the processor more."""
 
 
 class Hippocampus(Region):

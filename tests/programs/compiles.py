@@ -13,7 +13,7 @@ class Compiles(Region):
 
     def load(self) -> None:
         @compiled
-        def total(values: np.ndarray) -> float:  # type: ignore[type-arg]
+        def total(values: np.ndarray) -> float:
             found = 0.0
             for value in values:
                 found += value
