@@ -181,6 +181,7 @@ class Region(Node):
                 raise
             partial = self.__error_partial(query, error)
         await self.__finish(query, partial)
+        self.work.end([query.prompt.prompt_id])
 
     async def __answer_in_batch(self, queries: list[Query]) -> None:
         waiting = [q for q in queries if self.__is_computable(q)]  # again: suspects before them may have taken long
@@ -197,6 +198,7 @@ class Region(Node):
             partials = [self.__error_partial(query, error) for query in waiting]
         for query, partial in zip(waiting, partials, strict=True):
             await self.__finish(query, partial)
+        self.work.end(q.prompt.prompt_id for q in waiting)
 
     def __answer_or_error(self, query: Query) -> Partial:
         try:
@@ -226,7 +228,6 @@ class Region(Node):
             size = await self.__send_packet(packet)
         self.__keep(prompt_id, _Done(packet, size, query.deadline + _CACHED_AFTER_DEADLINE_S))
         self.__working.discard(prompt_id)
-        self.work.end([prompt_id])
         self.count("answers" if partial.error is None else "refusals")
         if partial.error is None:
             self.record_outcome("answer", None)
