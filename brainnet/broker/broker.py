@@ -22,7 +22,7 @@ from brainnet.broker.journal_writer import JournalWriter
 from brainnet.bus import Bus, Mailbox, Received, Sample
 from brainnet.errors import ErrorCode, WireError
 from brainnet.guard import RepeatFilter, describe, ends_task
-from brainnet.prompts import error_answer
+from brainnet.prompts import error_answer, warm_up
 from brainnet.prompts.journal import Left, Written
 from brainnet.wire.keys import key
 from brainnet.wire.messages import (
@@ -149,6 +149,7 @@ class Broker:
             self._bus.declare(key(topic))
         conclusions = self._bus.subscribe(key("conclusion"))
         self._bus.serve(key("resume"), self._resume)
+        await asyncio.get_running_loop().run_in_executor(None, warm_up)
         for left in await self._writer.open():
             self._guarded(self._take_up, left)
         prompts = self._bus.subscribe(key("prompt"), capacity=_MAILBOX, on_malformed=self._refuse_malformed)

@@ -19,6 +19,7 @@ from brainnet.guard import describe, ends_task
 from brainnet.node.blame import MAX_DEATHS
 from brainnet.node.node import Node
 from brainnet.node.spec import NodeSpec
+from brainnet.prompts import warm_up
 from brainnet.wire import keys
 from brainnet.wire.messages import Partial, PartialHeader, Prompt, QueryHeader
 from brainnet.wire.packet import SpikePacket
@@ -116,6 +117,7 @@ class Region(Node):
     async def _start_node(self) -> None:
         # Before the model is loaded, so that the first answer finds its subscribers matched.
         self.bus.declare(self.__result_key)
+        await self.in_model_thread(warm_up)
         await super()._start_node()
 
     async def _accept_work(self) -> None:

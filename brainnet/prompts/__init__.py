@@ -9,6 +9,7 @@ from brainnet.prompts.journal import Journal
 from brainnet.prompts.open_prompts import OpenPrompt, OpenPromptTable
 from brainnet.prompts.presence import RegionPresence
 from brainnet.prompts.trust import Reliability, Trust, load_trust
+from brainnet.prompts.warm_up import warm_up
 
 __all__ = [
     "Fused",
@@ -24,4 +25,5 @@ __all__ = [
     "error_answer",
     "fuse",
     "load_trust",
+    "warm_up",
 ]

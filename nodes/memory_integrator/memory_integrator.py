@@ -18,7 +18,16 @@ from brainnet.bus import Bus
 from brainnet.errors import WireError
 from brainnet.guard import describe
 from brainnet.node import MAX_DEATHS, NodeSpec, resume
-from brainnet.prompts import OpenPrompt, OpenPromptTable, Reliability, Trust, conclude, error_answer, load_trust
+from brainnet.prompts import (
+    OpenPrompt,
+    OpenPromptTable,
+    Reliability,
+    Trust,
+    conclude,
+    error_answer,
+    load_trust,
+    warm_up,
+)
 from brainnet.wire.keys import key
 from brainnet.wire.messages import Accepted, PartialHeader
 
@@ -54,6 +63,7 @@ class MemoryIntegrator(Node):
     def load(self) -> None:
         assert self.checkpoint is not None
         self._trust = load_trust(self.checkpoint)
+        warm_up()
 
     async def setup(self) -> None:
         self.bus.declare(self._conclusion_key)

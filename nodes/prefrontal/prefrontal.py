@@ -17,7 +17,7 @@ from brainnet.bus import Bus
 from brainnet.errors import BrainnetError
 from brainnet.guard import describe, ends_task
 from brainnet.node import MAX_DEATHS, NodeSpec, resume
-from brainnet.prompts import RegionPresence
+from brainnet.prompts import RegionPresence, warm_up
 from brainnet.snn.models.decision import DecisionParams
 from brainnet.snn.models.router import (
     MAX_ROUTING_TEMPERATURE,
@@ -104,7 +104,9 @@ class Prefrontal(Node):
     def load(self) -> None:
         assert self.checkpoint is not None
         self.router = Router.load(self.checkpoint)
-        self.router.decide("warm up", has_image=False)  # the first run compiles kernels
+        for text in ("Is anybody there?", "Which picture is this of the many that I showed you on Monday, 3 May?"):
+            self._run_router([Prompt(text=text, image=b"\0")] * 2, list(self.router.config.routes))
+        warm_up()
 
     async def setup(self) -> None:
         self.bus.declare(self._decisions_key)

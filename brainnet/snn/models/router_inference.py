@@ -69,9 +69,7 @@ class RouterInference:
         offset = np.arange(steps)[:, None] - phase
         return (offset >= 0)[:, None, :, None] & (offset[:, None, :, None] < counts)
 
-    def run(
-        self, spikes: NDArray[np.bool_], membrane: Floats | None, threshold: float | None
-    ) -> tuple[Floats, Floats]:
+    def run(self, spikes: NDArray[np.bool_], membrane: Floats | None, threshold: float | None) -> tuple[Floats, Floats]:
         """Return the scores [B, N] and the membrane potential [B, D] after prompts of equal length, as `RouterNet`.
 
         Args:
