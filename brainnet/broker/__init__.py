@@ -7,8 +7,8 @@ again when they return.
 
 from __future__ import annotations
 
-from brainnet.broker.admission import Admission, Limits, Refused
 from brainnet.broker.broker import Broker, Unavailable
 from brainnet.broker.journal_writer import JournalWriter
+from brainnet.prompts import Limits
 
-__all__ = ["Admission", "Broker", "JournalWriter", "Limits", "Refused", "Unavailable"]
+__all__ = ["Broker", "JournalWriter", "Limits", "Unavailable"]

@@ -17,12 +17,11 @@ from typing import Any, Final
 import msgpack
 import structlog
 
-from brainnet.broker.admission import Admission, Limits, PriorityQueue
 from brainnet.broker.journal_writer import JournalWriter
 from brainnet.bus import Bus, Mailbox, Received, Sample
 from brainnet.errors import ErrorCode, WireError
 from brainnet.guard import RepeatFilter, describe, ends_task
-from brainnet.prompts import error_answer, warm_up
+from brainnet.prompts import Admission, Limits, PriorityQueue, error_answer, warm_up
 from brainnet.prompts.journal import Left, Written
 from brainnet.wire.keys import key
 from brainnet.wire.messages import (
@@ -208,7 +207,7 @@ class Broker:
             prompt.priority,
             prompt.deadline_ms,
             len(self._open),
-            self._asked + self._queue.before(prompt.priority),
+            self._ahead(prompt.priority),
             self._open_bytes + size,
         )
         if refused is not None:
@@ -217,6 +216,10 @@ class Broker:
         entry = self._add(prompt, size)
         entry.replies = replies
         self._writer.accept(prompt, partial(self._accepted, entry))
+
+    def _ahead(self, priority: int) -> int:
+        """Return how many prompts a new one waits for: none while the brain may work on one more."""
+        return self._asked + self._queue.before(priority) if self._asked >= self.limits.max_asked else 0
 
     def _add(self, prompt: Prompt, size: int) -> _Open:
         now = time.monotonic()
@@ -287,6 +290,7 @@ class Broker:
 
     async def _resume(self, _: ResumeQuery, __: str) -> Resumed:
         """Hand out again what is not answered, for a router or an integrator that was restarted."""
+        self.counts["resumed"] += 1
         asked = [entry for entry in self._open.values() if entry.state is _State.ASKED]
         for entry in asked:
             self._guarded(self._send, entry)
@@ -422,6 +426,7 @@ def _refusal(prompt: Prompt, code: ErrorCode, reason: str, retry_after_ms: int |
         "stopped_by": "error",
         "error": reason,
         "code": code,
+        "prompt": prompt.text,
         "retry_after_ms": retry_after_ms,
         "session_id": prompt.session_id,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from brainnet.prompts.admission import Admission, Limits, PriorityQueue, Refused, RegionLoad
 from brainnet.prompts.answers import conclude, error_answer
 from brainnet.prompts.claims import claim
 from brainnet.prompts.fusion import Fused, Scored, fuse
@@ -12,10 +13,15 @@ from brainnet.prompts.trust import Reliability, Trust, load_trust
 from brainnet.prompts.warm_up import warm_up
 
 __all__ = [
+    "Admission",
     "Fused",
     "Journal",
+    "Limits",
     "OpenPrompt",
     "OpenPromptTable",
+    "PriorityQueue",
+    "Refused",
+    "RegionLoad",
     "RegionPresence",
     "Reliability",
     "Scored",

@@ -33,7 +33,9 @@ def conclude(
         reason = f"no decision within {prompt.deadline_ms} ms: the router did not answer"
         return error_answer(prompt, "no_decision", reason)
     if decision.error is not None:
-        return error_answer(prompt, decision.code or "no_region", decision.error, decision=decision)
+        answer = error_answer(prompt, decision.code or "no_region", decision.error, decision=decision)
+        answer.retry_after_ms = decision.retry_after_ms
+        return answer
     missing = entry.missing
     partials = {r: p for r, p in entry.partials.items() if r in decision.chosen}
     fused = fuse(partials, decision.route_probs, decision.chosen, reliability, trust, prompt.text)

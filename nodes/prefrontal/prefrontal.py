@@ -17,7 +17,7 @@ from brainnet.bus import Bus
 from brainnet.errors import BrainnetError
 from brainnet.guard import describe, ends_task
 from brainnet.node import MAX_DEATHS, NodeSpec, resume
-from brainnet.prompts import RegionPresence, warm_up
+from brainnet.prompts import RegionLoad, RegionPresence, warm_up
 from brainnet.snn.models.decision import DecisionParams
 from brainnet.snn.models.router import (
     MAX_ROUTING_TEMPERATURE,
@@ -100,6 +100,7 @@ class Prefrontal(Node):
         self._routing: set[str] = set()
         self._routed: OrderedDict[str, Routed] = OrderedDict()
         self._answered: OrderedDict[str, None] = OrderedDict()
+        self._load = RegionLoad()
 
     def load(self) -> None:
         assert self.checkpoint is not None
@@ -158,7 +159,9 @@ class Prefrontal(Node):
     @subscribe("conclusion", batch=64, gather_s=GATHER_S)
     async def on_conclusions(self, answers: list[Answer]) -> None:
         for answer in answers:
-            self._routed.pop(answer.prompt_id, None)
+            routed = self._routed.pop(answer.prompt_id, None)
+            if routed is not None:
+                self._load.conclude(answer.prompt_id, routed.regions)
             _put(self._answered, answer.prompt_id, None, MAX_REMEMBERED)
 
     # -- deciding ----------------------------------------------------------------------------------------------------
@@ -215,9 +218,20 @@ class Prefrontal(Node):
         await self._ask(self._keep(waiting, decision, spikes), decision.chosen)
 
     def _keep(self, waiting: _Waiting, decision: Decision, spikes: NDArray[np.uint8]) -> Routed:
-        """Remember where a prompt was routed, so that its regions can be asked again."""
-        routed = Routed(waiting.prompt, decision, spikes, waiting.deadline, set(decision.chosen))
-        _put(self._routed, waiting.prompt.prompt_id, routed, MAX_REMEMBERED)
+        """Remember where a prompt was routed, so that its regions can be asked again.
+
+        When all of its regions have too much to do, it is refused before they are asked.
+        """
+        prompt, left_ms = waiting.prompt, (waiting.deadline - time.monotonic()) * 1000
+        refusals = [self._load.check(region, prompt.priority, left_ms) for region in decision.chosen]
+        refused = [refusal for refusal in refusals if refusal is not None]
+        if refused and len(refused) == len(refusals):
+            decision.chosen, decision.code = [], "busy"
+            decision.error = "; ".join(refusal.reason for refusal in refused)
+            decision.retry_after_ms = min(refusal.retry_after_ms for refusal in refused)
+        routed = Routed(prompt, decision, spikes, waiting.deadline, set(decision.chosen))
+        _put(self._routed, prompt.prompt_id, routed, MAX_REMEMBERED)
+        self._load.ask(prompt.prompt_id, routed.regions, waiting.deadline)
         self.count("decisions")
         return routed
 

@@ -64,7 +64,10 @@ class PrefrontalHarness(MemoryBrain):
         self.fuser = self.bus("integrator")
         self.decisions: Mailbox[Received] = self.fuser.subscribe("pfc/*/decisions")
         self.results = self.fuser.subscribe("brain/result/*")
-        return await self.start(program, "prefrontal", checkpoint=weights, parameters=dict(parameters))
+        node = await self.start(program, "prefrontal", checkpoint=weights, parameters=dict(parameters))
+        # What is asked before that would be handed out twice, and its decision be said again.
+        await until("it to have asked for what is open", lambda: self.broker.counts["resumed"] == 1)
+        return node
 
     def ask(self, prompt: Prompt) -> Prompt:
         self.client.publish("api/prompt", prompt)

@@ -125,10 +125,12 @@ async def _first_answer(context: Context, victim: str, phase: str, started: floa
     prompts: list[Sent] = []
     while now() < started + RECOVERY_S + _ANSWER_S:
         prompts.append(await context.client.send(rng.choice(kinds), "json", phase))
-        await asyncio.sleep(_PROBE_S)
-        answered = context.first_ok(prompts)
-        if answered is not None:
-            return answered - started
+        # One after the other: a prompt that is accepted waits for the victim, and more would only be work for it.
+        while prompts[-1].is_open(now()):
+            await asyncio.sleep(_PROBE_S)
+            answered = context.first_ok(prompts)
+            if answered is not None:
+                return answered - started
     return None
 
 

@@ -110,6 +110,7 @@ class Decision(Message):
     routed_by: Literal["router", "client"] = "router"
     error: ErrorText | None = Field(None, description="why no region could be asked")
     code: Id | None = Field(None, description="with an error: what went wrong, for programs (brainnet.errors)")
+    retry_after_ms: int | None = Field(None, ge=0, description="with some errors: when to try again")
     latency_ms: float = Field(0.0, ge=0.0)
 
 

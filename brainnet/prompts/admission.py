@@ -1,24 +1,28 @@
-"""Whether one more prompt is accepted, and which accepted prompt is handed to the brain next.
+"""Whether one more prompt is accepted, by the brain and by a region, and which accepted prompt is next.
 
-Both are decided in one place, where a prompt enters, from what is open and how fast answers go out. Accepted prompts
-wait here, by priority, and not in the regions: what expires while it waits costs the brain nothing.
+It is decided from what is open and how fast answers go out: for the brain as a whole where a prompt enters, and for the
+regions that it needs as soon as they are known. Accepted prompts wait by priority, and not in the regions: what expires
+while it waits costs the brain nothing.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
 _SATURATED: Final = 32
-"""Prompts ahead of a new one from which on the brain counts as saturated. With fewer nothing is refused for the rate:
-how fast a brain answers that has little to do says nothing about how fast it could."""
+"""Prompts ahead of a new one from which on a brain counts as saturated. With fewer nothing is refused for the rate: how
+fast a brain answers that has little to do says nothing about how fast it could."""
+_REGION_SATURATED: Final = 6
+"""The same for one region: most answer one prompt at a time, or a few together."""
 _ANSWERS: Final = 256
 """Answers over which the rate is measured: enough to be steady, few enough to follow a change."""
-_ENOUGH: Final = 16
+_ENOUGH: Final = 4
 """Answers that make a rate. A flood that has just begun is limited by the number of open prompts alone."""
 _WAIT_SHARE: Final = 0.2
 """Share of its deadline that a prompt of priority 5 may have to wait. Longer queues answer no more prompts a second,
@@ -45,6 +49,9 @@ class Limits:
     max_journal_bytes: int = 64 << 20
 
 
+_ANY_NUMBER: Final = Limits(max_open=1 << 30)
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """Why a prompt is not accepted.
@@ -59,10 +66,17 @@ class Refused:
 
 
 class Admission:
-    """Measures how fast the brain answers while it is saturated, and decides who is let in."""
+    """Measures how fast answers go out while there is more to do than at once, and decides who is let in.
 
-    def __init__(self, limits: Limits) -> None:
+    Args:
+        limits: Bounds of what is open.
+        saturated: Prompts ahead of a new one from which on the rate counts.
+        who: What is busy, for the reason of a refusal.
+    """
+
+    def __init__(self, limits: Limits, saturated: int = _SATURATED, who: str = "the brain") -> None:
         self.limits = limits
+        self._saturated, self._who = saturated, who
         self._answers: deque[float] = deque(maxlen=_ANSWERS)
         self._saturated_at: float | None = None
 
@@ -73,7 +87,7 @@ class Admission:
 
     def _rate(self, ahead: int) -> float | None:
         """Return the answers per second since the brain is saturated; None when it is not, or not for long enough."""
-        if ahead < _SATURATED:
+        if ahead < self._saturated:
             self._saturated_at = None
             self._answers.clear()
             return None
@@ -98,12 +112,12 @@ class Admission:
         urgency = 0.5 + priority / 10  # 0.5 ... 1.4, and 1 for the default priority
         rate = self._rate(ahead)
         if open_prompts >= self.limits.max_open * urgency or open_bytes > self.limits.max_open_bytes:
-            return Refused(f"the brain is busy: {open_prompts} prompts are open", _retry_ms(open_prompts * 0.1, rate))
+            return Refused(f"{self._who} is busy: {open_prompts} prompts are open", _retry_ms(open_prompts * 0.1, rate))
         allowed_s = deadline_ms / 1000 * _WAIT_SHARE * urgency
         if rate is None or ahead / rate <= allowed_s:
             return None
         return Refused(
-            f"the brain is busy: {ahead} prompts are before this one and {rate:.0f} are answered a second, "
+            f"{self._who} is busy: {ahead} prompts are before this one and {rate:.1f} are answered a second, "
             f"too few for its deadline of {deadline_ms} ms",
             _retry_ms(ahead - allowed_s * rate, rate),
         )
@@ -112,6 +126,41 @@ class Admission:
 def _retry_ms(too_many: float, rate: float | None) -> int:
     """Return in how many milliseconds that many prompts less will be open; a second when no rate is known."""
     return round(1000 * min(30.0, max(0.1, too_many / rate if rate else 1.0)))
+
+
+class RegionLoad:
+    """What each region has to do, as a router knows it, and whether it can take one more prompt. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._asked: dict[str, OrderedDict[str, float]] = {}
+        self._admissions: dict[str, Admission] = {}
+
+    def check(self, region: str, priority: int, left_ms: float) -> Refused | None:
+        """Return why a region cannot take a prompt with this time left; None when it can."""
+        ahead = len(self._open(region))
+        return self._admission(region).check(priority, max(1, round(left_ms)), ahead, ahead, 0)
+
+    def ask(self, prompt_id: str, regions: Iterable[str], deadline: float) -> None:
+        """Take note that regions are asked; they have nothing to do for it after `deadline` (`time.monotonic()`)."""
+        for region in regions:
+            self._asked.setdefault(region, OrderedDict())[prompt_id] = deadline
+
+    def conclude(self, prompt_id: str, regions: Iterable[str]) -> None:
+        """Take note that a prompt is concluded."""
+        for region in regions:
+            asked = self._asked.get(region)
+            if asked is not None and asked.pop(prompt_id, None) is not None:
+                self._admission(region).answered()
+
+    def _admission(self, region: str) -> Admission:
+        return self._admissions.setdefault(region, Admission(_ANY_NUMBER, _REGION_SATURATED, region))
+
+    def _open(self, region: str) -> OrderedDict[str, float]:
+        asked = self._asked.setdefault(region, OrderedDict())
+        now = time.monotonic()
+        while asked and next(iter(asked.values())) < now:
+            asked.popitem(last=False)
+        return asked
 
 
 class PriorityQueue(Generic[T]):

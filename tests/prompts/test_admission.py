@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainnet.broker import Admission, Limits
-from brainnet.broker import admission as module
-from brainnet.broker.admission import PriorityQueue
+from brainnet.prompts import Admission, Limits, PriorityQueue, RegionLoad
+from brainnet.prompts import admission as module
 
 
 class Clock:
@@ -52,7 +51,7 @@ def test_a_saturated_brain_admits_what_it_can_answer_within_a_share_of_the_deadl
     refused = admission.check(5, 10_000, 200, 200, 0)
     assert refused is not None
     assert refused.retry_after_ms == pytest.approx(2000, rel=0.1)
-    assert "200 prompts are before this one and 50 are answered a second" in refused.reason
+    assert "200 prompts are before this one and 50.0 are answered a second" in refused.reason
 
 
 def test_the_rate_follows_the_brain(clock: Clock) -> None:
@@ -103,3 +102,30 @@ def test_the_urgent_come_first_and_the_first_of_equals_first(priorities: list[in
     taken = [queue.pop() for _ in priorities]
     assert taken == sorted(item for item in taken if item is not None)
     assert queue.pop() is None
+
+
+def test_a_slow_region_refuses_what_it_cannot_answer_and_the_others_do_not(clock: Clock) -> None:
+    load = RegionLoad()
+    for number in range(12):
+        assert load.check("arm", 5, 10_000) is None
+        load.ask(str(number), ["arm"], clock.now + 1000)
+    for number in range(6):  # two a second
+        clock.now += 0.5
+        load.conclude(str(number), ["arm"])
+        load.check("arm", 5, 10_000)
+    refused = load.check("arm", 5, 10_000)
+    assert refused is not None
+    assert refused.reason.startswith("arm is busy: 6 prompts are before this one")
+    assert load.check("arm", 5, 60_000) is None
+    assert load.check("eye", 5, 10_000) is None
+
+
+def test_a_region_has_nothing_to_do_for_what_expired(clock: Clock) -> None:
+    load = RegionLoad()
+    for number in range(50):
+        load.ask(str(number), ["arm"], clock.now + 1)
+        load.check("arm", 5, 10_000)
+    clock.now += 2
+    assert load.check("arm", 5, 10_000) is None
+    load.conclude("0", ["arm"])
+    load.conclude("unknown", ["ear"])
