@@ -68,7 +68,7 @@ class Bus:
         self._mailboxes: list[Mailbox[Any]] = []
         self._subscriptions: dict[Mailbox[Any], Handle] = {}
         self._handles: list[Handle] = []
-        self._outbox = Outbox()
+        self._outbox = Outbox(later=self._loop.call_soon)
         self._query_server = QueryServer(self.source, self._prefix, self.counters, self._outbox)
         self._malformed_log = MalformedMessageLog()
         self._closed = False

@@ -26,8 +26,16 @@ class Outbox:
             picture may have 8 MiB, so the number of messages alone would not bound it.
     """
 
-    def __init__(self, capacity: int = 8192, max_bytes: int = 256 << 20) -> None:
+    def __init__(
+        self,
+        capacity: int = 8192,
+        max_bytes: int = 256 << 20,
+        later: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
         self._capacity, self._max_bytes = capacity, max_bytes
+        self._later = later
+        self._owner = threading.get_ident()
+        self._waking = False
         self._items: deque[tuple[int, Callable[..., None], tuple[Any, ...]]] = deque()
         self._bytes = 0
         self._busy = False
@@ -45,9 +53,27 @@ class Outbox:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="brainnet-outbox", daemon=True)
                 self._thread.start()
-            elif not self._busy:  # a busy thread looks at the queue before it waits again, and needs no wake-up
+            elif self._busy or self._waking:  # a busy thread looks at the queue before it waits again
+                pass
+            elif self._later is not None and threading.get_ident() == self._owner:
+                # Once for everything that is put in this turn of the event loop: each wake-up costs a switch of threads.
+                self._waking = True
+                try:
+                    self._later(self._wake)
+                except RuntimeError:  # the event loop was closed
+                    self._wake_now()
+            else:
                 self._changed.notify_all()
         return True
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._wake_now()
+
+    def _wake_now(self) -> None:
+        self._waking = False
+        if self._items:
+            self._changed.notify_all()
 
     def _run(self) -> None:
         while True:
@@ -77,6 +103,7 @@ class Outbox:
         """Block until the queue is empty; return False after `timeout` seconds. Not for event loops."""
         deadline = time.monotonic() + timeout
         with self._changed:
+            self._changed.notify_all()  # the wake-up that was put off may not have come
             if self._thread is None:
                 return True
             while self._items or self._busy:

@@ -153,8 +153,14 @@ def decorrelation_matrix(rows: NDArray[np.int8] | Floats, mean: Floats) -> Float
     It multiplies each principal direction by its standard deviation to the power of `-DECORRELATION_POWER`. Rows of
     zeros are ignored.
     """
-    centred = _unit(rows[rows.any(1)].astype(np.float32)) - mean
-    variances, directions = np.linalg.eigh(centred.T @ centred / np.float32(len(centred)))
+    used = rows[rows.any(1)]
+    covariance = np.zeros((rows.shape[1], rows.shape[1]), np.float32)
+    for first in range(
+        0, len(used), CHUNK
+    ):  # in parts: all rows as float32 would take four times the memory of the rows
+        centred = _unit(used[first : first + CHUNK].astype(np.float32)) - mean
+        covariance += centred.T @ centred
+    variances, directions = np.linalg.eigh(covariance / np.float32(len(used)))
     # rounding can make the variance of an empty direction slightly negative, and a power of that is NaN
     variances = np.maximum(variances, 0)
     variances += SHRINKAGE * variances.mean()

@@ -40,7 +40,7 @@ def test_garbage_goes_to_every_topic_and_to_keys_without_one() -> None:
 
 
 def test_every_kind_of_the_workload_is_a_prompt() -> None:
-    everything = ["vision", "hippocampus", "language", "motor_cortex", "arm_body", "mine"]
+    everything = ["vision", "hippocampus", "language", "motor_cortex", "cerebellum", "arm_body", "mine"]
     kinds = kinds_for(everything, ["vision", "mine"])
     assert {kind.name for kind in kinds} >= {"picture", "recall", "text", "arm", "mine"}
     for kind in kinds:
