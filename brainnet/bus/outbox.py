@@ -56,7 +56,7 @@ class Outbox:
             elif self._busy or self._waking:  # a busy thread looks at the queue before it waits again
                 pass
             elif self._later is not None and threading.get_ident() == self._owner:
-                # Once for everything that is put in this turn of the event loop: each wake-up costs a switch of threads.
+                # Once for what is put in this turn of the event loop: each wake-up costs a switch of threads.
                 self._waking = True
                 try:
                     self._later(self._wake)

@@ -130,11 +130,9 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
-def test_training_goes_on_from_weights_and_counts_their_tokens(data: Path, trained: Path) -> None:
-    again = trained.with_name("again.safetensors")
-    trained.with_suffix(".tokenizer.json").with_name("again.tokenizer.json").write_bytes(
-        trained.with_suffix(".tokenizer.json").read_bytes()
-    )
+def test_training_goes_on_from_weights_and_counts_their_tokens(data: Path, trained: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.safetensors"
+    again.with_suffix(".tokenizer.json").write_bytes(trained.with_suffix(".tokenizer.json").read_bytes())
     train(run_of(again, data, initial_weights=trained, steps=1, eval_interval=1, learning_rate=1e-9))
     before, after = language.metadata_of(trained), language.metadata_of(again)
     assert int(after["tokens"]) == int(before["tokens"]) + 2 * 16
