@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import os
 import random
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -32,7 +33,14 @@ settings.load_profile("same")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Shuffle the tests, but leave the random state to `same_random_state`."""
+    """Shuffle the tests, but leave the random state to `same_random_state`, and let signals act on what tests start.
+
+    A run with `nohup`, or in the background of a script, inherits that these signals are ignored, and so would all
+    processes that tests start and then interrupt.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     if hasattr(config.option, "randomly_reset_seed"):
         config.option.randomly_reset_seed = False
 
