@@ -24,7 +24,7 @@ class OutputError(OSError):
     """Standard output cannot be written, for another reason than a reader that has left."""
 
 
-class _DescriptorFile(io.RawIOBase):
+class DescriptorFile(io.RawIOBase):
     """An open file descriptor that it does not own: closing this object leaves it open."""
 
     def __init__(self, descriptor: int) -> None:
@@ -32,18 +32,21 @@ class _DescriptorFile(io.RawIOBase):
         self._descriptor = descriptor
 
     def fileno(self) -> int:
+        """Return the descriptor."""
         return self._descriptor
 
     def isatty(self) -> bool:
+        """Return whether it is a terminal; one that is closed is none."""
         with contextlib.suppress(OSError):
             return os.isatty(self._descriptor)
         return False
 
     def writable(self) -> bool:
+        """Return True."""
         return True
 
 
-class _LenientFile(_DescriptorFile):
+class _LenientFile(DescriptorFile):
     """Drops what cannot be written."""
 
     def write(self, data: Any, /) -> int:
@@ -54,7 +57,7 @@ class _LenientFile(_DescriptorFile):
             return len(view)
 
 
-class _StrictFile(_DescriptorFile):
+class _StrictFile(DescriptorFile):
     """Tells a reader that has left, `BrokenPipeError`, from every other failure, `OutputError`."""
 
     def write(self, data: Any, /) -> int:
@@ -66,7 +69,7 @@ class _StrictFile(_DescriptorFile):
             raise OutputError(error.errno, error.strerror) from None
 
 
-class _BackgroundFile(_DescriptorFile):
+class _BackgroundFile(DescriptorFile):
     """Writes in a thread of its own and drops what cannot be written, or does not fit into the queue."""
 
     def __init__(self, descriptor: int) -> None:

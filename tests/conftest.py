@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, settings
 from brainnet.bus import open_hub
 from brainnet.testing import free_port
 from tests.small_brain import SmallBrain
-from tests.support import Brain, MakeBrain
+from tests.support import Brain, MakeBrain, node, write_allocation
 
 # No deadline, and no complaint about slowness: a test is not judged by the speed of the machine.
 _FREE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -91,6 +91,23 @@ def make_brain(tmp_path: Path) -> Iterator[MakeBrain]:
 def brain(make_brain: MakeBrain) -> Brain:
     """Make a brain that is not launched yet."""
     return make_brain(BRAINNET_STOP_GRACE_S="0.5")
+
+
+@pytest.fixture
+def home(make_brain: MakeBrain, tmp_path: Path) -> Brain:
+    """Mark every process of a run that starts brains of its own, so that one that is left can be found."""
+    return make_brain(TMPDIR=str(tmp_path), BRAINNET_STOP_GRACE_S="0.5")
+
+
+@pytest.fixture
+def answering(tmp_path: Path) -> Path:
+    """Write the allocation of a small brain with one region, which repeats what it is asked."""
+    return write_allocation(
+        tmp_path / "allocation.yaml",
+        node("prefrontal", "nodes/prefrontal/prefrontal.py"),
+        node("memory_integrator", "nodes/memory_integrator/memory_integrator.py"),
+        node("right", "Answers"),
+    )
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ class OutputEnded(Exception):
     """Nobody can read what an endless verb prints; the dispatcher ends the verb."""
 
 
-class _Descriptor(io.RawIOBase):
+class _Descriptor(streams.DescriptorFile):
     """A file descriptor that keeps its failure instead of raising it.
 
     Attributes:
@@ -76,21 +76,9 @@ class _Descriptor(io.RawIOBase):
     """
 
     def __init__(self, descriptor: int) -> None:
-        super().__init__()
-        self._descriptor = descriptor
+        super().__init__(descriptor)
         self.failure: OSError | None = None
         self.lost: OSError | None = None
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def isatty(self) -> bool:
-        with contextlib.suppress(OSError):
-            return os.isatty(self._descriptor)
-        return False
-
-    def writable(self) -> bool:
-        return True
 
     def write(self, data: Any, /) -> int:
         view = memoryview(data).cast("B")

@@ -17,33 +17,17 @@ from brainnet.errors import LaunchError
 from brainnet.testing import PATIENCE_S, wait_until
 from brainnet.testing.own_brain import OwnBrain, interpreter
 from brainnet.wire.messages import Answer
-from tests.support import Brain, MakeBrain, node, write_allocation
+from tests.support import Brain, node, write_allocation
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def home(make_brain: MakeBrain, tmp_path: Path) -> Brain:
-    """Mark every process of a run, so that one that is left can be found."""
-    return make_brain(TMPDIR=str(tmp_path), BRAINNET_STOP_GRACE_S="0.5")
-
-
-@pytest.fixture
-def allocation(tmp_path: Path) -> Path:
-    return write_allocation(
-        tmp_path / "allocation.yaml",
-        node("prefrontal", "nodes/prefrontal/prefrontal.py"),
-        node("memory_integrator", "nodes/memory_integrator/memory_integrator.py"),
-        node("right", "Answers"),
-    )
 
 
 def named(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in rows}
 
 
-def test_rows_hold_rates_latencies_stages_and_the_baseline(home: Brain, allocation: Path) -> None:
-    rows = named(home.rows("bench", "prompt", str(allocation), "--quick"))
+def test_rows_hold_rates_latencies_stages_and_the_baseline(home: Brain, answering: Path) -> None:
+    rows = named(home.rows("bench", "prompt", str(answering), "--quick"))
     for clients in CLIENTS:
         p50 = rows[f"right_{clients}_p50"]
         assert p50["ratio"] == pytest.approx(p50["value"] / p50["rival_value"])
@@ -56,13 +40,13 @@ def test_rows_hold_rates_latencies_stages_and_the_baseline(home: Brain, allocati
     home.wait_gone()
 
 
-def test_another_checkout_is_measured_in_turns(home: Brain, allocation: Path, tmp_path: Path) -> None:
+def test_another_checkout_is_measured_in_turns(home: Brain, answering: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     for name in ("brainnet", "topics", "nodes", "config", "launch"):
         (other / name).symlink_to(ROOT / name)
     (other / ".venv").symlink_to(sys.prefix)
-    rows = named(home.rows("bench", "prompt", str(allocation), "--quick", "--against", str(other)))
+    rows = named(home.rows("bench", "prompt", str(answering), "--quick", "--against", str(other)))
     for clients in CLIENTS:
         for figure in ("rate", "p50"):
             row = rows[f"right_{clients}_{figure}_against"]
@@ -72,8 +56,8 @@ def test_another_checkout_is_measured_in_turns(home: Brain, allocation: Path, tm
     home.wait_gone()
 
 
-def test_a_brain_that_runs_can_be_measured(home: Brain, allocation: Path) -> None:
-    home.launch(allocation)
+def test_a_brain_that_runs_can_be_measured(home: Brain, answering: Path) -> None:
+    home.launch(answering)
     before = home.nodes()
     rows = named(home.rows("bench", "prompt", "--attach", "--quick"))
     assert rows["right_1_rate"]["value"] > 0
@@ -81,8 +65,8 @@ def test_a_brain_that_runs_can_be_measured(home: Brain, allocation: Path) -> Non
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
-def test_however_it_ends_no_process_is_left(home: Brain, allocation: Path, ending: signal.Signals) -> None:
-    command = home.start("bench", "prompt", str(allocation))
+def test_however_it_ends_no_process_is_left(home: Brain, answering: Path, ending: signal.Signals) -> None:
+    command = home.start("bench", "prompt", str(answering))
     wait_until("the brain", lambda: "right" in home.processes().values())
     command.send_signal(ending)
     command.wait(PATIENCE_S)
@@ -115,8 +99,8 @@ def test_a_brain_that_is_not_complete_is_not_measured(home: Brain, tmp_path: Pat
         home.wait_gone()
 
 
-def test_a_start_is_measured_beside_a_process_that_imports_torch(home: Brain, allocation: Path) -> None:
-    rows = named(home.rows("bench", "boot", str(allocation), "--quick"))
+def test_a_start_is_measured_beside_a_process_that_imports_torch(home: Brain, answering: Path) -> None:
+    rows = named(home.rows("bench", "boot", str(answering), "--quick"))
     ready, whole = rows["boot_ready"], rows["boot_memory"]
     for row in (ready, whole):
         assert row["ratio"] == pytest.approx(row["value"] / row["rival_value"])
@@ -155,8 +139,8 @@ def test_a_checkout_without_an_environment_is_one_error(tmp_path: Path) -> None:
         interpreter(tmp_path)
 
 
-async def test_a_brain_of_its_own_leaves_no_file(allocation: Path) -> None:
-    with OwnBrain(allocation) as brain:
+async def test_a_brain_of_its_own_leaves_no_file(answering: Path) -> None:
+    with OwnBrain(answering) as brain:
         brain.launch()
         async with brain.connected() as bus:
             status = await brain.ready(bus)

@@ -12,23 +12,7 @@ import pytest
 
 from brainnet.testing import PATIENCE_S, wait_until
 from brainnet.testing.chaos import FAULTS, Report
-from tests.support import Brain, MakeBrain, node, write_allocation
-
-
-@pytest.fixture
-def home(make_brain: MakeBrain, tmp_path: Path) -> Brain:
-    """Mark every process of a run, so that one that is left can be found."""
-    return make_brain(TMPDIR=str(tmp_path), BRAINNET_STOP_GRACE_S="0.5")
-
-
-@pytest.fixture
-def allocation(tmp_path: Path) -> Path:
-    return write_allocation(
-        tmp_path / "allocation.yaml",
-        node("prefrontal", "nodes/prefrontal/prefrontal.py"),
-        node("memory_integrator", "nodes/memory_integrator/memory_integrator.py"),
-        node("right", "Answers"),
-    )
+from tests.support import Brain, node, write_allocation
 
 
 def run(home: Brain, *arguments: str | Path) -> Report:
@@ -54,8 +38,8 @@ def check_sums(report: Report) -> None:
     assert set(report.by_fault) <= set(report.faults)
 
 
-def test_processes_that_are_killed_come_back_and_are_timed(home: Brain, allocation: Path) -> None:
-    report = run(home, allocation, "--faults", "kill", "--duration", "4", "--rate", "10")
+def test_processes_that_are_killed_come_back_and_are_timed(home: Brain, answering: Path) -> None:
+    report = run(home, answering, "--faults", "kill", "--duration", "4", "--rate", "10")
     assert report.by_fault["kill"].sent > 0
     killed = {r.victim: r for r in report.recovery}
     assert set(killed) <= {"prefrontal", "memory_integrator", "right", "zygote"}
@@ -67,8 +51,8 @@ def test_processes_that_are_killed_come_back_and_are_timed(home: Brain, allocati
         assert recovery.ready_s.p99 > 0
 
 
-def test_a_process_that_is_stopped_is_noticed(home: Brain, allocation: Path) -> None:
-    report = run(home, allocation, "--faults", "stop", "--duration", "1")
+def test_a_process_that_is_stopped_is_noticed(home: Brain, answering: Path) -> None:
+    report = run(home, answering, "--faults", "stop", "--duration", "1")
     (recovery,) = report.recovery
     assert (recovery.fault, recovery.times) == ("stop", 1)
     assert recovery.detected_s.count + recovery.unnoticed == 1
@@ -88,20 +72,20 @@ def test_an_overload_is_measured_and_most_of_it_refused(home: Brain, tmp_path: P
     assert flood.status_ms.count + flood.status_failed > 0
 
 
-def test_garbage_is_counted_by_its_sort(home: Brain, allocation: Path) -> None:
-    report = run(home, allocation, "--faults", "garbage", "--duration", "1", "--deadline", "2")
+def test_garbage_is_counted_by_its_sort(home: Brain, answering: Path) -> None:
+    report = run(home, answering, "--faults", "garbage", "--duration", "1", "--deadline", "2")
     assert sum(count for name, count in report.injected.items() if name.startswith("garbage")) >= 10
 
 
-def test_slow_processes_and_a_bad_disk_one_after_the_other(home: Brain, allocation: Path) -> None:
-    report = run(home, allocation, "--faults", "slow,disk", "--duration", "2", "--deadline", "3", "--rate", "3")
+def test_slow_processes_and_a_bad_disk_one_after_the_other(home: Brain, answering: Path) -> None:
+    report = run(home, answering, "--faults", "slow,disk", "--duration", "2", "--deadline", "3", "--rate", "3")
     assert list(report.by_fault) == ["slow", "disk"]
     assert report.injected["journal locked"] >= 1 or any("journal" in reason for reason in report.skipped)
     assert report.injected.get("disk full", 0) + report.injected.get("size of files limited", 0) >= 1
 
 
-def test_ctrl_c_ends_it_with_what_was_found(home: Brain, allocation: Path) -> None:
-    command = home.start("chaos", str(allocation), "--faults", "kill", "--duration", "600", "--json")
+def test_ctrl_c_ends_it_with_what_was_found(home: Brain, answering: Path) -> None:
+    command = home.start("chaos", str(answering), "--faults", "kill", "--duration", "600", "--json")
     wait_until("the brain", lambda: "right" in home.processes().values())
     before = {pid for pid, name in home.processes().items() if name == "right"}
     wait_until("a kill", lambda: {p for p, n in home.processes().items() if n == "right"} - before)
@@ -115,15 +99,15 @@ def test_ctrl_c_ends_it_with_what_was_found(home: Brain, allocation: Path) -> No
     home.wait_gone()
 
 
-def test_a_run_that_is_killed_leaves_no_process(home: Brain, allocation: Path) -> None:
-    command = home.start("chaos", str(allocation), "--faults", "kill", "--duration", "600")
+def test_a_run_that_is_killed_leaves_no_process(home: Brain, answering: Path) -> None:
+    command = home.start("chaos", str(answering), "--faults", "kill", "--duration", "600")
     wait_until("the brain", lambda: "right" in home.processes().values())
     command.kill()
     home.wait_gone()
 
 
-def test_a_brain_that_runs_can_be_attacked_and_runs_on(home: Brain, allocation: Path) -> None:
-    home.launch(allocation)
+def test_a_brain_that_runs_can_be_attacked_and_runs_on(home: Brain, answering: Path) -> None:
+    home.launch(answering)
     done = home.run("chaos", "--attach", "--faults", "kill", "--duration", "1", "--json", check=False)
     report = Report.model_validate_json(done.stdout)
     assert report.injected["kill"] >= 1
@@ -132,8 +116,8 @@ def test_a_brain_that_runs_can_be_attacked_and_runs_on(home: Brain, allocation: 
     home.run("stop")
 
 
-def test_the_tables_say_what_was_found(home: Brain, allocation: Path) -> None:
-    done = home.run("chaos", str(allocation), "--faults", "kill", "--duration", "1", check=False)
+def test_the_tables_say_what_was_found(home: Brain, answering: Path) -> None:
+    done = home.run("chaos", str(answering), "--faults", "kill", "--duration", "1", check=False)
     for word in ("prompts", "lost", "recovery", "ready p50 s", "done: kill"):
         assert word in done.stdout, done.stdout + done.stderr
 
