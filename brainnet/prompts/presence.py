@@ -17,6 +17,11 @@ class RegionPresence:
         """The nodes that are alive now."""
         return set(self._alive)
 
+    @property
+    def seen(self) -> set[str]:
+        """The nodes that are alive, or were."""
+        return self._alive | self._last_seen.keys()
+
     def update(self, node_id: str, alive: bool) -> bool:
         """Take a token's appearance or disappearance in; returns whether the node came back after it had gone."""
         if not alive:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -16,7 +18,7 @@ from brainnet import Answer, Decision, Node, NodeParameters, Prompt, SpikePacket
 from brainnet.bus import Bus
 from brainnet.errors import BrainnetError
 from brainnet.guard import describe, ends_task
-from brainnet.node import MAX_DEATHS, NodeSpec, resume
+from brainnet.node import MAX_DEATHS, NodeSpec, Restarts, ask_restarts, resume
 from brainnet.prompts import RegionLoad, RegionPresence, warm_up
 from brainnet.snn.models.decision import DecisionParams
 from brainnet.snn.models.router import (
@@ -40,6 +42,16 @@ MAX_TOGETHER = 16
 GATHER_S = 0.05
 """Seconds for which news of concluded prompts are gathered: nobody waits for them, and the prompts that are being
 answered need the processor more."""
+
+RESTART_SHARE = 0.9
+"""Share of a prompt's time for which its regions are waited for while they are started again; the rest is for the
+answer of those that are there."""
+
+RETURNING_S = 0.25
+"""Seconds between two questions to the supervisors while a region is about to return."""
+
+AWAY_S = 2.0
+"""The same while regions are away and none is about to return."""
 
 V = TypeVar("V")
 
@@ -86,7 +98,9 @@ class Prefrontal(Node):
         max_temperature: float = Field(
             MAX_ROUTING_TEMPERATURE, ge=1.0, description="clamp of the routing temperature 1 / (alpha + eps)"
         )
-        patience_s: float = Field(3.0, ge=0.0, description="how long to wait for a region that was alive a moment ago")
+        patience_s: float = Field(
+            3.0, ge=0.0, description="how long to wait for a region that was alive a moment ago and no supervisor knows"
+        )
 
     params: Parameters
     router: Router
@@ -96,6 +110,8 @@ class Prefrontal(Node):
         super().__init__(spec, bus, control)
         self._decisions_key = key("decision", node_id=self.id)
         self._presence = RegionPresence()
+        self._restarts = Restarts()
+        self._went_away = asyncio.Event()
         self._sessions: OrderedDict[str, RouterState] = OrderedDict()
         self._routing: set[str] = set()
         self._routed: OrderedDict[str, Routed] = OrderedDict()
@@ -118,6 +134,8 @@ class Prefrontal(Node):
             region = chunk("alive", token, "node_id")
             self._presence.update(region, alive=True)
             self.bus.declare(key("query", region=region))
+        self._restarts = await ask_restarts(self.control)
+        self.spawn(self._follow_restarts(), essential=True)
 
     async def run(self) -> None:
         """Take up what a predecessor left open."""
@@ -170,7 +188,7 @@ class Prefrontal(Node):
         """Decide several prompts in one run; one whose regions are not all there is decided alone."""
         started = time.monotonic()
         made: list[RouteDecision] = []
-        available = self._available()
+        available = self._available(min(w.deadline for w in waiting))
         if available:
             try:
                 made = await self.in_model_thread(
@@ -241,7 +259,10 @@ class Prefrontal(Node):
         unknown = [r for r in regions if r not in present]
         share = 1.0 / len(present) if present else 0.0
         known = sorted(r for r in self._presence.alive if self._listens(r))
-        error = f"no region {', '.join(unknown)} is alive; alive are: {', '.join(known) or 'none'}" if unknown else None
+        error = None
+        if unknown:
+            error = f"no region {', '.join(unknown)} is alive; alive are: {', '.join(known) or 'none'}"
+            error += self._why_down(unknown)
         return Decision(
             prompt_id=prompt.prompt_id,
             route_probs=dict.fromkeys(present, share),
@@ -260,11 +281,14 @@ class Prefrontal(Node):
         Raises:
             BrainnetError: No region that can be routed to is alive.
         """
-        available = self._available()
+        available = self._available(deadline)
         while True:
             if not available:
-                known = ", ".join(self.router.config.routes)
-                raise BrainnetError(f"none of the regions that can be routed to is alive ({known})", code="no_region")
+                routes = self.router.config.routes
+                why = self._why_down(routes)
+                raise BrainnetError(
+                    f"none of the regions that can be routed to is alive ({', '.join(routes)}){why}", code="no_region"
+                )
             (made,) = await self.in_model_thread(self._recorded, self._run_router, [prompt], available)
             absent = [r for r in made.chosen if not await self._is_present(r, deadline)]
             if not absent:
@@ -273,9 +297,14 @@ class Prefrontal(Node):
         self._remember_session(prompt, made)
         return _decision(prompt, made), made.spikes
 
-    def _available(self) -> list[str]:
-        """Return the routes whose regions are alive, or were a moment ago."""
-        return [r for r in self.router.config.routes if self._presence.is_expected(r, self.params.patience_s)]
+    def _available(self, deadline: float) -> list[str]:
+        """Return the routes whose regions are alive, or will be while their prompt can wait."""
+        left_s = RESTART_SHARE * max(0.0, deadline - time.monotonic())
+        return [r for r in self.router.config.routes if self._is_expected(r, left_s)]
+
+    def _why_down(self, regions: Iterable[str]) -> str:
+        """Return why regions do not run, as the end of a sentence; empty when the supervisors say nothing of them."""
+        return "".join(f"; {why}" for region in regions if (why := self._restarts.why_down(region)))
 
     def _remember_session(self, prompt: Prompt, made: RouteDecision) -> None:
         if prompt.session_id:
@@ -337,26 +366,59 @@ class Prefrontal(Node):
         )
         return self.packet(routed.spikes, modality="text", header=header)
 
+    # -- who is there ------------------------------------------------------------------------------------------------
+
     async def _follow_presence(self) -> None:
         """Follow who is alive; ask a region that came back again what it has not answered."""
         async for token in self.bus.watch_alive():
             region = chunk("alive", token.key, "node_id")
+            if not token.alive:
+                self._went_away.set()
             if self._presence.update(region, token.alive):
                 now = time.monotonic()
                 for routed in [r for r in self._routed.values() if region in r.regions and r.deadline > now]:
                     self.spawn(self._ask(routed, [region]))
 
+    async def _follow_restarts(self) -> None:
+        """Ask the supervisors, while regions are away, which of them are started again."""
+        while True:
+            away = self._away()
+            if away:
+                self._restarts = await ask_restarts(self.control)
+            returning = any(self._restarts.start_in_s(region) < AWAY_S for region in away)
+            pause_s = RETURNING_S if returning else AWAY_S if away else None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._went_away.wait()
+            self._went_away.clear()
+
+    def _away(self) -> set[str]:
+        """Return the nodes that are not alive: those that can be routed to, that were there, or are allocated."""
+        known = {*self.router.config.routes, *self._presence.seen, *self._restarts.nodes}
+        return known - self._presence.alive
+
     def _listens(self, region: str) -> bool:
         return self.bus.is_matched(key("query", region=region))
 
+    def _is_expected(self, region: str, within_s: float) -> bool:
+        """Return whether a region is there, or will be: a supervisor starts it, or it was alive a moment ago."""
+        return self._presence.is_expected(region, self.params.patience_s) or (
+            self._restarts.start_in_s(region) < within_s
+        )
+
     async def _is_present(self, region: str, deadline: float) -> bool:
-        """Return whether a region listens, waiting for one that is being restarted."""
-        if self._listens(region):
-            return True
-        if not self._presence.is_expected(region, self.params.patience_s):
-            return False
-        patience = min(self.params.patience_s, max(0.0, deadline - time.monotonic()))
-        return await self.bus.wait_matching(key("query", region=region), patience)
+        """Return whether a region listens, waiting for one that is being started again."""
+        started = time.monotonic()
+        give_up = started + RESTART_SHARE * max(0.0, deadline - started)
+        while not self._listens(region):
+            now = time.monotonic()
+            left_s = give_up - now
+            if region in self._presence.alive:  # it runs and does not listen: perhaps it is no region
+                left_s = min(left_s, started + self.params.patience_s - now)
+            if left_s <= 0 or not self._is_expected(region, left_s):
+                return False
+            await self.bus.wait_matching(key("query", region=region), min(left_s, RETURNING_S))
+        return True
 
 
 def _decision(prompt: Prompt, made: RouteDecision) -> Decision:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from brainnet import Answer, Candidate, Decision, Node, Partial, Prompt, Query, Region
-from brainnet.bus import Mailbox, Received
+from brainnet.bus import Bus, Mailbox, Received
 from brainnet.node import WorkRecord, load_program
 from brainnet.paths import region_file
 from brainnet.snn.models.router import Router, RouterConfig, RouterNet
 from brainnet.snn.models.text_features import HashedVocabulary
 from brainnet.testing import PATIENCE_S, MemoryBrain, until
-from brainnet.wire.messages import Accepted
+from brainnet.wire.messages import Accepted, HostStatus, NodeRecord, NodeState, StatusQuery
 
 
 class Answering(Region):
@@ -159,6 +160,82 @@ async def test_it_waits_for_a_region_that_is_being_restarted(
         back = await brain.start(Answering, "nose")
         assert (await brain.decision()).chosen == ["nose"]
         await until("the region to be asked", lambda: len(back.asked) == 1)
+
+
+class Supervisor:
+    """Says of nodes whatever the test wants."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.nodes: dict[str, NodeRecord] = {}
+        self.asked = 0
+
+        async def status(_: StatusQuery, key: str) -> HostStatus:
+            self.asked += 1
+            nodes = list(self.nodes.values())
+            return HostStatus(host="here", namespace="test", pid=1, hub=[], allocation="a.yaml", nodes=nodes)
+
+        bus.serve("host/here/status", status)
+
+    def say(self, id: str, state: NodeState, **more: Any) -> None:
+        self.nodes[id] = NodeRecord(id=id, program="p", host="here", state=state, **more)
+
+
+async def test_a_region_that_its_supervisor_starts_is_waited_for(
+    tmp_path: Path, program: type[Node], weights: Path
+) -> None:
+    async with PrefrontalHarness(tmp_path) as brain:
+        Supervisor(brain.bus("supervisor")).say("nose", "starting")
+        await brain.route(program, weights, patience_s=0.0)
+        named = brain.ask(Prompt(text="smell", regions=["nose"], deadline_ms=60_000))
+        chosen = brain.ask(Prompt(text="smell", deadline_ms=60_000))
+        back = await brain.start(Answering, "nose")
+        decisions = [await brain.decision(), await brain.decision()]
+        assert {d.prompt_id for d in decisions} == {named.prompt_id, chosen.prompt_id}
+        assert [d.chosen for d in decisions] == [["nose"], ["nose"]]
+        await until("the region to be asked", lambda: len(back.asked) == 2)
+
+
+@pytest.mark.parametrize("text", ["named", "chosen"])
+async def test_a_region_that_does_not_come_back_is_an_error_that_says_why(
+    tmp_path: Path, program: type[Node], weights: Path, text: str
+) -> None:
+    async with PrefrontalHarness(tmp_path) as brain:
+        supervisor = Supervisor(brain.bus("supervisor"))
+        supervisor.say("nose", "backoff", reason="exit status 1", next_start_s=3600.0, advice="read its log")
+        supervisor.say("tongue", "failed", reason="killed by SIGKILL")
+        await brain.route(program, weights, patience_s=0.0)
+        regions = ["nose", "tongue"] if text == "named" else None
+        brain.ask(Prompt(text=text, regions=regions, deadline_ms=600_000))
+        decision = await brain.decision()
+        assert decision.code == "no_region"
+        assert decision.error is not None
+        assert "nose waits for its next start: exit status 1; next start in 3600 s; read its log" in decision.error
+        assert "tongue is failed: killed by SIGKILL" in decision.error
+
+
+async def test_what_the_supervisor_says_is_asked_again_while_a_region_is_away(
+    tmp_path: Path, program: type[Node], weights: Path
+) -> None:
+    async with PrefrontalHarness(tmp_path) as brain:
+        supervisor = Supervisor(brain.bus("supervisor"))
+        supervisor.say("nose", "starting")
+        await brain.route(program, weights, patience_s=0.0)
+        brain.ask(Prompt(text="smell", regions=["nose"], deadline_ms=600_000))
+        asked = supervisor.asked
+        await until("it to ask again", lambda: supervisor.asked > asked)
+        supervisor.say("nose", "failed", reason="exit status 1")
+        decision = await brain.decision()
+        assert (decision.code, "exit status 1" in (decision.error or "")) == ("no_region", True)
+
+
+async def test_a_node_that_runs_but_answers_no_prompts_is_not_waited_for(
+    tmp_path: Path, program: type[Node], weights: Path
+) -> None:
+    async with PrefrontalHarness(tmp_path) as brain:
+        Supervisor(brain.bus("supervisor")).say("prefrontal", "ready")
+        await brain.route(program, weights, patience_s=0.0)
+        brain.ask(Prompt(text="smell", regions=["prefrontal"], deadline_ms=600_000))
+        assert (await brain.decision()).code == "no_region"
 
 
 async def test_a_restarted_router_is_given_what_is_open(tmp_path: Path, program: type[Node], weights: Path) -> None:
