@@ -3,17 +3,12 @@
 The package does not depend on the message bus or on a model: the caller supplies the vectors.
 """
 
+from brainnet.memory.database import DamagedStoreError
+from brainnet.memory.episodes import Episode, Hit, NewEpisode, StoreStats
 from brainnet.memory.fusion import convex_combination
 from brainnet.memory.index import EpisodeIndex
-from brainnet.memory.store import (
-    DamagedStoreError,
-    Episode,
-    EpisodicStore,
-    Hit,
-    NewEpisode,
-    StoreStats,
-    replace_damaged,
-)
+from brainnet.memory.salvage import replace_damaged
+from brainnet.memory.store import EpisodicStore
 from brainnet.memory.term_embeddings import TermEmbeddings
 from brainnet.memory.text_index import TextIndex, plain_words, terms
 from brainnet.memory.vectors import VectorIndex

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from brainnet.memory.fusion import convex_combination
 from brainnet.memory.term_embeddings import TermEmbeddings
 from brainnet.memory.text_index import TextIndex
-from brainnet.memory.vectors import MIN_COMPILED_ROWS, VectorIndex
+from brainnet.memory.vectors import MIN_COMPILED_ROWS, Vector, VectorIndex
 
 __all__ = ["NEXT_WEIGHT", "PREVIOUS_WEIGHT", "EpisodeIndex", "Match"]
 
@@ -34,7 +34,6 @@ MIN_FORGOTTEN = 1000
 _FORGOTTEN = -1
 """The code of the kind of an episode that was forgotten. Its row stays, and counts for nothing."""
 
-Vector = NDArray[np.integer | np.floating]
 Scores = NDArray[np.float32]
 
 

@@ -16,141 +16,34 @@ A store may be used only by the thread that opened it.
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from brainnet.errors import StoreError
+from brainnet.memory.database import IS_OBJECT, Database, Table, is_readable
+from brainnet.memory.episodes import Episode, Hit, NewEpisode, StoreStats
 from brainnet.memory.index import EpisodeIndex
 from brainnet.memory.text_index import terms
-from brainnet.memory.vectors import quantize
+from brainnet.memory.vectors import Vector, quantize
 
-Vector = NDArray[np.integer | np.floating]
+__all__ = ["EpisodicStore"]
 
-__all__ = ["DamagedStoreError", "Episode", "EpisodicStore", "Hit", "NewEpisode", "StoreStats", "replace_damaged"]
-
-APPLICATION_ID = 0x62726E6D  # "brnm": marks the file as ours
-SCHEMA_VERSION = 2
-
-# Nothing reads `importance` and `accesses`. They stay in the table so that format 2 does not change: files of earlier
-# versions work without a migration, and earlier versions can read new files.
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS {table} (
-    episode_id INTEGER PRIMARY KEY AUTOINCREMENT,
-    key TEXT UNIQUE,
-    kind TEXT NOT NULL,
-    text TEXT NOT NULL,
-    metadata TEXT NOT NULL,
-    importance REAL NOT NULL,
-    created_ns INTEGER NOT NULL,
-    accesses INTEGER NOT NULL DEFAULT 0,
-    vector BLOB,
-    vector_model TEXT
-);
-"""
-# Format 1 indexed the text with FTS5, kept up to date by a trigger; the index is now built in memory.
-_FROM_VERSION_1 = (
-    "DROP TRIGGER IF EXISTS {table}_stored",
-    "DROP TABLE IF EXISTS {table}_text",
-    "DROP INDEX IF EXISTS {table}_kind",
-    "UPDATE {table} SET vector = quantize(vector) WHERE vector IS NOT NULL",
-)
 _UNUSED_IMPORTANCE = 0.5
 """The value of the unused column `importance`, which is NOT NULL and has no default."""
-# In SQL, so that opening a store does not parse the JSON of every episode in Python. Only a string is a session. The
-# functions fail on what is no JSON, so that comes first.
-_IS_OBJECT = "CASE WHEN json_valid(metadata) THEN json_type(metadata) = 'object' ELSE 0 END"
+# Only a string is a session. `json_extract` fails on what is no JSON, so IS_OBJECT comes first.
 _SESSION = (
-    f"CASE WHEN {_IS_OBJECT} THEN CASE json_type(metadata, '$.session_id')"
+    f"CASE WHEN {IS_OBJECT} THEN CASE json_type(metadata, '$.session_id')"
     " WHEN 'text' THEN json_extract(metadata, '$.session_id') END END"
 )
-_TABLES: tuple[Literal["episodes", "facts"], ...] = ("episodes", "facts")
-_BUSY_S = 2.0
-"""How long an operation waits for another program that holds the file, seconds. Every other question waits with it."""
-_DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _MAX_VARIABLES = 500
-_MAX_SALVAGED_IDS = 5_000_000
-"""The highest episode id that is looked for in a damaged file."""
 # One encoder for all rows; NaN and infinity are refused, because they are not JSON.
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _COLUMNS = "episode_id, kind, text, metadata, created_ns"
-_ALL_COLUMNS = frozenset(
-    ("episode_id", "key", "kind", "text", "metadata", "importance", "created_ns", "accesses", "vector", "vector_model")
-)
-
-
-@dataclass(frozen=True, slots=True)
-class NewEpisode:
-    """An episode to be stored.
-
-    Episodes of the same kind whose metadata have the same `session_id` form a sequence, in the order in which they
-    are stored: a good match raises the scores of its neighbours (see `EpisodeIndex`).
-
-    Attributes:
-        text: the text that is searched; must not be blank.
-        kind: a name by which searches can be restricted.
-        metadata: any JSON object.
-        vector: the vector of the text, [D], or None.
-        key: makes storing idempotent: an episode whose key is already stored is not stored again.
-    """
-
-    text: str
-    kind: str = "statement"
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    vector: Vector | None = None
-    key: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Episode:
-    """One stored episode; `created_ns` is in nanoseconds since the epoch."""
-
-    episode_id: int
-    kind: str
-    text: str
-    metadata: dict[str, Any]
-    created_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One search result.
-
-    Attributes:
-        episode: the episode.
-        score: the fused score with the contribution of its neighbours; comparable only within one search.
-        bm25_rank: its rank by BM25 alone, from 1; None without a common term.
-        vector_rank: its rank by cosine similarity alone, from 1; None without a similarity above 0.
-        similarity: the cosine similarity of its vector to that of the query; None if one of the two is missing.
-    """
-
-    episode: Episode
-    score: float
-    bm25_rank: int | None
-    vector_rank: int | None
-    similarity: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class StoreStats:
-    """The size of a store: numbers of episodes and vectors, and the bytes of the database file."""
-
-    episodes: int
-    by_kind: dict[str, int]
-    vectors: int
-    file_bytes: int
-
-
-class DamagedStoreError(StoreError):
-    """The file of a store is damaged, or is no memory store at all; see `replace_damaged`."""
 
 
 class EpisodicStore:
@@ -171,9 +64,7 @@ class EpisodicStore:
         DamagedStoreError: every method raises it when the file is damaged or no database.
     """
 
-    def __init__(
-        self, path: Path | str, *, table: Literal["episodes", "facts"] = "episodes", vector_model: str = ""
-    ) -> None:
+    def __init__(self, path: Path | str, *, table: Table = "episodes", vector_model: str = "") -> None:
         self.path = Path(path)
         self.table = table
         self.vector_model = vector_model
@@ -185,14 +76,9 @@ class EpisodicStore:
             f"INSERT INTO {table} (key, kind, text, metadata, importance, created_ns, vector, vector_model)"
             f" VALUES (?, ?, ?, ?, {_UNUSED_IMPORTANCE}, ?, ?, ?)"
         )
-        with self._store_errors():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # isolation_level None: sqlite3 opens no transactions of its own, all of them are explicit here
-            self._db = sqlite3.connect(self.path, isolation_level=None, timeout=_BUSY_S)
-            self._db.text_factory = _text
+        self._db = Database(self.path, table)
         try:
-            with self._store_errors():
-                self._open()
+            self._load_index()
         except StoreError:
             self._db.close()
             raise
@@ -207,8 +93,7 @@ class EpisodicStore:
 
     def close(self) -> None:
         """Close the file; closing it again has no effect."""
-        with self._store_errors():
-            self._db.close()
+        self._db.close()
 
     def store(
         self,
@@ -238,7 +123,7 @@ class EpisodicStore:
         self._check_widths(episode.vector for episode in episodes)
         ids: list[int] = []
         inserted: dict[int, tuple[Episode, Vector | None]] = {}
-        with self._transaction():
+        with self._db.transaction():
             for episode, row in zip(episodes, rows, strict=True):
                 episode_id = self._id_of(episode.key)
                 if episode_id is None:
@@ -265,8 +150,7 @@ class EpisodicStore:
     @property
     def used_bytes(self) -> int:
         """The bytes that the file needs for what it holds; the space of deleted rows is used again."""
-        with self._store_errors():
-            return (self._pragma("page_count") - self._pragma("freelist_count")) * self._pragma("page_size")
+        return self._db.used_bytes
 
     def forget_oldest(self, kind: str, *, keep: int, keep_bytes: int) -> int:
         """Delete the oldest episodes of a kind until at most `keep` are left, with texts of at most `keep_bytes`.
@@ -278,12 +162,12 @@ class EpisodicStore:
         if not self._index.excess(kind, keep, keep_bytes):
             return 0
         ids = self._index.excess(kind, keep - keep // 16, keep_bytes - keep_bytes // 16)
-        with self._transaction():
+        with self._db.transaction():
             # all of the kind up to the last: those before it are too many, too, or cannot be read
             self._db.execute(f"DELETE FROM {self.table} WHERE kind = ? AND episode_id <= ?", (kind, ids[-1]))
         self._index.forget(ids)
         if self._index.sparse:
-            self._rebuild_index()
+            self._load_index()
         return len(ids)
 
     def get(self, episode_id: int) -> Episode | None:
@@ -324,9 +208,9 @@ class EpisodicStore:
             raise ValueError(f"k must be at least 1, got {k}")
         if not 0.0 <= text_weight <= 1.0:
             raise ValueError(f"text_weight must be in [0, 1], got {text_weight}")
-        with self._store_errors():
+        with self._db.errors():
             # the index would answer even if the store is closed or belongs to another thread; SQLite reports it
-            self._pragma("user_version")
+            self._db.pragma("user_version")
         matches = self._index.search(text, vector if text_weight < 1 else None, k, kinds, text_weight)
         ids = [match.episode_id for match in matches]
         episodes = self._load(ids)
@@ -355,7 +239,7 @@ class EpisodicStore:
             Whether the embeddings were fitted: False without a new episode, or with fewer than 100 vectors.
         """
         if self._index.forgotten:
-            self._rebuild_index()
+            self._load_index()
         return self._index.consolidate()
 
     def count(self, kinds: Collection[str] | None = None) -> int:
@@ -389,84 +273,37 @@ class EpisodicStore:
         """
         rows = [(_blob(vector), self.vector_model, episode_id) for episode_id, vector in vectors.items()]
         self._check_widths(vectors.values())
-        with self._transaction():
+        with self._db.transaction():
             self._db.executemany(f"UPDATE {self.table} SET vector = ?, vector_model = ? WHERE episode_id = ?", rows)
         for episode_id, vector in vectors.items():
             self._index.set_vector(episode_id, vector)
 
     def stats(self) -> StoreStats:
         """Return the size of the store."""
-        with self._store_errors():
+        with self._db.errors():
             size = self.path.stat().st_size
         by_kind = self._index.by_kind()
         return StoreStats(sum(by_kind.values()), by_kind, self._index.vectors.vector_count, size)
 
-    def _open(self) -> None:
-        # a new file has id 0 and no tables; tables with id 0 belong to another program
-        if self._pragma("application_id") not in (0, APPLICATION_ID) or (
-            self._pragma("application_id") == 0 and self._db.execute("SELECT 1 FROM sqlite_schema").fetchone()
-        ):
-            raise StoreError(f"{self.path} is an SQLite file of another program; point the store at another path")
-        version = self._pragma("user_version")
-        if not 0 <= version <= SCHEMA_VERSION:
-            raise StoreError(
-                f"{self.path} has memory format {version}, this program reads {SCHEMA_VERSION}; use the brainnet"
-                " that wrote it, or move the file away to start with an empty memory"
-            )
-        # a write-ahead log needs one fsync per commit; FULL makes SQLite do it before the commit returns
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        known = self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (self.table,)).fetchone()
-        # nothing is written to a file that has all: so it opens while another program holds it
-        if version != SCHEMA_VERSION or not known:
-            self._create(version)
-        columns = {row[1] for row in self._db.execute(f"PRAGMA table_info({self.table})")}
-        if missing := _ALL_COLUMNS.difference(columns):
-            raise DamagedStoreError(
-                f"the memory store {self.path} is damaged: its table {self.table} has no {', '.join(sorted(missing))}"
-            )
-        self._load_index()
-
-    def _create(self, version: int) -> None:
-        """Create the table, and convert a file of an earlier format."""
-        # one transaction for migration and version: a crash in between leaves the old format
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            if version == 1:
-                self._migrate()
-            self._db.execute(_SCHEMA.format(table=self.table))
-            self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-
-    def _migrate(self) -> None:
-        """Convert format 1, which stored vectors as float32 and the terms in an FTS5 table."""
-        self._db.create_function("quantize", 1, lambda blob: quantize(np.frombuffer(blob, "<f4")).tobytes())
-        for table in ("episodes", "facts"):
-            if self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchone():
-                for step in _FROM_VERSION_1:
-                    self._db.execute(step.format(table=table))
-
     def _load_index(self) -> None:
         # vectors of another model are left out: cosine similarity across models means nothing
         index, damaged = EpisodeIndex(), []
-        width = self._vector_width()
         sql = (
             f"SELECT episode_id, kind, {_SESSION}, text, CASE WHEN vector_model = ? THEN vector END, created_ns,"
-            f" {_IS_OBJECT} FROM {self.table} ORDER BY episode_id"
+            f" {IS_OBJECT} FROM {self.table} ORDER BY episode_id"
         )
-        for episode_id, kind, session, text, blob, created_ns, is_object in self._db.execute(sql, (self.vector_model,)):
-            if not (is_object and _is_readable(kind, text, created_ns)):
-                damaged.append(episode_id)
-                continue
-            # a vector that cannot be read is made again, as one of another model is
-            usable = isinstance(blob, bytes) and len(blob) == width
-            sequence = session if isinstance(session, str) else ""
-            index.add(episode_id, kind, sequence, text, np.frombuffer(blob, np.int8) if usable else None)
-            self._newest_ns = created_ns
+        with self._db.errors():
+            width = self._vector_width()
+            rows = self._db.execute(sql, (self.vector_model,))
+            for episode_id, kind, session, text, blob, created_ns, is_object in rows:
+                if not (is_object and is_readable(kind, text, created_ns)):
+                    damaged.append(episode_id)
+                    continue
+                # a vector that cannot be read is made again, as one of another model is
+                usable = isinstance(blob, bytes) and len(blob) == width
+                sequence = session if isinstance(session, str) else ""
+                index.add(episode_id, kind, sequence, text, np.frombuffer(blob, np.int8) if usable else None)
+                self._newest_ns = created_ns
         self._index, self.damaged = index, damaged
 
     def _vector_width(self) -> int:
@@ -477,10 +314,6 @@ class EpisodicStore:
         )
         row = self._db.execute(sql, (self.vector_model,)).fetchone()
         return int(row[0]) if row else 0
-
-    def _rebuild_index(self) -> None:
-        with self._store_errors():
-            self._load_index()
 
     def _row(self, episode: NewEpisode, now_ns: int) -> tuple[object, ...]:
         if not episode.text.strip() or not episode.kind:
@@ -515,7 +348,7 @@ class EpisodicStore:
     def _load(self, ids: Collection[int]) -> dict[int, Episode]:
         """Return the episodes of these ids that are there and can be read."""
         found: dict[int, Episode] = {}
-        with self._store_errors():
+        with self._db.errors():
             for part in _batches(ids):
                 # one query for many ids; the rows come in any order, hence the mapping
                 rows = self._db.execute(
@@ -524,140 +357,12 @@ class EpisodicStore:
                 found.update((row[0], episode) for row in rows if (episode := _episode(row)) is not None)
         return found
 
-    def _pragma(self, name: str) -> int:
-        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Run the block in one write transaction; an exception rolls it back."""
-        with self._store_errors():
-            # IMMEDIATE takes the write lock now: a deferred transaction can fail at its first write, after reads
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                # SQLite itself ends the transaction on some errors, such as a full disk
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _store_errors(self) -> Iterator[None]:
-        """Translate errors of SQLite to StoreError, with the file and what to do."""
-        try:
-            yield
-        except sqlite3.ProgrammingError as error:
-            raise StoreError(
-                f"the memory store {self.path} is closed, or belongs to another thread: {error}"
-            ) from error
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", None)
-            # the low byte is the kind of the error, the others say where it happened
-            if code is not None and code & 0xFF in _DAMAGE_CODES:
-                raise DamagedStoreError(
-                    f"the memory store {self.path} is damaged or no memory store ({error}); restore it from a copy, or"
-                    " move it away to start with an empty memory"
-                ) from error
-            raise StoreError(
-                f"the memory store {self.path} cannot be used: {error}; check that its folder exists, is writable and"
-                " has space, and that no other program holds the file"
-            ) from error
-        except OSError as error:
-            raise StoreError(f"the memory store {self.path} cannot be opened: {error}") from error
-
-    def _insert_rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert whole rows, with their ids; what violates a constraint is left out."""
-        with self._transaction():
-            self._db.executemany(
-                f"INSERT OR IGNORE INTO {self.table} (episode_id, key, kind, text, metadata, importance, created_ns,"
-                " accesses, vector, vector_model) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                rows,
-            )
-        self._rebuild_index()
-
-
-def replace_damaged(path: Path) -> tuple[Path, int, int]:
-    """Move a damaged file aside, and put one in its place that holds every row that can still be read.
-
-    Nothing is deleted: the damaged file, with its write-ahead log, gets a name that no other file has,
-    `memory.sqlite.damaged-1`. No store may have the file open.
-
-    Returns:
-        The damaged file's new name, the number of rows that the new file holds, and the number of rows that the damaged
-        one had as far as it says so.
-
-    Raises:
-        StoreError: the file cannot be moved, or the new one not be written.
-    """
-    number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
-    try:
-        for suffix in ("-wal", "-shm", ""):
-            source = path.with_name(path.name + suffix)
-            if source.exists():
-                # SQLite finds the log of a file by its name
-                source.rename(aside.with_name(aside.name + suffix))
-    except OSError as error:
-        raise StoreError(f"the damaged memory store {path} cannot be moved aside: {error}") from error
-    saved = expected = 0
-    for table in _TABLES:
-        with EpisodicStore(path, table=table) as fresh:
-            rows, highest = _readable_rows(aside, table)
-            fresh._insert_rows(rows)
-        saved, expected = saved + len(rows), expected + highest
-    return aside, saved, expected
-
-
-def _readable_rows(path: Path, table: str) -> tuple[list[tuple[Any, ...]], int]:
-    """Return the rows of a damaged file that can be read one by one, and the number of rows it should have."""
-    rows: list[tuple[Any, ...]] = []
-    highest = 0
-    db = sqlite3.connect(path, timeout=_BUSY_S)
-    db.text_factory = _text
-    try:
-        for sql in (
-            f"SELECT max(episode_id) FROM {table}",
-            f"SELECT seq FROM sqlite_sequence WHERE name = '{table}'",
-        ):
-            with suppress(sqlite3.Error):
-                found = db.execute(sql).fetchone()
-                highest = max(highest, int(found[0] or 0) if found else 0)
-        # one by one: a scan would end at the first page that is damaged
-        for episode_id in range(1, min(highest, _MAX_SALVAGED_IDS) + 1):
-            with suppress(sqlite3.Error):
-                row = db.execute(
-                    "SELECT episode_id, key, kind, text, metadata, importance, created_ns, accesses, vector,"
-                    f" vector_model, {_IS_OBJECT} FROM {table} WHERE episode_id = ?",
-                    (episode_id,),
-                ).fetchone()
-                if row and row[0] == episode_id and row[-1] and _is_readable(row[2], row[3], row[6]):
-                    rows.append(row[:-1])
-    finally:
-        db.close()
-    return rows, highest
-
 
 def _batches(ids: Collection[int]) -> Iterator[tuple[int, ...]]:
     """Yield the ids in batches that SQLite accepts as the variables of one statement."""
     remaining = list(ids)
     for first in range(0, len(remaining), _MAX_VARIABLES):
         yield tuple(remaining[first : first + _MAX_VARIABLES])
-
-
-def _text(raw: bytes) -> str | bytes:
-    """Read a text of SQLite; one that is not UTF-8 stays bytes, by which it is recognised as damaged."""
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw
-
-
-def _is_readable(kind: object, text: object, created_ns: object) -> bool:
-    return bool(
-        isinstance(kind, str) and kind and isinstance(text, str) and text.strip() and isinstance(created_ns, int)
-    )
 
 
 @overload
@@ -683,7 +388,7 @@ def _session(metadata: Mapping[str, Any]) -> str:
 def _episode(row: Sequence[Any]) -> Episode | None:
     """Make an episode of a row; None if the row is damaged."""
     episode_id, kind, text, metadata, created_ns = row
-    if not _is_readable(kind, text, created_ns):
+    if not is_readable(kind, text, created_ns):
         return None
     try:
         values = json.loads(metadata)

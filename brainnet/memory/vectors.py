@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from brainnet.errors import ModelError
 
-__all__ = ["VectorIndex", "quantize", "quantize_rows"]
+__all__ = ["Vector", "VectorIndex", "quantize", "quantize_rows"]
 
+Vector = NDArray[np.integer | np.floating]
+"""A vector of any numbers, [D]; an index keeps it quantized."""
 INT8_MAX = 127
 MIN_COMPILED_ROWS = 4096
 """From this number of rows on compiled kernels are used; loading Numba takes longer than a smaller search."""
@@ -55,7 +57,7 @@ class VectorIndex:
         """The norms of the stored vectors, float32 [rows]; a read-only view by convention."""
         return self._norms[: self._size]
 
-    def add(self, vector: NDArray[np.integer | np.floating] | None) -> None:
+    def add(self, vector: Vector | None) -> None:
         """Add the next vector [D], or a row without a vector.
 
         Vectors of integers up to 127 in magnitude, such as spike counts, are stored exactly. Other vectors are
@@ -88,7 +90,7 @@ class VectorIndex:
         self._norms[first : self._size] = np.sqrt(np.einsum("nd,nd->n", wide, wide))
         self._vector_count += len(rows)
 
-    def replace(self, row: int, vector: NDArray[np.integer | np.floating]) -> None:
+    def replace(self, row: int, vector: Vector) -> None:
         """Set the vector of a row, rounded as in `add`.
 
         Raises:
@@ -118,9 +120,7 @@ class VectorIndex:
         """Return whether the row has a vector other than zero."""
         return bool(self._norms[row] > 0)
 
-    def similarities(
-        self, query: NDArray[np.integer | np.floating], rows: NDArray[np.int64] | None = None
-    ) -> NDArray[np.float32]:
+    def similarities(self, query: Vector, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Return the cosine similarity of `query` [D], rounded as in `add`, to the vectors of `rows` (None: all).
 
         It is 0 where one of the two is zero or missing.
@@ -158,7 +158,7 @@ class VectorIndex:
         self._norms, self._present = np.pad(self._norms, (0, more)), np.pad(self._present, (0, more))
 
 
-def quantize(vector: NDArray[np.integer | np.floating]) -> NDArray[np.int8]:
+def quantize(vector: Vector) -> NDArray[np.int8]:
     """Return the vector in int8: unchanged if it holds integers up to 127 in magnitude, else in 1/127 of its maximum.
 
     Cosine similarity does not depend on the length of a vector, so the scale is not returned.

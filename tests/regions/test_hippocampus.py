@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from brainnet import Answer, MemoryQuery, MemoryReply, MemoryStore, MemoryStored, Partial, Prompt
 from brainnet.errors import CallError
-from brainnet.memory import store as memory_store
+from brainnet.memory import database
 from brainnet.node import load_program
 from brainnet.paths import region_file
 from brainnet.testing import MemoryBrain, until
@@ -332,7 +332,7 @@ def locking(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 async def test_a_locked_file_fails_the_query_and_not_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_store, "_BUSY_S", 0.05)
+    monkeypatch.setattr(database, "_BUSY_S", 0.05)
     async with MemoryBrain(tmp_path) as brain:
         await brain.start(PROGRAM, "memory")
         await ask(brain, "Remember that the rope is wet.")

@@ -1,0 +1,84 @@
+"""Replaces a damaged file by one with every row that can still be read."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from brainnet.errors import StoreError
+from brainnet.memory.database import COLUMNS, IS_OBJECT, TABLES, Database, Table, connect, is_readable
+
+__all__ = ["replace_damaged"]
+
+_MAX_SALVAGED_IDS: Final = 5_000_000
+"""The highest episode id that is looked for in a damaged file."""
+
+
+def replace_damaged(path: Path) -> tuple[Path, int, int]:
+    """Move a damaged file aside, and put one in its place that holds every row that can still be read.
+
+    Nothing is deleted: the damaged file, with its write-ahead log, gets a name that no other file has,
+    `memory.sqlite.damaged-1`. No store may have the file open.
+
+    Returns:
+        The damaged file's new name, the number of rows that the new file holds, and the number of rows that the damaged
+        one had as far as it says so.
+
+    Raises:
+        StoreError: the file cannot be moved, or the new one not be written.
+    """
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    try:
+        for suffix in ("-wal", "-shm", ""):
+            source = path.with_name(path.name + suffix)
+            if source.exists():
+                # SQLite finds the log of a file by its name
+                source.rename(aside.with_name(aside.name + suffix))
+    except OSError as error:
+        raise StoreError(f"the damaged memory store {path} cannot be moved aside: {error}") from error
+    saved = expected = 0
+    for table in TABLES:
+        with closing(Database(path, table)) as fresh:
+            rows, highest = _readable_rows(aside, table)
+            _insert(fresh, rows)
+        saved, expected = saved + len(rows), expected + highest
+    return aside, saved, expected
+
+
+def _insert(database: Database, rows: list[tuple[Any, ...]]) -> None:
+    """Insert whole rows, with their ids; what violates a constraint is left out."""
+    with database.transaction():
+        database.executemany(
+            f"INSERT OR IGNORE INTO {database.table} ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})",
+            rows,
+        )
+
+
+def _readable_rows(path: Path, table: Table) -> tuple[list[tuple[Any, ...]], int]:
+    """Return the rows of a damaged file that can be read one by one, and the number of rows it should have."""
+    rows: list[tuple[Any, ...]] = []
+    highest = 0
+    db = connect(path)
+    try:
+        for sql in (
+            f"SELECT max(episode_id) FROM {table}",
+            f"SELECT seq FROM sqlite_sequence WHERE name = '{table}'",
+        ):
+            with suppress(sqlite3.Error):
+                found = db.execute(sql).fetchone()
+                highest = max(highest, int(found[0] or 0) if found else 0)
+        # one by one: a scan would end at the first page that is damaged
+        for episode_id in range(1, min(highest, _MAX_SALVAGED_IDS) + 1):
+            with suppress(sqlite3.Error):
+                row = db.execute(
+                    f"SELECT {', '.join(COLUMNS)}, {IS_OBJECT} FROM {table} WHERE episode_id = ?", (episode_id,)
+                ).fetchone()
+                if row and row[0] == episode_id and row[-1] and is_readable(row[2], row[3], row[6]):
+                    rows.append(row[:-1])
+    finally:
+        db.close()
+    return rows, highest
