@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from brainnet.errors import ModelError
+from brainnet.snn.nir.conversion import MAX_PRODUCTS, operation
 from brainnet.snn.nir.graph import FlatGraph, Shape, import_nir, schedule, shown
 from brainnet.snn.nir.nodes import (
-    MAX_PRODUCTS,
     NEURONS,
     SPIKING,
     Delays,
@@ -25,7 +25,6 @@ from brainnet.snn.nir.nodes import (
     State,
     Stateless,
     check_settings,
-    operation,
 )
 
 Emits = Literal["spikes", "counts", "values"]
