@@ -87,10 +87,10 @@ def chaos(
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Progress]:
+def _progress() -> Iterator[Progress | None]:
     """Show what was found so far on standard error, when it is a terminal."""
     if not sys.stderr.isatty():
-        yield lambda report, doing: None
+        yield None
         return
     with output.Screen(on_stderr=True) as screen:
         yield lambda report, doing: screen.show(_prompts(report), Styled(f"{doing}; Ctrl-C ends it", "dim"))

@@ -17,7 +17,7 @@ import msgpack
 
 from brainnet.bus import Endpoint
 from brainnet.errors import ConnectError, MessageError
-from brainnet.testing.chaos.ledger import LOST_AFTER_S, Channel, Ledger, Outcome, Sent
+from brainnet.testing.chaos.ledger import LOST_AFTER_S, REFUSED, Channel, Ledger, Outcome, Sent
 from brainnet.testing.workload import Kind
 from brainnet.wire.keys import key
 from brainnet.wire.messages import Answer, decode
@@ -199,20 +199,38 @@ class ForeignClient:
                 self._ledger.reply(sent, _refusal(at_s, payload))
                 continue
             try:
-                answer = decode(Answer, payload, encoding)
+                prompt_id, text, outcome = _outcome(at_s, payload, encoding)
             except MessageError:  # garbage that this run itself has published
                 self._ledger.unmatched += 1
                 continue
-            outcome = Outcome(at_s, answer.code or (None if answer.error is None else "unknown"), answer.error)
             if sent is not None:
                 self._ledger.reply(sent, outcome)
             else:
-                self._ledger.answer(answer.prompt_id, answer.prompt, outcome)
+                self._ledger.answer(prompt_id, text, outcome)
 
 
 def mark(number: int) -> str:
     """Return a number as punctuation, which changes what a text means less than digits would."""
     return f"{number:b}".replace("0", ".").replace("1", "!")
+
+
+def _outcome(at_s: float, payload: bytes, encoding: str) -> tuple[str, str, Outcome]:
+    """Read an answer: the id and the text of its prompt, and what it says.
+
+    Raises:
+        MessageError: It is none.
+    """
+    try:
+        fields = json.loads(payload) if encoding.startswith(_ENCODINGS["json"]) else msgpack.unpackb(payload)
+        # Not checked further: in a flood there are thousands of refusals a second, and the time that is spent on them
+        # is taken from the brain and from the clock of its answers.
+        if fields["code"] in REFUSED:
+            return str(fields["prompt_id"]), str(fields["prompt"]), Outcome(at_s, fields["code"], str(fields["error"]))
+    except (ValueError, KeyError, TypeError, RecursionError, msgpack.UnpackException):
+        pass
+    answer = decode(Answer, payload, encoding)
+    code = answer.code or (None if answer.error is None else "unknown")
+    return answer.prompt_id, answer.prompt, Outcome(at_s, code, answer.error)
 
 
 def _refusal(at_s: float, payload: bytes) -> Outcome:

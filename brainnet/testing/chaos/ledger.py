@@ -148,6 +148,7 @@ class Ledger:
     def __init__(self) -> None:
         self.entries: list[Sent] = []
         self.unmatched = 0
+        self._pending: list[Sent] = []
         self._by_id: dict[str, Sent] = {}
         self._by_text: dict[str, Sent] = {}
 
@@ -158,6 +159,7 @@ class Ledger:
         else:
             self._by_text[sent.text] = sent
         self.entries.append(sent)
+        self._pending.append(sent)
         return sent
 
     def answer(self, prompt_id: str, text: str, outcome: Outcome) -> None:
@@ -187,7 +189,11 @@ class Ledger:
 
     def open_until(self, now_s: float) -> float | None:
         """Return the `time.monotonic()` after which no prompt is open any more; None when none is open now."""
-        return max((s.deadline_s + LOST_AFTER_S for s in list(self.entries) if s.is_open(now_s)), default=None)
+        # What is not open now never will be, so each entry is looked at a few times only, however many there are.
+        looked_at = len(self._pending)
+        still = [sent for sent in self._pending[:looked_at] if sent.is_open(now_s)]
+        self._pending[:looked_at] = still  # another thread may have added entries meanwhile
+        return max((sent.deadline_s + LOST_AFTER_S for sent in still), default=None)
 
     def tally(self, now_s: float, *, phase: str | None = None, channel: str | None = None) -> Tally:
         """Count what became of the prompts of a phase or channel, or of all."""

@@ -30,10 +30,13 @@ Fault = Literal["kill", "stop", "flood", "garbage", "slow", "disk"]
 FAULTS: Final[tuple[Fault, ...]] = get_args(Fault)
 """Every fault, in the order in which a run without a choice injects them."""
 _TICK_S: Final = 0.1
+_SHOW_S: Final = 0.5
+_SHOW_SHARE: Final = 0.02
+"""Part of the time that may be spent on counting what is shown meanwhile: it is taken from what is measured."""
 _WARM_UP_S: Final = 20.0
 
 Progress = Callable[[Report, str], None]
-"""Called with what was found so far, and what is done now."""
+"""Called now and then with what was found so far, and what is done now."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def parse_faults(text: str) -> tuple[Fault, ...]:
     return tuple(fault for name in names for fault in FAULTS if fault == name)
 
 
-def run(options: Options, progress: Progress = lambda report, doing: None) -> Report:
+def run(options: Options, progress: Progress | None = None) -> Report:
     """Run a chaos test; call it from the main thread of a process that has no other.
 
     Ctrl-C ends it early: the report then holds what was found until then.
@@ -107,7 +110,7 @@ class _Run:
     def __init__(
         self,
         options: Options,
-        progress: Progress,
+        progress: Progress | None,
         endpoint: Endpoint,
         state: Path,
         brain: OwnBrain | None,
@@ -247,9 +250,10 @@ class _Run:
             await asyncio.sleep(_TICK_S / 2)
 
     async def _show(self) -> None:
-        while True:
-            await asyncio.sleep(_TICK_S * 5)
+        while self._progress is not None:
+            started = time.thread_time()
             self._progress(self._report(), self._doing)
+            await asyncio.sleep(max(_SHOW_S, (time.thread_time() - started) / _SHOW_SHARE))
 
     def _tell(self, doing: str) -> None:
         self._doing = doing
