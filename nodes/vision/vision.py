@@ -6,6 +6,7 @@ The network runs time step by time step and stops as soon as its calibrated conf
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from PIL import Image
 
 from brainnet import Candidate, Partial, Query, Region, main
 from brainnet.errors import ModelError
-from brainnet.snn.models.picture_classifier import Classification, SpikingClassifier, load_classifier
+from brainnet.snn.models.picture_classifier import Classification, ClassifierConfig, load_classifier
+from brainnet.snn.models.picture_inference import PictureInference
 from brainnet.snn.models.pictures import read_picture
 
 TOP_CLASSES = 5
@@ -27,11 +29,19 @@ class Vision(Region):
     default_checkpoint = "vision.safetensors"
     modality = "vision"
 
-    network: SpikingClassifier
+    config: ClassifierConfig
+    run_network: Callable[[NDArray[np.float32]], list[Classification]]
+    """Classifies pictures [B, 3, 32, 32]."""
 
     def load(self) -> None:
         assert self.checkpoint is not None
-        self.network = load_classifier(self.checkpoint).to(self.device)
+        network = load_classifier(self.checkpoint)
+        self.config = network.config
+        if self.device == "cpu":
+            self.run_network = PictureInference(network).classify
+        else:
+            on_device = network.to(self.device)
+            self.run_network = lambda pictures: on_device.classify(torch.from_numpy(pictures).to(self.device))
         self._warm_up()
 
     def _warm_up(self) -> None:
@@ -67,12 +77,11 @@ class Vision(Region):
 
     def classify(self, pictures: list[NDArray[np.float32]]) -> list[Partial]:
         """Return one partial per picture: every class with its probability, and the spikes of the last stage."""
-        classifications = self.network.classify(torch.from_numpy(np.stack(pictures)).to(self.device))
-        return [self.partial(classification) for classification in classifications]
+        return [self.partial(classification) for classification in self.run_network(np.stack(pictures))]
 
     def partial(self, classification: Classification) -> Partial:
         """Make the answer for one picture."""
-        config = self.network.config
+        config = self.config
         probabilities = dict(zip(config.classes, classification.probabilities.tolist(), strict=True))
         ranked = sorted(probabilities, key=lambda name: -probabilities[name])
         kinds = {kind: sum(probabilities[name] for name in names) for kind, names in config.kinds.items()}

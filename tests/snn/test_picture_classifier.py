@@ -5,6 +5,7 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import snntorch
 import torch
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from brainnet.errors import ModelError
+from brainnet.paths import region_file, share_dir
 from brainnet.snn.models.picture_classifier import (
     ClassifierConfig,
     SpikingClassifier,
@@ -21,6 +23,8 @@ from brainnet.snn.models.picture_classifier import (
     load_weights,
     weights_metadata,
 )
+from brainnet.snn.models.picture_inference import PictureInference
+from brainnet.snn.models.pictures import read_picture
 from brainnet.training import save_weights
 
 SMALL = ClassifierConfig(
@@ -86,6 +90,46 @@ def test_a_picture_is_answered_at_the_first_step_that_is_sure(threshold: float, 
         assert (sure[: taken - 1] < threshold + 1e-4).all()
         torch.testing.assert_close(found.probabilities, given[taken - 1, index], atol=1e-4, rtol=1e-4)
         assert torch.equal(found.spikes, steps.spikes[:taken, index])
+
+
+@given(threshold=st.floats(0.2, 1.1), count=st.integers(0, 5), seed=st.integers(0, 50))
+@settings(max_examples=15, deadline=None)
+def test_the_compiled_kernels_find_the_same(threshold: float, count: int, seed: int) -> None:
+    model, pictures = network(), images(count, seed)
+    expected = model.classify(pictures, threshold)
+    given = PictureInference(model).classify(pictures.numpy(), threshold)
+    assert len(given) == count
+    for one, other in zip(given, expected, strict=True):
+        torch.testing.assert_close(one.probabilities, other.probabilities, atol=1e-5, rtol=1e-5)
+        assert torch.equal(one.spikes, other.spikes.to(torch.uint8))
+
+
+def test_the_compiled_kernels_find_the_same_with_the_shipped_weights() -> None:
+    model = load_classifier(region_file("vision").with_name("vision.safetensors"))
+    inference = PictureInference(model)
+    for path in sorted((share_dir() / "scripts" / "samples").glob("*.png")):
+        picture = read_picture(path.read_bytes())[None]
+        for threshold in (None, 1.1):
+            (expected,) = model.classify(torch.from_numpy(picture), threshold)
+            (given,) = inference.classify(picture, threshold)
+            torch.testing.assert_close(given.probabilities, expected.probabilities, atol=1e-5, rtol=1e-5)
+            assert torch.equal(given.spikes, expected.spikes.to(torch.uint8))
+
+
+def test_a_negative_scale_of_the_normalisation_is_applied_after_the_pooling() -> None:
+    model, pictures = deepcopy(network()), images(3)
+    with torch.no_grad():
+        model.stages[1].norm.weight[::2] *= -1
+    for one, other in zip(PictureInference(model).classify(pictures.numpy()), model.classify(pictures), strict=True):
+        assert torch.equal(one.spikes, other.spikes.to(torch.uint8))
+
+
+def test_images_that_the_compiled_kernels_cannot_read_are_refused() -> None:
+    inference = PictureInference(network())
+    with pytest.raises(ModelError, match=r"\[B, 3, 32, 32\].*\(2, 3, 28, 28\)"):
+        inference.classify(np.zeros((2, 3, 28, 28), np.float32))
+    with pytest.raises(ModelError, match="finite"):
+        inference.classify(np.full((1, 3, 32, 32), np.nan, np.float32))
 
 
 def test_a_lower_threshold_never_takes_more_steps() -> None:
