@@ -142,7 +142,13 @@ def cpu_s(use: Callable[[str], object], text: str) -> float:
 
 def test_the_patterns_are_found() -> None:
     names = {name.partition("-")[0] for name in PATTERNS}
-    assert {"hippocampus.py", "language.py", "cerebellum.py", "motor_cortex_targets.py", "text_features.py"} <= names
+    assert {
+        "hippocampus_prompts.py",
+        "language.py",
+        "cerebellum.py",
+        "motor_cortex_targets.py",
+        "text_features.py",
+    } <= names
 
 
 @pytest.mark.parametrize("name", PATTERNS)
@@ -154,7 +160,7 @@ def test_a_pattern_takes_linear_time(name: str) -> None:
 
 def programs() -> dict[str, Callable[[str], object]]:
     """Return what regions do with a text before a model sees it."""
-    hippocampus = module_of(region_file("hippocampus"))
+    memory = importlib.import_module("hippocampus_prompts")
     language = module_of(region_file("language"))
     targets = importlib.import_module("motor_cortex_targets")
 
@@ -165,8 +171,8 @@ def programs() -> dict[str, Callable[[str], object]]:
             return error
 
     return {
-        "statement": hippocampus.statement_to_remember,
-        "content words": hippocampus.content_words,
+        "statement": memory.statement_to_remember,
+        "content words": memory.content_words,
         "target": target,
         "text to continue": language.text_to_continue,
         "sentence": lambda text: language.sentence_end(text, 1000),

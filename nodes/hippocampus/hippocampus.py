@@ -8,10 +8,8 @@ newest, as the parameters say.
 Whether a statement holds a word of the question is decided in one way everywhere, by `brainnet.memory.terms`: "the
 microscope's" is in "two microscopes". What was said last is decided by the order of storing, never by the clock.
 
-What decides beside the model: regular expressions (`statement_to_remember`) decide whether a prompt is a statement to
-store or a question, and which part of it is stored. Word lists decide which words of a question count
-(`content_words`) and whether a statement names a place or a time when the question asks for one. The spiking embedder
-only contributes to the ranking of the search.
+What decides beside the model: regular expressions and word lists (`hippocampus_prompts`). The spiking embedder only
+contributes to the ranking of the search.
 """
 
 from __future__ import annotations
@@ -19,13 +17,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import re
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -52,19 +46,12 @@ from brainnet import (
 )
 from brainnet.bus import Bus
 from brainnet.errors import MessageError, StoreError
-from brainnet.memory import (
-    DamagedStoreError,
-    Episode,
-    EpisodicStore,
-    Hit,
-    NewEpisode,
-    plain_words,
-    replace_damaged,
-    terms,
-)
+from brainnet.memory import DamagedStoreError, EpisodicStore, Hit, NewEpisode, replace_damaged, terms
 from brainnet.node import NodeSpec
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.wire.messages import encode
+from hippocampus_evidence import Evidence, answer_of, citation, newest_of_same_subject
+from hippocampus_prompts import PICTURE_WORDS, asked_words, content_words, has_answer_type, statement_to_remember
 
 STATEMENT = "statement"
 """Kind of the episodes that are recalled."""
@@ -75,143 +62,14 @@ REEMBED_BATCH = 4096
 """Episodes that are embedded together when the embedder has changed."""
 QUIET_S = 30.0
 """Seconds without a question after which the word meanings are learned again from the stored texts."""
-SAME_STRENGTH = 0.01
-"""Difference below which two statements are equally strong evidence."""
-NAMED_ROWS = 20
-"""Number of damaged rows that a message names."""
-MB = 1_000_000
-
-# A request to remember is a polite phrase, a verb of storing or a lead-in ("for the record"), and a joining word
-# ("that", a colon). What follows is the statement.
-# It is matched after its white space is collapsed. Every repetition is bounded or can be read in one way only, so that
-# the time is linear in the length of the text.
-_POLITE = r"(?:(?:please|kindly|hey|ok|okay|now|also|and|so|well)\b[ ,]{0,8}){0,6}"
-_REQUEST = rf"(?:(?:can|could|would|will) you\b[\s,]*|I(?:'d| would)? (?:want|like|need) you to\b\s*)?{_POLITE}"
-_STORE = (
-    r"(?:remember|memori[sz]e|learn|know|(?:do not|don't|never) forget|(?:keep|bear) in (?:mind|your memory)|keep"
-    r"|(?:make|take) a note|note(?: down)?|(?:take|write) (?:this|that) down|remind me(?: later)?|store|save|log|record"
-    r"|file(?: (?:this|that))?(?: away)?|(?:commit|add)(?: this)? to (?:your )?memory|put (?:this|that) in your memory)"
-)
-_LEAD_IN = (
-    r"(?:for (?:later|the record|your (?:memory|information)|future reference)|just so you (?:know|remember)"
-    r"|it is important that you remember|(?:I have|I've got|got|there is) something (?:for you )?to remember"
-    r"|let me tell you (?:something|a fact)|you should (?:know|remember))"
-)
-_THIS = r"(?:(?:this|that|the following|the fact that|of this|about this)\b)"
-_THAT = rf"(?:\s+{_THIS})?(?:\s+fact)?(?:\s+for me)?(?:\s*[:,]\s*|\s+)(?:that\s+)?"
-# "Remember where I parked?" is a question, with nothing to store.
-_NO_QUESTION = r"(?!(?:where|when|what|who|whom|whose|which|how|why|if|whether|about|me)\b)"
-# The request in front: "Please remember that the key is in the drawer."
-_REQUEST_FIRST = re.compile(
-    rf"^\W*{_POLITE}(?:{_REQUEST}{_STORE}|{_LEAD_IN}){_THAT}{_NO_QUESTION}(?P<fact>\S.*)$", re.IGNORECASE | re.DOTALL
-)
-# The request at the end: "The key is in the drawer, remember that."
-_REQUEST_LAST = re.compile(
-    r"^(?P<fact>.+?)[.,;:!]\s*(?:please\s+)?(?:remember|don't forget|do not forget|keep|note|memori[sz]e)"
-    r"(?:\s+(?:this|that|it))?(?:\s+(?:for me|in mind|for later|please))*\s*[.!]*$",
-    re.IGNORECASE | re.DOTALL,
-)
-# "Do you remember ...?" contains a verb of storing, and is a question all the same.
-_QUESTION = re.compile(r"^\W*do you (?:still )?(?:remember|know|recall)\b", re.IGNORECASE)
-
-# Words of a question that do not say what it is about. More than the usual stop words: words of asking, of memory
-# and of search ("find", "told", "lost") are in nearly every question to memory.
-_QUESTION_STOP_WORDS = frozenset(
-    plain_words("""
-        a about again all am an and any anything are at be been before by can could did do does earlier
-        everything exactly find for forget forgot forgotten from had has have how i if in is it know last left
-        let lie lies like look looking lost may me mention mentioned mind my near need now of on or our please
-        put recall remember retrieve said say search see seen should so something still store stored tell that
-        the their them there these thing things this those time to today told us want was we went were what
-        what's when where where's whereabouts which who who's whom whose why will with would yesterday you your
-    """)
-)
-_STOP_BASES = _QUESTION_STOP_WORDS | {"here", "he", "she", "that"}
-# A statement with one of these words can answer "where".
-_PLACE_WORDS = frozenset(
-    plain_words("""
-        in on under at behind beside inside above below near next between over by to with against opposite top
-        left right front back here there upstairs downstairs outside
-    """)
-)
-# A statement with one of these words, or with a number, can answer "when".
-_TIME_WORDS = frozenset(
-    plain_words("""
-        monday tuesday wednesday thursday friday saturday sunday january february march april may june july
-        august september october november december today tomorrow yesterday noon midnight morning afternoon
-        evening night o'clock am pm week month year daily weekly every
-    """)
-)
-ANSWER_TYPE_PENALTY = 0.6
-"""Factor on the evidence when the question asks "where" and the statement names no place, or "when" and no time."""
-
-
-# Words of a question that are about a picture which came with it: "Which digit is this?"
-_PICTURE_WORDS = frozenset(
-    terms("""
-        animal article cloth clothing clothes classify colour color describe depict depicted digit display drawing drawn
-        garment guess handwritten identify image item kind label letter name number numeral object photo photograph
-        picture piece read recognise recognize represent shape show shown sketch sort type vehicle view visible wear
-    """)
-)
-
-
-def statement_to_remember(text: str) -> str | None:
-    """Extract the statement that a prompt asks to remember.
-
-    Returns:
-        The statement, with its white space collapsed; None when the prompt is a question.
-    """
-    text = " ".join(text.split())
-    if _QUESTION.match(text):
-        return None
-    first = _REQUEST_FIRST.match(text)
-    fact = first["fact"] if first else text
-    last = _REQUEST_LAST.match(fact)
-    fact = (last["fact"] if last else fact).strip()
-    # One word says nothing: "Remember that".
-    if not (first or last) or len(plain_words(fact)) < 2:
-        return None
-    # "Could you remember that ...?": the question mark belongs to the request.
-    if fact.endswith("?"):
-        fact = fact.rstrip("? ") + "."
-    # Only a word in lower case is capitalised: "iPhone" and "McKay" stay as they are.
-    return fact[0].upper() + fact[1:] if fact.split()[0].islower() else fact
-
-
-def asked_words(text: str) -> list[str]:
-    """Return the words of a question in order, as memory compares them; "where's" is "where"."""
-    return [word.removesuffix("'s") if word.removesuffix("'s") in _STOP_BASES else word for word in plain_words(text)]
-
-
-def content_words(text: str) -> list[str]:
-    """Extract the words of a question that say what it is about, without repetitions."""
-    return [word for word in dict.fromkeys(asked_words(text)) if word not in _QUESTION_STOP_WORDS]
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """A statement that was found, and how well it matches the question.
-
-    Attributes:
-        hit: The search result.
-        strength: Share of the question that the statement contains, in [0, 1].
-        matched: The words of the question that it contains.
-    """
-
-    hit: Hit
-    strength: float
-    matched: frozenset[str]
-
-    @property
-    def text(self) -> str:
-        """The statement."""
-        return self.hit.episode.text
-
-
 GATHER_S = 0.05
 """Seconds for which exchanges are gathered before they are stored: nobody waits for them, and the prompts that are
 being answered need the processor more."""
+NAMED_ROWS = 20
+"""Number of damaged rows that a message names."""
+MB = 1_000_000
+ANSWER_TYPE_PENALTY = 0.6
+"""Factor on the evidence when the question asks "where" and the statement names no place, or "when" and no time."""
 
 
 class Hippocampus(Region):
@@ -366,7 +224,7 @@ class Hippocampus(Region):
             # A prompt that comes again, for example after a crash, is stored only once.
             key=f"{STATEMENT}:{prompt.prompt_id}",
         )
-        content = {"stored": True, **_citation(episode)}
+        content = {"stored": True, **citation(episode)}
         if self._notice_clock():
             content["clock_stepped"] = True
         answer = Candidate(text=f"I will remember: {episode.text}", probability=1.0, content=content)
@@ -409,7 +267,7 @@ class Hippocampus(Region):
         subject = content_words(question)
         # A question about a picture has its answer in the picture: what was said last, and what happens to hold the
         # word "digit", is no answer to "Which digit is this?".
-        telling = {word for word in subject if not attached or not _PICTURE_WORDS.issuperset(terms(word))}
+        telling = {word for word in subject if not attached or not PICTURE_WORDS.issuperset(terms(word))}
         if attached and not telling:
             raise RegionError("memory cannot see what came with the prompt; ask about something that it was told")
         if not subject:
@@ -421,7 +279,7 @@ class Hippocampus(Region):
         if not enough:
             about = _shortened(" ".join(subject))
             raise RegionError(f'nothing in memory about {about!r}; tell me with "Remember that ..."')
-        return _partial(newest_of_same_subject(enough)[: self.params.candidates])
+        return answer_of(newest_of_same_subject(enough)[: self.params.candidates])
 
     def _latest(self) -> Partial:
         """Answer a question without content words ("what did I tell you?") with the newest statements."""
@@ -430,7 +288,7 @@ class Hippocampus(Region):
             raise RegionError('nothing in memory yet; tell me with "Remember that ..."')
         # Halfway between the weakest evidence that is answered and certainty.
         strength = self.params.min_evidence + (1 - self.params.min_evidence) / 2
-        return _partial([Evidence(Hit(episode, 0.0, None, None, None), strength, frozenset()) for episode in latest])
+        return answer_of([Evidence(Hit(episode, 0.0, None, None, None), strength, frozenset()) for episode in latest])
 
     def _evidence(self, question: str, subject: list[str], hits: list[Hit]) -> list[Evidence]:
         """Compute the evidence of each hit, strongest first.
@@ -446,7 +304,7 @@ class Hippocampus(Region):
         for hit in hits:
             matched = self.episodes.terms_in(hit.episode.episode_id, subject)
             strength = sum(rarity[word] for word in matched) / sum(rarity.values())
-            if not _has_answer_type(asked, hit.episode.text):
+            if not has_answer_type(asked, hit.episode.text):
                 strength *= ANSWER_TYPE_PENALTY
             evidence.append(Evidence(hit, strength, frozenset(matched)))
         # Rounded, so that the order of the search decides between equal evidence.
@@ -542,82 +400,6 @@ def _has_attachment(query: Query) -> bool:
 
 def _shortened(text: str, limit: int = 200) -> str:
     return text if len(text) <= limit else text[:limit] + "..."
-
-
-def newest_of_same_subject(evidence: list[Evidence]) -> list[Evidence]:
-    """Put the newest of the equally strong statements about the same subject first.
-
-    "The key is in the car" after "The key is in the drawer": the two differ only in the place, so the newer one holds.
-
-    Args:
-        evidence: Statements, strongest first; at least one.
-    """
-    first, *others = evidence
-    equal = [
-        other
-        for other in others
-        if abs(other.strength - first.strength) < SAME_STRENGTH and _same_subject(first, other)
-    ]
-    # By the order of storing: the clock may have been set back between the two.
-    newest = max([first, *equal], key=lambda other: other.hit.episode.episode_id)
-    return [newest, *(other for other in evidence if other is not newest)]
-
-
-def _same_subject(one: Evidence, other: Evidence) -> bool:
-    """Return whether all matched words lie in the common beginning of the two statements."""
-    if one.matched != other.matched:
-        return False
-    pairs = zip(terms(one.text), terms(other.text), strict=False)
-    shared = {term for term, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)}
-    return bool(one.matched) and shared.issuperset(term for word in one.matched for term in terms(word))
-
-
-def _has_answer_type(question: list[str], statement: str) -> bool:
-    """Return whether a statement names a place or a time, when the words of the question ask for one."""
-    contained = set(plain_words(statement))
-    if "where" in question or "whereabouts" in question:
-        return bool(contained & _PLACE_WORDS)
-    if "when" in question:
-        return bool(contained & _TIME_WORDS) or any(word[0].isdigit() for word in contained)
-    return True
-
-
-def _partial(evidence: list[Evidence]) -> Partial:
-    """Make an answer with a candidate for each statement, and a citation of all of them in the content."""
-    # The rank counts too: each further place halves the weight.
-    weights = [item.strength / 2**place for place, item in enumerate(evidence)]
-    candidates = [
-        Candidate(text=item.text, probability=weight / sum(weights), content=_evidence_content(item))
-        for item, weight in zip(evidence, weights, strict=True)
-    ]
-    recalled = [{"text": item.text, **_evidence_content(item)} for item in evidence]
-    content = {**_evidence_content(evidence[0]), "recalled": recalled}
-    return Partial(candidates=candidates, confidence=min(1.0, evidence[0].strength), content=content)
-
-
-def _evidence_content(evidence: Evidence) -> dict[str, object]:
-    hit = evidence.hit
-    stored = _citation(hit.episode)
-    similarity = "" if hit.similarity is None else f", similarity {hit.similarity:.2f}"
-    return {
-        **stored,
-        "score": hit.score,
-        "evidence": round(evidence.strength, 4),
-        "matched": sorted(evidence.matched),
-        "bm25_rank": hit.bm25_rank,
-        "vector_rank": hit.vector_rank,
-        "similarity": hit.similarity,
-        "source": f"stored {stored['stored_at']} (episode {hit.episode.episode_id}, score {hit.score:.4f}{similarity})",
-    }
-
-
-def _citation(episode: Episode) -> dict[str, object]:
-    stored = datetime.fromtimestamp(episode.created_ns / 1e9, UTC)
-    return {
-        "episode_id": episode.episode_id,
-        "created_ns": episode.created_ns,
-        "stored_at": stored.isoformat(timespec="seconds"),
-    }
 
 
 def _memory_hit(hit: Hit) -> MemoryHit:

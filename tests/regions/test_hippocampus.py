@@ -24,6 +24,7 @@ from brainnet.node import load_program
 from brainnet.paths import region_file
 from brainnet.testing import MemoryBrain, until
 from brainnet.wire.messages import ParamsQuery, StatusQuery
+from hippocampus_prompts import statement_to_remember
 
 PROGRAM = load_program(str(region_file("hippocampus")))
 MODULE = sys.modules[PROGRAM.__module__]
@@ -494,4 +495,4 @@ async def test_stores_and_finds_over_the_bus(brain: MemoryBrain, system: str) ->
     ],
 )
 def test_tells_statements_from_questions(prompt: str, fact: str | None) -> None:
-    assert MODULE.statement_to_remember(prompt) == fact
+    assert statement_to_remember(prompt) == fact
