@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from brainnet.bus.bus import Bus, Reply
+from brainnet.bus.bus import Bus
 from brainnet.bus.incoming import Received
 from brainnet.bus.mailbox import Mailbox, MailboxStatistics
 from brainnet.bus.memory import MemoryNetwork
+from brainnet.bus.query_client import Reply
 from brainnet.bus.sessions import Endpoint, open_bus, open_hub, open_session, tcp_address
 from brainnet.bus.stamp import SequenceTracker, Stamp, read_stamp
 from brainnet.bus.transport import Publisher, QoS, Sample, Transport

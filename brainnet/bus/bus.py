@@ -4,38 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
-from brainnet.bus.counters import Count, Counters
+from brainnet.bus import liveliness
+from brainnet.bus.counters import Counters
 from brainnet.bus.incoming import OnMalformed, Received, reader
 from brainnet.bus.log import MalformedMessageLog
 from brainnet.bus.mailbox import Mailbox
 from brainnet.bus.outbox import Outbox
+from brainnet.bus.query_client import QueryClient, Reply
 from brainnet.bus.query_server import Handler, QueryServer, refusal
-from brainnet.bus.stamp import Stamp, write_stamp
-from brainnet.bus.transport import Handle, Publisher, QoS, RawReply, Request, Sample, Transport
-from brainnet.errors import BusError, CallError, CallTimeout, TopicError, WireError
-from brainnet.guard import describe
-from brainnet.wire import keys, messages, packet
-from brainnet.wire.messages import Encoded, Message
-from brainnet.wire.messages.codec import MAX_ERROR
-from brainnet.wire.packet import SpikePacket
+from brainnet.bus.topic_publisher import Payload, TopicPublisher
+from brainnet.bus.transport import Handle, Publisher, QoS, Request, Sample, Transport
+from brainnet.errors import BusError, CallError, CallTimeout, TopicError
+from brainnet.wire import keys, messages
+from brainnet.wire.messages import Message
 from brainnet.wire.topics import PACKET, Overflow, Topic, check_key, contract
-
-Payload = SpikePacket | Message | Encoded
-_JSON: Final = "application/json"
-
-
-@dataclass(slots=True)
-class Reply:
-    """One server's answer to a query."""
-
-    key: str
-    message: Any
 
 
 class Bus:
@@ -64,11 +50,12 @@ class Bus:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._prefix = namespace + "/"
-        self._publishers: dict[str, _TopicPublisher] = {}
+        self._publishers: dict[str, TopicPublisher] = {}
         self._mailboxes: list[Mailbox[Any]] = []
         self._subscriptions: dict[Mailbox[Any], Handle] = {}
         self._handles: list[Handle] = []
         self._outbox = Outbox(later=self._loop.call_soon)
+        self._query_client = QueryClient(transport, self._prefix, self._call_soon_threadsafe)
         self._query_server = QueryServer(self.source, self._prefix, self.counters, self._outbox)
         self._malformed_log = MalformedMessageLog()
         self._closed = False
@@ -94,8 +81,8 @@ class Bus:
             WireError: The message cannot be encoded.
         """
         out = self._publishers.get(key) or self._declare(key)
-        with out.lock:  # numbering and sending are one step, so that numbers leave in order from several threads
-            item = self._encode(out, key, message, as_json)
+        with out.lock:  # numbering and sending are one step
+            item = out.encode(message, as_json=as_json)
             if not out.reliable:
                 # Congestion control is DROP: Zenoh drops the message on a congested link and never blocks.
                 out.publisher.put(*item)
@@ -122,38 +109,10 @@ class Bus:
             raise BusError("publish_blocking was called on the event loop; use publish there")
         out = self._publishers.get(key) or self._declare(key)
         with out.lock:
-            item = self._encode(out, key, message, False)
+            item = out.encode(message, as_json=False)
             out.publisher.put(*item)
             out.count.count += 1
             out.count.bytes += len(item[0])
-
-    def _encode(
-        self, out: _TopicPublisher, key: str, message: Payload, as_json: bool
-    ) -> tuple[bytes, bytes | None, str | None]:
-        """Assign number and stamp to one message and encode it.
-
-        Returns:
-            Payload, attachment, and the Zenoh encoding where it differs from the publisher's.
-        """
-        if isinstance(message, SpikePacket):
-            if not out.is_packet:
-                raise TopicError(f"{key} carries {out.topic.payload}, not a SpikePacket")
-            message.source = self.source
-            message.seq = out.seq + 1
-            if not message.timestamp_ns:
-                message.timestamp_ns = time.time_ns()
-            payload = packet.encode(message)
-            out.seq += 1  # after encoding: a message that cannot be encoded must not leave a gap in the numbers
-            return payload, None, None
-        kind = message.kind if isinstance(message, Encoded) else type(message)
-        if out.topic.message is not kind:
-            raise TopicError(f"{key} carries {out.topic.payload}, not {kind.__name__}")
-        if isinstance(message, Encoded):
-            payload, as_json = message.payload, message.as_json
-        else:
-            payload = messages.encode(message, as_json=as_json)
-        out.seq += 1
-        return payload, write_stamp(Stamp(self.source, out.seq, time.time_ns())), _JSON if as_json else None
 
     def declare(self, key: str) -> None:
         """Declare the publisher of a key before the first message.
@@ -163,11 +122,13 @@ class Bus:
         if key not in self._publishers:
             self._declare(key)
 
-    def _declare(self, key: str) -> _TopicPublisher:
+    def _declare(self, key: str) -> TopicPublisher:
         topic = contract().find(check_key(key))
         self._check_role(topic, "out")
         qos = QoS(topic.delivery == "reliable", topic.priority, topic.express, topic.wire_encoding)
-        out = _TopicPublisher(
+        out = TopicPublisher(
+            key,
+            self.source,
             self._transport.declare_publisher(self._prefix + key, qos),
             topic,
             self.counters.of(key, "out"),
@@ -334,51 +295,10 @@ class Bus:
         Raises:
             TopicError: The contract has no query on this expression, not for this role, or with another payload.
         """
-        topic = next((t for t in contract().covering(expression) if t.reply), None)
-        if topic is None:
-            raise TopicError(f"nothing in the contract answers queries on {expression!r}")
-        self._check_role(topic, "out")
+        topic = self._query_topic(expression, "out")
         if topic.message is not type(request):
             raise TopicError(f"{expression} is asked with {topic.payload}, not {type(request).__name__}")
-        replies: list[Reply] = []
-        done = asyncio.Event()
-
-        def received(raw: RawReply) -> None:
-            key = raw.key[len(self._prefix) :]
-            try:
-                message = self._read_reply(topic, raw)
-            except BaseException as error:  # of this reply; the query must end all the same
-                code = error.code if isinstance(error, WireError) else WireError.code
-                message = CallError(f"the reply on {key} cannot be read: {describe(error)}", code=code)
-            replies.append(Reply(key, message))
-            if first and not isinstance(message, CallError):
-                done.set()
-
-        payload = messages.encode(request)
-        await self._loop.run_in_executor(  # a query has congestion control BLOCK, and would block the event loop
-            None,
-            lambda: self._transport.query(
-                self._prefix + expression,
-                payload,
-                topic.wire_encoding,
-                timeout,
-                lambda raw: self._call_soon_threadsafe(received, raw),
-                lambda: self._call_soon_threadsafe(done.set),
-            ),
-        )
-        try:
-            async with asyncio.timeout(timeout):
-                await done.wait()
-        except TimeoutError:
-            pass
-        return list(replies)  # a copy: a late reply is still appended to `replies`
-
-    @staticmethod
-    def _read_reply(topic: Topic, raw: RawReply) -> Any:
-        if raw.refused:
-            return _read_refusal(raw)
-        assert topic.reply_message is not None
-        return messages.decode(topic.reply_message, raw.payload, raw.encoding)
+        return await self._query_client.ask(topic, expression, request, timeout, first=first)
 
     def serve(self, key: str, handler: Handler) -> None:
         """Reply to queries on a key (or key expression) of the contract with what `handler(request, key)` returns.
@@ -389,10 +309,7 @@ class Bus:
         Raises:
             TopicError: The contract has no query on this key, or not for this role.
         """
-        topic = next((t for t in contract().covering(key) if t.reply), None)
-        if topic is None:
-            raise TopicError(f"nothing in the contract answers queries on {key!r}")
-        self._check_role(topic, "in")
+        topic = self._query_topic(key, "in")
 
         def received(request: Request) -> None:
             if self._closed:
@@ -402,6 +319,13 @@ class Bus:
 
         self.counters.of(key, "in")
         self._handles.append(self._transport.serve(self._prefix + key, received))
+
+    def _query_topic(self, expression: str, direction: Any) -> Topic:
+        topic = next((t for t in contract().covering(expression) if t.reply), None)
+        if topic is None:
+            raise TopicError(f"nothing in the contract answers queries on {expression!r}")
+        self._check_role(topic, direction)
+        return topic
 
     # -- liveliness --------------------------------------------------------------------------------------------------
 
@@ -417,45 +341,18 @@ class Bus:
 
         Guarantees: the events of one token alternate, and the first one says that it is there.
         """
-
-        def read(sample: Sample) -> Sample:
-            sample.key = sample.key[len(self._prefix) :]
-            return sample
-
-        mailbox: Mailbox[Sample] = Mailbox(read, capacity=4096, loop=self._loop)
-        present: set[str] = set()
-        lock = threading.Lock()  # events come on several threads of the transport
-
-        def deliver(sample: Sample) -> None:
-            # Zenoh delivers a token twice when it appears while the existing ones are asked for.
-            with lock:
-                if sample.alive == (sample.key in present):
-                    return
-                (present.add if sample.alive else present.discard)(sample.key)
-                mailbox.offer(sample)
-
+        mailbox, handle = liveliness.watch(
+            self._transport, self._prefix, expression or keys.key("alive"), loop=self._loop
+        )
         self._mailboxes.append(mailbox)
-        self._handles.append(self._transport.watch_alive(self._prefix + (expression or keys.key("alive")), deliver))
+        self._handles.append(handle)
         return mailbox
 
     async def alive(self, expression: str | None = None, *, timeout: float = 2.0) -> list[str]:
         """Return the liveliness tokens that exist now, as keys relative to the namespace."""
-        tokens: asyncio.Future[list[str]] = self._loop.create_future()
-
-        def resolve(found: list[str]) -> None:
-            if not tokens.done():  # done when it was cancelled by the timeout below
-                tokens.set_result(found)
-
-        self._transport.list_alive(
-            self._prefix + (expression or keys.key("alive")),
-            timeout,
-            lambda found: self._call_soon_threadsafe(resolve, found),
+        return await liveliness.present(
+            self._transport, self._prefix, expression or keys.key("alive"), timeout, self._call_soon_threadsafe
         )
-        try:
-            async with asyncio.timeout(timeout + 0.5):  # Zenoh reports at its own timeout, half a second is spare
-                return sorted(token[len(self._prefix) :] for token in await tokens)
-        except TimeoutError:
-            return []
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -491,24 +388,3 @@ class Bus:
         for handle in [*self._subscriptions.values(), *reversed(self._handles)]:
             handle.close()
         self._transport.close()
-
-
-def _read_refusal(raw: RawReply) -> CallError:
-    try:
-        refused = messages.decode(messages.Refusal, raw.payload, raw.encoding)
-    except WireError:  # a server that is not brainnet puts what it likes into a Zenoh error reply
-        return CallError(raw.payload[:MAX_ERROR].decode(errors="replace"))
-    return CallError(refused.error, code=refused.code)
-
-
-@dataclass(slots=True)
-class _TopicPublisher:
-    """A declared publisher with what every message on it needs, looked up once per key."""
-
-    publisher: Publisher
-    topic: Topic
-    count: Count
-    reliable: bool
-    is_packet: bool
-    seq: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)

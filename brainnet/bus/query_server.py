@@ -15,17 +15,17 @@ from brainnet.errors import BrainnetError, WireError
 from brainnet.guard import RepeatFilter, describe, ends_task
 from brainnet.wire import messages
 from brainnet.wire.messages import Encoded, Message, Refusal
+from brainnet.wire.messages.codec import JSON_ENCODING
 from brainnet.wire.topics import Topic
 
 Handler = Callable[[Any, str], Awaitable[Message | Encoded]]
-_JSON: Final = "application/json"
 MAX_CONCURRENT: Final = 1024
 """Queries that one bus works on at the same time; one more is refused as `busy`. Each holds a task and its payload."""
 
 
 def refusal(code: str, reason: str) -> tuple[bytes, str]:
     """Return payload and encoding of a refusal; always JSON, so that any client can read it."""
-    return messages.encode(Refusal(code=code, error=reason), as_json=True), _JSON
+    return messages.encode(Refusal(code=code, error=reason), as_json=True), JSON_ENCODING
 
 
 class QueryServer:

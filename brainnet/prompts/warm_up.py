@@ -23,6 +23,7 @@ from brainnet.wire.messages import (
     encode,
     read_prompt,
 )
+from brainnet.wire.messages.codec import JSON_ENCODING
 from brainnet.wire.packet import SpikePacket
 from brainnet.wire.packet import decode as decode_packet
 from brainnet.wire.packet import encode as encode_packet
@@ -31,7 +32,7 @@ from brainnet.wire.packet import encode as encode_packet
 def warm_up() -> None:
     """Write, read, fuse and answer one prompt, without a bus and without a trace."""
     prompt = Prompt(text="Is anybody there?", image=b"\0", deadline_ms=1000)
-    for payload, encoding in ((encode(prompt), ""), (encode(prompt, as_json=True), "application/json")):
+    for payload, encoding in ((encode(prompt), ""), (encode(prompt, as_json=True), JSON_ENCODING)):
         prompt = read_prompt(payload, encoding)
     decode(Accepted, encode(Accepted(prompt=prompt, left_ms=1.0)))
     names = {"nobody": 1.0}
@@ -53,4 +54,4 @@ def warm_up() -> None:
     answer = conclude(entry, trust={}, reliability={}, at_deadline=True)
     for given in (answer or error_answer(prompt, "internal", ""), error_answer(prompt, "busy", "")):
         decode(Answer, encode(given))
-        decode(Answer, encode(given, as_json=True), "application/json")
+        decode(Answer, encode(given, as_json=True), JSON_ENCODING)

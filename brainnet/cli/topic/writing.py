@@ -23,6 +23,7 @@ from brainnet.errors import MessageError, PacketError, TextError, TopicError
 from brainnet.observe import keys
 from brainnet.wire import messages, packet
 from brainnet.wire.messages import Message
+from brainnet.wire.messages.codec import JSON_ENCODING
 from brainnet.wire.packet import SpikePacket
 from brainnet.wire.topics import PACKET, Topic, check_key, contract
 
@@ -112,7 +113,7 @@ def _foreign(full: str, data: str | None) -> Writer:
         payload, encoding = _file(Path(data[1:])), "application/octet-stream"
     else:
         # As the shell has it: the bytes of an argument need not be UTF-8.
-        payload, encoding = os.fsencode(data), "application/json" if data[:1] in ("{", "[") else "text/plain"
+        payload, encoding = os.fsencode(data), JSON_ENCODING if data[:1] in ("{", "[") else "text/plain"
     return Writer(full, QoS(True, encoding=encoding), lambda stamp: (payload, None))
 
 
@@ -130,7 +131,7 @@ def _typed(topic: Topic, kind: type[Message], data: str | None) -> Make:
         raise MessageError(f"{kind.__name__} has no field {unknown[0]!r}; it has {', '.join(kind.model_fields)}")
     # As JSON, in which the bytes of a picture are base64, as in a message that another program sends as JSON.
     as_json = json.dumps(fields, default=lambda binary: base64.b64encode(binary).decode())
-    given = messages.decode(kind, as_json.encode(), "application/json").model_dump(exclude_unset=True)
+    given = messages.decode(kind, as_json.encode(), JSON_ENCODING).model_dump(exclude_unset=True)
 
     def make(stamp: Stamp) -> tuple[bytes, bytes]:
         return messages.encode(messages.validate(kind, given)), write_stamp(stamp)

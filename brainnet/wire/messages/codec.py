@@ -19,6 +19,8 @@ from brainnet.texts import printable, shorten
 from brainnet.wire import bounded
 from brainnet.wire.packet import SpikePacket
 
+JSON_ENCODING: Final = "application/json"
+"""The Zenoh encoding of a message in JSON."""
 MAX_TEXT: Final = 100_000
 """Characters of a prompt's text."""
 MAX_ID: Final = 128
@@ -101,7 +103,7 @@ class Encoded:
 
     def wire_encoding(self) -> str:
         """Return the Zenoh encoding of the payload."""
-        return "application/json" if self.as_json else self.kind.wire_encoding()
+        return JSON_ENCODING if self.as_json else self.kind.wire_encoding()
 
 
 def encode(message: Message, *, as_json: bool = False) -> bytes:
@@ -135,7 +137,7 @@ def decode(kind: type[M], payload: bytes, encoding: str = "") -> M:
     Raises:
         MessageError: The bytes are not such a message; names the fields that are wrong.
     """
-    if encoding.startswith(("application/json", "text/json")):
+    if encoding.startswith((JSON_ENCODING, "text/json")):
         return decode_json(kind, payload)
     try:
         fields = bounded.unpack(payload)

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 from brainnet.errors import MessageError
 from brainnet.wire import bounded
 from brainnet.wire.messages.codec import (
+    JSON_ENCODING,
     MAX_ANSWER,
     MAX_ID,
     MAX_TEXT,
@@ -199,7 +200,7 @@ def read_prompt(payload: bytes, encoding: str = "") -> Prompt:
     if kind == "application/msgpack" or (kind in ("", "zenoh/bytes") and _is_msgpack_map(payload)):
         return decode(Prompt, payload)
     text = _utf8(payload).removeprefix("\ufeff").strip()  # some editors begin a file with a byte order mark
-    if kind in ("application/json", "text/json") or (kind != "text/plain" and text.startswith("{")):
+    if kind in (JSON_ENCODING, "text/json") or (kind != "text/plain" and text.startswith("{")):
         prompt = decode_json(Prompt, payload, text_field="text")
     else:
         prompt = validate(Prompt, {"text": text})
@@ -234,7 +235,7 @@ def prompt_id_of(payload: bytes, encoding: str = "") -> str | None:
     if len(payload) > MAX_PROMPT_BYTES:
         return None
     try:
-        is_text = encoding.startswith(("application/json", "text/")) or payload[:1] < b"\x80"
+        is_text = encoding.startswith((JSON_ENCODING, "text/")) or payload[:1] < b"\x80"
         fields = bounded.read_json(payload) if is_text else bounded.unpack(payload)
         found = fields.get("prompt_id")
     except (ValueError, AttributeError):
