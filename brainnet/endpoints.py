@@ -42,6 +42,16 @@ class Address(NamedTuple):
         """Whether only one host can have it: it is no wildcard, no socket of a host's own and no port of any number."""
         return self.transport != "unix" and self.port != 0 and not self.is_wildcard
 
+    @property
+    def is_local(self) -> bool:
+        """Whether only programs of its own host can reach it."""
+        if self.transport == "unix":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:  # a name, which may mean anything
+            return False
+
     def collides(self, other: Address) -> bool:
         """Return whether one host cannot listen on both."""
         if self.transport != other.transport or self.port != other.port:

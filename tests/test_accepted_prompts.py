@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import zenoh
 
 from brainnet.testing import PATIENCE_S, wait_until
+from tests.launcher.processes import launcher_of
 from tests.support import Brain, MakeBrain, write_allocation
 
 PROMPT, RESULT = "evospikenet/api/prompt", "evospikenet/api/result"
@@ -108,6 +110,20 @@ def test_the_same_prompt_put_many_times_is_answered_once_and_computed_once(brain
     assert {answer["text"] for answer in foreign.answers["again"]} == {"hello"}
     counters = brain.rows("node", "info", "echo")[0]["counters"]
     assert counters["answers"] >= 2
+
+
+def test_prompts_put_while_the_launcher_does_not_run_are_answered_once(brain: Brain, foreign: Foreign) -> None:
+    names = [f"stopped-{number}" for number in range(30)]
+    launcher = launcher_of(brain)
+    os.kill(launcher, signal.SIGSTOP)  # as on a machine that has no time for it
+    try:
+        for name in names:  # for longer than the 2 s after which hubs of other hosts count as gone
+            foreign.put(name, f"I am {name}", "echo")
+            threading.Event().wait(0.1)
+    finally:
+        os.kill(launcher, signal.SIGCONT)
+    wait_until("every answer", lambda: set(names) <= set(foreign.answers))
+    assert [(len(foreign.answers[name]), foreign.answers[name][0].get("error")) for name in names] == [(1, None)] * 30
 
 
 def test_a_launcher_that_is_killed_and_started_again_answers_what_it_accepted(

@@ -47,6 +47,22 @@ def test_what_collides(one: str, other: str, both: bool) -> None:
     assert address_of(other).collides(address_of(one)) is both
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "local"),
+    [
+        ("tcp/127.0.0.1:1", True),
+        ("tcp/localhost:1", True),
+        ("tcp/[::1]:1", True),
+        ("unixsock-stream//a", True),
+        ("tcp/0.0.0.0:1", False),
+        ("tcp/10.0.0.1:1", False),
+        ("tcp/board.local:1", False),
+    ],
+)
+def test_what_only_the_own_host_reaches(endpoint: str, local: bool) -> None:
+    assert address_of(endpoint).is_local is local
+
+
 @pytest.mark.parametrize("endpoint", ["tcp/0.0.0.0:1", "tcp/[::]:1", "tcp/10.0.0.1:0"])
 def test_nobody_connects_to_a_wildcard(endpoint: str) -> None:
     assert check_listen(endpoint) == endpoint

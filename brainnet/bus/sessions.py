@@ -15,12 +15,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from brainnet.bus.bus import Bus
+from brainnet.endpoints import address_of
 from brainnet.errors import AddressInUseError, BusError, ConnectError
 
 LEASE_MS = 2000
-"""Milliseconds without a keep-alive after which Zenoh closes the link to a process that is frozen or unreachable, and
-withdraws its liveliness tokens. Zenoh's default is 10 s; at 2 s a router stops asking such a node within one prompt's
-deadline."""
+"""Milliseconds without a keep-alive after which Zenoh closes the link to a process on another host, and withdraws its
+liveliness tokens. Zenoh's default is 10 s; at 2 s a host that is cut off is noticed within one prompt's deadline."""
+
+LOCAL_LEASE_MS = 10_000
+"""The same for a process that only programs of its own host can reach. The end of a process closes its links at once,
+and frozen nodes are killed by their supervisor, so a process that is silent for seconds is one that a busy machine gives
+no time to. If its link were closed then, what was sent on it would be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +72,9 @@ def open_session(endpoint: Endpoint, mode: Literal["client", "peer"] = "client",
     """
     # A peer listens on a free port of the loopback, which the hub's gossip tells the other peers.
     listen = ["tcp/127.0.0.1:0"] if mode == "peer" else []
+    is_local = address_of(endpoint.hub).is_local
     try:
-        return _open(_config(mode, listen=listen, connect=[endpoint.hub], connect_timeout=timeout))
+        return _open(_config(mode, listen=listen, connect=[endpoint.hub], connect_timeout=timeout, is_local=is_local))
     except BusError as error:
         raise ConnectError(
             f"no brain answers at {endpoint.hub} ({error}); "
@@ -84,7 +90,8 @@ def open_hub(listen: list[str], connect: list[str]) -> Any:
         BusError: An endpoint cannot be listened on for another reason.
     """
     try:
-        return _open(_config("router", listen=listen, connect=connect, connect_timeout=None))
+        is_local = not connect and all(address_of(endpoint).is_local for endpoint in listen)
+        return _open(_config("router", listen=listen, connect=connect, connect_timeout=None, is_local=is_local))
     except BusError as error:
         # Zenoh gives the reason as text only, so it is asked again from the operating system, as an errno.
         taken = next((endpoint for endpoint in listen if _is_taken(endpoint)), None)
@@ -117,7 +124,7 @@ def _is_taken(endpoint: str) -> bool:
     return False
 
 
-def _config(mode: str, *, listen: list[str], connect: list[str], connect_timeout: float | None) -> Any:
+def _config(mode: str, *, listen: list[str], connect: list[str], connect_timeout: float | None, is_local: bool) -> Any:
     import zenoh
 
     config = zenoh.Config()
@@ -134,7 +141,7 @@ def _config(mode: str, *, listen: list[str], connect: list[str], connect_timeout
         "open/return_conditions/connect_scouted": False,
         # A process killed by SIGKILL would leave its shared-memory segment in /dev/shm.
         "transport/shared_memory/enabled": False,
-        "transport/link/tx/lease": LEASE_MS,
+        "transport/link/tx/lease": LOCAL_LEASE_MS if is_local else LEASE_MS,
     }
     if mode == "router":  # a hub starts before the hubs of other hosts, and retries for ever
         settings["connect/timeout_ms"] = -1

@@ -115,6 +115,8 @@ def _print(report: Report) -> None:
         output.line("done: " + ", ".join(f"{name} {count:,}" for name, count in report.injected.items()))
     for reason in report.skipped:
         output.line(Styled(f"not done: {reason}", "yellow"))
+    if report.links_lost:
+        output.line(Styled(f"links of the client to the brain that were lost: {report.links_lost}", "yellow"))
     if report.interrupted:
         output.line(Styled("ended early", "yellow"))
 

@@ -33,6 +33,9 @@ _ENCODINGS: Final[dict[Channel, str]] = {
 class ForeignClient:
     """Sends prompts over plain Zenoh and enters what comes back into a ledger; nothing is sent twice.
 
+    Attributes:
+        links_lost: How often the link to the brain was lost: what is sent until it is there again never arrives.
+
     Args:
         endpoint: The brain.
         ledger: The account of the prompts.
@@ -51,6 +54,8 @@ class ForeignClient:
         self._loop = asyncio.get_running_loop()
         self._sender = ThreadPoolExecutor(1, "chaos-sender")
         self._session: Any = None
+        self._transports: Any = None
+        self.links_lost = 0
         self._subscriber: Any = None
 
     async def __aenter__(self) -> Self:
@@ -79,6 +84,7 @@ class ForeignClient:
             self._session = zenoh.open(config)
         except zenoh.ZError as error:
             raise ConnectError(f"no brain answers at {self.endpoint.hub} ({error})") from None
+        self._transports = self._session.info.declare_transport_events_listener(self._on_transport)
         self._subscriber = self._session.declare_subscriber(self.full(key("result")), self._on_answer)
 
     def full(self, relative: str) -> str:
@@ -177,6 +183,12 @@ class ForeignClient:
             raise MessageError(f"a query with {len(payload)} bytes cannot be sent: {error}") from None
 
     # -- receiving; callbacks run on threads of Zenoh ----------------------------------------------------------------
+
+    def _on_transport(self, event: Any) -> None:
+        import zenoh
+
+        if event.kind == zenoh.SampleKind.DELETE:
+            self.links_lost += 1
 
     def _on_answer(self, sample: Any) -> None:
         self._receive(None, sample.payload.to_bytes(), str(sample.encoding), False)

@@ -80,6 +80,7 @@ class Report(BaseModel):
         injected: How often each single thing was done.
         wrong: The first prompts that were lost, or answered more than once.
         unmatched: Answers to prompts that this run did not send, or that had no readable id.
+        links_lost: How often the client's link to the brain was lost; what it sends meanwhile never arrives.
         skipped: What could not be done here, and why.
     """
 
@@ -98,6 +99,7 @@ class Report(BaseModel):
     injected: dict[str, int] = Field(default_factory=dict)
     wrong: list[LostPrompt] = Field(default_factory=list)
     unmatched: int = 0
+    links_lost: int = 0
     skipped: list[str] = Field(default_factory=list)
 
     @property

@@ -279,6 +279,7 @@ class _Run:
         if context is not None:
             report.allocation = context.target.allocation
             report.flood = context.flood
+            report.links_lost = context.client.links_lost
             report.injected = dict(sorted(context.injected.items()))
             report.recovery = [
                 times.report(victim, fault) for (victim, fault), times in sorted(context.recovery.items())
