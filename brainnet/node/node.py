@@ -6,36 +6,27 @@ import asyncio
 import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final, TypeVar, cast
+from typing import Any, ClassVar, Final, TypeVar
 
 import structlog
 from numpy.typing import NDArray
 
-from brainnet.bus import Bus, Received
-from brainnet.errors import BrainnetError, ConfigError, LaunchError, WireError
+from brainnet.bus import Bus
+from brainnet.errors import BrainnetError, ConfigError, WireError
 from brainnet.guard import RepeatFilter, describe, ends_task
 from brainnet.node.blame import WorkRecord
+from brainnet.node.control import check_id_is_free, serve_control
+from brainnet.node.dispatch import handle_messages
 from brainnet.node.handlers import Handler, handlers_of, wants_key
 from brainnet.node.health import ProcessMonitor
+from brainnet.node.model_thread import ModelThread
 from brainnet.node.ownership import check_class, is_owned
-from brainnet.node.params import NodeParameters, assign, build
-from brainnet.node.params import describe as describe_params
+from brainnet.node.params import NodeParameters, build
 from brainnet.node.spec import NodeSpec
 from brainnet.wire import keys
-from brainnet.wire.messages import (
-    ControlQuery,
-    ControlReply,
-    Header,
-    Health,
-    Message,
-    NodeState,
-    ParamsQuery,
-    ParamsReply,
-    StatusQuery,
-)
+from brainnet.wire.messages import Header, Health, Message, NodeState
 from brainnet.wire.packet import SpikePacket
 
 T = TypeVar("T")
@@ -107,6 +98,7 @@ class Node:
         self.state: NodeState = "starting"
         self.last_error: str | None = None
         self.monitor = ProcessMonitor()
+        # Two underscores, so that the names cannot collide with attributes of subclasses.
         self.__heartbeat_key = keys.key("heartbeat", node_id=spec.id)
         self.__counts: Counter[str] = Counter()
         self.__faults = RepeatFilter()
@@ -116,9 +108,7 @@ class Node:
         self.__work: WorkRecord | None = None
         self.__stop = asyncio.Event()
         self.__on_state: Callable[[NodeState, str], None] = lambda state, reason: None
-        # Two underscores, so that the names cannot collide with attributes of subclasses. One thread: models and their
-        # libraries are not made for calls from several threads.
-        self.__worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{spec.id}-model")
+        self.__model_thread = ModelThread(spec.id)
         self.__tasks: set[asyncio.Task[Any]] = set()
 
     # -- for subclasses to override ----------------------------------------------------------------------------------
@@ -197,11 +187,7 @@ class Node:
 
     async def in_model_thread(self, function: Callable[..., T], *args: Any) -> T:
         """Run a blocking function in the model thread, after the calls that are queued there."""
-        loop = asyncio.get_running_loop()
-        value, error = await loop.run_in_executor(self.__worker, _outcome, function, args)
-        if error is not None:
-            raise error
-        return cast("T", value)
+        return await self.__model_thread.run(function, *args)
 
     @property
     def work(self) -> WorkRecord:
@@ -282,10 +268,10 @@ class Node:
         self.__on_state = on_state
         try:
             # Status and control before the model is loaded: a slow or failing start can be observed and stopped.
-            self.__serve_control()
+            serve_control(self)
             self.spawn(self.monitor.watch(), essential=True)
             self.spawn(self.__heartbeat(), essential=True)
-            await self.__check_id_is_free()
+            await check_id_is_free(self.control, self.id)
             started = await self.__run_unless_stopped(self._start_node())
             if started:
                 self.__set_state("ready")
@@ -350,21 +336,6 @@ class Node:
             for waiting in (task, stopped):
                 waiting.cancel()
 
-    async def __check_id_is_free(self) -> None:
-        """Check that no other node of this id is alive.
-
-        Raises:
-            LaunchError: There is one.
-        """
-        # The liveliness token of a killed process disappears when its connection breaks, or, for a frozen one, after
-        # the lease of 2 s. So 30 tries, 0.1 s apart, outlast a token of a process that no longer runs.
-        for _ in range(30):
-            others = await self.control.alive(keys.key("alive", node_id=self.id))
-            if not others:
-                return
-            await asyncio.sleep(0.1)
-        raise LaunchError(f"a node {self.id!r} is already alive in this brain ({others[0]}); give this one another id")
-
     async def __shut_down(self) -> None:
         if self.state != "failed":
             self.__set_state("stopping")
@@ -380,8 +351,7 @@ class Node:
         await asyncio.gather(*self.__tasks, return_exceptions=True)
         if self.__work is not None:
             self.__work.close()
-        # Without waiting: a model may compute for a long time, and a thread cannot be cancelled.
-        self.__worker.shutdown(wait=False, cancel_futures=True)
+        self.__model_thread.close()
 
     def __set_state(self, state: NodeState, reason: str = "") -> None:
         self.__dict__["state"] = state
@@ -400,7 +370,7 @@ class Node:
         if self.state == "degraded":
             self.__set_state("ready")
 
-    # -- health, parameters, control ---------------------------------------------------------------------------------
+    # -- health ------------------------------------------------------------------------------------------------------
 
     @property
     def answers(self) -> bool:
@@ -439,62 +409,17 @@ class Node:
         except Exception as error:  # of this heartbeat: a counter or an error text that cannot be written, say
             self.report_error("heartbeat", error)
 
-    def __serve_control(self) -> None:
-        async def status(request: StatusQuery, key: str) -> Message:
-            return self.health()
-
-        async def parameters(request: ParamsQuery, key: str) -> Message:
-            if request.set:
-                if request.name is None:
-                    raise ConfigError("name the parameter to set")
-                assign(self.params, request.name, request.value, self.id)
-                self.log.info("parameter set", name=request.name, value=request.value)
-                self.params_changed(request.name)
-            return ParamsReply(params=describe_params(self.params, request.name, self.id))
-
-        async def control(request: ControlQuery, key: str) -> Message:
-            if request.action != "stop":
-                raise ConfigError(f"a node can only be told to stop; {request.action} is its supervisor's")
-            # 20 ms later, because the stop closes the session that has to send the reply first.
-            asyncio.get_running_loop().call_later(0.02, self.stop)
-            return ControlReply(done=f"{self.id} stops")
-
-        self.control.serve(keys.key("node_status", node_id=self.id), status)
-        self.control.serve(keys.key("node_params", node_id=self.id), parameters)
-        self.control.serve(keys.key("node_control", node_id=self.id), control)
-
     # -- handlers ----------------------------------------------------------------------------------------------------
 
     def __subscribe(self, handler: Handler, method: Callable[..., Any]) -> None:
         mailbox = self.bus.subscribe(handler.expression(self.id))
-        call = self.__caller(method)
 
-        async def pump() -> None:
-            while True:  # one call at a time, so that messages are handled in order
-                batch = await mailbox.get_batch(max(1, handler.batch))
-                if handler.gather_s and len(batch) < handler.batch:
-                    await asyncio.sleep(handler.gather_s)
-                    while len(batch) < handler.batch and (further := mailbox.get_nowait()) is not None:
-                        batch.append(further)
-                try:
-                    await call(*self.__arguments(handler, batch))
-                except BaseException as error:
-                    if ends_task(error):
-                        raise
-                    self.report_error(handler.method, error)
-                    self.record_outcome(handler.method, error)
-                else:
-                    self.record_outcome(handler.method, None)
+        def ended(error: BaseException | None) -> None:
+            if error is not None:
+                self.report_error(handler.method, error)
+            self.record_outcome(handler.method, error)
 
-        self.spawn(pump(), essential=True)
-
-    @staticmethod
-    def __arguments(handler: Handler, batch: list[Received]) -> tuple[Any, ...]:
-        if not handler.batch:
-            (received,) = batch
-            return (received.message, received.key) if handler.wants_key else (received.message,)
-        messages = [received.message for received in batch]
-        return (messages, [received.key for received in batch]) if handler.wants_key else (messages,)
+        self.spawn(handle_messages(mailbox, handler, self.__caller(method), ended), essential=True)
 
     def __serve(self, handler: Handler, method: Callable[..., Any]) -> None:
         call = self.__caller(method)
@@ -519,19 +444,3 @@ class Node:
             self.report_error(name, error)
         if essential:
             self.fail(f"{name} ended" + (f": {describe(error)}" if error is not None else ""))
-
-
-def _outcome(function: Callable[..., T], args: tuple[Any, ...]) -> tuple[T | None, BaseException | None]:
-    """Call a function and return its value or what it raised.
-
-    An executor cannot hand over every exception: a `StopIteration` cannot be set on a future, whose owner would wait
-    for ever, and a `CancelledError` would look like the cancellation of the task that waits.
-    """
-    try:
-        return function(*args), None
-    except (StopIteration, asyncio.CancelledError) as error:
-        wrapped = RuntimeError(f"{getattr(function, '__name__', 'the function')} raised {describe(error)}")
-        wrapped.__cause__ = error
-        return None, wrapped
-    except BaseException as error:
-        return None, error
