@@ -27,7 +27,9 @@ from brainnet.wire.keys import key
 from brainnet.wire.messages import (
     Accepted,
     Answer,
+    Answered,
     Encoded,
+    Exchange,
     Prompt,
     Resumed,
     ResumeQuery,
@@ -48,6 +50,14 @@ _RECENT_BYTES: Final = 16 << 20
 _AVAILABILITY_INTERVAL_S: Final = 0.25
 _MAILBOX: Final = 16384
 """Prompts that may wait to be read. The reader never waits for anything, so a flood stays far below this."""
+
+
+_TELL_S: Final = 0.05
+"""Seconds for which news of answered prompts are gathered for the nodes: none waits for them, and a message for each
+prompt would cost every process that takes it more than the news are worth."""
+_TELL_AT_MOST: Final = 64
+_TELL_CHARACTERS: Final = 1 << 18
+"""Characters of prompts and answers after which nothing more is gathered."""
 
 
 class _State(Enum):
@@ -122,6 +132,9 @@ class Broker:
         self._asked = 0
         self._recent: OrderedDict[str, Encoded] = OrderedDict()
         self._recent_bytes = 0
+        self._news: list[Exchange] = []
+        self._news_characters = 0
+        self._news_timer: asyncio.TimerHandle | None = None
         self._faults = RepeatFilter()
 
     @property
@@ -144,7 +157,7 @@ class Broker:
         Args:
             started: Called when prompts are accepted.
         """
-        for topic in ("accepted", "result"):
+        for topic in ("accepted", "result", "answered"):
             self._bus.declare(key(topic))
         conclusions = self._bus.subscribe(key("conclusion"))
         self._bus.serve(key("resume"), self._resume)
@@ -363,7 +376,16 @@ class Broker:
         encoded = self._encode(answer, entry.prompt)
         written = Written(answer.prompt_id, encoded.payload if not encoded.as_json else encode(answer))
         self.counts["answers" if answer.error is None else "error_answers"] += 1
-        self._writer.answer(written, lambda _: self._answered(entry, encoded))
+        exchange = Exchange(
+            prompt_id=answer.prompt_id,
+            prompt=entry.prompt.text,
+            text=answer.text,
+            session_id=entry.prompt.session_id,
+            contributing=answer.contributing,
+            confidence=answer.confidence,
+            failed=answer.error is not None,
+        )
+        self._writer.answer(written, lambda _: self._answered(entry, encoded, exchange))
         self._hand_out()
 
     def _encode(self, answer: Answer, prompt: Prompt) -> Encoded:
@@ -381,12 +403,30 @@ class Broker:
             return answer
         return self._encode(decode(Answer, answer.payload, answer.wire_encoding()), prompt)
 
-    def _answered(self, entry: _Open, answer: Encoded) -> None:
+    def _answered(self, entry: _Open, answer: Encoded, exchange: Exchange) -> None:
         if self._open.get(entry.prompt.prompt_id) is not entry:
             return
         self._close_entry(entry)
         self._remember(entry.prompt.prompt_id, answer)
         self._publish(answer, entry.replies)
+        self._tell(exchange)
+
+    def _tell(self, exchange: Exchange) -> None:
+        """Tell the nodes of an answered prompt, with others of the same moment."""
+        self._news.append(exchange)
+        self._news_characters += len(exchange.prompt) + len(exchange.text)
+        if len(self._news) >= _TELL_AT_MOST or self._news_characters >= _TELL_CHARACTERS:
+            self._tell_now()
+        elif self._news_timer is None:
+            self._news_timer = asyncio.get_running_loop().call_later(_TELL_S, self._guarded, self._tell_now)
+
+    def _tell_now(self) -> None:
+        if self._news_timer is not None:
+            self._news_timer.cancel()
+            self._news_timer = None
+        news, self._news, self._news_characters = self._news, [], 0
+        if news:
+            self._bus.publish(key("answered"), Answered(exchanges=news))
 
     def _close_entry(self, entry: _Open) -> None:
         if entry.timer is not None:
@@ -413,6 +453,7 @@ class Broker:
             if entry.state is not _State.ANSWERING:
                 self._guarded(self._answer_error, entry, "stopping", "the brain was stopped before it had answered")
         await self._writer.close()
+        self._guarded(self._tell_now)
 
 
 def _refusal(prompt: Prompt, code: ErrorCode, reason: str, retry_after_ms: int | None) -> Encoded:

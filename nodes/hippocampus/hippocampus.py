@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainnet import (
-    Answer,
     Candidate,
     MemoryHit,
     MemoryQuery,
@@ -49,7 +48,7 @@ from brainnet.errors import MessageError, StoreError
 from brainnet.memory import DamagedStoreError, EpisodicStore, Hit, NewEpisode, replace_damaged, terms
 from brainnet.node import NodeSpec
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
-from brainnet.wire.messages import encode
+from brainnet.wire.messages import Answered, Exchange, encode
 from hippocampus_evidence import Evidence, answer_of, citation, newest_of_same_subject
 from hippocampus_prompts import PICTURE_WORDS, asked_words, content_words, has_answer_type, statement_to_remember
 
@@ -62,9 +61,6 @@ REEMBED_BATCH = 4096
 """Episodes that are embedded together when the embedder has changed."""
 QUIET_S = 30.0
 """Seconds without a question after which the word meanings are learned again from the stored texts."""
-GATHER_S = 0.05
-"""Seconds for which exchanges are gathered before they are stored: nobody waits for them, and the prompts that are
-being answered need the processor more."""
 NAMED_ROWS = 20
 """Number of damaged rows that a message names."""
 MB = 1_000_000
@@ -314,29 +310,21 @@ class Hippocampus(Region):
         counts: NDArray[np.int8] = self.embedder.counts([text])[0]
         return counts
 
-    @subscribe("conclusion", batch=64, gather_s=GATHER_S)
-    def on_conclusions(self, answers: list[Answer]) -> None:
-        """Store what the brain has answered as exchanges, those that wait in one transaction."""
+    @subscribe("answered")
+    def on_answered(self, answered: Answered) -> None:
+        """Store what the brain has answered as exchanges, those of one message in one transaction."""
         if not self.params.keep_exchanges:
             return
-        exchanges = [self._exchange(a) for a in answers if a.error is None and a.prompt.strip()]
+        exchanges = [exchange for exchange in answered.exchanges if not exchange.failed and exchange.prompt.strip()]
         if not exchanges:
             return
+        texts = [f"{exchange.prompt}\n{exchange.text}" for exchange in exchanges]
+        vectors = self.embedder.counts(texts)
         with self._store_repaired():
             self._make_room()
-            self.episodes.store_many(exchanges)
+            self.episodes.store_many(list(map(_episode, exchanges, texts, vectors)))
         self._notice_clock()
         self._limit_exchanges()
-
-    def _exchange(self, answer: Answer) -> NewEpisode:
-        text = f"{answer.prompt}\n{answer.text}"
-        details = {
-            "prompt_id": answer.prompt_id,
-            "session_id": answer.session_id,
-            "contributing": answer.contributing,
-            "confidence": answer.confidence,
-        }
-        return NewEpisode(text, EXCHANGE, details, self._vector(text), f"{EXCHANGE}:{answer.prompt_id}")
 
     @serve("memory_store", system="episodic")
     def store_episode(self, request: MemoryStore) -> MemoryStored:
@@ -391,6 +379,16 @@ class Hippocampus(Region):
         for memory in self.memories.values():
             for episode in memory.recent(1):
                 memory.search(episode.text, self._vector(episode.text), self.params.candidates)
+
+
+def _episode(exchange: Exchange, text: str, vector: NDArray[np.int8]) -> NewEpisode:
+    details = {
+        "prompt_id": exchange.prompt_id,
+        "session_id": exchange.session_id,
+        "contributing": exchange.contributing,
+        "confidence": exchange.confidence,
+    }
+    return NewEpisode(text, EXCHANGE, details, vector, f"{EXCHANGE}:{exchange.prompt_id}")
 
 
 def _has_attachment(query: Query) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from brainnet import Answer, Decision, Node, NodeParameters, Prompt, SpikePacket, main, subscribe
+from brainnet import Decision, Node, NodeParameters, Prompt, SpikePacket, main, subscribe
 from brainnet.bus import Bus
 from brainnet.errors import BrainnetError
 from brainnet.guard import describe, ends_task
@@ -29,7 +29,7 @@ from brainnet.snn.models.router import (
     RouterState,
 )
 from brainnet.wire.keys import chunk, key
-from brainnet.wire.messages import Accepted, QueryHeader
+from brainnet.wire.messages import Accepted, Answered, QueryHeader
 
 MAX_SESSIONS = 256
 """Sessions whose working memory is held; the least recently used one is dropped."""
@@ -38,10 +38,6 @@ MAX_REMEMBERED = 512
 
 MAX_TOGETHER = 16
 """Prompts that are decided in one run of the network at most."""
-
-GATHER_S = 0.05
-"""Seconds for which news of concluded prompts are gathered: nobody waits for them, and the prompts that are being
-answered need the processor more."""
 
 RESTART_SHARE = 0.9
 """Share of a prompt's time for which its regions are waited for while they are started again; the rest is for the
@@ -174,13 +170,13 @@ class Prefrontal(Node):
         self._routing.add(prompt.prompt_id)
         return True
 
-    @subscribe("conclusion", batch=64, gather_s=GATHER_S)
-    async def on_conclusions(self, answers: list[Answer]) -> None:
-        for answer in answers:
-            routed = self._routed.pop(answer.prompt_id, None)
+    @subscribe("answered")
+    async def on_answered(self, answered: Answered) -> None:
+        for exchange in answered.exchanges:
+            routed = self._routed.pop(exchange.prompt_id, None)
             if routed is not None:
-                self._load.conclude(answer.prompt_id, routed.regions)
-            _put(self._answered, answer.prompt_id, None, MAX_REMEMBERED)
+                self._load.conclude(exchange.prompt_id, routed.regions)
+            _put(self._answered, exchange.prompt_id, None, MAX_REMEMBERED)
 
     # -- deciding ----------------------------------------------------------------------------------------------------
 

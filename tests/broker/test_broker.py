@@ -15,7 +15,7 @@ from brainnet.broker import Broker, Limits, Unavailable
 from brainnet.bus import Bus, Mailbox, Received
 from brainnet.errors import CallError
 from brainnet.testing import PATIENCE_S, MemoryBrain, until
-from brainnet.wire.messages import Accepted, Resumed, ResumeQuery
+from brainnet.wire.messages import Accepted, Exchange, Resumed, ResumeQuery
 
 
 class Harness(MemoryBrain):
@@ -328,3 +328,23 @@ async def test_a_brain_that_lacks_a_part_says_so_at_once(brain: Harness, tmp_pat
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_the_nodes_are_told_what_was_answered(brain: Harness) -> None:
+    told = brain.bus("region").subscribe("brain/answered")
+    prompts = [brain.ask(f"where is {number}?", session_id="s") for number in range(3)]
+    for prompt in prompts:
+        await brain.given()
+        brain.conclude(prompt, f"at {prompt.text}")
+    refused = brain.ask("now?", deadline_ms=1)
+    exchanges: list[Exchange] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while len(exchanges) < 4:
+            exchanges += (await told.get()).message.exchanges
+    found = {exchange.prompt_id: exchange for exchange in exchanges}
+    assert set(found) == {prompt.prompt_id for prompt in [*prompts, refused]}
+    for prompt in prompts:
+        exchange = found[prompt.prompt_id]
+        assert (exchange.prompt, exchange.text) == (prompt.text, f"at {prompt.text}")
+        assert (exchange.session_id, exchange.failed) == ("s", False)
+    assert (found[refused.prompt_id].text, found[refused.prompt_id].failed) == ("", True)

@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainnet import Answer, MemoryQuery, MemoryReply, MemoryStore, MemoryStored, Partial, Prompt
+from brainnet import MemoryQuery, MemoryReply, MemoryStore, MemoryStored, Partial, Prompt
 from brainnet.errors import CallError
 from brainnet.memory import database
 from brainnet.node import load_program
 from brainnet.paths import region_file
 from brainnet.testing import MemoryBrain, until
-from brainnet.wire.messages import ParamsQuery, StatusQuery
+from brainnet.wire.messages import Answered, Exchange, ParamsQuery, StatusQuery
 from hippocampus_prompts import statement_to_remember
 
 PROGRAM = load_program(str(region_file("hippocampus")))
@@ -251,11 +251,12 @@ async def test_a_question_about_nothing_in_particular_gets_the_newest(brain: Mem
 
 async def test_keeps_exchanges_and_does_not_recall_them(brain: MemoryBrain) -> None:
     await ask(brain, "Remember that the blue toolbox is under the workbench.")
-    bus = brain.bus("integrator", "here")
+    bus = brain.bus("supervisor", "here")
     for number, text in enumerate(["The blue toolbox? No idea, really.", "Ships sail."]):
-        answer = Answer(prompt_id=f"p{number}", prompt="Where is the blue toolbox?", text=text, confidence=0.4)
-        bus.publish("brain/conclusion/here", answer)
-        bus.publish("brain/conclusion/here", answer)
+        exchange = Exchange(prompt_id=f"p{number}", prompt="Where is the blue toolbox?", text=text, confidence=0.4)
+        failed = Exchange(prompt_id=f"f{number}", prompt="Where is the blue toolbox?", failed=True)
+        bus.publish("brain/answered", Answered(exchanges=[exchange, failed]))
+        bus.publish("brain/answered", Answered(exchanges=[exchange]))
     # Handlers and queries share the model thread, so what was published before is kept before this is answered.
     await brain.bus().call("node/memory/status", StatusQuery())
     reply = MemoryReply()
@@ -271,11 +272,10 @@ async def test_the_oldest_exchanges_are_dropped_and_no_statement(tmp_path: Path)
         await brain.start(PROGRAM, "memory", parameters={"max_exchanges": 5})
         for number in range(8):
             await ask(brain, f"Remember that oven {number} is hot.")
-        bus = brain.bus("integrator", "here")
-        for number in range(20):
-            bus.publish(
-                "brain/conclusion/here", Answer(prompt_id=f"p{number}", prompt=f"Is oven {number} hot?", text="Yes.")
-            )
+        exchanges = [
+            Exchange(prompt_id=f"p{number}", prompt=f"Is oven {number} hot?", text="Yes.") for number in range(20)
+        ]
+        brain.bus("supervisor", "here").publish("brain/answered", Answered(exchanges=exchanges))
 
         async def kept() -> list[str]:
             reply = await brain.bus().call("memory/episodic/query", MemoryQuery(text="oven", k=99, kinds=["exchange"]))

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from brainnet import Answer, Candidate, Decision, Node, Partial, Prompt, Query, Region
+from brainnet import Candidate, Decision, Node, Partial, Prompt, Query, Region
 from brainnet.bus import Bus, Mailbox, Received
 from brainnet.node import WorkRecord, load_program
 from brainnet.paths import region_file
 from brainnet.snn.models.router import Router, RouterConfig, RouterNet
 from brainnet.snn.models.text_features import HashedVocabulary
 from brainnet.testing import PATIENCE_S, MemoryBrain, until
-from brainnet.wire.messages import Accepted, HostStatus, NodeRecord, NodeState, StatusQuery
+from brainnet.wire.messages import Accepted, Answered, Exchange, HostStatus, NodeRecord, NodeState, StatusQuery
 
 
 class Answering(Region):
@@ -281,7 +281,8 @@ async def test_an_answered_prompt_is_not_asked_again(tmp_path: Path, program: ty
         node = await brain.route(program, weights)
         first = brain.ask(Prompt(text="smell"))
         await brain.decision()
-        brain.fuser.publish("brain/conclusion/fuser", Answer(prompt_id=first.prompt_id, text="done"))
+        answered = Answered(exchanges=[Exchange(prompt_id=first.prompt_id, text="done")])
+        brain.bus("supervisor").publish("brain/answered", answered)
         await until("the answer", lambda: first.prompt_id in node._answered)  # type: ignore[attr-defined]
         brain.bus("supervisor").publish("brain/accepted", Accepted(prompt=first, left_ms=1000.0))
         second = brain.ask(Prompt(text="taste"))

@@ -172,6 +172,24 @@ class Accepted(Message):
     left_ms: float = Field(ge=0.0, description="until its deadline; the deadline counts from its arrival at the broker")
 
 
+class Exchange(Message):
+    """A prompt and what the brain said to it, in short."""
+
+    prompt_id: Id
+    prompt: str = Field("", max_length=MAX_TEXT, description="the text that was asked")
+    text: str = Field("", max_length=MAX_ANSWER, description="the text of the answer; empty for an error")
+    session_id: Id = ""
+    contributing: list[str] = Field(default_factory=list, description="regions whose partial was fused")
+    confidence: Probability = 0.0
+    failed: bool = Field(False, description="the answer was an error")
+
+
+class Answered(Message):
+    """Prompts that have been answered, in the order of their answers."""
+
+    exchanges: list[Exchange]
+
+
 class ResumeQuery(Message):
     """Query of a router or an integrator that has just started: hand out again what has no answer yet."""
 
