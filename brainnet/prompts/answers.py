@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from brainnet.errors import ErrorCode
-from brainnet.prompts.fusion import Fused, fuse
+from brainnet.prompts.fusion import Fused, Scored, fuse
 from brainnet.prompts.open_prompts import OpenPrompt
 from brainnet.prompts.trust import Trust
 from brainnet.wire.messages import Answer, Decision, Partial, Prompt, StoppedBy
@@ -81,22 +81,11 @@ def _fused_answer(
     entry: OpenPrompt, prompt: Prompt, decision: Decision, fused: Fused, missing: list[str], stopped_by: StoppedBy
 ) -> Answer:
     best = fused.ranked[0]
-    content: dict[str, Any] = {
-        "regions": best.content,
-        "candidates": [
-            {
-                "text": scored.text,
-                "score": scored.score,
-                "regions": scored.regions,
-                "evidence": {region: scored.content[region] | scored.support[region] for region in scored.regions},
-            }
-            for scored in fused.ranked[:_SHOWN]
-        ],
-    }
+    content: dict[str, Any] = {"regions": best.content, "candidates": list(map(_shown, fused.ranked[:_SHOWN]))}
     refused = {region: partial.error for region, partial in entry.partials.items() if partial.error is not None}
     if refused:
         content["refused"] = refused
-    others = {region for scored in fused.ranked for region in scored.regions} - set(best.regions)
+    others = {region for scored in fused.ranked for region in scored.support} - set(best.support)
     return Answer(
         prompt_id=prompt.prompt_id,
         text=best.text,
@@ -109,6 +98,16 @@ def _fused_answer(
         prompt=prompt.text,
         session_id=prompt.session_id,
     )
+
+
+def _shown(scored: Scored) -> dict[str, Any]:
+    regions, content = scored.regions, scored.content
+    return {
+        "text": scored.text,
+        "score": scored.score,
+        "regions": regions,
+        "evidence": {region: content[region] | scored.support[region] for region in regions},
+    }
 
 
 def _why_nothing(partials: Mapping[str, Partial], missing: list[str], prompt: Prompt) -> tuple[str, str]:

@@ -36,26 +36,32 @@ class Scored:
     Attributes:
         text: The claim in the words of the region that gives it the most.
         score: See the module.
-        content: By region, what its candidate rests on.
         support: By region, its `probability` for the claim, its `confidence` and its `weight`.
     """
 
     text: str
     score: float = 0.0
-    content: dict[str, Any] = field(default_factory=dict)
     support: dict[str, dict[str, float]] = field(default_factory=dict)
     _strongest: float = -1.0
+    _rests_on: dict[str, tuple[Partial, Candidate]] = field(default_factory=dict)
 
     def add(self, region: str, candidate: Candidate, partial: Partial, weight: float) -> None:
         """Add a candidate that claims this; several of one region count as one, of at most probability 1."""
-        if region not in self.support:
-            self.content[region] = partial.content | candidate.content
-            self.support[region] = {"probability": 0.0, "confidence": partial.confidence, "weight": weight}
-        support = self.support[region]
-        support["probability"] = min(1.0, support["probability"] + candidate.probability)
-        if weight * candidate.probability > self._strongest:
-            self._strongest, self.text = weight * candidate.probability, candidate.text
-            self.content[region] = partial.content | candidate.content
+        probability = candidate.probability
+        support = self.support.get(region)
+        if support is None:
+            self._rests_on[region] = partial, candidate
+            self.support[region] = {"probability": probability, "confidence": partial.confidence, "weight": weight}
+        else:
+            support["probability"] = min(1.0, support["probability"] + probability)
+        if weight * probability > self._strongest:
+            self._strongest, self.text = weight * probability, candidate.text
+            self._rests_on[region] = partial, candidate
+
+    @property
+    def content(self) -> dict[str, dict[str, Any]]:
+        """By region, what its candidate rests on."""
+        return {region: partial.content | candidate.content for region, (partial, candidate) in self._rests_on.items()}
 
     @property
     def regions(self) -> list[str]:

@@ -34,6 +34,18 @@ class OpenPrompt:
         return (time.monotonic() - self.arrived) * 1000
 
     @property
+    def has_grounds(self) -> bool:
+        """Whether something was said about it from which it might be concluded before its deadline."""
+        decision = self.decision
+        return self.prompt is not None and decision is not None and bool(self.partials or decision.error is not None)
+
+    def close(self) -> None:
+        """Set `answering`, and drop what nobody needs any more: many are held for a while after their end."""
+        self.answering = True
+        self.decision = None
+        self.partials.clear()
+
+    @property
     def missing(self) -> list[str]:
         """The regions that were asked and have not answered."""
         return [] if self.decision is None else [r for r in self.decision.chosen if r not in self.partials]

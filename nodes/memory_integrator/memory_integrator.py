@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from pydantic import Field
 
@@ -33,6 +32,8 @@ from brainnet.wire.messages import Accepted, PartialHeader
 
 ORPHAN_S = 2.0
 """How long a decision or partial waits for its prompt: they travel on other topics and may overtake it."""
+MAX_TOGETHER = 64
+"""Messages that are handled together at most."""
 MAX_OPEN = 4096
 """Entries that are held at once. The broker hands out far fewer prompts; the rest is room for early partials."""
 
@@ -75,76 +76,108 @@ class MemoryIntegrator(Node):
 
     # -- prompts -----------------------------------------------------------------------------------------------------
 
-    @subscribe("accepted")
-    async def on_accepted(self, accepted: Accepted) -> None:
-        prompt = accepted.prompt
-        entry = self._open.get(prompt.prompt_id)
-        if entry is not None and entry.prompt is not None:  # handed out again; it is known
-            return
-        self._open.accept(prompt)
-        self._set_timer(prompt.prompt_id, accepted.left_ms / 1000, self._conclude, True)
-        self._conclude(prompt.prompt_id)
+    @subscribe("accepted", batch=MAX_TOGETHER)
+    async def on_accepted(self, batch: list[Accepted]) -> None:
+        changed = []
+        for accepted in batch:
+            prompt = accepted.prompt
+            entry = self._open.get(prompt.prompt_id)
+            if entry is not None and entry.prompt is not None:  # handed out again; it is known
+                continue
+            changed.append(self._open.accept(prompt))
+            self._set_timer(prompt.prompt_id, accepted.left_ms / 1000, self._at_deadline)
+        self._conclude_ready(changed)
 
-    def _set_timer(self, prompt_id: str, delay_s: float, function: Callable[..., None], *args: Any) -> None:
-        """Call `function(prompt_id, *args)` later, in place of what was to be called for this prompt before."""
+    def _set_timer(self, prompt_id: str, delay_s: float, function: Callable[[str], None]) -> None:
+        """Call `function(prompt_id)` later, in place of what was to be called for this prompt before."""
         before = self._timers.pop(prompt_id, None)
         if before is not None:
             before.cancel()
-        self._timers[prompt_id] = asyncio.get_running_loop().call_later(delay_s, function, prompt_id, *args)
+        self._timers[prompt_id] = asyncio.get_running_loop().call_later(delay_s, function, prompt_id)
 
     # -- what the brain says about them ------------------------------------------------------------------------------
 
-    @subscribe("decision")
-    async def on_decision(self, decision: Decision) -> None:
-        self._changed(decision.prompt_id, self._open.add_decision(decision))
+    @subscribe("decision", batch=MAX_TOGETHER)
+    async def on_decisions(self, batch: list[Decision]) -> None:
+        self._conclude_ready([self._known(d.prompt_id, self._open.add_decision(d)) for d in batch])
 
-    @subscribe("partial")
-    async def on_partial(self, packet: SpikePacket) -> None:
-        partial = PartialHeader.of(packet).partial
-        if partial.final:
-            self._changed(partial.prompt_id, self._open.add_partial(partial))
+    @subscribe("partial", batch=MAX_TOGETHER)
+    async def on_partials(self, batch: list[SpikePacket]) -> None:
+        changed = []
+        for packet in batch:
+            try:
+                partial = PartialHeader.of(packet).partial
+            except WireError as error:  # of this partial; those beside it are of other prompts
+                self.report_error("partial", error)
+                continue
+            if partial.final:
+                changed.append(self._known(partial.prompt_id, self._open.add_partial(partial)))
+        self._conclude_ready(changed)
 
-    def _changed(self, prompt_id: str, entry: OpenPrompt | None) -> None:
-        if entry is None:
-            return
-        if entry.prompt is not None:
-            self._conclude(prompt_id)
-        elif prompt_id not in self._timers:
+    def _known(self, prompt_id: str, entry: OpenPrompt | None) -> OpenPrompt | None:
+        """Return an entry that was changed; one whose prompt has not arrived is dropped after a while."""
+        if entry is not None and entry.prompt is None and prompt_id not in self._timers:
             self._set_timer(prompt_id, ORPHAN_S, self._close)
+        return entry
 
     # -- concluding --------------------------------------------------------------------------------------------------
 
-    def _conclude(self, prompt_id: str, at_deadline: bool = False) -> None:
-        """Conclude a prompt when nothing that is missing can change the outcome, or at its deadline."""
+    def _conclude_ready(self, changed: Sequence[OpenPrompt | None]) -> None:
+        """Conclude those of the changed prompts whose outcome nothing that is missing can change."""
+        ready: dict[str, OpenPrompt] = {}
+        for entry in changed:
+            if entry is not None and entry.prompt is not None:
+                name = entry.prompt.prompt_id
+                if entry.has_grounds or self.work.deaths(name) >= MAX_DEATHS:
+                    ready[name] = entry
+        # What may have killed a predecessor is fused alone, so that no other prompt is blamed for it.
+        together = [(name, entry) for name, entry in ready.items() if not self.work.deaths(name)]
+        for alone in [(name, entry) for name, entry in ready.items() if self.work.deaths(name)]:
+            self._conclude([alone], at_deadline=False)
+        if together:
+            self._conclude(together, at_deadline=False)
+
+    def _at_deadline(self, prompt_id: str) -> None:
         entry = self._open.get(prompt_id)
-        if entry is None or entry.prompt is None or entry.answering:
-            return
+        if entry is not None:
+            self._conclude([(prompt_id, entry)], at_deadline=True)
+
+    def _conclude(self, entries: list[tuple[str, OpenPrompt]], *, at_deadline: bool) -> None:
+        names = [name for name, _ in entries]
+        self.work.begin(names)
+        for _, entry in entries:
+            if entry.prompt is not None and not entry.answering:
+                try:
+                    self._conclude_one(entry, entry.prompt, at_deadline)
+                except Exception as error:  # of this prompt, not of those beside it
+                    self.report_error("conclude", error)
+        self.work.end(names)
+
+    def _conclude_one(self, entry: OpenPrompt, prompt: Prompt, at_deadline: bool) -> None:
         try:
-            answer = self._fuse(entry, entry.prompt, at_deadline)
-        except Exception as error:  # of this prompt: it is answered with the error
+            answer = self._fuse(entry, prompt, at_deadline)
+        except Exception as error:  # it is answered with the error
             self.report_error("fuse", error)
             reason = f"internal error in {self.id}: {describe(error)}"
-            answer = error_answer(entry.prompt, "internal", reason, decision=entry.decision)
+            answer = error_answer(prompt, "internal", reason, decision=entry.decision)
         if answer is not None:
-            entry.answering = True
-            self._send(entry.prompt, answer)
+            entry.close()
             # The entry stays for a while, so that what arrives late is known; then nothing is left of it.
-            self._set_timer(prompt_id, ORPHAN_S, self._close)
+            self._set_timer(prompt.prompt_id, ORPHAN_S, self._close)
+            self._send(prompt, answer)
 
     def _fuse(self, entry: OpenPrompt, prompt: Prompt, at_deadline: bool) -> Answer | None:
         deaths = self.work.deaths(prompt.prompt_id)
         if deaths >= MAX_DEATHS:
             return error_answer(prompt, "poison", f"{self.id} died {deaths} times while it fused this prompt")
-        self.work.begin([prompt.prompt_id])
         started = time.perf_counter()
         answer = conclude(entry, trust=self._trust, reliability=self._reliability.by_region, at_deadline=at_deadline)
-        self.work.end([prompt.prompt_id])
         if answer is None:
             return None
         if entry.decision is not None:
             self._reliability.update(entry.decision.chosen, entry.partials, self.params.learning_rate)
-        answer.latency |= {f"region.{region}": partial.latency_ms for region, partial in entry.partials.items()}
-        answer.latency |= {"decision": entry.decided_ms, "fuse": (time.perf_counter() - started) * 1000}
+        parts = {f"region.{region}": partial.latency_ms for region, partial in entry.partials.items()}
+        answer.latency = parts | {"decision": entry.decided_ms, "fuse": (time.perf_counter() - started) * 1000}
         return answer
 
     def _send(self, prompt: Prompt, answer: Answer) -> None:
