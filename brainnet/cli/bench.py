@@ -14,9 +14,6 @@ from brainnet.cli.rows import report
 app = common.verb("Measure this installation.", no_args_is_help=True)
 
 QuickOption = Annotated[bool, typer.Option("--quick", help="A fraction of the work; noisier.")]
-AllocationArgument = Annotated[
-    Path | None, typer.Argument(help="A node_allocation file; default is config/node_allocation.yaml.")
-]
 
 
 @app.callback()
@@ -44,7 +41,7 @@ def bus(as_json: common.JsonOption = False, quick: QuickOption = False) -> None:
 @common.takes_brain(hub=False)
 def prompt(
     brain: common.BrainOptions,
-    allocation: AllocationArgument = None,
+    allocation: common.AllocationArgument = None,
     attach: Annotated[
         bool, typer.Option("--attach", help="Measure the brain that runs, instead of one that is started for this.")
     ] = False,
@@ -73,7 +70,9 @@ def prompt(
 
 
 @app.command()
-def boot(allocation: AllocationArgument = None, as_json: common.JsonOption = False, quick: QuickOption = False) -> None:
+def boot(
+    allocation: common.AllocationArgument = None, as_json: common.JsonOption = False, quick: QuickOption = False
+) -> None:
     """Measure how long a brain takes to start and to stop, and its memory, beside a process that imports torch.
 
     Launches brains of its own, one after the other, on free ports.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,9 +29,7 @@ app = common.verb()
 @common.takes_brain(hub=False)
 def chaos(
     brain: common.BrainOptions,
-    allocation: Annotated[
-        Path | None, typer.Argument(help="A node_allocation file; default is config/node_allocation.yaml.")
-    ] = None,
+    allocation: common.AllocationArgument = None,
     duration: Annotated[float, typer.Option("--duration", min=0.1, help="Seconds of each fault.")] = 30.0,
     seed: Annotated[int, typer.Option("--seed", help="Every random choice follows from it.")] = 0,
     faults: Annotated[

@@ -7,6 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from brainnet.settings import LoadedSettings, Settings
 
 __all__ = [
+    "AllocationArgument",
     "BrainOptions",
     "JsonOption",
     "connect",
@@ -31,6 +33,9 @@ __all__ = [
 ]
 T = TypeVar("T")
 
+AllocationArgument = Annotated[
+    Path | None, typer.Argument(help="A node_allocation file; default is config/node_allocation.yaml.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 _PANEL = "Which brain"

@@ -7,7 +7,6 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,9 +29,7 @@ _MEMORY_AGE_S = 10.0
 @common.takes_brain(hub=False)
 def launch(
     brain: common.BrainOptions,
-    allocation: Annotated[
-        Path | None, typer.Argument(help="A node_allocation file; default is config/node_allocation.yaml.")
-    ] = None,
+    allocation: common.AllocationArgument = None,
     host: Annotated[str | None, typer.Option("--host", help="Run this host's part of the allocation.")] = None,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="ID", help="Start only these nodes; repeat or use commas.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,9 +14,7 @@ app = common.verb()
 
 @app.command()
 def validate(
-    allocation: Annotated[
-        Path | None, typer.Argument(help="A node_allocation file; default is config/node_allocation.yaml.")
-    ] = None,
+    allocation: common.AllocationArgument = None,
     host: Annotated[
         str | None, typer.Option("--host", help="Check what only a host can tell for this one of the allocation.")
     ] = None,

@@ -25,7 +25,7 @@ from brainnet.wire.messages import (
     Prompt,
     StatusQuery,
 )
-from tests.bus.asking import served
+from tests.bus.asking import NeverAnswers, served
 from tests.bus.conftest import Network
 
 
@@ -83,33 +83,21 @@ async def test_nobody_there_is_a_call_timeout(network: Network) -> None:
 
 async def test_a_server_that_never_answers_is_a_call_timeout(network: Network) -> None:
     server, asker = await network("region"), await network("client")
-    asked = asyncio.Event()
-
-    async def hang(request: MemoryQuery, key: str) -> MemoryReply:
-        asked.set()
-        await asyncio.Event().wait()
-        return MemoryReply()
-
-    server.serve("memory/episodic/query", hang)
+    silent = NeverAnswers()
+    server.serve("memory/episodic/query", silent)
     async with asyncio.timeout(PATIENCE_S):
-        while not asked.is_set():
+        while not silent.asked.is_set():
             with pytest.raises(CallTimeout):
                 await asker.call("memory/episodic/query", MemoryQuery(text="x"), timeout=0.2)
 
 
 async def test_a_server_that_closes_refuses_what_it_has_not_answered(network: Network) -> None:
     server, asker = await network("region", "store"), await network("client")
-    asked = asyncio.Event()
-
-    async def hang(request: MemoryQuery, key: str) -> MemoryReply:
-        asked.set()
-        await asyncio.Event().wait()
-        return MemoryReply()
-
-    server.serve("memory/episodic/query", hang)
+    silent = NeverAnswers()
+    server.serve("memory/episodic/query", silent)
     asking = asyncio.create_task(served(asker, "memory/episodic/query", MemoryQuery(text="x")))
     async with asyncio.timeout(PATIENCE_S):
-        await asked.wait()
+        await silent.asked.wait()
     await server.close()
     with pytest.raises(CallError, match="store is stopping"):
         await asking

@@ -12,8 +12,8 @@ from brainnet.bus import Bus
 from brainnet.bus.transport import RawReply
 from brainnet.errors import CallError, CallTimeout, ConfigError, RegionError
 from brainnet.testing import PATIENCE_S
-from brainnet.wire.messages import Health, MemoryQuery, MemoryReply, StatusQuery
-from tests.bus.asking import served
+from brainnet.wire.messages import MemoryQuery, MemoryReply, StatusQuery
+from tests.bus.asking import NeverAnswers, served
 
 Network = Callable[..., Awaitable[Bus]]
 KEY = "memory/episodic/query"
@@ -73,16 +73,10 @@ async def test_a_request_that_does_not_follow_the_contract_is_refused_with_its_c
 
 async def test_a_server_that_stops_refuses_what_is_open_and_says_that_it_passes(network: Network) -> None:
     server, asker = await network("region", "memory"), await network("client")
-    begun = asyncio.Event()
-
-    async def wait_for_ever(request: MemoryQuery, key: str) -> MemoryReply:
-        begun.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    server.serve(KEY, wait_for_ever)
+    silent = NeverAnswers()
+    server.serve(KEY, silent)
     asking = asyncio.create_task(served(asker, KEY, MemoryQuery(text="x")))
-    await begun.wait()
+    await silent.asked.wait()
     await server.close()
     with pytest.raises(CallError) as caught:
         await asking
@@ -99,11 +93,6 @@ async def test_nobody_there_is_a_timeout_that_passes(network: Network) -> None:
 async def test_a_slow_server_is_a_timeout_and_not_a_refusal(network: Network) -> None:
     """The network reports its own timeouts as error replies; nobody here may take one for a server's refusal."""
     server, asker = await network("region", "slow"), await network("client")
-
-    async def wait_for_ever(request: StatusQuery, key: str) -> Health:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    server.serve("node/slow/status", wait_for_ever)
+    server.serve("node/slow/status", NeverAnswers())
     with pytest.raises(CallTimeout):
         await asker.call("node/slow/status", StatusQuery(), timeout=0.3)

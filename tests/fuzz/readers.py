@@ -122,7 +122,8 @@ def _fields_of(kind: type[Message], value: Any) -> list[bytes]:
     return payloads
 
 
-def _nested(depth: int) -> dict[str, Any]:
+def nested(depth: int) -> dict[str, Any]:
+    """Return a map in a map, `depth` times."""
     value: dict[str, Any] = {}
     for _ in range(depth):
         value = {"a": value}
@@ -201,7 +202,7 @@ VALUES: tuple[Any, ...] = (
     [],
     {},
     {"k": {"k": []}},
-    _nested(80),
+    nested(80),
 )
 
 

@@ -20,7 +20,7 @@ from brainnet.errors import MessageError, PacketError
 from brainnet.wire import messages, packet
 from brainnet.wire.messages import Answer, Candidate, Message, Partial, Prompt
 from brainnet.wire.packet import SpikePacket
-from tests.fuzz.readers import HOSTILE, READERS, hostile_fields, kinds, read
+from tests.fuzz.readers import HOSTILE, READERS, hostile_fields, kinds, nested, read
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NAMES = st.sampled_from(sorted(READERS))
@@ -210,13 +210,6 @@ def test_a_json_string_is_the_text_of_a_prompt() -> None:
     assert messages.read_prompt(b'"hello"', "application/json").text == "hello"
 
 
-def _deep(depth: int) -> dict[str, Any]:
-    value: dict[str, Any] = {}
-    for _ in range(depth):
-        value = {"a": value}
-    return value
-
-
 class _Hostile:
     def __repr__(self) -> str:
         raise RuntimeError("no repr")
@@ -233,9 +226,9 @@ CANNOT_BE_WRITTEN = [
     np.datetime64("2020-01-01"),
     2**80,
     -(2**80),
-    _deep(2000),
-    _deep(100_000),
-    _deep(100),
+    nested(2000),
+    nested(100_000),
+    nested(100),
     {1, 2},
     1j,
 ]

@@ -469,8 +469,8 @@ SNNTORCH: dict[str, tuple[tuple[int, ...], list[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", SNNTORCH)
-def test_what_snntorch_exports_answers_spike_for_spike(tmp_path: Path, name: str) -> None:
+def snntorch_network(name: str) -> tuple[tuple[int, ...], nn.Sequential]:
+    """Return one of the networks with the shape of its input; its weights are large enough that all layers fire."""
     shape, makers = SNNTORCH[name]
     torch.manual_seed(12)
     net = nn.Sequential(*(make() for make in makers))
@@ -478,6 +478,12 @@ def test_what_snntorch_exports_answers_spike_for_spike(tmp_path: Path, name: str
         for part in net:
             if isinstance(part, nn.Linear | nn.Conv2d):
                 part.weight.mul_(3)
+    return shape, net
+
+
+@pytest.mark.parametrize("name", SNNTORCH)
+def test_what_snntorch_exports_answers_spike_for_spike(tmp_path: Path, name: str) -> None:
+    shape, net = snntorch_network(name)
     threshold = net[-1].threshold
     export_snntorch(net, tmp_path / "net.nir", input_shape=shape)
     assert net[-1].threshold is threshold  # the network is as it was
@@ -523,13 +529,7 @@ def test_what_snntorch_cannot_export_is_named(parts: list[nn.Module], said: str)
 
 
 async def test_a_region_answers_with_the_networks_input_shape_and_with_potentials(tmp_path: Path) -> None:
-    shape, makers = SNNTORCH["conv"]
-    torch.manual_seed(12)
-    net = nn.Sequential(*(make() for make in makers))
-    with torch.no_grad():
-        for part in net:
-            if isinstance(part, nn.Linear | nn.Conv2d):
-                part.weight.mul_(3)
+    shape, net = snntorch_network("conv")
     export_snntorch(net, tmp_path / "conv.nir", input_shape=shape)
     readout = graph_of(nir.Linear(WEIGHT), neuron("LI"))
     readout.nodes["output"] = nir.Output(np.array([NEURONS]))
