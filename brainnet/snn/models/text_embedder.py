@@ -60,13 +60,15 @@ def lif_response(
 
     u_t = beta u_{t-1} + I - threshold s_{t-1};  s_t = 1 if u_t > threshold: `lif_sequence` with reset "subtract".
     """
-    membrane = np.zeros_like(currents)
-    spikes = np.zeros((steps, *currents.shape), np.uint8)
-    for step in range(steps):
-        fired = membrane > threshold
-        membrane = np.float32(beta) * membrane + currents - np.where(fired, np.float32(threshold), np.float32(0))
-        spikes[step] = membrane > threshold
-    return spikes
+    membrane, reset = np.zeros_like(currents), np.zeros_like(currents)
+    spikes = np.zeros((steps, *currents.shape), np.bool_)
+    for fired in spikes:  # in place: new arrays would cost more than the sums
+        membrane *= np.float32(beta)
+        membrane += currents
+        membrane -= reset
+        np.greater(membrane, threshold, out=fired)
+        np.multiply(fired, np.float32(threshold), out=reset)
+    return spikes.view(np.uint8)
 
 
 def count_thresholds(steps: int, beta: float = 0.9, threshold: float = 1.0) -> NDArray[np.float32]:
@@ -169,9 +171,12 @@ class SpikingTextEmbedder:
         A text without a letter or digit has no spikes.
         """
         currents = self.currents([text])[0]
-        both = np.concatenate([currents, -currents])
         config = self.config
-        return np.ascontiguousarray(lif_response(both, config.steps, config.beta, config.threshold).T)
+        # one neuron of each pair has no positive current, and never fires
+        trains = lif_response(np.abs(currents), config.steps, config.beta, config.threshold).T
+        spikes = np.zeros((2, *trains.shape), np.uint8)
+        spikes[(currents < 0).astype(np.intp), np.arange(len(trains))] = trains
+        return spikes.reshape(-1, config.steps)
 
     def counts(self, texts: Sequence[str]) -> NDArray[np.int8]:
         """Return the counts of ON minus those of OFF spikes, int8 [texts, D]; equal to those of `spikes`."""
