@@ -24,6 +24,7 @@ from brainnet.bus import open_hub
 from brainnet.testing import free_port
 from tests.small_brain import SmallBrain
 from tests.support import Brain, MakeBrain, node, write_allocation
+from tests.warm import forked_commands
 
 # No deadline, and no complaint about slowness: a test is not judged by the speed of the machine.
 _FREE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -49,6 +50,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_setup() -> None:
     """Set the random state before the fixtures of a test, and of its file when it is the first one."""
     _set_random_state()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_commands_are_forks() -> Iterator[None]:
+    """Start short commands in a fork of a process that has imported what they need."""
+    with forked_commands():
+        yield
 
 
 @pytest.fixture(autouse=True)

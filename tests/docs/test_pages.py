@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -142,8 +143,11 @@ class Page:
     # -- processes ---------------------------------------------------------------------------------------------------
 
     def shell(self, command: str) -> subprocess.Popen[str]:
+        """Start a command as a shell does; one of brainnet alone needs none."""
+        plain = command.startswith("brainnet ") and not set("|&;<>()$`\\*?[]{}~#!\n") & set(command)
+        words = [sys.executable, "-m", *shlex.split(command)] if plain else ["bash", "-c", command]
         return subprocess.Popen(
-            ["bash", "-c", command],
+            words,
             cwd=self.folder,
             env=self.brain.env,
             stdin=subprocess.DEVNULL,

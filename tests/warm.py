@@ -1,0 +1,175 @@
+"""Commands of brainnet that start in a fork of a process that has imported what they need.
+
+Most of the time of a short command goes to its imports, which are the same each time. While `forked_commands` is
+entered, `subprocess` and `asyncio` start `python -m brainnet VERB ...`, for the verbs of `VERBS`, as a fork of such a
+process, and so the reader of NIR files.
+
+For a test nothing else differs: the command is a real process and a child of the test's own, with a process
+id, a session, streams, a folder and an environment of its own, and it ends as the interpreter ends.
+
+Everything that a fork would not do exactly as a new process is left to a new process: other verbs and interpreters,
+variables that an interpreter or a library reads when it starts, descriptors that are handed on, limits that a test
+sets. What runs for long or is looked for by its environment, as launchers and nodes are, is always a new process; and
+tests/cli/test_output.py and tests/cli/test_lifecycle.py start verbs in new processes, where a lack of an import shows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import inspect
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.warm_server import MAX_PACKET
+
+SERVER = Path(__file__).with_name("warm_server.py")
+VERBS = ("config", "logs", "node", "prompt", "status", "stop", "topic", "validate")
+MODULES = (
+    *(f"brainnet.cli.{verb}" for verb in VERBS),
+    "brainnet.bus.zenoh_transport",
+    "brainnet.cli.launch",
+    "brainnet.cli.node_table",
+    "brainnet.client",
+    "brainnet.launcher.describe.allocation",
+    "brainnet.launcher.run.launch",
+    "brainnet.observe",
+    "brainnet.settings",
+)
+READER = "brainnet.snn.nir.hdf5"
+"""The program that reads a file of the format HDF5 in a process of its own."""
+READER_MODULES = ("brainnet.errors", "brainnet.snn.nir.graph", "h5py", "msgpack", "numpy")
+_FREE = ("BRAINNET_", "XDG_STATE_HOME", "PYTEST_", "TMPDIR", "PATH", "HYPOTHESIS_")
+"""Beginnings of the variables that nothing reads at its import."""
+_USUAL = {
+    **dict.fromkeys(("executable", "preexec_fn", "uid", "gid", "gids")),
+    "close_fds": True,
+    "pass_fds": (),
+    "process_group": -1,
+    "restore_signals": True,
+    "shell": False,
+    "umask": -1,
+}
+"""Options of a new process that a fork may have."""
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class _Server:
+    """A warm process, which starts when it is first asked."""
+
+    def __init__(self, *modules: str) -> None:
+        self._lock = threading.Lock()
+        self._modules = modules
+        self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._kept: dict[str, str] = {}
+
+    def fork(self, words: list[str], cwd: str, env: Mapping[str, str], streams: list[int], session: bool) -> int | None:
+        """Start a command, and return its process id; None where it has to be a new process."""
+        with self._lock:
+            if self._control is None:
+                self._start(env)
+            if self._control is None or _kept(env) != self._kept:
+                return None
+            packet = json.dumps({"words": words, "cwd": cwd, "env": dict(env), "session": session}).encode()
+            if len(packet) > MAX_PACKET:
+                return None
+            try:
+                _be_subreaper(True)
+                socket.send_fds(self._control, [packet], streams)
+                return int(json.loads(self._control.recv(MAX_PACKET))["pid"])
+            finally:
+                _be_subreaper(False)
+
+    def _start(self, env: Mapping[str, str]) -> None:
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._kept = _kept(env)
+        with there:
+            self._process = subprocess.Popen(
+                [sys.executable, str(SERVER), str(there.fileno()), *self._modules],
+                env={**self._kept, "PATH": env.get("PATH", ""), "OPENBLAS_NUM_THREADS": "1"},
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                pass_fds=[there.fileno()],
+                start_new_session=True,
+            )
+        here.settimeout(120)
+        self._control = here if here.recv(MAX_PACKET) else None
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        if self._control is not None:
+            self._control.close()
+        self._process = self._control = None
+
+
+def _kept(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if not name.startswith(_FREE)}
+
+
+def _be_subreaper(wanted: bool) -> None:
+    """Become, or no longer be, the parent of descendants whose own parent ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)
+
+
+@contextlib.contextmanager
+def forked_commands() -> Iterator[None]:
+    """Start commands as forks of a warm process until the context ends."""
+    kind: Any = subprocess.Popen
+    original = kind._execute_child
+    signature = inspect.signature(original)
+    commands, readers = _Server(*MODULES), _Server(*READER_MODULES)
+
+    @functools.wraps(original)
+    def execute(self: Any, *arguments: Any) -> None:
+        given = signature.bind(self, *arguments).arguments
+        pid = _forked(commands, readers, given)
+        if pid is None:
+            original(self, *arguments)
+            return
+        self.pid = pid
+        self._child_created = True
+        names = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+        self._close_pipe_fds(*(given[name] for name in names))
+
+    kind._execute_child = execute
+    try:
+        yield
+    finally:
+        kind._execute_child = original
+        commands.close()
+        readers.close()
+
+
+def _forked(commands: _Server, readers: _Server, given: dict[str, Any]) -> int | None:
+    """Start a command as a fork, unless something asks for a new process."""
+    args = given["args"]
+    words = [] if isinstance(args, str | bytes) else list(map(os.fsdecode, args))
+    cwd = os.fsdecode(given["cwd"]) if given["cwd"] is not None else str(Path.cwd())
+    if any(given.get(name, usual) != usual for name, usual in _USUAL.items()) or not Path(cwd).is_dir():
+        return None
+    if words[:2] != [sys.executable, "-m"] or not (words[2:3] == [READER] or _is_short(words[2:])):
+        return None
+    env = os.environ if given["env"] is None else {os.fsdecode(k): os.fsdecode(v) for k, v in given["env"].items()}
+    ends = (given["p2cread"], given["c2pwrite"], given["errwrite"])
+    streams = [place if end == -1 else end for place, end in enumerate(ends)]
+    server = commands if words[2] == "brainnet" else readers
+    return server.fork(words[2:], str(Path(cwd).absolute()), env, streams, bool(given["start_new_session"]))
+
+
+def _is_short(words: list[str]) -> bool:
+    """Whether these are the words of a verb that ends soon, or of a launch that leaves the brain to another process."""
+    if len(words) < 2 or words[0] != "brainnet":
+        return False
+    return words[1] in VERBS or (words[1] == "launch" and bool({"--detach", "-d"} & set(words)))
