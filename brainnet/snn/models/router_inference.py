@@ -79,7 +79,7 @@ class RouterInference:
         """
         batch, length = spikes.shape[1:3]
         width = self.config.width
-        currents = spikes.astype(np.float32) @ self._input + self._input_bias
+        currents = _product(spikes.astype(np.float32), self._input) + self._input_bias
         start = np.zeros((batch, length, width), np.float32)
         if membrane is not None:
             start += membrane[:, None]
@@ -95,17 +95,28 @@ class RouterInference:
     def _attend(self, memory: Floats) -> Floats:
         """Return the input currents [T, B, L, D] of the neurons of the attention."""
         steps, batch, length, width = memory.shape
-        parts = (memory @ self._project).reshape(steps, batch, length, 3, self._heads, width // self._heads)
+        parts = _product(memory, self._project).reshape(steps, batch, length, 3, self._heads, width // self._heads)
         # [3, B, H, T * L, d]: a query sees the joint axis of steps and positions, the step first
         query, key, value = parts.transpose(3, 1, 4, 0, 2, 5).reshape(3, batch, self._heads, steps * length, -1)
-        scores = query @ key.transpose(0, 1, 3, 2)
-        scores *= np.float32(-1 / math.sqrt(width // self._heads))
-        np.exp(scores, out=scores)
-        scores += 1
-        weights = chrono_mask(steps, length, self._tau, False).numpy() / scores  # the sigmoid, times the mask
-        context = (weights @ value).reshape(batch, self._heads, steps, length, -1)
-        joined: Floats = context.transpose(2, 0, 3, 1, 4).reshape(steps, batch, length, width) @ self._output
-        return joined
+        query *= np.float32(-1 / math.sqrt(width // self._heads))
+        mask = chrono_mask(steps, length, self._tau, False).numpy()
+        # One prompt after the other in the same array, which stays in the second-level cache; for all prompts together
+        # it would be new memory from the system each time.
+        scores, context = np.empty((self._heads, *mask.shape), np.float32), np.empty_like(value)
+        for one in range(batch):
+            np.matmul(query[one], key[one].transpose(0, 2, 1), out=scores)
+            np.exp(scores, out=scores)
+            scores += 1
+            np.divide(mask, scores, out=scores)  # the sigmoid, times the mask
+            np.matmul(scores, value[one], out=context[one])
+        by_step = context.reshape(batch, self._heads, steps, length, -1).transpose(2, 0, 3, 1, 4)
+        return _product(by_step.reshape(steps, batch, length, width), self._output)
+
+
+def _product(values: Floats, weights: Floats) -> Floats:
+    """Return values [..., D] @ weights [D, E] in one product; numpy would compute one for each of the first axes."""
+    product: Floats = values.reshape(-1, values.shape[-1]) @ weights
+    return product.reshape(*values.shape[:-1], -1)
 
 
 def _lif(currents: Floats, start: Floats, beta: Floats, threshold: float) -> tuple[Floats, Floats]:
