@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,6 +26,14 @@ from torch.nn import functional as F
 from brainnet.errors import ModelError
 from brainnet.snn.models.pictures import SIDE
 from brainnet.snn.neurons.lif import LIF, LIFState
+
+START: Final = 0.5
+"""The membrane potential before the first step, half the threshold: Bu et al. 2022, *Optimized Potential Initialization
+for Low-latency Spiking Neural Networks*."""
+PIXEL_CENTRE: Final = 0.5
+"""What is subtracted from a pixel of 0..1."""
+PIXEL_SCALE: Final = 4
+"""The factor on a centred pixel: the network gets -2..2."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,7 @@ def normalize_images(images: Tensor) -> Tensor:
     """
     if images.ndim != 4 or images.shape[1:] != (3, SIDE, SIDE):
         raise ModelError(f"images must be [B, 3, {SIDE}, {SIDE}], not of shape {tuple(images.shape)}")
-    return ((images - 0.5) * 4).contiguous(memory_format=torch.channels_last)
+    return ((images - PIXEL_CENTRE) * PIXEL_SCALE).contiguous(memory_format=torch.channels_last)
 
 
 class ClassifierOutput(NamedTuple):
@@ -189,9 +197,7 @@ class SpikingClassifier(nn.Module):
         # channels last, the memory order of the convolution's output, so that nothing is copied
         along = currents.permute(0, 1, 3, 4, 2)
         if state is None:
-            # start at half the threshold: Bu et al. 2022, Optimized Potential Initialization for Low-latency Spiking
-            # Neural Networks
-            state = LIFState(torch.full_like(along[0], 0.5, memory_format=torch.contiguous_format))
+            state = LIFState(torch.full_like(along[0], START, memory_format=torch.contiguous_format))
         spikes, state = self.neurons[index](along, state)
         return spikes.permute(0, 1, 4, 2, 3), state
 

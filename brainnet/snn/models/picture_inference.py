@@ -8,7 +8,6 @@ its weights anew for each call. So one picture takes a fifth of the time, and a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import torch
@@ -17,12 +16,17 @@ from torch import Tensor
 
 from brainnet.errors import ModelError
 from brainnet.snn.models import picture_kernels as kernels
-from brainnet.snn.models.picture_classifier import Classification, ClassifierConfig, SpikingClassifier
+from brainnet.snn.models.picture_classifier import (
+    PIXEL_CENTRE,
+    PIXEL_SCALE,
+    START,
+    Classification,
+    ClassifierConfig,
+    SpikingClassifier,
+)
 from brainnet.snn.models.pictures import SIDE
 
 Floats = NDArray[np.float32]
-_START: Final = 0.5
-"""The membrane potential before the first step: half the threshold, as in `SpikingClassifier`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +87,13 @@ class PictureInference:
         return [self._classify(image, limit) for image in images]
 
     def _classify(self, image: Floats, limit: np.float32) -> Classification:
-        pixels = ((image.transpose(1, 2, 0) - np.float32(0.5)) * np.float32(4)).astype(np.float32, order="C")
+        pixels = ((image.transpose(1, 2, 0) - PIXEL_CENTRE) * PIXEL_SCALE).astype(np.float32, order="C")
         first = self._empty(0, SIDE)
         kernels.image_currents(pixels, self._stages[0].weights, self._stages[0].pooled, first)
         currents = [first]
         for index in range(1, len(self._stages)):
             currents.append(self._empty(index, currents[-1].shape[0]))
-        membranes = [np.full(current.shape, _START, np.float32) for current in currents]
+        membranes = [np.full(current.shape, START, np.float32) for current in currents]
         total = np.zeros(len(self._readout_bias), np.float32)
         trains = []
         for count, temperature in enumerate(self.config.temperatures, 1):
