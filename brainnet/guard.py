@@ -13,6 +13,8 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final
 
+from brainnet.texts import shorten
+
 _FIRST: Final = 3
 """Repeats of one fault that are logged in full before the rest is only counted."""
 _INTERVAL_S: Final = 60.0
@@ -44,8 +46,7 @@ def describe(error: BaseException) -> str:
         text = " ".join(str(error).split())
     except Exception:  # an exception class of somebody else, with a faulty `__str__`
         text = ""
-    shown = text if len(text) <= 500 else text[:497] + "..."
-    return f"{type(error).__name__}: {shown}" if shown else type(error).__name__
+    return f"{type(error).__name__}: {shorten(text, 500)}" if text else type(error).__name__
 
 
 class RepeatFilter:

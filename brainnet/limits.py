@@ -39,6 +39,7 @@ MAX_CPU: Final = 8191
 MAX_NODE_BYTES: Final = 240 << 10
 """Bytes of the description of one node as JSON, parameters and environment included. The process of a node gets it
 in one packet of at most 256 KiB, which also holds the path of the log."""
+_NOT_TEXT: Final = "should be UTF-8; rename the file or the folder"
 
 
 def is_name(text: str) -> bool:
@@ -73,7 +74,6 @@ def _check_path(path: Path) -> Path:
     return path
 
 
-_NOT_TEXT: Final = "should be UTF-8; rename the file or the folder"
 FilePath = Annotated[Path, AfterValidator(_check_path)]
 """A path that can be handed to a process: what is sent between processes is UTF-8."""
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=MAX_NAME)]

@@ -36,6 +36,17 @@ def share_dir() -> Path:
     raise ConfigError(f"topics/contract.yaml was not found in {looked}; reinstall brainnet")
 
 
+def name_of_damaged(path: Path) -> Path:
+    """Return the name under which a damaged file is kept beside a new one, which no other file has.
+
+    Example: `memory.sqlite.damaged-1`
+    """
+    number = 1
+    while (name := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return name
+
+
 def current_folder() -> list[Path]:
     """Return the current folder, as a list that is empty when somebody has removed it."""
     try:

@@ -11,17 +11,13 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TextIO
 
 _QUEUED_WRITES: Final = 256
 """Writes that wait for a reader that does not read, such as a terminal after Ctrl-S; further ones are dropped."""
 _DRAIN_S: Final = 0.5
 """Seconds that `BackgroundFile.close` waits for what is queued."""
-
-
-class OutputError(OSError):
-    """Standard output cannot be written, for another reason than a reader that has left."""
 
 
 class DescriptorFile(io.RawIOBase):
@@ -55,18 +51,6 @@ class _LenientFile(DescriptorFile):
             return os.write(self._descriptor, view)
         except OSError:
             return len(view)
-
-
-class _StrictFile(DescriptorFile):
-    """Tells a reader that has left, `BrokenPipeError`, from every other failure, `OutputError`."""
-
-    def write(self, data: Any, /) -> int:
-        try:
-            return os.write(self._descriptor, memoryview(data).cast("B"))
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise OutputError(error.errno, error.strerror) from None
 
 
 class _BackgroundFile(DescriptorFile):
@@ -130,34 +114,8 @@ def open_missing_descriptors() -> None:
             os.open(os.devnull, os.O_RDONLY if descriptor == 0 else os.O_WRONLY)  # the lowest free number is this one
 
 
-def prepare_command() -> None:
-    """Make the standard streams of a command fit for any terminal, file, pipe or encoding.
-
-    Afterwards writing to standard error never raises. Writing to standard output raises `BrokenPipeError` when its
-    reader has left, and `OutputError` when it fails for another reason; characters that its encoding lacks are
-    replaced.
-    """
-    open_missing_descriptors()
-    sys.stderr = lenient(2)
-    stdout = sys.stdout
-    is_terminal = stdout is not None and stdout.isatty()
-    sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(_StrictFile(1)),
-        encoding=getattr(stdout, "encoding", None) or "utf-8",
-        errors="replace",
-        line_buffering=is_terminal,
-    )
-
-
-def discard_stdout() -> None:
-    """Send what is still written to standard output to /dev/null."""
-    target = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(target, 1)
-    os.close(target)
-
-
 @contextlib.contextmanager
-def optional_output() -> Any:
+def optional_output() -> Iterator[None]:
     """Make standard output optional within this context: the work goes on whatever becomes of what is printed."""
     before, sys.stdout = sys.stdout, lenient(1, background=True)
     try:

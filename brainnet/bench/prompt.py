@@ -132,10 +132,7 @@ async def _measure(
             kinds = await _kinds(bus, await host_statuses(bus))
         for brain in brains:
             bus = await stack.enter_async_context(brain.connected())
-            status = await brain.ready(bus)
-            failed = [f"{node.id}: {node.reason}" for node in status.nodes if node.ready_s is None]
-            if failed:
-                raise LaunchError(f"the brain to be measured is not complete: {'; '.join(failed)}")
+            status = await brain.complete(bus)
             if not subjects:
                 kinds = await _kinds(bus, [status])
             subjects.append(_Subject(bus, "this" if not subjects else _commit(against)))

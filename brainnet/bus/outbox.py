@@ -24,6 +24,8 @@ class Outbox:
         capacity: Messages that may wait. With 8192 a burst on a congested link drops nothing.
         max_bytes: Bytes that may wait. 256 MiB bounds the memory of a node whose link stays congested; a prompt with a
             picture may have 8 MiB, so the number of messages alone would not bound it.
+        later: Runs a function later in the thread that makes the outbox, in which all that is put before is sent with
+            one wake-up. Without it each message that finds the thread asleep wakes it.
     """
 
     def __init__(

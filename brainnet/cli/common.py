@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
-from brainnet.cli.output import console, note, print_json
-
 if TYPE_CHECKING:
     from brainnet.bus import Bus, Endpoint
     from brainnet.settings import LoadedSettings, Settings
@@ -23,10 +21,7 @@ __all__ = [
     "BrainOptions",
     "JsonOption",
     "connect",
-    "console",
     "endpoint_of",
-    "note",
-    "print_json",
     "run_async",
     "takes_brain",
     "verb",

@@ -27,7 +27,7 @@ def show(
     fields = type(loaded.settings).model_fields
     if as_json:
         for name, value in values.items():
-            common.print_json({"name": name, "value": value, "origin": str(loaded.origins[name])})
+            output.print_json({"name": name, "value": value, "origin": str(loaded.origins[name])})
         return
     output.table(
         ["setting", "value", "from", "meaning"],

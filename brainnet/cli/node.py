@@ -46,7 +46,7 @@ def list_nodes(
     found = common.run_async(ask(brain.settings()))
     if as_json:
         for health in found:
-            common.print_json(health)
+            output.print_json(health)
         return
     output.table(
         ["node", "state", "role", "answers prompts", "pid", "host", "what it does"],
@@ -75,7 +75,7 @@ def info(
 
     health, params = common.run_async(ask(brain.settings()))
     if as_json:
-        common.print_json({**health.model_dump(mode="json"), "params": params})
+        output.print_json({**health.model_dump(mode="json"), "params": params})
         return
     from brainnet.cli.node_table import duration
 
@@ -116,7 +116,7 @@ def restart(
     Example: brainnet node restart my_region
     """
     record = common.run_async(_control(brain.settings(), id, "restart"))
-    common.note(f"{id} is {record.state}, pid {record.pid}")
+    output.note(f"{id} is {record.state}, pid {record.pid}")
 
 
 @app.command()
@@ -130,7 +130,7 @@ def stop(
     Example: brainnet node stop my_region
     """
     common.run_async(_control(brain.settings(), id, "stop"))
-    common.note(f"{id} is stopped")
+    output.note(f"{id} is stopped")
 
 
 @param.command("list")
@@ -147,7 +147,7 @@ def list_params(
     found = common.run_async(_params(brain.settings(), id, {}))
     if as_json:
         for one in found:
-            common.print_json(one)
+            output.print_json(one)
     else:
         _print_params(found)
 
@@ -166,9 +166,9 @@ def get_param(
     """
     (found,) = common.run_async(_params(brain.settings(), id, {"name": name}))
     if as_json:
-        common.print_json(found)
+        output.print_json(found)
     else:
-        common.print_json(found.value)
+        output.print_json(found.value)
 
 
 # Unknown options are passed on, because a negative number as VALUE looks like one.
@@ -189,7 +189,7 @@ def set_param(
     parsed = yaml_text.parse(value, "VALUE").value
     settings = brain.settings()
     (now,) = common.run_async(_params(settings, id, {"name": name, "value": parsed, "set": True}))
-    common.note(f"{id} {name} = {now.value}")
+    output.note(f"{id} {name} = {now.value}")
 
 
 # -- queries to nodes --------------------------------------------------------------------------------------------------

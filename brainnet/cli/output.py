@@ -109,7 +109,8 @@ def prepare() -> None:
     """Replace the standard streams of this process; the first thing that a command does."""
     is_closed = sys.stdout is None
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    streams.prepare_command()
+    streams.open_missing_descriptors()
+    sys.stderr = streams.lenient(2)
     _state.descriptor = _Descriptor(1)
     if is_closed:
         _state.descriptor.failure = OSError(errno.EBADF, "it is closed")

@@ -33,7 +33,7 @@ def status(
     if as_json:
         for host in hosts:
             for record in host.nodes:
-                common.print_json(record)
+                output.print_json(record)
         return
     from brainnet.cli.node_table import duration, node_table
 

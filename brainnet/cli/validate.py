@@ -42,7 +42,7 @@ def validate(
     checked = check_programs(loaded)
     if as_json:
         for node, program in zip(loaded.nodes, checked, strict=True):
-            common.print_json({**node.model_dump(mode="json"), "line": loaded.lines[node.id], **asdict(program)})
+            output.print_json({**node.model_dump(mode="json"), "line": loaded.lines[node.id], **asdict(program)})
         return
     output.table(
         ["node", "host", "program", "role", "what it does"],
@@ -51,4 +51,4 @@ def validate(
             for node, program in zip(loaded.nodes, checked, strict=True)
         ],
     )
-    common.note(f"{path} is valid: {len(checked)} nodes")
+    output.note(f"{path} is valid: {len(checked)} nodes")

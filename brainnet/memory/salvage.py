@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from brainnet.errors import StoreError
 from brainnet.memory.database import COLUMNS, IS_OBJECT, TABLES, Database, Table, connect, is_readable
+from brainnet.paths import name_of_damaged
 
 __all__ = ["replace_damaged"]
 
@@ -29,9 +30,7 @@ def replace_damaged(path: Path) -> tuple[Path, int, int]:
     Raises:
         StoreError: the file cannot be moved, or the new one not be written.
     """
-    number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
+    aside = name_of_damaged(path)
     try:
         for suffix in ("-wal", "-shm", ""):
             source = path.with_name(path.name + suffix)

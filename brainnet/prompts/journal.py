@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from brainnet.errors import MessageError, StoreError
+from brainnet.paths import name_of_damaged
 from brainnet.wire.messages import Answer, Prompt, decode, encode
 
 _VERSION: Final = 2
@@ -105,9 +106,7 @@ class Journal:
         return db
 
     def _move_aside(self) -> None:
-        number = 1
-        while (target := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
-            number += 1
+        target = name_of_damaged(self.path)
         try:
             self.path.rename(target)
         except OSError as error:

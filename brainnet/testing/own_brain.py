@@ -125,6 +125,18 @@ class OwnBrain:
                 raise LaunchError(f"the brain was not ready within {limit:g} s; raise ready_timeout_s")
             await asyncio.sleep(_POLL_S)
 
+    async def complete(self, bus: Bus) -> HostStatus:
+        """Wait until every node is ready.
+
+        Raises:
+            LaunchError: The launcher ended, or a node failed or was not ready in time.
+        """
+        status = await self.ready(bus)
+        failed = [f"{node.id}: {node.reason}" for node in status.nodes if node.ready_s is None]
+        if failed:
+            raise LaunchError(f"not every node became ready: {'; '.join(failed)}")
+        return status
+
     @contextlib.asynccontextmanager
     async def connected(self, *, role: str = "client") -> AsyncIterator[Bus]:
         """Connect to the brain, also while it starts.

@@ -48,6 +48,7 @@ from brainnet.errors import MessageError, StoreError
 from brainnet.memory import DamagedStoreError, EpisodicStore, Hit, NewEpisode, replace_damaged, terms
 from brainnet.node import NodeSpec
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
+from brainnet.texts import shorten
 from brainnet.wire.messages import Answered, Exchange, encode
 from hippocampus_evidence import Evidence, answer_of, citation, newest_of_same_subject
 from hippocampus_prompts import PICTURE_WORDS, asked_words, content_words, has_answer_type, statement_to_remember
@@ -273,7 +274,7 @@ class Hippocampus(Region):
         evidence = self._evidence(question, subject, hits)
         enough = [e for e in evidence if e.matched & telling and e.strength >= self.params.min_evidence]
         if not enough:
-            about = _shortened(" ".join(subject))
+            about = shorten(" ".join(subject), 200)
             raise RegionError(f'nothing in memory about {about!r}; tell me with "Remember that ..."')
         return answer_of(newest_of_same_subject(enough)[: self.params.candidates])
 
@@ -394,10 +395,6 @@ def _episode(exchange: Exchange, text: str, vector: NDArray[np.int8]) -> NewEpis
 def _has_attachment(query: Query) -> bool:
     prompt = query.prompt
     return prompt.image is not None or prompt.audio is not None or bool(prompt.arrays)
-
-
-def _shortened(text: str, limit: int = 200) -> str:
-    return text if len(text) <= limit else text[:limit] + "..."
 
 
 def _memory_hit(hit: Hit) -> MemoryHit:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainnet.cli import common
+from brainnet.cli import common, output
 
 if TYPE_CHECKING:
     from brainnet.cli.topic.writing import Writer
@@ -48,7 +48,7 @@ def pub(
     number = count if count is not None else (None if rate is not None else 1)
     sent = common.run_async(_publish(settings, writer, rate, number, wait, require_match))
     if as_json:
-        common.print_json({"key": writer.full_key, "sent": sent})
+        output.print_json({"key": writer.full_key, "sent": sent})
 
 
 async def _publish(
@@ -65,7 +65,7 @@ async def _publish(
             silence = f"nobody subscribed to {writer.full_key} within {wait:g} s{writer.hint}"
             if require_match:
                 raise TopicError(f"{silence}; nothing was sent")
-            common.note(silence)
+            output.note(silence)
         stop = threading.Event()
         sending = asyncio.create_task(asyncio.to_thread(writer.send, publisher, bus.source, count, rate, stop))
         try:
@@ -73,4 +73,4 @@ async def _publish(
             return await asyncio.shield(sending)
         finally:
             stop.set()
-            common.note(f"{await sending} messages sent on {writer.full_key}")
+            output.note(f"{await sending} messages sent on {writer.full_key}")

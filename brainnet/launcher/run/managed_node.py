@@ -18,6 +18,7 @@ from brainnet.launcher.run.kernel import is_frozen, signal_name
 from brainnet.launcher.run.node_process import NodeProcess
 from brainnet.launcher.run.restarts import NextStart, RestartSchedule
 from brainnet.node.spec import NodeSpec
+from brainnet.texts import shorten
 from brainnet.wire.messages import Health, NodeRecord, NodeState
 
 log = structlog.get_logger("brainnet.launcher")
@@ -327,4 +328,4 @@ def _last_log_line(path: Path, offset: int) -> str:
         text = str(said or f"{record['event']} {record.get('state', '')}".strip())
     except (ValueError, KeyError, AttributeError):
         text = last
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
+    return shorten(text, _SHOWN_CHARACTERS)

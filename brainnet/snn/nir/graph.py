@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from brainnet.errors import ModelError
+from brainnet.texts import shorten
 
 KINDS: Final = (
     "Affine",
@@ -124,8 +125,7 @@ def import_nir() -> Any:
 
 def shown(name: str) -> str:
     """Return a name from a file as it may stand in a message: on one line, and not longer than 80 characters."""
-    text = "".join(char if char.isprintable() else "?" for char in name)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return shorten("".join(char if char.isprintable() else "?" for char in name), 80)
 
 
 def flatten(graph: Any) -> FlatGraph:
