@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from collections.abc import Iterable
 from typing import Annotated, Final, NamedTuple
 
 from pydantic import AfterValidator
@@ -141,6 +142,19 @@ def check_connect(endpoint: str) -> str:
     if address.transport != "unix" and (address.port == 0 or address.is_wildcard):
         raise ValueError(f"names no single program to connect to; {_FORM}")
     return endpoint
+
+
+def loopback(port: int) -> str:
+    """Return the endpoint of the loopback at which the programs of a host find its hub."""
+    return f"tcp/127.0.0.1:{port}"
+
+
+def hub_endpoints(port: int, listen: Iterable[str]) -> list[str]:
+    """Return the endpoints on which a hub listens: those listed, and the loopback unless one of them includes it."""
+    listed, hub = list(listen), loopback(port)
+    # A second listener on a port that a wildcard address already has would fail with "address in use".
+    covers = {f"tcp/0.0.0.0:{port}", f"tcp/[::]:{port}", hub}
+    return listed if covers.intersection(listed) else [hub, *listed]
 
 
 ListenEndpoint = Annotated[str, AfterValidator(check_listen)]

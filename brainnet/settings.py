@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from brainnet import yaml_text
-from brainnet.endpoints import ConnectEndpoint
+from brainnet.endpoints import ConnectEndpoint, loopback
 from brainnet.errors import ConfigError, TextError
 from brainnet.limits import MAX_DEADLINE_MS, MAX_GRACE_S, MAX_NAME, MAX_WAIT_S, FilePath, Name, mistake
 from brainnet.paths import make_folder, share_dir, state_dir
@@ -67,7 +67,7 @@ class Settings(BaseModel):
     @property
     def endpoint(self) -> str:
         """Zenoh endpoint at which clients and nodes of this host find the hub."""
-        return self.hub or f"tcp/127.0.0.1:{self.port}"
+        return self.hub or loopback(self.port)
 
     @property
     def state(self) -> Path:

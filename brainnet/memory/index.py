@@ -30,7 +30,7 @@ FEEDBACK_EXPONENT = 6
 REFIT_GROWTH = 1.5
 """A search fits the term embeddings again when the number of episodes has grown by this factor."""
 MIN_FORGOTTEN = 1000
-"""With fewer forgotten rows than this an index is not worth to be built again."""
+"""With fewer forgotten rows than this an index is not worth building again."""
 _FORGOTTEN = -1
 """The code of the kind of an episode that was forgotten. Its row stays, and counts for nothing."""
 

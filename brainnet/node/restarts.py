@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from brainnet.bus import Bus
 from brainnet.wire.keys import key
-from brainnet.wire.messages import HostStatus, NodeRecord, StatusQuery
+from brainnet.wire.messages import HostStatus, NodeRecord, NodeState, StatusQuery
+
+_DOWN: Final[tuple[NodeState, ...]] = ("failed", "stopped", "backoff")
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Restarts:
         Zero for a node that runs, starts, or is being ended after it was frozen.
         """
         record = self.nodes.get(node_id)
-        if record is None or record.state in ("failed", "stopped", "backoff"):
+        if record is None or record.state in _DOWN:
             due = None if record is None else record.next_start_s
             return math.inf if due is None else due
         return 0.0
@@ -35,16 +38,17 @@ class Restarts:
     def why_down(self, node_id: str) -> str:
         """Return why a node does not run and what to do, as one sentence; empty when it runs or is not known."""
         record = self.nodes.get(node_id)
-        if record is None or record.state not in ("failed", "stopped", "backoff"):
-            return ""
-        parts = [f"{node_id} is {record.state}" if record.state != "backoff" else f"{node_id} waits for its next start"]
-        if record.reason:
-            parts[0] += f": {record.reason}"
-        if record.next_start_s is not None:
-            parts.append(f"next start in {record.next_start_s:.0f} s")
-        if record.advice:
-            parts.append(record.advice)
-        return "; ".join(parts)
+        why = "" if record is None else why_down(record)
+        return f"{why}; {record.advice}" if record is not None and why and record.advice else why
+
+
+def why_down(record: NodeRecord) -> str:
+    """Return why a node does not run and when it is started again, as one sentence; empty when it runs."""
+    if record.state not in _DOWN:
+        return ""
+    state = "waits for its next start" if record.state == "backoff" else f"is {record.state}"
+    due = "" if record.next_start_s is None else f"; next start in {record.next_start_s:.0f} s"
+    return f"{record.id} {state}{': ' + record.reason if record.reason else ''}{due}"
 
 
 async def ask_restarts(bus: Bus, timeout: float = 1.0) -> Restarts:

@@ -19,6 +19,7 @@ from typing import Final, Self
 from brainnet import settings
 from brainnet.bus import Bus, Endpoint, open_bus
 from brainnet.client import host_statuses
+from brainnet.endpoints import loopback
 from brainnet.errors import BrainnetError, LaunchError
 from brainnet.testing.ports import free_port
 from brainnet.testing.tied import tied
@@ -51,7 +52,7 @@ class OwnBrain:
         self, allocation: Path | None = None, *, checkout: Path | None = None, state: Path | None = None
     ) -> None:
         self.port = free_port()
-        self.endpoint = Endpoint(settings.Settings().namespace, f"tcp/127.0.0.1:{self.port}")
+        self.endpoint = Endpoint(settings.Settings().namespace, loopback(self.port))
         self._kept = state is not None
         self.state = state or Path(tempfile.mkdtemp(prefix="brainnet-"))
         self._checkout = checkout

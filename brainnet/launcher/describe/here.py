@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 
-from brainnet.endpoints import address_of
+from brainnet.endpoints import address_of, hub_endpoints, loopback
 from brainnet.launcher.describe.allocation import Allocation, Host
 from brainnet.node.spec import NodeEntry
 
@@ -48,14 +48,13 @@ def check_here(allocation: Allocation, host: str, nodes: Iterable[NodeEntry], po
 
 
 def _check_hub(allocation: Allocation, host: str, port: int) -> None:
-    hub, listen = address_of(f"tcp/127.0.0.1:{port}"), allocation.hosts.get(host, Host()).listen
-    # The hub listens on its loopback port, unless one of these stands in the list and covers it.
-    if {f"tcp/0.0.0.0:{port}", f"tcp/[::]:{port}", f"tcp/127.0.0.1:{port}"} & {*listen}:
+    hub, listen = loopback(port), allocation.hosts.get(host, Host()).listen
+    if len(hub_endpoints(port, listen)) == len(listen):  # the list covers the hub's own port
         return
     for index, endpoint in enumerate(listen):
-        if address_of(endpoint).collides(hub):
+        if address_of(endpoint).collides(address_of(hub)):
             raise allocation.error(
-                ("hosts", host, "listen", index), f"{endpoint} collides with the hub's own port, tcp/127.0.0.1:{port}"
+                ("hosts", host, "listen", index), f"{endpoint} collides with the hub's own port, {hub}"
             )
 
 

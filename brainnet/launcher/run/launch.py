@@ -67,9 +67,10 @@ def make_plan(options: LaunchOptions) -> Plan:
     """
     from brainnet import settings
     from brainnet.broker import Limits
+    from brainnet.endpoints import loopback
     from brainnet.launcher.describe.allocation import Host, load
     from brainnet.launcher.describe.here import check_here
-    from brainnet.launcher.run.supervisor import Plan, loopback_hub
+    from brainnet.launcher.run.supervisor import Plan
     from brainnet.node.spec import NodeSpec
 
     overrides = {"namespace": options.namespace, "port": options.port, "allocation": options.allocation}
@@ -102,7 +103,7 @@ def make_plan(options: LaunchOptions) -> Plan:
                 **entry.model_dump(exclude={"host"}),
                 host=host,
                 namespace=effective.namespace,
-                hub=loopback_hub(effective.port),
+                hub=loopback(effective.port),
                 data_dir=state,
                 log_level=effective.log_level,
             )

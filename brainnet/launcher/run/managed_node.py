@@ -17,6 +17,7 @@ from brainnet.errors import LaunchError
 from brainnet.launcher.run.kernel import is_frozen, signal_name
 from brainnet.launcher.run.node_process import NodeProcess
 from brainnet.launcher.run.restarts import NextStart, RestartSchedule
+from brainnet.node.restarts import why_down
 from brainnet.node.spec import NodeSpec
 from brainnet.texts import shorten
 from brainnet.wire.messages import Health, NodeRecord, NodeState
@@ -189,13 +190,9 @@ class ManagedNode:
     @property
     def why_down(self) -> str | None:
         """One sentence that says why it does not run, or None for one that runs, starts or stops."""
-        record = self.record
-        if record.state not in ("failed", "backoff", "stopped") or self._process is not None:
+        if self._process is not None:
             return None
-        state = "waits for its next start" if record.state == "backoff" else f"is {record.state}"
-        left_s = self.next_start_s
-        due = "" if left_s is None else f"; next start in {left_s:.0f} s"
-        return f"{record.id} {state}{': ' + record.reason if record.reason else ''}{due}"
+        return why_down(self.record.model_copy(update={"next_start_s": self.next_start_s})) or None
 
     @property
     def advice(self) -> str:

@@ -17,6 +17,7 @@ import structlog
 
 from brainnet.broker import Limits
 from brainnet.bus import Bus, open_hub, tcp_address
+from brainnet.endpoints import hub_endpoints, loopback
 from brainnet.errors import AddressInUseError, BrainnetError, BusError, ConfigError, LaunchError
 from brainnet.guard import describe, ends_task
 from brainnet.launcher.run import log_files
@@ -53,11 +54,6 @@ _LOST_TIMEOUT_S: Final = 3.0
 network file system holds the process."""
 _LOG_CHECK_INTERVAL_S: Final = 2.0
 _MB: Final = 1_000_000
-
-
-def loopback_hub(port: int) -> str:
-    """Return the endpoint at which the nodes of a host find its hub."""
-    return f"tcp/127.0.0.1:{port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +97,12 @@ class Plan:
     @property
     def hub(self) -> str:
         """Endpoint at which the nodes of this host find the hub."""
-        return loopback_hub(self.port)
+        return loopback(self.port)
 
     @property
     def endpoints(self) -> list[str]:
         """Endpoints on which the hub listens: loopback, unless a wildcard address includes it, and `listen`."""
-        # A second listener on a port that a wildcard address already has would fail with "address in use".
-        covers = (f"tcp/0.0.0.0:{self.port}", f"tcp/[::]:{self.port}", self.hub)
-        return [*([] if any(c in self.listen for c in covers) else [self.hub]), *self.listen]
+        return hub_endpoints(self.port, self.listen)
 
     @property
     def log_dir(self) -> Path:
@@ -165,15 +159,6 @@ class Supervisor:
             self.on_change(record)
         except Exception as error:  # showing a state must not end what is shown
             log.warning("a change of state could not be shown", error=describe(error))
-
-    def why_down(self, node_id: str) -> str | None:
-        """Return one sentence that says why a node of this host does not run, and when it is started again.
-
-        Returns:
-            The sentence; None for a node that runs, starts or stops, and for one of another host.
-        """
-        node = self.nodes.get(node_id)
-        return None if node is None else node.why_down
 
     def stop(self) -> None:
         """Make `run` stop everything in order; the second call kills every node at once."""

@@ -387,15 +387,21 @@ def _dense_node(dense: Dense) -> Any:
     return nir.Affine(weight=dense.weight.detach().numpy(), bias=dense.bias.detach().numpy())
 
 
+def time_constant(decay: NDArray[Any], dt: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    r"""Return $\tau$ in seconds for decays per step, and the gain $\tau / dt$ with which an input adds as it is."""
+    tau = (dt / np.maximum(1 - decay.astype(np.float64), SMALLEST_LEAK)).astype(np.float32)
+    return tau, (tau.astype(np.float64) / dt).astype(np.float32)
+
+
 def _lif_node(layer: Layer, width: int, dt: float) -> Any:
     nir = import_nir()
     beta = layer.neurons.beta.detach().expand(width).numpy()
     if not ((beta >= 0) & (beta <= 1)).all():
         raise ModelError(f"beta must be 0 to 1, got {beta.min():g} to {beta.max():g}")
-    tau = (dt / np.maximum(1 - beta.astype(np.float64), SMALLEST_LEAK)).astype(np.float32)
+    tau, gain = time_constant(beta, dt)
     lif = nir.LIF(
         tau=tau,
-        r=(tau.astype(np.float64) / dt).astype(np.float32),
+        r=gain,
         v_leak=np.zeros(width, np.float32),
         v_threshold=np.full(width, layer.neurons.threshold, np.float32),
         v_reset=np.zeros(width, np.float32),

@@ -18,7 +18,6 @@ from brainnet.snn.neurons.lif import Reset as LIFReset
 from brainnet.snn.nir.graph import import_nir
 from brainnet.snn.nir.models import (
     DT,
-    SMALLEST_LEAK,
     Dense,
     Layer,
     LIFNetwork,
@@ -26,6 +25,7 @@ from brainnet.snn.nir.models import (
     annotate,
     from_graph,
     random_spikes,
+    time_constant,
     to_graph,
 )
 from brainnet.snn.nir.nodes import Reset
@@ -196,8 +196,7 @@ def _put_decays(node: Any, decays: dict[str, Tensor]) -> None:
     """Write the time constants of a node for exact decays, with gains that make the input add as it is."""
     for field, value in decays.items():
         exact = value.numpy()
-        tau = (DT / np.maximum(1 - exact.astype(np.float64), SMALLEST_LEAK)).astype(np.float32)
-        gain = (tau.astype(np.float64) / DT).astype(np.float32)
+        tau, gain = time_constant(exact, DT)
         cuba = "alpha" in decays
         setattr(node, "tau_syn" if field == "alpha" else "tau_mem" if cuba else "tau", tau)
         setattr(node, "w_in" if field == "alpha" else "r", gain)
