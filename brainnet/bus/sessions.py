@@ -24,8 +24,8 @@ liveliness tokens. Zenoh's default is 10 s; at 2 s a host that is cut off is not
 
 LOCAL_LEASE_MS = 10_000
 """The same for a process that only programs of its own host can reach. The end of a process closes its links at once,
-and frozen nodes are killed by their supervisor, so a process that is silent for seconds is one that a busy machine gives
-no time to. If its link were closed then, what was sent on it would be lost."""
+and frozen nodes are killed by their supervisor, so a process that is silent for seconds is one that a busy machine
+gives no time to. If its link were closed then, what was sent on it would be lost."""
 
 
 @dataclass(frozen=True, slots=True)
