@@ -374,7 +374,7 @@ class Broker:
         if entry.timer is not None:
             entry.timer.cancel()
         encoded = self._encode(answer, entry.prompt)
-        written = Written(answer.prompt_id, encoded.payload if not encoded.as_json else encode(answer))
+        written = Written(answer.prompt_id, encoded.payload if not encoded.as_json else encode(answer, decoded=True))
         self.counts["answers" if answer.error is None else "error_answers"] += 1
         exchange = Exchange(
             prompt_id=answer.prompt_id,
@@ -391,7 +391,7 @@ class Broker:
     def _encode(self, answer: Answer, prompt: Prompt) -> Encoded:
         as_json = prompt.reply_as == "json"
         try:
-            return Encoded(Answer, encode(answer, as_json=as_json), as_json)
+            return Encoded(Answer, encode(answer, as_json=as_json, decoded=True), as_json)
         except WireError as error:  # content of a region that JSON cannot express, say
             log.error("an answer cannot be written", prompt_id=answer.prompt_id, error=describe(error))
             failed = error_answer(prompt, "internal", f"the answer cannot be written: {describe(error)}")

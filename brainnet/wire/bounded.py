@@ -119,23 +119,23 @@ def check(value: Any) -> None:
     Raises:
         ValueError: More than `MAX_DEPTH` levels, or a key that is no text.
     """
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        below: list[Any] = []
-        for container in level:
-            items: Any = container
-            if type(container) is dict:
-                for name in container:
-                    if type(name) is not str:
-                        raise ValueError(f"a key of a map is {type(name).__name__}, not text")
-                items = container.values()
-            elif type(container) not in _CONTAINERS:
-                continue
-            below += [item for item in items if type(item) in _CONTAINERS]
-        if below and depth >= MAX_DEPTH:
-            raise ValueError(f"more than {MAX_DEPTH} levels of maps and lists")
-        level = below
+    if type(value) in _CONTAINERS:
+        _check(value, MAX_DEPTH)
+
+
+def _check(container: Any, levels: int) -> None:
+    if not levels:
+        raise ValueError(f"more than {MAX_DEPTH} levels of maps and lists")
+    if type(container) is dict:
+        for name in container:
+            if type(name) is not str:
+                raise ValueError(f"a key of a map is {type(name).__name__}, not text")
+        container = container.values()
+    for item in container:
+        if (
+            type(item) in _CONTAINERS and item
+        ):  # most are empty or hold no further ones; a call costs more than the loop
+            _check(item, levels - 1)
 
 
 def number(value: Any) -> Any:

@@ -106,10 +106,15 @@ class Encoded:
         return JSON_ENCODING if self.as_json else self.kind.wire_encoding()
 
 
-def encode(message: Message, *, as_json: bool = False) -> bytes:
+def encode(message: Message, *, as_json: bool = False, decoded: bool = False) -> bytes:
     """Write a message as msgpack, or as JSON. What is written, `decode` accepts.
 
     A numpy number in a field of free form is written as a number.
+
+    Args:
+        message: What is written.
+        as_json: Write JSON.
+        decoded: What its fields of free form hold was read by `decode`, and is not checked once more.
 
     Raises:
         MessageError: A field of free form holds a value that cannot be written.
@@ -118,7 +123,8 @@ def encode(message: Message, *, as_json: bool = False) -> bytes:
         fields = message.model_dump()
         # packb accepts more than `decode` does, such as keys that are not strings. A message must not be refused by
         # its receivers only.
-        bounded.check(fields)
+        if not decoded:
+            bounded.check(fields)
         packed: bytes = msgpack.packb(fields, default=bounded.number)
         return message.model_dump_json(fallback=bounded.number).encode() if as_json else packed
     except Exception as error:  # what somebody puts into a field of free form may raise anything while it is written
