@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from pydantic import Field
 
 from brainnet.errors import ConfigError, PacketError, RegionError
 from brainnet.node import NodeParameters, Query, Region
+from brainnet.snn.nir.conventions import Method, Reset
 from brainnet.wire.messages import Candidate, Partial
 from brainnet.wire.packet import SpikePacket
 
@@ -37,10 +38,8 @@ class NirRegion(Region):
         """What NIR does not specify, for files that do not say it."""
 
         dt_s: float | None = Field(None, gt=0, description="time step in seconds, for a file that does not say")
-        reset: Literal["subtract", "zero", "none", "value", "subtract_immediate", "subtract_multiple"] | None = Field(
-            None, description="what a spike does, for a file that does not say"
-        )
-        method: Literal["euler", "exponential"] | None = Field(
+        reset: Reset | None = Field(None, description="what a spike does, for a file that does not say")
+        method: Method | None = Field(
             None, description="how the equations become steps, for a file that does not say; else Euler's method"
         )
 

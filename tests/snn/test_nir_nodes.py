@@ -20,9 +20,9 @@ from brainnet import Prompt, SpikePacket
 from brainnet.errors import ModelError
 from brainnet.node import load_program
 from brainnet.snn.nir import models as nir_models
+from brainnet.snn.nir.conventions import METHODS, RESETS, Method, Reset
 from brainnet.snn.nir.models import from_graph, load, random_spikes, run, save
 from brainnet.snn.nir.network import GraphNetwork
-from brainnet.snn.nir.nodes import METHODS, RESETS, Method, Reset
 from brainnet.snn.nir.snntorch import export_snntorch, snntorch_graph
 from brainnet.testing import MemoryBrain
 

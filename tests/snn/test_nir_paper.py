@@ -11,9 +11,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from brainnet.snn.nir.conventions import Method, Reset
 from brainnet.snn.nir.models import Network, load, random_spikes, run
 from brainnet.snn.nir.network import GraphNetwork, GraphState
-from brainnet.snn.nir.nodes import Method, Reset
 from tests.snn.golden.nir_frameworks import braille_input, events
 
 nir = pytest.importorskip("nir", reason="needs brainnet[nir]")

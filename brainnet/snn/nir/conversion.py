@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainnet.errors import ModelError
+from brainnet.snn.nir.conventions import Settings
 from brainnet.snn.nir.graph import MAX_VALUES, Shape, as_shape, shown
-from brainnet.snn.nir.nodes import SPIKING, Delays, Neurons, Operation, Settings, Stateless
+from brainnet.snn.nir.nodes import SPIKING, Delays, Neurons, Operation, Stateless
 
 MAX_PRODUCTS: Final = 1 << 34
 """The most multiplications of all nodes in one time step: a file of a few bytes can ask for any number."""

@@ -31,9 +31,10 @@ from brainnet.snn.checks import check_finite
 from brainnet.snn.neurons.lif import LIFParams, LIFState, lif_sequence, recurrent_lif_sequence
 from brainnet.snn.neurons.lif import Reset as LIFReset
 from brainnet.snn.nir import file
+from brainnet.snn.nir.conventions import METHODS, RESETS, Method, Reset, Settings
 from brainnet.snn.nir.graph import ChainLayer, chain, flatten, import_nir
 from brainnet.snn.nir.network import Emits, GraphNetwork, GraphState, build
-from brainnet.snn.nir.nodes import METHODS, RESETS, SPIKING, Method, Reset, Settings
+from brainnet.snn.nir.nodes import SPIKING
 
 DT = 1e-4
 """The time step that snnTorch assumes when it writes NIR, in seconds."""

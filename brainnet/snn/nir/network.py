@@ -12,20 +12,10 @@ import torch
 from torch import Tensor
 
 from brainnet.errors import ModelError
+from brainnet.snn.nir.conventions import Method, Reset, Settings, check_settings
 from brainnet.snn.nir.conversion import MAX_PRODUCTS, operation
 from brainnet.snn.nir.graph import FlatGraph, Shape, import_nir, schedule, shown
-from brainnet.snn.nir.nodes import (
-    NEURONS,
-    SPIKING,
-    Delays,
-    Method,
-    Operation,
-    Reset,
-    Settings,
-    State,
-    Stateless,
-    check_settings,
-)
+from brainnet.snn.nir.nodes import NEURONS, SPIKING, Delays, Operation, State, Stateless
 
 Emits = Literal["spikes", "counts", "values"]
 """What the outputs of a network are."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from brainnet.errors import ModelError
 from brainnet.snn.neurons.lif import LIFParams
 from brainnet.snn.neurons.lif import Reset as LIFReset
+from brainnet.snn.nir.conventions import Reset
 from brainnet.snn.nir.graph import import_nir
 from brainnet.snn.nir.models import (
     DT,
@@ -28,7 +29,6 @@ from brainnet.snn.nir.models import (
     time_constant,
     to_graph,
 )
-from brainnet.snn.nir.nodes import Reset
 
 
 def export_snntorch(

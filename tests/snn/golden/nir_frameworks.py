@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from brainnet.snn.neurons.lif import LIFParams
 from brainnet.snn.nir import models as nir_models
+from brainnet.snn.nir.conventions import Method, Reset
 from brainnet.snn.nir.models import Dense, Layer, LIFNetwork
-from brainnet.snn.nir.nodes import Method, Reset
 
 HERE = Path(__file__).parent
 SIZES = ((6, 9), (9, 4))
