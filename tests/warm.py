@@ -36,11 +36,9 @@ VERBS = ("config", "logs", "node", "prompt", "status", "stop", "topic", "validat
 MODULES = (
     *(f"brainnet.cli.{verb}" for verb in VERBS),
     "brainnet.bus.zenoh_transport",
-    "brainnet.cli.launch",
     "brainnet.cli.node_table",
     "brainnet.client",
     "brainnet.launcher.describe.allocation",
-    "brainnet.launcher.run.launch",
     "brainnet.observe",
     "brainnet.settings",
 )
@@ -169,7 +167,5 @@ def _forked(commands: _Server, readers: _Server, given: dict[str, Any]) -> int |
 
 
 def _is_short(words: list[str]) -> bool:
-    """Whether these are the words of a verb that ends soon, or of a launch that leaves the brain to another process."""
-    if len(words) < 2 or words[0] != "brainnet":
-        return False
-    return words[1] in VERBS or (words[1] == "launch" and bool({"--detach", "-d"} & set(words)))
+    """Whether these are the words of a verb that ends soon and leaves no process behind."""
+    return len(words) > 1 and words[0] == "brainnet" and words[1] in VERBS
