@@ -193,11 +193,13 @@ class EpisodeIndex:
             for row in _best(total, limit)
         ]
 
-    def containing(self, word: str, kinds: Collection[str] | None) -> list[int]:
-        """Return the ids of the episodes that contain `word`, compared by its stem, in ascending order."""
-        rows = self.texts.containing(word)
+    def frequency(self, words: Collection[str], kinds: Collection[str] | None) -> dict[str, int]:
+        """Return the number of episodes that contain each word, compared by its stem."""
         allowed = self._allowed(kinds)
-        return [self._ids[row] for row in (rows if allowed is None else rows[allowed[rows]]).tolist()]
+        found = {word: self.texts.containing(word) for word in words}
+        return {
+            word: len(rows) if allowed is None else int(np.count_nonzero(allowed[rows])) for word, rows in found.items()
+        }
 
     def set_vector(self, episode_id: int, vector: Vector) -> None:
         """Replace the vector of an episode of the index.
@@ -284,9 +286,15 @@ class EpisodeIndex:
 
 def _at_least(scores: Scores, count: int) -> NDArray[np.int64]:
     """Return the rows of the `count` highest scores above 0, ascending; more of them where the last score is tied."""
+    rows: NDArray[np.int64] = np.flatnonzero(
+        scores > 0
+    )  # often few: the others have no word of the query, or are of another kind
+    if len(rows) <= count:
+        return rows
+    above = scores[rows]
     # partition finds the smallest score to keep; argpartition, which finds the rows, is several times slower
-    last = np.partition(scores, len(scores) - count)[len(scores) - count] if len(scores) > count else np.float32(0)
-    return np.flatnonzero(scores >= last if last > 0 else scores > 0)
+    kept: NDArray[np.int64] = rows[above >= np.partition(above, len(above) - count)[len(above) - count]]
+    return kept
 
 
 def _best(scores: Scores, limit: int, candidates: NDArray[np.int64] | None = None) -> list[int]:

@@ -248,7 +248,7 @@ class EpisodicStore:
 
     def document_frequencies(self, words: Collection[str], kinds: Collection[str] | None = None) -> dict[str, int]:
         """Return the number of episodes that contain each word, compared by `terms`, as in `search`."""
-        return {word: len(self._index.containing(word, kinds)) for word in words}
+        return self._index.frequency(words, kinds)
 
     def terms_in(self, episode_id: int, words: Collection[str]) -> set[str]:
         """Return those of the words that an episode contains, compared by `terms`, as in `search`."""

@@ -14,7 +14,7 @@ __all__ = ["Vector", "VectorIndex", "quantize", "quantize_rows"]
 Vector = NDArray[np.integer | np.floating]
 """A vector of any numbers, [D]; an index keeps it quantized."""
 INT8_MAX = 127
-MIN_COMPILED_ROWS = 4096
+MIN_COMPILED_ROWS = 1024
 """From this number of rows on compiled kernels are used; loading Numba takes longer than a smaller search."""
 
 

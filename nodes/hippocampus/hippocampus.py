@@ -296,10 +296,11 @@ class Hippocampus(Region):
         total = self.episodes.count([STATEMENT])
         held = self.episodes.document_frequencies(subject, [STATEMENT])
         rarity = {word: math.log((total + 1) / (held[word] + 0.5)) for word in subject}
-        asked = asked_words(question)
+        asked, sought = asked_words(question), {word: terms(word) for word in subject}
         evidence = []
         for hit in hits:
-            matched = self.episodes.terms_in(hit.episode.episode_id, subject)
+            contained = set(terms(hit.episode.text))
+            matched = {word for word, its_terms in sought.items() if contained.issuperset(its_terms)}
             strength = sum(rarity[word] for word in matched) / sum(rarity.values())
             if not has_answer_type(asked, hit.episode.text):
                 strength *= ANSWER_TYPE_PENALTY
