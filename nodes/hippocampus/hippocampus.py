@@ -99,6 +99,8 @@ class Hippocampus(Region):
         super().__init__(spec, bus, control)
         self.memories: dict[str, EpisodicStore] = {}
         self._last_query = 0.0
+        self._embedded: dict[str, tuple[NDArray[np.int8], NDArray[np.uint8]]] = {}
+        """Counts and spikes of the texts that are being answered; used in the model thread."""
         self._loop = asyncio.get_running_loop()
         self._defects: list[str] = []
 
@@ -144,7 +146,11 @@ class Hippocampus(Region):
         self.log.info("memory open", path=str(self._path), episodes=stats.episodes, bytes=stats.file_bytes)
 
     def _replace(self, error: DamagedStoreError) -> None:
-        """Move the damaged file aside, and open one with every row that can still be read."""
+        """Move the damaged file aside, and open one with every row that can still be read.
+
+        Raises:
+            StoreError: That is not possible now, for example on a full disk. The memories are closed then.
+        """
         self._close()
         aside, saved, rows = replace_damaged(self._path)
         self.count("damaged_stores")
@@ -167,7 +173,13 @@ class Hippocampus(Region):
 
     @contextlib.contextmanager
     def _store_repaired(self) -> Iterator[None]:
-        """Leave an error of the store to the caller; a damaged store is replaced for those who come later."""
+        """Leave an error of the store to the caller; a damaged store is replaced for those who come later.
+
+        Raises:
+            StoreError: A store that was damaged could not be replaced, now and at the messages before.
+        """
+        if not self.memories:
+            self._open()
         try:
             yield
         except DamagedStoreError as error:
@@ -195,6 +207,18 @@ class Hippocampus(Region):
     def _close(self) -> None:
         for memory in self.memories.values():
             memory.close()
+        self.memories = {}
+
+    def answer_batch(self, queries: list[Query]) -> list[Partial]:
+        """Answer all queries that wait, one after the other; their texts are embedded together."""
+        texts = list(dict.fromkeys(query.prompt.text.strip() for query in queries))
+        try:
+            with contextlib.suppress(Exception):  # of one of the texts: it shows again when that one is embedded alone
+                counts, spikes = self.embedder.counts_and_spikes(texts)
+                self._embedded = dict(zip(texts, zip(counts, spikes, strict=True), strict=True))
+            return super().answer_batch(queries)
+        finally:
+            self._embedded = {}
 
     def answer(self, query: Query) -> Partial:
         self._last_query = time.monotonic()
@@ -207,7 +231,8 @@ class Hippocampus(Region):
                 partial = self._remember(fact, query) if fact else self._recall(text, attached=_has_attachment(query))
         except StoreError as error:
             raise RegionError(str(error), code=error.code) from error
-        partial.spikes = self.embedder.spikes(text)
+        embedded = self._embedded.get(text)
+        partial.spikes = self.embedder.spikes(text) if embedded is None else embedded[1]
         return partial
 
     def _remember(self, fact: str, query: Query) -> Partial:
@@ -309,7 +334,8 @@ class Hippocampus(Region):
         return sorted(evidence, key=lambda item: (-round(item.strength, 3), -item.hit.score))
 
     def _vector(self, text: str) -> NDArray[np.int8]:
-        counts: NDArray[np.int8] = self.embedder.counts([text])[0]
+        embedded = self._embedded.get(text)
+        counts: NDArray[np.int8] = self.embedder.counts([text])[0] if embedded is None else embedded[0]
         return counts
 
     @subscribe("answered")

@@ -38,6 +38,17 @@ def embedder() -> SpikingTextEmbedder:
     return SpikingTextEmbedder.load(WEIGHTS)
 
 
+@pytest.mark.parametrize("texts", [[], ["Where is the key?"], ["Where is the key?", "", "Größe 7"]])
+def test_counts_and_spikes_in_one_run_are_those_of_each_text(embedder: SpikingTextEmbedder, texts: list[str]) -> None:
+    counts, spikes = embedder.counts_and_spikes(texts)
+    assert len(counts) == len(spikes) == len(texts)
+    for text, its_counts, its_spikes in zip(texts, counts, spikes, strict=True):
+        assert np.array_equal(its_counts, embedder.counts([text])[0])
+        assert np.array_equal(its_spikes, embedder.spikes(text))
+        on, off = its_spikes.reshape(2, embedder.width, -1).sum(2).astype(np.int8)
+        assert np.array_equal(its_counts, on - off)
+
+
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 2**31), steps=st.integers(1, 40), beta=st.sampled_from([0.5, 0.9, 0.97]))
 def test_its_neurons_are_those_of_lif_sequence(seed: int, steps: int, beta: float) -> None:

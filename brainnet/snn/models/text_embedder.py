@@ -170,17 +170,30 @@ class SpikingTextEmbedder:
 
         A text without a letter or digit has no spikes.
         """
-        currents = self.currents([text])[0]
-        config = self.config
-        # one neuron of each pair has no positive current, and never fires
-        trains = lif_response(np.abs(currents), config.steps, config.beta, config.threshold).T
-        spikes = np.zeros((2, *trains.shape), np.uint8)
-        spikes[(currents < 0).astype(np.intp), np.arange(len(trains))] = trains
-        return spikes.reshape(-1, config.steps)
+        (spikes,) = self._trains(self.currents([text]))
+        return spikes
 
     def counts(self, texts: Sequence[str]) -> NDArray[np.int8]:
         """Return the counts of ON minus those of OFF spikes, int8 [texts, D]; equal to those of `spikes`."""
+        return self._counts(self.currents(texts))
+
+    def counts_and_spikes(self, texts: Sequence[str]) -> tuple[NDArray[np.int8], list[NDArray[np.uint8]]]:
+        """Return the counts [texts, D] as `counts`, and the spike trains of each text as `spikes`, in one run."""
         currents = self.currents(texts)
+        return self._counts(currents), self._trains(currents)
+
+    def _trains(self, currents: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
+        config = self.config
+        # one neuron of each pair has no positive current, and never fires
+        fired = lif_response(np.abs(currents), config.steps, config.beta, config.threshold)
+        trains = []
+        for number, sign in enumerate((currents < 0).astype(np.intp)):
+            spikes = np.zeros((2, self.width, config.steps), np.uint8)
+            spikes[sign, np.arange(self.width)] = fired[:, number].T
+            trains.append(spikes.reshape(-1, config.steps))
+        return trains
+
+    def _counts(self, currents: NDArray[np.float32]) -> NDArray[np.int8]:
         # comparisons with T thresholds instead of T simulated steps: exact, see count_thresholds
         strength = np.abs(currents)
         size = np.zeros(currents.shape, np.int8)
