@@ -13,6 +13,8 @@ from brainnet.paths import name_of_damaged
 
 __all__ = ["replace_damaged"]
 
+_PARTS: Final = ("-wal", "-shm", "")
+"""What is appended to the name of a database by its files, the database itself last."""
 _MAX_SALVAGED_IDS: Final = 5_000_000
 """The highest episode id that is looked for in a damaged file."""
 
@@ -28,24 +30,38 @@ def replace_damaged(path: Path) -> tuple[Path, int, int]:
         one had as far as it says so.
 
     Raises:
-        StoreError: the file cannot be moved, or the new one not be written.
+        StoreError: The new file cannot be written, or the damaged one not be moved. Everything is then as it was, and
+            may be tried again.
     """
-    aside = name_of_damaged(path)
+    fresh = path.with_name(path.name + ".new")
+    saved = expected = 0
     try:
-        for suffix in ("-wal", "-shm", ""):
+        _remove(fresh)  # of an attempt that a killed process left
+        for table in TABLES:
+            with closing(Database(fresh, table)) as database:
+                rows, highest = _readable_rows(path, table)
+                _insert(database, rows)
+            saved, expected = saved + len(rows), expected + highest
+        # Only now, when all that can be read is in the new file, the names change.
+        aside = name_of_damaged(path)
+        for suffix in _PARTS:
             source = path.with_name(path.name + suffix)
             if source.exists():
                 # SQLite finds the log of a file by its name
                 source.rename(aside.with_name(aside.name + suffix))
-    except OSError as error:
-        raise StoreError(f"the damaged memory store {path} cannot be moved aside: {error}") from error
-    saved = expected = 0
-    for table in TABLES:
-        with closing(Database(path, table)) as fresh:
-            rows, highest = _readable_rows(aside, table)
-            _insert(fresh, rows)
-        saved, expected = saved + len(rows), expected + highest
+        fresh.rename(path)
+    except BaseException as error:
+        with suppress(OSError):
+            _remove(fresh)
+        if isinstance(error, OSError):
+            raise StoreError(f"the damaged memory store {path} cannot be replaced: {error}") from error
+        raise
     return aside, saved, expected
+
+
+def _remove(path: Path) -> None:
+    for suffix in _PARTS:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _insert(database: Database, rows: list[tuple[Any, ...]]) -> None:

@@ -91,9 +91,10 @@ class Journal:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
             db.execute("PRAGMA journal_size_limit=4194304")
-            if db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
-                db.execute("DROP TABLE IF EXISTS prompt")
-                db.execute(f"PRAGMA user_version={_VERSION}")
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, _VERSION):
+                raise sqlite3.DatabaseError(f"its format is version {version}, not {_VERSION}")
+            db.execute(f"PRAGMA user_version={_VERSION}")
             db.execute(
                 "CREATE TABLE IF NOT EXISTS prompt ("
                 "prompt_id TEXT PRIMARY KEY, prompt BLOB NOT NULL, accepted_s REAL NOT NULL, boot TEXT NOT NULL, "

@@ -15,7 +15,7 @@ from pydantic import Field
 from brainnet import Answer, Decision, Node, NodeParameters, Prompt, SpikePacket, main, subscribe
 from brainnet.bus import Bus
 from brainnet.errors import WireError
-from brainnet.guard import describe
+from brainnet.guard import describe, ends_task
 from brainnet.node import MAX_DEATHS, NodeSpec, resume
 from brainnet.prompts import (
     OpenPrompt,
@@ -145,18 +145,24 @@ class MemoryIntegrator(Node):
     def _conclude(self, entries: list[tuple[str, OpenPrompt]], *, at_deadline: bool) -> None:
         names = [name for name, _ in entries]
         self.work.begin(names)
-        for _, entry in entries:
-            if entry.prompt is not None and not entry.answering:
-                try:
-                    self._conclude_one(entry, entry.prompt, at_deadline)
-                except Exception as error:  # of this prompt, not of those beside it
-                    self.report_error("conclude", error)
-        self.work.end(names)
+        try:
+            for _, entry in entries:
+                if entry.prompt is not None and not entry.answering:
+                    try:
+                        self._conclude_one(entry, entry.prompt, at_deadline)
+                    except BaseException as error:  # of this prompt, not of those beside it
+                        if ends_task(error):
+                            raise
+                        self.report_error("conclude", error)
+        finally:
+            self.work.end(names)
 
     def _conclude_one(self, entry: OpenPrompt, prompt: Prompt, at_deadline: bool) -> None:
         try:
             answer = self._fuse(entry, prompt, at_deadline)
-        except Exception as error:  # it is answered with the error
+        except BaseException as error:  # it is answered with the error
+            if ends_task(error):
+                raise
             self.report_error("fuse", error)
             reason = f"internal error in {self.id}: {describe(error)}"
             answer = error_answer(prompt, "internal", reason, decision=entry.decision)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from brainnet.errors import StoreError
-from brainnet.memory import DamagedStoreError, Episode, EpisodicStore, NewEpisode, index, replace_damaged
+from brainnet.memory import DamagedStoreError, Episode, EpisodicStore, NewEpisode, index, replace_damaged, salvage
 
 TEXTS = st.text(min_size=1, max_size=60).filter(lambda text: bool(text.strip()))
 tmp_path_is_fine = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
@@ -434,6 +434,29 @@ class TestDamage:
                 assert saved == len(kept) + number
                 assert rows == max(ids) + number
                 assert store.store("new").episode_id > stored[-1].episode_id - 50
+
+    def test_nothing_is_changed_when_the_new_file_cannot_be_written(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "memory.sqlite"
+        with EpisodicStore(path) as store:
+            store.store_many([NewEpisode(f"episode {i} " * 20) for i in range(200)])
+        data = bytearray(path.read_bytes())
+        middle = len(data) // 2 // 4096 * 4096
+        data[middle : middle + 8192] = b"\xff" * 8192
+        path.write_bytes(data)
+
+        def full(*_: object) -> None:
+            raise StoreError("database or disk is full")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(salvage, "_insert", full)
+            with pytest.raises(StoreError, match="disk is full"):
+                replace_damaged(path)
+        assert [file.name for file in tmp_path.iterdir()] == [path.name]
+        assert path.read_bytes() == bytes(data)
+        _, saved, _ = replace_damaged(path)  # when there is room again
+        assert 100 < saved < 200
 
     def test_overwritten_pages(self, tmp_path: Path) -> None:
         path = tmp_path / "memory.sqlite"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sqlite3
 import subprocess
@@ -66,6 +67,21 @@ def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(tmp_path: Path) -> No
         assert journal.moved_to.read_bytes() == b"not a database" * 100
         journal.accept(Prompt(text="where?"))
         journal.close()
+
+
+def test_a_file_of_another_format_is_moved_aside(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    journal = Journal(path)
+    journal.accept(Prompt(text="where?"))
+    journal.close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 99")
+    journal = Journal(path)
+    assert journal.left_open() == []
+    assert journal.moved_to is not None
+    with contextlib.closing(sqlite3.connect(journal.moved_to)) as db:
+        assert db.execute("SELECT count(*) FROM prompt").fetchone() == (1,)
+    assert journal.accept(Prompt(text="there?")) is None
 
 
 def test_a_damaged_row_is_left_out_and_counted(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainnet import MemoryQuery, MemoryReply, MemoryStore, MemoryStored, Partial, Prompt
-from brainnet.errors import CallError
-from brainnet.memory import database
+from brainnet.errors import CallError, StoreError
+from brainnet.memory import DamagedStoreError, database
 from brainnet.node import load_program
 from brainnet.paths import region_file
 from brainnet.testing import MemoryBrain, until
@@ -442,6 +442,31 @@ async def test_damage_that_shows_while_it_runs_fails_one_query(tmp_path: Path) -
             partial = await ask(brain, "Remember that the saw is rusty.")
         assert partial.code in (None, "store")
         await ask(brain, "Remember that the saw is rusty.")
+        assert said(await ask(brain, "How is the saw?")) == "The saw is rusty."
+
+
+async def test_a_damaged_file_that_cannot_be_replaced_now_is_replaced_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(PROGRAM, "memory")
+        assert said(await ask(brain, "Remember that the saw is rusty."))
+        replace = MODULE.replace_damaged
+
+        def full(path: Path) -> tuple[Path, int, int]:
+            raise StoreError(f"{path}: database or disk is full")
+
+        def damaged(*_: object, **__: object) -> list[Any]:
+            raise DamagedStoreError("the memory is damaged")
+
+        monkeypatch.setattr(MODULE, "replace_damaged", full)
+        with monkeypatch.context() as patched:
+            patched.setattr(MODULE.EpisodicStore, "search", damaged)
+            assert (await ask(brain, "How is the saw?")).code == "store"
+            monkeypatch.setattr(MODULE.EpisodicStore, "stats", damaged)
+            assert "disk is full" in ((await ask(brain, "How is the saw?")).error or "")
+        monkeypatch.undo()
+        assert MODULE.replace_damaged is replace
         assert said(await ask(brain, "How is the saw?")) == "The saw is rusty."
 
 
