@@ -62,7 +62,7 @@ def test_the_checks_before_a_commit_are_those_of_the_tests() -> None:
     hooks = [hook for repository in config["repos"] for hook in repository["hooks"]]
     assert [hook["id"] for hook in hooks] == listed.split()
     assert all(hook["entry"] == f"scripts/check {hook['id']}" for hook in hooks)
-    assert re.search(r"^scripts/check$", (ROOT / "scripts/test").read_text(), re.MULTILINE), "without a choice"
+    assert re.search(r"^scripts/check >", (ROOT / "scripts/test").read_text(), re.MULTILINE), "without a choice"
 
 
 def test_the_changelog_begins_with_this_version() -> None:
