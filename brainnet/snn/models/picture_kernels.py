@@ -49,22 +49,32 @@ def image_currents(image: FloatArray, weights: FloatArray, pooled: bool, current
 
     `weights` are [9 * 3, O], row by row of the window of 3 x 3; outside of the image everything is 0.
     """
-    height, width, channels = image.shape
+    height, width, _ = image.shape
     outputs = weights.shape[1]
     stride = 2 if pooled else 1
     total = np.empty(outputs, np.float32)
+    # with a border of 0, each row of the window is nine numbers in a row, also at the edges
+    padded = np.zeros((height + 2, (width + 2) * 3), np.float32)
+    for y in range(height):
+        for x in range(width):
+            for colour in range(3):
+                padded[y + 1, (x + 1) * 3 + colour] = image[y, x, colour]
     for y in range(height):
         for x in range(width):
             for o in range(outputs):
                 total[o] = _ZERO
-            for row in range(max(0, y - 1), min(height, y + 2)):
-                for column in range(max(0, x - 1), min(width, x + 2)):
-                    first = ((row - y + 1) * 3 + column - x + 1) * channels
-                    a, b, c = weights[first], weights[first + 1], weights[first + 2]
-                    p = image[row, column]
-                    p0, p1, p2 = p[0], p[1], p[2]
-                    for o in range(outputs):
-                        total[o] += p0 * a[o] + p1 * b[o] + p2 * c[o]
+            for dy in range(3):
+                p = padded[y + dy, x * 3 : x * 3 + 9]
+                p0, p1, p2, p3, p4, p5, p6, p7, p8 = p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8]
+                w = weights[dy * 9 : dy * 9 + 9]
+                a, b, c, d, e = w[0], w[1], w[2], w[3], w[4]
+                f, g, h, i = w[5], w[6], w[7], w[8]
+                for o in range(outputs):
+                    total[o] += (
+                        (p0 * a[o] + p1 * b[o] + p2 * c[o])
+                        + (p3 * d[o] + p4 * e[o] + p5 * f[o])
+                        + (p6 * g[o] + p7 * h[o] + p8 * i[o])
+                    )
             _put(total, currents[y // stride, x // stride], pooled and (y % 2 == 1 or x % 2 == 1))
 
 
