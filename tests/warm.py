@@ -1,8 +1,8 @@
 """Commands of brainnet that start in a fork of a process that has imported what they need.
 
 Most of the time of a short command goes to its imports, which are the same each time. While `forked_commands` is
-entered, `subprocess` and `asyncio` start `python -m brainnet VERB ...`, for the verbs of `VERBS`, as a fork of such a
-process, and so the reader of NIR files.
+entered, `subprocess` and `asyncio` start `python -m brainnet VERB ...`, for the verbs of `VERBS` and `MODEL_VERBS`, as
+a fork of such a process, and so the reader of NIR files.
 
 For a test nothing else differs: the command is a real process and a child of the test's own, with a process
 id, a session, streams, a folder and an environment of its own, and it ends as the interpreter ends.
@@ -42,6 +42,8 @@ MODULES = (
     "brainnet.observe",
     "brainnet.settings",
 )
+MODEL_VERBS = ("eval", "train")
+MODEL_MODULES = ("brainnet.cli.evaluate", "brainnet.cli.train", "brainnet.snn", "brainnet.training", "torch")
 READER = "brainnet.snn.nir.hdf5"
 """The program that reads a file of the format HDF5 in a process of its own."""
 READER_MODULES = ("brainnet.errors", "brainnet.snn.nir.graph", "h5py", "msgpack", "numpy")
@@ -127,12 +129,16 @@ def forked_commands() -> Iterator[None]:
     kind: Any = subprocess.Popen
     original = kind._execute_child
     signature = inspect.signature(original)
-    commands, readers = _Server(*MODULES), _Server(*READER_MODULES)
+    servers = {
+        **dict.fromkeys((("brainnet", verb) for verb in VERBS), _Server(*MODULES)),
+        **dict.fromkeys((("brainnet", verb) for verb in MODEL_VERBS), _Server(*MODEL_MODULES)),
+        (READER,): _Server(*READER_MODULES),
+    }
 
     @functools.wraps(original)
     def execute(self: Any, *arguments: Any) -> None:
         given = signature.bind(self, *arguments).arguments
-        pid = _forked(commands, readers, given)
+        pid = _forked(servers, given)
         if pid is None:
             original(self, *arguments)
             return
@@ -146,26 +152,21 @@ def forked_commands() -> Iterator[None]:
         yield
     finally:
         kind._execute_child = original
-        commands.close()
-        readers.close()
+        for server in servers.values():
+            server.close()
 
 
-def _forked(commands: _Server, readers: _Server, given: dict[str, Any]) -> int | None:
+def _forked(servers: Mapping[tuple[str, ...], _Server], given: dict[str, Any]) -> int | None:
     """Start a command as a fork, unless something asks for a new process."""
     args = given["args"]
     words = [] if isinstance(args, str | bytes) else list(map(os.fsdecode, args))
     cwd = os.fsdecode(given["cwd"]) if given["cwd"] is not None else str(Path.cwd())
     if any(given.get(name, usual) != usual for name, usual in _USUAL.items()) or not Path(cwd).is_dir():
         return None
-    if words[:2] != [sys.executable, "-m"] or not (words[2:3] == [READER] or _is_short(words[2:])):
+    server = servers.get(tuple(words[2:4])) or servers.get(tuple(words[2:3]))
+    if words[:2] != [sys.executable, "-m"] or server is None:
         return None
     env = os.environ if given["env"] is None else {os.fsdecode(k): os.fsdecode(v) for k, v in given["env"].items()}
     ends = (given["p2cread"], given["c2pwrite"], given["errwrite"])
     streams = [place if end == -1 else end for place, end in enumerate(ends)]
-    server = commands if words[2] == "brainnet" else readers
     return server.fork(words[2:], str(Path(cwd).absolute()), env, streams, bool(given["start_new_session"]))
-
-
-def _is_short(words: list[str]) -> bool:
-    """Whether these are the words of a verb that ends soon and leaves no process behind."""
-    return len(words) > 1 and words[0] == "brainnet" and words[1] in VERBS
