@@ -129,7 +129,7 @@ def forked_commands() -> Iterator[None]:
     kind: Any = subprocess.Popen
     original = kind._execute_child
     signature = inspect.signature(original)
-    servers = {
+    servers: dict[tuple[str, ...], _Server] = {
         **dict.fromkeys((("brainnet", verb) for verb in VERBS), _Server(*MODULES)),
         **dict.fromkeys((("brainnet", verb) for verb in MODEL_VERBS), _Server(*MODEL_MODULES)),
         (READER,): _Server(*READER_MODULES),
