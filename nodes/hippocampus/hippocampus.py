@@ -36,6 +36,7 @@ from brainnet import (
     MemoryStored,
     NodeParameters,
     Partial,
+    Prompt,
     Query,
     Region,
     RegionError,
@@ -45,7 +46,7 @@ from brainnet import (
 )
 from brainnet.bus import Bus
 from brainnet.errors import MessageError, StoreError
-from brainnet.memory import DamagedStoreError, EpisodicStore, Hit, NewEpisode, replace_damaged, terms
+from brainnet.memory import DamagedStoreError, Episode, EpisodicStore, Hit, NewEpisode, replace_damaged, terms
 from brainnet.node import NodeSpec
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.texts import shorten
@@ -101,6 +102,8 @@ class Hippocampus(Region):
         self._last_query = 0.0
         self._embedded: dict[str, tuple[NDArray[np.int8], NDArray[np.uint8]]] = {}
         """Counts and spikes of the texts that are being answered; used in the model thread."""
+        self._stored: dict[str, Episode] = {}
+        """By prompt, statements of the queries that are being answered; used in the model thread."""
         self._loop = asyncio.get_running_loop()
         self._defects: list[str] = []
 
@@ -210,15 +213,34 @@ class Hippocampus(Region):
         self.memories = {}
 
     def answer_batch(self, queries: list[Query]) -> list[Partial]:
-        """Answer all queries that wait, one after the other; their texts are embedded together."""
+        """Answer all queries that wait, one after the other.
+
+        Their texts are embedded together, and their statements are stored in one transaction.
+        """
         texts = list(dict.fromkeys(query.prompt.text.strip() for query in queries))
         try:
             with contextlib.suppress(Exception):  # of one of the texts: it shows again when that one is embedded alone
                 counts, spikes = self.embedder.counts_and_spikes(texts)
                 self._embedded = dict(zip(texts, zip(counts, spikes, strict=True), strict=True))
+            self._stored = self._store_together(queries)
             return super().answer_batch(queries)
         finally:
-            self._embedded = {}
+            self._embedded, self._stored = {}, {}
+
+    def _store_together(self, queries: list[Query]) -> dict[str, Episode]:
+        """Store the statements of several queries, and return them by prompt; none where one cannot be stored."""
+        asked = [(query.prompt, statement_to_remember(query.prompt.text.strip())) for query in queries]
+        facts = [(prompt, fact) for prompt, fact in asked if fact]
+        if len(facts) < 2:
+            return {}
+        try:
+            self._make_room()
+            vectors = self.embedder.counts([fact for _, fact in facts])
+            new = [_statement(prompt, fact, vector) for (prompt, fact), vector in zip(facts, vectors, strict=True)]
+            stored = self.episodes.store_many(new)
+        except Exception:  # of one of them: each is then stored alone, and gets its own error
+            return {}
+        return {prompt.prompt_id: episode for (prompt, _), episode in zip(facts, stored, strict=True)}
 
     def answer(self, query: Query) -> Partial:
         self._last_query = time.monotonic()
@@ -236,16 +258,10 @@ class Hippocampus(Region):
         return partial
 
     def _remember(self, fact: str, query: Query) -> Partial:
-        prompt = query.prompt
-        self._make_room()
-        episode = self.episodes.store(
-            fact,
-            STATEMENT,
-            {"prompt_id": prompt.prompt_id, "session_id": prompt.session_id},
-            vector=self._vector(fact),
-            # A prompt that comes again, for example after a crash, is stored only once.
-            key=f"{STATEMENT}:{prompt.prompt_id}",
-        )
+        episode = self._stored.get(query.prompt.prompt_id)
+        if episode is None:
+            self._make_room()
+            (episode,) = self.episodes.store_many([_statement(query.prompt, fact, self._vector(fact))])
         content = {"stored": True, **citation(episode)}
         if self._notice_clock():
             content["clock_stepped"] = True
@@ -407,6 +423,12 @@ class Hippocampus(Region):
         for memory in self.memories.values():
             for episode in memory.recent(1):
                 memory.search(episode.text, self._vector(episode.text), self.params.candidates)
+
+
+def _statement(prompt: Prompt, fact: str, vector: NDArray[np.int8]) -> NewEpisode:
+    details = {"prompt_id": prompt.prompt_id, "session_id": prompt.session_id}
+    # A prompt that comes again, for example after a crash, is stored only once.
+    return NewEpisode(fact, STATEMENT, details, vector, f"{STATEMENT}:{prompt.prompt_id}")
 
 
 def _episode(exchange: Exchange, text: str, vector: NDArray[np.int8]) -> NewEpisode:

@@ -521,3 +521,17 @@ async def test_stores_and_finds_over_the_bus(brain: MemoryBrain, system: str) ->
 )
 def test_tells_statements_from_questions(prompt: str, fact: str | None) -> None:
     assert statement_to_remember(prompt) == fact
+
+
+async def test_statements_that_come_together_are_each_stored_once(brain: MemoryBrain) -> None:
+    prompts = [Prompt(text=f"Remember that box {number} is in room {number}.") for number in range(20)]
+    answers = await asyncio.gather(
+        *(brain.query("memory", prompt) for prompt in [*prompts, Prompt(text=" ", image=b"x")])
+    )
+    assert [said(answer) for answer in answers[:-1]] == [
+        f"I will remember: Box {number} is in room {number}." for number in range(20)
+    ]
+    assert answers[-1].error is not None
+    ids = [answer.candidates[0].content["episode_id"] for answer in answers[:-1]]
+    assert len(set(ids)) == 20
+    assert said(await ask(brain, "Where is box 7?")) == "Box 7 is in room 7."
