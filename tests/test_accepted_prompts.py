@@ -126,6 +126,15 @@ def test_prompts_put_while_the_launcher_does_not_run_are_answered_once(brain: Br
     assert [(len(foreign.answers[name]), foreign.answers[name][0].get("error")) for name in names] == [(1, None)] * 30
 
 
+def test_more_prompts_than_can_be_answered_are_answered_or_refused_once(brain: Brain, foreign: Foreign) -> None:
+    names = [f"many-{number}" for number in range(4000)]
+    for name in names:
+        foreign.put(name, f"I am {name}", "echo")
+    wait_until("every answer", lambda: set(names) <= set(foreign.answers))
+    assert [name for name in names if len(foreign.answers[name]) != 1] == []
+    assert {foreign.answers[name][0].get("code") for name in names} <= {None, "busy"}
+
+
 def test_a_launcher_that_is_killed_and_started_again_answers_what_it_accepted(
     tmp_path: Path, make_brain: MakeBrain
 ) -> None:

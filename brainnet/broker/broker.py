@@ -30,13 +30,16 @@ from brainnet.wire.messages import (
     Answered,
     Encoded,
     Exchange,
+    Outline,
     Prompt,
     Resumed,
     ResumeQuery,
     decode,
     encode,
     new_id,
+    outline,
     prompt_id_of,
+    read_prompt,
 )
 
 log = structlog.get_logger("brainnet.broker")
@@ -48,10 +51,6 @@ _RECENT: Final = 1024
 """Answers that are remembered without the journal, for a prompt that is sent again."""
 _RECENT_BYTES: Final = 16 << 20
 _AVAILABILITY_INTERVAL_S: Final = 0.25
-_MAILBOX: Final = 16384
-"""Prompts that may wait to be read. The reader never waits for anything, so a flood stays far below this."""
-
-
 _TELL_S: Final = 0.05
 """Seconds for which news of answered prompts are gathered for the nodes: none waits for them, and a message for each
 prompt would cost every process that takes it more than the news are worth."""
@@ -82,6 +81,13 @@ class _Open:
     asked: float = 0.0
     replies: list[asyncio.Future[Encoded]] = field(default_factory=list)
     timer: asyncio.TimerHandle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """What was made of a prompt that is refused without being read in full."""
+
+    answer: Encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +170,18 @@ class Broker:
         await asyncio.get_running_loop().run_in_executor(None, warm_up)
         for left in await self._writer.open():
             self._guarded(self._take_up, left)
-        prompts = self._bus.subscribe(key("prompt"), capacity=_MAILBOX, on_malformed=self._refuse_malformed)
+        # Where more prompts wait than its mailbox holds, their senders have to wait: none is dropped without a word.
+        # The reader itself waits for nothing, so other links are held up only for as long as it takes to read these.
+        prompts = self._bus.subscribe(
+            key("prompt"), on_malformed=self._refuse_malformed, read_message=self._read_prompt
+        )
         self._bus.serve(key("prompt"), self._ask)
         started()
         try:
             # A task group: the end of one loop ends all, and `run` with it, instead of leaving a broker that is deaf.
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._writer.run())
-                group.create_task(self._read(prompts, self._offer))
+                group.create_task(self._read(prompts, self._take_in))
                 group.create_task(self._read(conclusions, self._conclude))
                 group.create_task(self._watch_availability())
         finally:
@@ -199,6 +209,28 @@ class Broker:
         reply: asyncio.Future[Encoded] = asyncio.get_running_loop().create_future()
         self._offer(prompt, reply)
         return await reply
+
+    def _read_prompt(self, payload: bytes, encoding: str) -> Prompt | _Refusal:
+        """Read a prompt, or, while too many are open, only what its refusal needs.
+
+        In a flood there are thousands a second. What is spent on a prompt that is refused in any case is taken from the
+        answers, and delays the refusals of all that come after it.
+        """
+        if len(self._open) >= self.limits.max_open // 2:  # below that, not even the lowest priority is refused
+            found = outline(payload, encoding)
+            if found is not None and found.prompt_id not in self._open and found.prompt_id not in self._recent:
+                refused = self._admission.check_number(found.priority, len(self._open), self._open_bytes)
+                if refused is not None:
+                    named = found if found.prompt_id else found._replace(prompt_id=new_id())
+                    return _Refusal(_refusal(named, "busy", refused.reason, refused.retry_after_ms))
+        return read_prompt(payload, encoding)
+
+    def _take_in(self, prompt: Prompt | _Refusal) -> None:
+        if isinstance(prompt, Prompt):
+            self._offer(prompt)
+        else:
+            self.counts["refused"] += 1
+            self._publish(prompt.answer, [])
 
     def _offer(self, prompt: Prompt, reply: asyncio.Future[Encoded] | None = None) -> None:
         """Accept a prompt, or refuse it at once."""
@@ -273,7 +305,8 @@ class Broker:
     ) -> None:
         self.counts["refused"] += 1
         retry_after_ms = None if retry_after_s == math.inf else max(1, round(retry_after_s * 1000))
-        self._publish(_refusal(prompt, code, reason, retry_after_ms), replies)
+        found = Outline(prompt.prompt_id, prompt.text, prompt.priority, prompt.session_id, prompt.reply_as == "json")
+        self._publish(_refusal(found, code, reason, retry_after_ms), replies)
 
     def _refuse_malformed(self, sample: Sample, error: WireError) -> None:
         self.counts["malformed"] += 1
@@ -456,7 +489,7 @@ class Broker:
         self._guarded(self._tell_now)
 
 
-def _refusal(prompt: Prompt, code: ErrorCode, reason: str, retry_after_ms: int | None) -> Encoded:
+def _refusal(prompt: Outline, code: ErrorCode, reason: str, retry_after_ms: int | None) -> Encoded:
     """Return the `Answer` of a prompt that is not accepted.
 
     Only the fields that say something, written by hand: in a flood there are thousands a second, and what they cost is
@@ -471,7 +504,7 @@ def _refusal(prompt: Prompt, code: ErrorCode, reason: str, retry_after_ms: int |
         "retry_after_ms": retry_after_ms,
         "session_id": prompt.session_id,
     }
-    if prompt.reply_as == "json":
+    if prompt.as_json:
         return Encoded(Answer, json.dumps(fields).encode(), as_json=True)
     return Encoded(Answer, msgpack.packb(fields))
 

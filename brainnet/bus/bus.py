@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from brainnet.bus import liveliness
 from brainnet.bus.counters import Counters
-from brainnet.bus.incoming import OnMalformed, Received, reader
+from brainnet.bus.incoming import OnMalformed, ReadMessage, Received, reader
 from brainnet.bus.log import MalformedMessageLog
 from brainnet.bus.mailbox import Mailbox
 from brainnet.bus.outbox import Outbox
@@ -201,6 +201,7 @@ class Bus:
         capacity: int | None = None,
         overflow: Overflow | None = None,
         on_malformed: OnMalformed | None = None,
+        read_message: ReadMessage | None = None,
     ) -> Mailbox[Received]:
         """Subscribe to a key expression of the contract; messages are decoded and checked when they are taken.
 
@@ -209,6 +210,8 @@ class Bus:
             capacity: Messages that may wait; by default what the contract says.
             overflow: What happens to one more; by default what the contract says.
             on_malformed: Called with every message that does not follow the contract.
+            read_message: Reads typed messages, in place of the decoder that the contract names: for a consumer that can
+                do with less than the whole message.
 
         Raises:
             TopicError: The contract has no such topic, or not for this role.
@@ -219,7 +222,7 @@ class Bus:
         for topic in topics:
             self._check_role(topic, "in")
         spec = topics[0].mailbox
-        read = reader(self._transport, self._prefix, self.counters, self._malformed_log, on_malformed)
+        read = reader(self._transport, self._prefix, self.counters, self._malformed_log, on_malformed, read_message)
         mailbox = Mailbox(read, capacity=capacity or spec.capacity, overflow=overflow or spec.overflow, loop=self._loop)
         self.counters.watch(expression, mailbox)
         self._mailboxes.append(mailbox)

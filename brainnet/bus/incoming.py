@@ -17,6 +17,8 @@ from brainnet.wire.packet import SpikePacket
 from brainnet.wire.topics import PACKET, Topic, contract
 
 OnMalformed = Callable[[Sample, WireError], None]
+ReadMessage = Callable[[bytes, str], Any]
+"""Makes a message of a payload and its Zenoh encoding, or raises a `WireError`."""
 _MAX_CACHED_KEYS: Final = 4096
 """Keys are chosen by senders, so the cache of them is bounded; a key beyond it is looked up for every message."""
 
@@ -64,6 +66,7 @@ def reader(
     counters: Counters,
     malformed_log: MalformedMessageLog,
     on_malformed: OnMalformed | None = None,
+    read_message: ReadMessage | None = None,
 ) -> Callable[[Any], Received | None]:
     """Return the `read` function of one subscription's mailbox.
 
@@ -76,6 +79,7 @@ def reader(
         counters: Where messages, bytes, gaps and malformed messages are counted.
         malformed_log: Where malformed messages are logged.
         on_malformed: Called with every malformed message.
+        read_message: Reads typed messages, in place of the decoder that the contract names.
     """
     entries: dict[str, _KeyEntry] = {}
     # Local names: `read` runs for every message, and a local is found faster than a global or an attribute.
@@ -128,7 +132,10 @@ def reader(
 
     def read_typed(entry: _KeyEntry, sample: Sample) -> Received:
         assert entry.topic is not None
-        typed = decode_message(entry.topic, sample.payload, sample.encoding)
+        if read_message is not None:
+            typed = read_message(sample.payload, sample.encoding)
+        else:
+            typed = decode_message(entry.topic, sample.payload, sample.encoding)
         stamp = read_stamp(entry.topic, b"", sample.attachment)
         if stamp is not None:
             entry.count.lost += entry.sequence.missing(stamp.source, stamp.seq)

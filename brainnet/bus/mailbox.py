@@ -54,7 +54,8 @@ class Mailbox(Generic[T]):
         capacity: Messages that may wait.
         overflow: `drop_newest`, `drop_oldest`, or `block`. `block` blocks the delivering thread, which puts
             back-pressure on the sender. A session delivers all its subscriptions on the same threads, so `block` also
-            delays the others: use it on a session of its own.
+            delays the others: use it on a session of its own, or with a consumer that is never slow. On the consumer's
+            own thread, which would wait for itself, the newest is dropped instead.
         loop: The consumer's event loop; the running one by default.
     """
 
@@ -70,6 +71,7 @@ class Mailbox(Generic[T]):
         self._capacity = capacity
         self._overflow = overflow
         self._loop = loop or asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._items: deque[Any] = deque()
         self._lock = threading.Lock()
         self._not_full = threading.Condition(self._lock)
@@ -96,7 +98,7 @@ class Mailbox(Generic[T]):
             self._wake(waiter)
 
     def _make_room(self) -> bool:
-        if self._overflow == "drop_newest":
+        if self._overflow == "drop_newest" or (self._overflow == "block" and threading.get_ident() == self._thread):
             self._dropped += 1
             return False
         if self._overflow == "drop_oldest":  # for states, of which only the newest is of use

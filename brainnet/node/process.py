@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import gc
 import json
 import os
 import select
@@ -22,6 +21,7 @@ import structlog
 from brainnet import settings as settings_module
 from brainnet import yaml_text
 from brainnet.bus import Endpoint, open_bus
+from brainnet.collector import collect_less_often
 from brainnet.errors import BrainnetError
 from brainnet.node import logs
 from brainnet.node.node import Node
@@ -31,9 +31,6 @@ from brainnet.wire.messages import NodeState
 
 log = structlog.get_logger("brainnet.process")
 
-_COLLECT_AFTER: Final = (20_000, 20, 20)
-"""Thresholds of the garbage collector. A message makes hundreds of objects, and reference counting frees nearly all of
-them; with Python's own thresholds (700, 10, 10), the collector looks through all that are alive many times a second."""
 _ORPHAN_GRACE_S: Final = 2.0
 """Seconds that a node may take to stop after its launcher has exited. Longer than the zygote's own grace, which ends
 nodes in order where there still is a zygote."""
@@ -55,7 +52,7 @@ def run_node(spec: NodeSpec, program: type[Node] | None = None, notify_fd: int |
     stopping = _Stopping()
     if notify_fd is not None:
         threading.Thread(target=_watch_launcher, args=(notify_fd, stopping), name="launcher", daemon=True).start()
-    gc.set_threshold(*_COLLECT_AFTER)
+    collect_less_often()
     logs.configure(spec.id, spec.log_level)  # without a bus at first: what fails before it opens is in the log file
     try:
         asyncio.run(_run_async(spec, program, notify_fd, stopping))

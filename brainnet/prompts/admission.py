@@ -79,6 +79,7 @@ class Admission:
         self._saturated, self._who = saturated, who
         self._answers: deque[float] = deque(maxlen=_ANSWERS)
         self._saturated_at: float | None = None
+        self._last_rate: float | None = None
 
     def answered(self) -> None:
         """Record one answer that the brain gave."""
@@ -99,6 +100,19 @@ class Admission:
         since = self._answers[0] if len(self._answers) == _ANSWERS else self._saturated_at
         return len(self._answers) / max(1e-3, now - since)
 
+    def check_number(self, priority: int, open_prompts: int, open_bytes: int) -> Refused | None:
+        """Return why a prompt cannot be accepted whatever its deadline: too much is open; or None.
+
+        Args:
+            priority: 0 background ... 9 urgent.
+            open_prompts: Prompts that are open now.
+            open_bytes: Bytes of the open prompts.
+        """
+        if open_prompts < self.limits.max_open * _urgency(priority) and open_bytes <= self.limits.max_open_bytes:
+            return None
+        reason = f"{self._who} is busy: {open_prompts} prompts are open"
+        return Refused(reason, _retry_ms(open_prompts * 0.1, self._last_rate))
+
     def check(self, priority: int, deadline_ms: int, open_prompts: int, ahead: int, open_bytes: int) -> Refused | None:
         """Return why a prompt cannot be accepted now, or None when it is accepted.
 
@@ -109,11 +123,11 @@ class Admission:
             ahead: Of those, the ones that are answered before it.
             open_bytes: Bytes of the open prompts with this one.
         """
-        urgency = 0.5 + priority / 10  # 0.5 ... 1.4, and 1 for the default priority
-        rate = self._rate(ahead)
-        if open_prompts >= self.limits.max_open * urgency or open_bytes > self.limits.max_open_bytes:
-            return Refused(f"{self._who} is busy: {open_prompts} prompts are open", _retry_ms(open_prompts * 0.1, rate))
-        allowed_s = deadline_ms / 1000 * _WAIT_SHARE * urgency
+        rate = self._last_rate = self._rate(ahead)
+        refused = self.check_number(priority, open_prompts, open_bytes)
+        if refused is not None:
+            return refused
+        allowed_s = deadline_ms / 1000 * _WAIT_SHARE * _urgency(priority)
         if rate is None or ahead / rate <= allowed_s:
             return None
         return Refused(
@@ -121,6 +135,11 @@ class Admission:
             f"too few for its deadline of {deadline_ms} ms",
             _retry_ms(ahead - allowed_s * rate, rate),
         )
+
+
+def _urgency(priority: int) -> float:
+    """Return 0.5 ... 1.4, and 1 for the default priority."""
+    return 0.5 + priority / 10
 
 
 def _retry_ms(too_many: float, rate: float | None) -> int:

@@ -290,6 +290,19 @@ async def test_what_is_refused_is_refused_at_once_with_a_hint(tmp_path: Path) ->
         assert (await brain.answer()).prompt_id == background.prompt_id
 
 
+async def test_a_prompt_that_comes_again_is_not_refused_when_the_brain_is_full(tmp_path: Path) -> None:
+    async with Harness(tmp_path, limits=Limits(max_open=1)) as brain:
+        first = brain.ask("first")
+        await brain.given()
+        brain.client.publish("api/prompt", first)
+        other = brain.ask("other")
+        answer = await brain.answer()
+        assert (answer.prompt_id, answer.code) == (other.prompt_id, "busy")
+        brain.conclude(first)
+        answer = await brain.answer()
+        assert (answer.prompt_id, answer.error) == (first.prompt_id, None)
+
+
 async def test_prompts_wait_by_priority_and_expire_without_being_handed_out(tmp_path: Path) -> None:
     async with Harness(tmp_path, limits=Limits(max_asked=1)) as brain:
         first = brain.ask("first")

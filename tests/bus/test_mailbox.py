@@ -80,6 +80,14 @@ async def test_block_holds_up_the_sender_and_loses_nothing() -> None:
     assert found.peak <= 2
 
 
+async def test_block_never_waits_for_its_own_thread() -> None:
+    box = Mailbox(lambda raw: raw, capacity=2, overflow="block")
+    for number in range(4):
+        box.offer(number)
+    assert box.statistics().dropped == 2
+    assert [await box.get(), await box.get()] == [0, 1]
+
+
 async def test_closing_frees_a_blocked_sender() -> None:
     mailbox = _mailbox(1, "block")
     sender = threading.Thread(target=lambda: [mailbox.offer(n) for n in range(3)])

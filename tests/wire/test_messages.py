@@ -7,7 +7,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -158,3 +158,43 @@ def test_the_best_candidate_has_the_highest_probability() -> None:
 def test_bounds_hold_wherever_a_value_is_assigned(message: Message, field: str, value: object) -> None:
     with pytest.raises(ValidationError):
         setattr(message, field, value)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"text": st.text(max_size=40)},
+        optional={
+            "prompt_id": st.text(max_size=140),
+            "priority": st.one_of(st.integers(-1, 10), st.booleans(), st.none(), st.floats(0, 9)),
+            "session_id": st.text(max_size=20),
+            "reply_as": st.sampled_from(["json", "msgpack"]),
+            "deadline_ms": st.integers(1, 600_000),
+        },
+    ),
+    st.sampled_from(["application/json", "application/msgpack", "text/plain", ""]),
+)
+def test_the_outline_of_a_prompt_says_what_the_prompt_says(fields: dict[str, Any], encoding: str) -> None:
+    payload = msgpack.packb(fields) if "msgpack" in encoding else json.dumps(fields).encode()
+    found = messages.outline(payload, encoding)
+    try:
+        prompt = messages.read_prompt(payload, encoding)
+    except MessageError:
+        return  # it is refused in any case
+    if found is not None:
+        assert found.prompt_id == (prompt.prompt_id if prompt.named else "")
+        assert (found.text, found.priority, found.session_id) == (prompt.text, prompt.priority, prompt.session_id)
+        assert found.as_json == (prompt.reply_as == "json")
+
+
+@pytest.mark.parametrize("encoding", ["application/json", "application/msgpack"])
+@given(payload=st.binary(max_size=60))
+@example(payload=b"[" * 50_000)
+@example(payload=b"\x91" * 50_000)
+@example(payload=b"[1]")
+@example(payload=b"\xff")
+@example(payload=b'{"text": "\\ud800"}')
+def test_bytes_that_are_no_prompt_have_no_outline_or_one_of_texts(encoding: str, payload: bytes) -> None:
+    found = messages.outline(payload, encoding)
+    if found is not None:
+        assert found.text.isprintable()
+        assert 0 <= found.priority <= 9

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from brainnet.collector import collect_less_often
 from brainnet.errors import BrainnetError, LaunchError
 from brainnet.guard import describe
 from brainnet.launcher.run import log_files
@@ -209,6 +210,7 @@ def run_foreground(
     """
     try:
         with _launch_context(options) as (plan, zygote):
+            collect_less_often()
             asyncio.run(_foreground(plan, zygote, show))
     except (Exception, KeyboardInterrupt, SystemExit):
         raise
@@ -307,6 +309,7 @@ def _daemon(options: LaunchOptions, progress: socket.socket) -> int:
     try:
         with _launch_context(options) as (plan, zygote):
             _detach_from_terminal(plan.log_dir / "launcher.log")
+            collect_less_often()
             asyncio.run(_detached(plan, zygote, progress, send_progress))
     except OrphansError as error:
         send_progress(orphans=str(error))
