@@ -133,7 +133,9 @@ class Brain:
             text=True,
             start_new_session=True,
         )
-        return self._started.enter_context(process)
+        self._started.enter_context(process)
+        self._started.callback(process.kill)  # before the wait for its end, whatever became of the brain
+        return process
 
     def launch(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Launch the brain detached; every node is ready when this returns.
