@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from brainnet.testing import MemoryBrain, faults, until, wait_until
 from brainnet.testing.faults.answers import GARBAGE
 from brainnet.wire.keys import key
 from brainnet.wire.messages import PartialHeader
-from tests.support import Brain, node, write_allocation
+from tests.support import Brain, MakeBrain, node, write_allocation
 
 FAULTS = "brainnet.testing.faults"
 
@@ -32,23 +32,10 @@ def test_none_loads_a_model_library() -> None:
     assert done.stdout.strip() == ""
 
 
-def test_all_can_be_named_in_an_allocation(brain_of: Callable[..., Path], launched: Brain) -> None:
-    path = brain_of(*(node(name.lower(), name) for name in faults.__all__))
-    rows = launched.rows("validate", str(path))
+def test_all_can_be_named_in_an_allocation(tmp_path: Path, make_brain: MakeBrain) -> None:
+    path = write_allocation(tmp_path / "allocation.yaml", *(node(name.lower(), name) for name in faults.__all__))
+    rows = make_brain().rows("validate", str(path))
     assert {row["id"] for row in rows} == {name.lower() for name in faults.__all__}
-
-
-@pytest.fixture
-def brain_of(tmp_path: Path) -> Callable[..., Path]:
-    def write(*nodes: dict[str, Any]) -> Path:
-        return write_allocation(tmp_path / "allocation.yaml", *nodes)
-
-    return write
-
-
-@pytest.fixture
-def launched(make_brain: Callable[..., Brain]) -> Brain:
-    return make_brain(BRAINNET_STOP_GRACE_S="0.3")
 
 
 class TestInMemory:
@@ -115,78 +102,54 @@ async def _ask(brain: MemoryBrain, router: Any, region: str) -> None:
     router.publish(key("query", region=region), packet)
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brain]:
+    home = tmp_path_factory.mktemp("faults")
+    nodes = [
+        *(node(id, f"nodes/{id}/{id}.py") for id in ("prefrontal", "memory_integrator")),
+        node("words", "CrashOnWord"),
+        node("once", "CrashAfter", parameters={"prompts": 1}),
+        node("blocked", "BlockedLoop"),
+        node("floods", "Flood", parameters={"burst": 10, "pause_s": 0.01}),
+        node("right", "Answers"),
+        *(node(id, "HangAfterInit") for id in ("hangs", "waits", "stuck")),  # each is of use to one test
+    ]
+    with Brain(home / "brain", BRAINNET_STOP_GRACE_S="0.3") as brain:
+        brain.launch(write_allocation(home / "allocation.yaml", *nodes))
+        yield brain
+
+
 class TestProcesses:
-    def test_a_crash_at_once_is_reported_with_its_last_line(
-        self, launched: Brain, brain_of: Callable[..., Path]
-    ) -> None:
-        restart = {"policy": "never"}
-        launched.launch_foreground(brain_of(node("bad", "CrashAtOnce", restart=restart), node("good")))
-        failed = launched.wait_state("bad", "failed")
-        assert failed.exit_code == 3
-        assert "segment 4 is out of spikes" in failed.reason
-        assert launched.wait_state("good", "ready").restarts == 0
+    """Those that fail on a prompt, in one brain; tests/launcher launches those that fail before one, or never end."""
 
-    def test_one_that_hangs_while_loading_is_never_ready(self, launched: Brain, brain_of: Callable[..., Path]) -> None:
-        launched.env["BRAINNET_READY_TIMEOUT_S"] = "1"
-        failed = launched.run("launch", str(brain_of(node("slow", "HangInLoad"))), "--detach", check=False)
-        assert failed.returncode == 1
-        assert "not ready after 1 s" in failed.stderr
-
-    def test_one_that_ignores_signals_is_killed(self, launched: Brain, brain_of: Callable[..., Path]) -> None:
-        launched.launch(brain_of(node("one", "IgnoresSignals")))
-        launched.run("stop")
-        assert launched.processes() == {}
-
-    def test_faults_on_a_prompt(self, launched: Brain, brain_of: Callable[..., Path]) -> None:
-        prompts = ["prefrontal", "memory_integrator"]
-        launched.launch(
-            brain_of(
-                *(node(id, f"nodes/{id}/{id}.py") for id in prompts),
-                node("words", "CrashOnWord"),
-                node("once", "CrashAfter", parameters={"prompts": 1}),
-                node("blocked", "BlockedLoop"),
-                node("hangs", "HangAfterInit"),
-            )
-        )
+    def test_faults_on_a_prompt(self, running: Brain) -> None:
         for id in ("words", "once"):
-            assert launched.prompt("hello", "--region", id)["text"] == "hello"
-        before = launched.nodes()
+            assert running.prompt("hello", "--region", id)["text"] == "hello"
+        before = running.nodes()
         for id, text in {"words": "please crash", "once": "again", "blocked": "hello"}.items():
-            launched.start("prompt", text, "--region", id, "--timeout", "1")
+            running.start("prompt", text, "--region", id, "--timeout", "1")
         for id in ("words", "once", "blocked"):
-            after = launched.wait_state(id, "ready", "backoff", but_pid=before[id].pid)
+            after = running.wait_state(id, "ready", "backoff", but_pid=before[id].pid)
             assert after.restarts >= 1 or after.state == "backoff"
-        answer = launched.rows("prompt", "hello", "--region", "hangs", "--timeout", "1", check=False)[0]
+        answer = running.rows("prompt", "hello", "--region", "hangs", "--timeout", "1", check=False)[0]
         assert answer["error"]
-        assert launched.nodes()["hangs"].pid == before["hangs"].pid
+        assert running.nodes()["hangs"].pid == before["hangs"].pid
 
-    def test_a_region_that_hangs_leaves_the_others_answering(
-        self, launched: Brain, brain_of: Callable[..., Path]
-    ) -> None:
-        prompts = ["prefrontal", "memory_integrator"]
-        launched.launch(
-            brain_of(
-                *(node(id, f"nodes/{id}/{id}.py") for id in prompts),
-                node("hangs", "HangAfterInit"),
-                node("floods", "Flood", parameters={"burst": 10, "pause_s": 0.01}),
-                node("right", "Answers"),
-            )
-        )
-        waiting = launched.start("prompt", "hello", "--region", "hangs", "--timeout", "60", "--json")
+    def test_a_region_that_hangs_leaves_the_others_answering(self, running: Brain) -> None:
+        waiting = running.start("prompt", "hello", "--region", "waits", "--timeout", "60", "--json")
         for id in ("right", "floods"):
-            assert launched.prompt("hello", "--region", id)["text"] == "hello"
+            assert running.prompt("hello", "--region", id)["text"] == "hello"
         assert waiting.poll() is None
-        assert {record.restarts for record in launched.nodes().values()} == {0}
+        after = running.nodes()
+        assert {after[id].restarts for id in ("prefrontal", "memory_integrator", "right", "floods", "waits")} == {0}
 
-    def test_health_is_told_while_a_model_hangs(self, launched: Brain, brain_of: Callable[..., Path]) -> None:
-        prompts = ["prefrontal", "memory_integrator"]
-        launched.launch(brain_of(*(node(id, f"nodes/{id}/{id}.py") for id in prompts), node("hangs", "HangAfterInit")))
-        launched.start("prompt", "hello", "--region", "hangs", "--timeout", "60", "--json")
+    def test_health_is_told_while_a_model_hangs(self, running: Brain) -> None:
+        running.start("prompt", "hello", "--region", "stuck", "--timeout", "60", "--json")
 
         def asked() -> bool:
-            (health,) = launched.rows("node", "info", "hangs")
+            (health,) = running.rows("node", "info", "stuck")
             return bool(health["counters"].get("queries"))
 
         wait_until("the query to arrive", asked)
-        launched.run("node", "stop", "hangs")
-        assert launched.nodes()["hangs"].state == "stopped"
+        running.run("node", "stop", "stuck")
+        assert running.nodes()["stuck"].state == "stopped"
