@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,61 +153,6 @@ def test_topics_show_their_rates_and_spikes(brain: Brain) -> None:
         brain.prompt("Move the arm to (0.05, 0.10)")
     shown, _ = echo.communicate()
     assert "motor_cortex" in shown
-
-
-@pytest.mark.parametrize("victim", ["vision", "prefrontal", "memory_integrator"])
-def test_a_killed_node_is_back_and_the_next_prompt_is_answered(brain: Brain, victim: str) -> None:
-    before = brain.nodes()[victim]
-    os.kill(brain.pid(victim), signal.SIGKILL)
-    answer = brain.prompt("which digit is this?", "--image", str(SAMPLES[0]))
-    assert answer["text"] == SAMPLES[0].stem.removeprefix("digit_")
-    after = brain.wait_state(victim, "ready", but_pid=before.pid)
-    assert after.restarts == before.restarts + 1
-
-
-@pytest.mark.parametrize("victim", ["prefrontal", "memory_integrator", "motor_cortex"])
-def test_a_node_that_dies_in_the_middle_of_a_prompt_costs_no_answer(brain: Brain, victim: str) -> None:
-    """Whoever dies while the arm is on its way: the client gets its answer, and everybody sees exactly one."""
-    pid = brain.pid(victim)
-    answers: list[Any] = []
-    spikes: list[Any] = []
-    with brain.session() as session:
-        results = session.declare_subscriber("evospikenet/api/result", answers.append)
-        moving = session.declare_subscriber("evospikenet/spikes/motor_cortex/*", spikes.append)
-        text = f"Move the arm to ({'-' if victim == 'prefrontal' else ''}0.12, 0.08)"
-        asking = brain.start("prompt", text, "--json")
-        wait_until("spikes", lambda: len(spikes) > 0)
-        os.kill(pid, signal.SIGKILL)
-        output, _ = asking.communicate(timeout=PATIENCE_S)
-        brain.wait_state(victim, "ready", but_pid=pid)
-        results.undeclare()  # type: ignore[no-untyped-call]
-        moving.undeclare()  # type: ignore[no-untyped-call]
-    answer = json.loads(output)
-    assert answer["error"] is None
-    assert answer["contributing"] == ["motor_cortex"]
-    assert len([a for a in answers if answer["prompt_id"].encode() in a.payload.to_bytes()]) == 1
-
-
-def test_what_was_remembered_outlives_the_brain(brain: Brain) -> None:
-    brain.prompt("Remember that the blue toolbox is under the workbench.")
-    for _ in range(2):
-        answer = brain.prompt("Where is the blue toolbox?")
-        assert answer["contributing"] == ["hippocampus"]
-        assert "under the workbench" in answer["text"]
-        brain.run("stop")
-        brain.wait_gone()
-        brain.launch()
-
-
-def test_a_killed_launcher_leaves_nothing_behind(brain: Brain) -> None:
-    launcher = psutil.Process(brain.pid("vision"))
-    while launcher.ppid() in brain.processes():
-        launcher = psutil.Process(launcher.ppid())
-    left_before = set(Path("/dev/shm").iterdir())
-    launcher.kill()
-    brain.wait_gone()
-    assert set(Path("/dev/shm").iterdir()) <= left_before
-    brain.launch()
 
 
 def test_a_region_outside_the_tree_joins_by_path(tmp_path: Path, make_brain: MakeBrain) -> None:
