@@ -1,4 +1,4 @@
-"""A brain that the pages of the documentation share."""
+"""The folder and the brain of a page of the documentation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.markdown import ROOT
 from tests.support import Brain
 
 
@@ -18,9 +19,20 @@ def new_brain(home: Path) -> Brain:
     return Brain(home, BRAINNET_STOP_GRACE_S="0.5", PATH=path)
 
 
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brain]:
-    """Run the default brain, for pages that ask one and launch none."""
-    with new_brain(tmp_path_factory.mktemp("shared")) as brain:
-        brain.launch()
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder like the root of a checkout, which a page may write to."""
+    made = tmp_path / "checkout"
+    (made / "nodes").mkdir(parents=True)
+    for name in ("config", "launch", "topics", "scripts", "pyproject.toml"):
+        (made / name).symlink_to(ROOT / name)
+    for part in (ROOT / "nodes").iterdir():
+        (made / "nodes" / part.name).symlink_to(part)
+    return made
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Brain]:
+    """A brain that is not launched."""
+    with new_brain(tmp_path / "brain") as brain:
         yield brain

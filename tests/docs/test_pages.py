@@ -1,213 +1,25 @@
-"""Every fenced block and every command of README.md, CONTRIBUTING.md, CHANGELOG.md and docs/ works as it stands."""
+"""Every fenced block and every command of README.md, CONTRIBUTING.md, CHANGELOG.md and docs/ works as it stands.
+
+The blocks of pages that ask a brain, which they do not launch, are tried in test_pages_that_ask.py.
+"""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
-import shlex
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from brainnet.launcher.describe import allocation
-from brainnet.settings import Settings
-from brainnet.testing import PATIENCE_S, wait_until
-from brainnet.wire import messages
-from brainnet.wire.topics import load_contract
 from tests.docs import command_line
-from tests.docs.conftest import new_brain
-from tests.docs.markdown import PAGES, ROOT, Block, blocks, commands, prose, spans
+from tests.docs.markdown import PAGES, ROOT, blocks, prose, spans
+from tests.docs.pages import asks, name_of, read
 from tests.support import Brain
 
-CHECKS = {"console": {"", "output", "syntax", "background"}, "json": {"message"}}
-"""By language: what the comment before a fence may say. Any other language has no such comment."""
-ASKS = re.compile(r"\bClient\(\)|zenoh\.open")
-"""In a Python block: it needs a brain that runs."""
 
-
-def name_of(page: Path) -> str:
-    return str(page.relative_to(ROOT))
-
-
-WITH_BLOCKS = [page for page in PAGES if blocks(page)]
-
-
-class Page:
-    """A page that is being read: its folder, its brain, and what runs beside the block that is read."""
-
-    def __init__(self, folder: Path, brain: Brain, running: Callable[[], Brain]) -> None:
-        self.folder = folder
-        self.brain = brain
-        self.running = running
-        self.background: subprocess.Popen[str] | None = None
-
-    def run(self, block: Block) -> None:
-        """Check one block."""
-        handler: dict[str, Callable[[Block], None]] = {
-            "console": self.console,
-            "python": self.python,
-            "yaml": self.yaml,
-            "json": self.json,
-            "mermaid": lambda block: None,
-        }
-        assert block.language in handler, f"{block}: no test handles blocks of language {block.language!r}"
-        kind = block.check.partition(" ")[0]
-        assert kind in CHECKS.get(block.language, {""}), f"{block}: no test knows the check {block.check!r}"
-        if block.title is not None:
-            file = self.folder / block.title
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(block.text)
-        beside, self.background = self.background, None
-        handler[block.language](block)
-        if beside is not None:
-            self.end(beside, block)
-
-    def end(self, beside: subprocess.Popen[str], block: Block) -> None:
-        """Run a block again until the command that runs beside it has seen it, and ended."""
-
-        def ended() -> bool:
-            if beside.poll() is None:
-                self.console(block)
-            return beside.poll() is not None
-
-        wait_until("the command in the background to end", ended)
-        out, _ = beside.communicate()
-        assert beside.returncode == 0, f"before {block}: {out}"
-
-    # -- by language -------------------------------------------------------------------------------------------------
-
-    def console(self, block: Block) -> None:
-        for command in commands(block):
-            command_line.check(command.text)
-            if block.check == "syntax":
-                continue
-            if block.check.startswith("background"):
-                self.background = self.shell(command.text)
-                continue
-            process = self.shell(command.text)
-            out, _ = process.communicate(timeout=3 * PATIENCE_S)
-            assert process.returncode == 0, f"{block}: {command.text}\n{out}"
-            if block.check == "output" and command.output:
-                assert comparable(out) == comparable("\n".join(command.output)), f"{block}: {command.text}"
-
-    def python(self, block: Block) -> None:
-        compile(block.text, str(block), "exec")
-        if block.title is not None:
-            later = [b.text for b in blocks(block.page) if b.line > block.line]
-            name = Path(block.title).stem
-            used = any(name in text for text in later) or f"python {block.title}" in spans(block.page)
-            assert used or block.title.startswith("brainnet/"), f"{block} is not used"
-            return
-        brain = self.running() if ASKS.search(block.text) else self.brain
-        file = self.folder / f"block_{block.line}.py"
-        file.write_text(block.text.replace("7447", str(brain.port)))
-        done = subprocess.run(
-            [sys.executable, file],
-            cwd=self.folder,
-            env=brain.env,
-            capture_output=True,
-            text=True,
-            timeout=3 * PATIENCE_S,
-            check=False,
-        )
-        assert done.returncode == 0, f"{block}:\n{done.stdout}{done.stderr}"
-
-    def yaml(self, block: Block) -> None:
-        loaded = yaml.safe_load(block.text)
-        first = loaded[0] if isinstance(loaded, list) else loaded
-        file = self.folder / (block.title or f"block_{block.line}.yaml")
-        if "key" in first and "payload" in first:
-            file.write_text(yaml.safe_dump({"version": 1, "topics": loaded}))
-            load_contract(file)
-        elif "program" in first or "nodes" in first:
-            if isinstance(loaded, list):
-                loaded = {"version": 1, "nodes": loaded}
-            file.write_text(yaml.safe_dump(loaded))
-            allocation.load(file)
-        else:
-            Settings.model_validate(loaded)
-
-    def json(self, block: Block) -> None:
-        kind = getattr(messages, block.check.partition(" ")[2])
-        assert set(json.loads(block.text)) <= set(kind.model_fields)
-        kind.model_validate_json(block.text)
-
-    # -- processes ---------------------------------------------------------------------------------------------------
-
-    def shell(self, command: str) -> subprocess.Popen[str]:
-        """Start a command as a shell does; one of brainnet alone needs none."""
-        plain = command.startswith("brainnet ") and not set("|&;<>()$`\\*?[]{}~#!\n") & set(command)
-        words = [sys.executable, "-m", *shlex.split(command)] if plain else ["bash", "-c", command]
-        return subprocess.Popen(
-            words,
-            cwd=self.folder,
-            env=self.brain.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-
-def comparable(text: str) -> list[str]:
-    """What a command prints, without the numbers that differ from run to run."""
-    text = text.replace(f" on {socket.gethostname()}", " on vm")
-    text = re.sub(r"\d+\.\d+", "#.#", text)
-    text = re.sub(r"\b\d+ (ms|s|MB)\b", r"# \1", text)
-    text = re.sub(r"\b(port|pid) \d+", r"\1 #", text)
-    return [line.rstrip() for line in text.splitlines() if line.strip()]
-
-
-def launches(page: Path) -> bool:
-    """Whether the page starts a brain of its own."""
-    shown = [b for b in blocks(page) if b.language == "console" and b.check != "syntax"]
-    return any(command.text.startswith("brainnet launch") for block in shown for command in commands(block))
-
-
-def asks(page: Path) -> bool:
-    """Whether a command of the page needs a brain that runs."""
-    local = ("brainnet validate", "brainnet train", "brainnet eval", "brainnet config")
-    shown = [b for b in blocks(page) if b.language == "console" and b.check != "syntax"]
-    texts = [command.text for block in shown for command in commands(block)]
-    return any(text.startswith("brainnet") and not text.startswith(local) for text in texts)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder like the root of a checkout, which a page may write to."""
-    made = tmp_path / "checkout"
-    (made / "nodes").mkdir(parents=True)
-    for name in ("config", "launch", "topics", "scripts", "pyproject.toml"):
-        (made / name).symlink_to(ROOT / name)
-    for part in (ROOT / "nodes").iterdir():
-        (made / "nodes" / part.name).symlink_to(part)
-    return made
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Brain]:
-    """A brain that is not launched."""
-    with new_brain(tmp_path / "brain") as brain:
-        yield brain
-
-
-@pytest.mark.parametrize("page", WITH_BLOCKS, ids=name_of)
-def test_the_blocks_of_a_page_work_in_their_order(page: Path, folder: Path, request: pytest.FixtureRequest) -> None:
-    brain = request.getfixturevalue("shared" if asks(page) and not launches(page) else "own")
-    reader = Page(folder, brain, lambda: request.getfixturevalue("shared"))
-    for block in blocks(page):
-        reader.run(block)
-    assert reader.background is None, "a command waits for a block that does not come"
-    if launches(page):
-        assert not brain.processes(), "the page leaves a brain behind"
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p) and not asks(p)], ids=name_of)
+def test_the_blocks_of_a_page_work_in_their_order(page: Path, folder: Path, own: Brain) -> None:
+    read(page, folder, own)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -231,21 +43,3 @@ def test_the_links_of_a_page_outside_docs_lead_to_a_file(page: Path) -> None:
     """The links inside docs/ are checked by `mkdocs build --strict`."""
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", prose(page)):
         assert target.startswith(("https://", "http://")) or (page.parent / target).exists(), target
-
-
-def test_the_region_of_the_readme_joins_a_running_brain(folder: Path, shared: Brain) -> None:
-    block = next(b for b in blocks(ROOT / "README.md") if b.title == "counter.py")
-    (folder / "counter.py").write_text(block.text)
-    process = subprocess.Popen([sys.executable, "counter.py"], cwd=folder, env=shared.env, stderr=subprocess.DEVNULL)
-    try:
-
-        def joined() -> dict[str, Any] | None:
-            return next((row for row in shared.rows("node", "list") if row["node_id"] == "counter"), None)
-
-        assert wait_until("counter to join", joined)["answers"]
-        assert shared.prompt("three short words", "--region", "counter")["text"] == "3 words"
-        shared.run("node", "param", "set", "counter", "unit", "letter")
-        assert shared.prompt("three short words", "--region", "counter")["text"] == "15 letters"
-    finally:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE_S) == 0

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
 
 import brainnet
-from brainnet.cli import app as top
 from brainnet.errors import ERROR_CODES
 from scripts import reference
 from tests.docs.markdown import ROOT, blocks
-from tests.support import Brain
 
 DOCS = ROOT / "docs"
 PAGES = {path.name: text for path, text in reference.pages().items()}
@@ -68,18 +65,3 @@ def test_the_checks_before_a_commit_are_those_of_the_tests() -> None:
 def test_the_changelog_begins_with_this_version() -> None:
     released = re.findall(r"^## \[?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert released[0] == brainnet.__version__
-
-
-def test_the_verb_of_the_recipe_is_a_verb(
-    shared: Brain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import brainnet.cli
-
-    block = next(b for b in blocks(DOCS / "how-to" / "verb.md") if b.title == "brainnet/cli/hosts.py")
-    (tmp_path / "hosts.py").write_text(block.text)
-    monkeypatch.setattr(brainnet.cli, "__path__", [*brainnet.cli.__path__, str(tmp_path)])
-    monkeypatch.setitem(top.VERBS, "hosts", top.Verb("brainnet.cli.hosts", "List the hosts of the brain."))
-    command = top.load_verb("hosts")
-    assert command.help.splitlines()[0] == "List the hosts of the brain."
-    command.main(["--port", str(shared.port)], standalone_mode=False)
-    assert capsys.readouterr().out.split() == [next(iter(shared.status().values()))["host"]]
