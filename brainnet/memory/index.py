@@ -29,8 +29,11 @@ FEEDBACK_EXPONENT = 6
 """Feedback weighs an episode by its score to this power, so that a clear first result dominates the others."""
 REFIT_GROWTH = 1.5
 """A search fits the term embeddings again when the number of episodes has grown by this factor."""
-MIN_FORGOTTEN = 1000
+MIN_FORGOTTEN = 256
 """With fewer forgotten rows than this an index is not worth building again."""
+FORGOTTEN_SHARE = 1 / 8
+"""Forgotten rows, as a share of the others, from which on an index is built again. A memory that drops its oldest
+episode for each new one thus takes an eighth more than its episodes, and indexes each of them about eight times."""
 _FORGOTTEN = -1
 """The code of the kind of an episode that was forgotten. Its row stays, and counts for nothing."""
 
@@ -80,8 +83,8 @@ class EpisodeIndex:
 
     @property
     def sparse(self) -> bool:
-        """Whether most rows are of forgotten episodes, so that building the index again at least halves its memory."""
-        return self._forgotten >= max(MIN_FORGOTTEN, len(self) - self._forgotten)
+        """Whether so many rows are of forgotten episodes that the index is worth building again."""
+        return self._forgotten >= max(MIN_FORGOTTEN, (len(self) - self._forgotten) * FORGOTTEN_SHARE)
 
     @property
     def forgotten(self) -> int:

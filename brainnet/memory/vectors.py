@@ -152,8 +152,8 @@ class VectorIndex:
         return similarities
 
     def _grow(self, at_least: int = 256) -> None:
-        # doubling keeps the cost of N additions proportional to N
-        more = max(at_least, self._size)
+        # A share of the size keeps the cost of N additions proportional to N; an eighth wastes less than doubling.
+        more = max(at_least, self._size // 8)
         self._rows = np.pad(self._rows, ((0, more), (0, 0)))
         self._norms, self._present = np.pad(self._norms, (0, more)), np.pad(self._present, (0, more))
 

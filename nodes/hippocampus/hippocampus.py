@@ -84,7 +84,7 @@ class Hippocampus(Region):
             0.3, ge=0.0, le=1.0, description="share of the question, weighted by rarity, that a statement must contain"
         )
         keep_exchanges: bool = Field(True, description="store every answered prompt as an episode")
-        max_exchanges: int = Field(10_000, ge=0, description="number of answered prompts kept; the oldest are dropped")
+        max_exchanges: int = Field(1000, ge=0, description="number of answered prompts kept; the oldest are dropped")
         max_exchange_mb: float = Field(
             64.0, ge=0.0, description="size of the texts of the answered prompts kept, MB; the oldest are dropped"
         )
