@@ -32,9 +32,9 @@ FORMULAS = (
     "snn.neurons.lif", "snn.neurons.lif_steps", "snn.neurons.surrogate", "snn.neurons.snntorch_bridge",
     "snn.neurons.integer_lif", "snn.neurons.izhikevich", "snn.neurons.biological_lif", "snn.neurons.adaptive_lif",
     "snn.kernels", "snn.layers.recurrence", "snn.layers.norm",
-    "snn.layers.attention", "snn.layers.linear_attention", "snn.layers.transformer_block",
+    "snn.layers.attention", "snn.layers.chrono_mask", "snn.layers.linear_attention", "snn.layers.transformer_block",
     "snn.codes.tas", "snn.codes.encoders", "snn.codes.event_frames", "snn.codes.spike_codes", "snn.codes.quantization",
-    "snn.models.quantum", "snn.models.decision", "snn.models.granule",
+    "snn.models.quantum", "snn.models.decision", "snn.models.working_memory", "snn.models.granule",
     "snn.plasticity.stdp", "snn.plasticity.homeostasis", "snn.plasticity.short_term_plasticity",
     "snn.nir.models", "snn.synops", "memory.fusion",
 )

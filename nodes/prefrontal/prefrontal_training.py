@@ -11,7 +11,6 @@ import gzip
 import random
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from brainnet.snn.models.quantum import softmax
-from brainnet.snn.models.router import Router, RouterConfig, RouterNet, embedding_rows, prompt_tokens, suffix_token
+from brainnet.snn.models.router import Router, RouterConfig, embedding_rows, prompt_tokens, suffix_token
+from brainnet.snn.models.router_network import RouterNet
 from brainnet.snn.models.text_features import HashedVocabulary, route_tokens
 from brainnet.training import Row, Run, TrainingSettings
 from prefrontal_measures import fitted_scale, measures, modulated, targets
@@ -231,15 +231,14 @@ def train(run: Run[Settings]) -> None:
                     break
             state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
             run.save_checkpoint({**state, "schedule": schedule.state_dict(), "done": done})
-    router = Router(model.folded(), vocabulary)
+    router = model.folded().to_router(vocabulary)
     calibration = [
         *written("validation"),
         *held_out_prompts(),
         *examples(random.Random(run.seed + 1), settings.calibration_prompts, validation, held_out=True),
     ]
     scale = fitted_scale(router, calibration, modulated)
-    router.net.config = router.config = replace(config, scale=scale)
-    router.save(run.weights)
+    router.rescaled(scale).save(run.weights)
     run.delete_checkpoints()
     run.log(f"scale {scale:.3f}; wrote {run.weights} ({run.weights.stat().st_size / 1e6:.2f} MB)")
 

@@ -15,7 +15,8 @@ from brainnet import Candidate, Decision, Node, Partial, Prompt, Query, Region
 from brainnet.bus import Bus, Mailbox, Received
 from brainnet.node import WorkRecord, load_program
 from brainnet.paths import region_file
-from brainnet.snn.models.router import Router, RouterConfig, RouterNet
+from brainnet.snn.models.router import RouterConfig
+from brainnet.snn.models.router_network import RouterNet
 from brainnet.snn.models.text_features import HashedVocabulary
 from brainnet.testing import PATIENCE_S, MemoryBrain, until
 from brainnet.wire.messages import Accepted, Answered, Exchange, HostStatus, NodeRecord, NodeState, StatusQuery
@@ -53,7 +54,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vocabulary = HashedVocabulary.build(["smell", "taste", "rose"], unknown_rows=16)
     config = RouterConfig(routes=("nose", "tongue"), unknown_rows=vocabulary.unknown_rows)
     path = tmp_path_factory.mktemp("weights") / "router.safetensors"
-    Router(RouterNet(config, len(vocabulary)), vocabulary).save(path)
+    RouterNet(config, len(vocabulary)).to_router(vocabulary).save(path)
     return path
 
 

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brainnet.errors import ModelError
-from brainnet.snn.models.decision import Decision, DecisionParams, decide, run_working_memory
+from brainnet.snn.models.decision import Decision, DecisionParams, decide
 from brainnet.snn.models.quantum import modulate, select_routes
-from brainnet.snn.models.router import RouterConfig, RouterNet
+from brainnet.snn.models.router import RouterConfig
+from brainnet.snn.models.router_network import RouterNet
+from brainnet.snn.models.working_memory import run_working_memory
 from brainnet.snn.neurons.lif import LIFParams, LIFState, lif_sequence_reference
 
 NAMES = ("vision", "language", "motor")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brainnet.errors import ModelError
+from brainnet.snn.neurons import lif_steps
 from brainnet.snn.neurons.lif import (
     LIF,
     LIFParams,
@@ -156,6 +157,20 @@ def test_the_numpy_loop_equals_the_sequence(seed: int, steps: int, shape: tuple[
     # one neuron alone is the same as among others
     one = currents.reshape(steps, -1)[:, 0].numpy()
     assert np.array_equal(lif_spikes(one, 0.9, 0.7), expected.reshape(steps, -1)[:, 0].numpy())
+
+
+@given(seed=st.integers(0, 10_000), steps=st.integers(1, 20), shape=st.sampled_from([(7,), (2, 5), (2, 3, 4)]))
+@settings(max_examples=30, deadline=None)
+def test_the_numpy_sequence_equals_the_sequence(seed: int, steps: int, shape: tuple[int, ...]) -> None:
+    currents, start = currents_of(seed, steps, *shape), currents_of(seed + 1, 1, *shape)[0]
+    before, beta = start.clone(), torch.linspace(0.7, 0.99, shape[-1])
+    expected, last = lif_sequence(currents, LIFState(start), LIFParams(beta, 0.7))
+    spikes, after = lif_steps.lif_sequence(currents.numpy(), start.numpy(), beta.numpy(), 0.7)
+    assert spikes.dtype == np.float32
+    assert after.dtype == np.float32
+    assert np.array_equal(spikes, expected.numpy())
+    assert np.array_equal(after, last.membrane.numpy())
+    assert torch.equal(start, before)
 
 
 @pytest.mark.parametrize(

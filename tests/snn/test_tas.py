@@ -15,6 +15,7 @@ from brainnet.errors import ModelError
 from brainnet.paths import region_file
 from brainnet.snn.codes.tas import TasEncoder, TasWindow, tas_decode, tas_encode
 from brainnet.snn.models.router import Router
+from brainnet.snn.models.router_network import RouterNet
 
 quick = settings(deadline=None, max_examples=30)
 
@@ -53,7 +54,7 @@ def test_decodes_32000_tokens_at_every_position_up_to_the_limit() -> None:
 
 def test_decodes_the_whole_vocabulary_of_the_trained_router() -> None:
     router = Router.load(region_file("prefrontal", ".safetensors"))
-    decodes_every_token_at_every_position(router.net.encoder)
+    decodes_every_token_at_every_position(RouterNet.of(router).encoder)
 
 
 @quick

@@ -23,15 +23,12 @@ from torch import Tensor, nn
 
 from brainnet.errors import ModelError
 from brainnet.snn.checks import check_finite, check_float, check_positive
+from brainnet.snn.layers import chrono_mask as masks
+from brainnet.snn.layers.chrono_mask import default_tau
 from brainnet.snn.layers.linear_attention import check_qkv, linear_chrono_attention
 from brainnet.snn.neurons.lif import LIF
 
 __all__ = ["ChronoSpikeAttention", "chrono_attention", "chrono_mask", "default_tau", "lif_layer", "spikes_from_rest"]
-
-
-def default_tau(steps: int) -> float:
-    """Return a quarter of the steps: an eighth favours recent steps, a half favours long context."""
-    return steps / 4
 
 
 @lru_cache(maxsize=8)
@@ -42,14 +39,7 @@ def chrono_mask(steps: int, length: int, tau: float, causal_positions: bool) -> 
     """
     # a tensor created in inference mode cannot take part in training later, and the cache would return it
     with torch.inference_mode(False):
-        step = torch.arange(steps, dtype=torch.float32)
-        lag = step[:, None] - step[None, :]
-        in_time = torch.where(lag >= 0, torch.exp(-lag.clamp(min=0) / tau), torch.zeros(()))
-        in_place = torch.ones(length, length)
-        if causal_positions:
-            in_place = in_place.tril()
-        # (step, position) pairs are flattened with the step first, as the Kronecker product orders them
-        return torch.kron(in_time, in_place)
+        return torch.from_numpy(masks.chrono_mask(steps, length, tau, causal_positions))
 
 
 def chrono_attention(

@@ -5,36 +5,37 @@
 The membrane potential of the working memory is carried from prompt to prompt of a session, so that "once more" refers
 to the previous prompt. The certainty of the previous decision sets the threshold of its neurons. The names of the
 routes are stored with the weights; this module does not depend on them.
+
+A decision is computed in numpy (`brainnet.snn.models.router_inference`), and nothing here imports torch: a process that
+only decides starts faster and smaller. `brainnet.snn.models.router_network` has the network as a torch module, which
+training needs.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from safetensors.numpy import save_file
 
 from brainnet.errors import ModelError
-from brainnet.snn.codes.tas import TasEncoder, TasWindow
-from brainnet.snn.layers.attention import ChronoSpikeAttention
 from brainnet.snn.models import decision
 from brainnet.snn.models.quantum import EPSILON, PLASTICITY
 from brainnet.snn.models.router_inference import RouterInference
 from brainnet.snn.models.text_features import HashedVocabulary, clip_middle, route_tokens
-from brainnet.snn.neurons.lif import LIFParams
+from brainnet.snn.neurons.lif_steps import Floats
 
 __all__ = [
     "RouteDecision",
+    "RouteRequest",
     "Router",
     "RouterConfig",
-    "RouterNet",
     "RouterState",
     "embedding_rows",
     "prompt_tokens",
@@ -64,6 +65,9 @@ class RouterConfig:
         base_threshold: the threshold of working memory after a certain decision.
         scale: multiplies the scores. It is fitted so that the modulated probabilities are calibrated (temperature
             scaling, Guo et al. 2017, before the modulation); it never changes which route is first.
+
+    Raises:
+        ModelError: sizes that do not fit.
     """
 
     routes: tuple[str, ...]
@@ -76,6 +80,12 @@ class RouterConfig:
     unknown_rows: int = 16
     base_threshold: float = 1.0
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 2 or self.positions < 1:
+            raise ModelError(f"window must have at least 2 steps and 1 position, not {self.steps} and {self.positions}")
+        if self.heads < 1 or self.width < 1 or self.width % self.heads:
+            raise ModelError(f"width must be a multiple of heads, both at least 1, not {self.width} and {self.heads}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,69 +175,24 @@ def embedding_rows(tokens: list[str], vocabulary: HashedVocabulary) -> NDArray[n
     return np.where(unknown, vocabulary.rows([suffix_token(token) for token in tokens]), rows)
 
 
-class RouterNet(nn.Module):
-    """The trainable part: TAS spikes and a membrane potential in, route scores and a membrane potential out."""
-
-    def __init__(self, config: RouterConfig, vocabulary: int) -> None:
-        super().__init__()
-        self.config = config
-        self.encoder = TasEncoder(vocabulary, config.width, TasWindow(config.steps, config.positions))
-        self.input = nn.Linear(config.width, config.width)
-        self.attention = ChronoSpikeAttention(config.width, config.heads, tau=config.steps / 4, beta=config.beta)
-        self.readout = nn.Linear(4 * config.width, len(config.routes))
-        # fast and slow channels alternate, so that every group of channels has both
-        decay = torch.full((config.width,), config.beta)
-        decay[1::2] = config.slow_beta
-        self.decay = nn.Parameter(torch.logit(decay))
-
-    @property
-    def beta(self) -> Tensor:
-        """The decay per step of the neurons of working memory, [D], each in (0, 1)."""
-        return torch.sigmoid(self.decay)
-
-    def forward(
-        self, spikes: Tensor, mask: Tensor, membrane: Tensor | None, threshold: float | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return the scores [B, N] and the membrane potential [B, D] after a prompt.
-
-        Args:
-            spikes: TAS spikes [B, T, L, D].
-            mask: bool [B, L], False for padding.
-            membrane: the membrane potential [B, D] of the session; None for rest.
-            threshold: the firing threshold of working memory; None for the base threshold.
-        """
-        memory, after = self.run_working_memory(spikes, mask, membrane, threshold)
-        present = mask.to(spikes.dtype)
-        attended = self.attention(memory) * present[:, None, :, None]
-        rates = torch.cat([memory.mean(1), attended.mean(1)], dim=-1)
-        # the mean describes the prompt as a whole; the maximum keeps a single strong token in a long prompt visible
-        mean = rates.sum(1) / present.sum(1, keepdim=True).clamp(min=1)
-        decision_vector = torch.cat([mean, rates.amax(1)], dim=-1)
-        scores: Tensor = self.config.scale * self.readout(decision_vector)
-        return scores, after
-
-    def run_working_memory(
-        self, spikes: Tensor, mask: Tensor, membrane: Tensor | None, threshold: float | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Run working memory alone; arguments as for `forward`.
-
-        Returns:
-            The spikes [B, T, L, D], and the membrane potential [B, D] for the next prompt.
-        """
-        params = LIFParams(self.beta, self.config.base_threshold if threshold is None else threshold)
-        currents = self.input(spikes).transpose(0, 1)
-        memory, after = decision.run_working_memory(currents, mask, membrane, params)
-        return memory.transpose(0, 1), after
-
-
 class Router:
-    """A trained router. Not thread-safe."""
+    """A trained router. Not thread-safe.
 
-    def __init__(self, net: RouterNet, vocabulary: HashedVocabulary) -> None:
-        self.net = net.eval()
-        self.config = net.config
+    Args:
+        config: the configuration.
+        weights: float32, by the names of the parameters of `router_network.RouterNet`.
+        vocabulary: the known tokens, one for each row of the embedding table.
+
+    Raises:
+        ModelError: weights that do not fit the configuration and the vocabulary.
+    """
+
+    def __init__(self, config: RouterConfig, weights: Mapping[str, Floats], vocabulary: HashedVocabulary) -> None:
+        _check_weights(config, weights, len(vocabulary))
+        self.config = config
+        self.weights = weights
         self.vocabulary = vocabulary
-        self._inference = RouterInference(net)
+        self._inference = RouterInference(config, weights)
 
     @classmethod
     def load(cls, path: Path | str) -> Router:
@@ -237,22 +202,26 @@ class Router:
             ModelError: the file is missing or is not the weights of a router.
         """
         try:
-            with safe_open(str(path), framework="pt") as file:
+            with safe_open(str(path), framework="numpy") as file:
                 meta = json.loads((file.metadata() or {})["router"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            vocabulary = HashedVocabulary(tensors.pop("vocabulary").numpy(), meta["unknown_rows"])
+            vocabulary = HashedVocabulary(tensors.pop("vocabulary"), meta["unknown_rows"])
             config = RouterConfig(**{**meta, "routes": tuple(meta["routes"])})
-            net = RouterNet(config, len(vocabulary))
-            net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, ModelError) as error:
+            return cls(config, {name: array.astype(np.float32) for name, array in tensors.items()}, vocabulary)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, ModelError) as error:
             raise ModelError(f"{path} holds no router weights ({error}); `brainnet train` makes them") from error
-        return cls(net, vocabulary)
 
     def save(self, path: Path | str) -> None:
         """Write the weights in float16, with the configuration in the metadata."""
-        tensors = {name: tensor.half().contiguous() for name, tensor in self.net.state_dict().items()}
-        tensors["vocabulary"] = torch.from_numpy(self.vocabulary.hashes)
+        tensors: dict[str, NDArray[Any]] = {
+            name: np.ascontiguousarray(array, np.float16) for name, array in self.weights.items()
+        }
+        tensors["vocabulary"] = self.vocabulary.hashes
         save_file(tensors, str(path), metadata={"router": json.dumps(asdict(self.config))})
+
+    def rescaled(self, scale: float) -> Router:
+        """Return a router with the same weights and another scale of its scores."""
+        return Router(replace(self.config, scale=scale), self.weights, self.vocabulary)
 
     def token_rows(self, text: str, *, has_image: bool = False, has_audio: bool = False) -> NDArray[np.int64]:
         """Return the tokens of the prompt as rows of the embedding table, int64 [L]."""
@@ -367,3 +336,27 @@ def _codes(spikes: NDArray[np.bool_]) -> list[NDArray[np.uint8]]:
     """Return the spikes [T, B, L, D] by prompt as uint8 [L * D, T]."""
     steps, batch = spikes.shape[:2]
     return [np.ascontiguousarray(spikes[:, i].reshape(steps, -1).T).view(np.uint8) for i in range(batch)]
+
+
+def _check_weights(config: RouterConfig, weights: Mapping[str, Floats], rows: int) -> None:
+    """Raise ModelError unless these are the weights of a network with this configuration and number of tokens."""
+    width, routes = config.width, len(config.routes)
+    expected = {
+        "encoder.embedding.weight": (rows, width),
+        "input.weight": (width, width),
+        "input.bias": (width,),
+        "decay": (width,),
+        "attention.neurons.decay": (width,),
+        "attention.project.weight": (3 * width, width),
+        "attention.output.weight": (width, width),
+        "readout.weight": (routes, 4 * width),
+        "readout.bias": (routes,),
+    }
+    found = {name: array.shape for name, array in weights.items()}
+    wrong = [
+        f"{name} is {found.get(name, 'missing')} and should be {expected.get(name, 'left out')}"
+        for name in sorted({*expected, *found})
+        if found.get(name) != expected.get(name)
+    ]
+    if wrong:
+        raise ModelError("; ".join(wrong))
