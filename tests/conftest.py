@@ -46,6 +46,52 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.randomly_reset_seed = False
 
 
+_LONG = {
+    "docs/test_pages.py": 40,
+    "cli/test_chaos.py": 30,
+    "training/test_prefrontal.py": 30,
+    "bench/test_prompt_bench.py": 25,
+    "cli/test_validate.py": 25,
+    "test_accepted_prompts.py": 25,
+    "test_brain.py": 25,
+    "test_brain_that_loses_nodes.py": 25,
+    "cli/test_output.py": 20,
+    "docs/test_pages_that_ask.py": 20,
+    "launcher/test_launch.py": 20,
+    "launcher/test_supervision_of_zygote.py": 20,
+    "test_two_hosts.py": 20,
+    "cli/test_streams.py": 15,
+    "fuzz/test_readers.py": 15,
+    "launcher/test_end.py": 15,
+    "launcher/test_logs_of_nodes.py": 15,
+    "launcher/test_output.py": 15,
+    "launcher/test_start_errors.py": 15,
+    "launcher/test_supervision.py": 15,
+    "launcher/test_supervision_of_launcher.py": 15,
+    "snn/test_tas.py": 15,
+    "test_patterns.py": 15,
+    "launcher/test_failed_nodes.py": 10,
+    "regions/test_warm.py": 10,
+    "snn/test_nir_hostile.py": 10,
+    "test_wheel.py": 10,
+    "testing/test_faults.py": 10,
+}
+"""Files that take long, and roughly how many seconds. The others need no entry."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that none of them is what a run ends with.
+
+    The order of other files, and that inside a file, stays as it was shuffled.
+    """
+    folder = Path(__file__).parent
+    unknown = [file for file in _LONG if not (folder / file).is_file()]
+    if unknown:
+        raise pytest.UsageError(f"tests/conftest.py names files that are not there: {', '.join(unknown)}")
+    items.sort(key=lambda item: -_LONG.get(str(item.path.relative_to(folder)), 0))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Set the random state before the fixtures of a test, and of its file when it is the first one."""
