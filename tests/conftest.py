@@ -89,7 +89,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     unknown = [file for file in _LONG if not (folder / file).is_file()]
     if unknown:
         raise pytest.UsageError(f"tests/conftest.py names files that are not there: {', '.join(unknown)}")
-    items.sort(key=lambda item: -_LONG.get(str(item.path.relative_to(folder)), 0))
+    items.sort(key=lambda item: -_LONG.get(os.path.relpath(item.path, folder), 0))
 
 
 @pytest.hookimpl(tryfirst=True)
