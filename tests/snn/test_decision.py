@@ -130,6 +130,13 @@ def test_absent_positions_are_as_if_they_were_not_there() -> None:
     assert not after[2].any()
 
 
+def test_the_mean_over_one_position_is_its_potential() -> None:
+    currents, params = currents_of(7, positions=1)[:, None], LIFParams(torch.tensor(0.9))
+    _, after = run_working_memory(currents, torch.ones(1, 1, dtype=torch.bool), None, params)
+    _, last = lif_sequence_reference(currents, LIFState(torch.zeros(1, 1, 6)), params)
+    torch.testing.assert_close(after, last.membrane[:, 0])
+
+
 def test_memory_is_differentiable() -> None:
     currents = currents_of(6)[:, None].requires_grad_()
     present = torch.ones(1, 4, dtype=torch.bool)
