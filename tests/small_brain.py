@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import subprocess
 import sys
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -54,12 +55,14 @@ class SmallBrain:
 
     async def run(self, *arguments: str, stdin: bytes = b"") -> Done:
         """Run a verb and wait for its end."""
-        return await (await self.start(*arguments)).ended(stdin)
+        return await run_command(*arguments, *self._options(), stdin=stdin)
+
+    def _options(self) -> list[str]:
+        return ["--namespace", NAMESPACE, "--port", str(self.port)]
 
     async def start(self, *arguments: str) -> Running:
         """Start a verb on this brain; it is killed if the test ends before it does."""
-        options = ["--namespace", NAMESPACE, "--port", str(self.port)]
-        running = await start_command(*arguments, *options)
+        running = await start_command(*arguments, *self._options())
         self._stack.push_async_callback(running.kill)
         return running
 
@@ -91,6 +94,10 @@ async def start_command(*arguments: str) -> Running:
     return Running(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe))
 
 
-async def run_command(*arguments: str) -> Done:
-    """Run a verb that needs no brain, and wait for its end."""
-    return await (await start_command(*arguments)).ended()
+async def run_command(*arguments: str, stdin: bytes = b"") -> Done:
+    """Run a verb, and wait for its end; by itself it needs no brain."""
+    command = [sys.executable, "-m", "brainnet", *arguments]
+    done = await asyncio.to_thread(
+        subprocess.run, command, input=stdin, capture_output=True, timeout=PATIENCE_S, check=False
+    )
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())

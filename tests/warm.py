@@ -1,16 +1,16 @@
 """Commands of brainnet that start in a fork of a process that has imported what they need.
 
 Most of the time of a short command goes to its imports, which are the same each time. While `forked_commands` is
-entered, `subprocess` and `asyncio` start `python -m brainnet VERB ...`, for the verbs of `VERBS` and `MODEL_VERBS`, as
-a fork of such a process, and so the reader of NIR files.
+entered, `subprocess.run` starts `python -m brainnet VERB ...`, for the verbs of `VERBS` and `MODEL_VERBS`, as a fork of
+such a process, and so the reader of NIR files. What `subprocess.Popen` or `asyncio` start, which nobody may wait for,
+is always a new process: its environment tells whose it is, by which whatever a test leaves is found and killed.
 
 For a test nothing else differs: the command is a real process and a child of the test's own, with a process
 id, a session, streams, a folder and an environment of its own, and it ends as the interpreter ends.
 
 Everything that a fork would not do exactly as a new process is left to a new process: other verbs and interpreters,
 variables that an interpreter or a library reads when it starts, descriptors that are handed on, limits that a test
-sets. What runs for long or is looked for by its environment, as launchers and nodes are, is always a new process; and
-tests/cli/test_output.py and tests/cli/test_lifecycle.py start verbs in new processes, where a lack of an import shows.
+sets. tests/cli/test_streams.py starts verbs in new processes, where a lack of an import shows.
 """
 
 from __future__ import annotations
@@ -60,13 +60,16 @@ _USUAL = {
 }
 """Options of a new process that a fork may have."""
 _PR_SET_CHILD_SUBREAPER = 36
+_ADOPTING = threading.Lock()
+"""Held while this process adopts a fork, since that is a state of the whole process."""
+_WAITED = threading.local()
+"""Has the attribute `here` while this thread runs a command whose end it waits for."""
 
 
 class _Server:
     """A warm process, which starts when it is first asked."""
 
     def __init__(self, *modules: str) -> None:
-        self._lock = threading.Lock()
         self._modules = modules
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -74,7 +77,7 @@ class _Server:
 
     def fork(self, words: list[str], cwd: str, env: Mapping[str, str], streams: list[int], session: bool) -> int | None:
         """Start a command, and return its process id; None where it has to be a new process."""
-        with self._lock:
+        with _ADOPTING:
             if self._control is None:
                 self._start(env)
             if self._control is None or _kept(env) != self._kept:
@@ -127,7 +130,8 @@ def _be_subreaper(wanted: bool) -> None:
 def forked_commands() -> Iterator[None]:
     """Start commands as forks of a warm process until the context ends."""
     kind: Any = subprocess.Popen
-    original = kind._execute_child
+    module: Any = subprocess
+    original, original_run = kind._execute_child, module.run
     signature = inspect.signature(original)
     servers: dict[tuple[str, ...], _Server] = {
         **dict.fromkeys((("brainnet", verb) for verb in VERBS), _Server(*MODULES)),
@@ -138,7 +142,7 @@ def forked_commands() -> Iterator[None]:
     @functools.wraps(original)
     def execute(self: Any, *arguments: Any) -> None:
         given = signature.bind(self, *arguments).arguments
-        pid = _forked(servers, given)
+        pid = _forked(servers, given) if hasattr(_WAITED, "here") else None
         if pid is None:
             original(self, *arguments)
             return
@@ -147,11 +151,19 @@ def forked_commands() -> Iterator[None]:
         names = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
         self._close_pipe_fds(*(given[name] for name in names))
 
-    kind._execute_child = execute
+    @functools.wraps(original_run)
+    def run(*arguments: Any, **options: Any) -> Any:
+        _WAITED.here = True
+        try:
+            return original_run(*arguments, **options)
+        finally:
+            del _WAITED.here
+
+    kind._execute_child, module.run = execute, run
     try:
         yield
     finally:
-        kind._execute_child = original
+        kind._execute_child, module.run = original, original_run
         for server in servers.values():
             server.close()
 
