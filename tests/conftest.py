@@ -49,14 +49,13 @@ def pytest_configure(config: pytest.Config) -> None:
 _LONG = {
     "docs/test_pages.py": 40,
     "cli/test_chaos.py": 30,
-    "training/test_prefrontal.py": 10,
     "bench/test_prompt_bench.py": 25,
     "cli/test_validate.py": 25,
+    "docs/test_pages_that_ask.py": 25,
     "test_accepted_prompts.py": 25,
     "test_brain.py": 25,
     "test_brain_that_loses_nodes.py": 25,
     "cli/test_output.py": 20,
-    "docs/test_pages_that_ask.py": 25,
     "launcher/test_launch.py": 20,
     "launcher/test_supervision_of_zygote.py": 20,
     "test_two_hosts.py": 20,
@@ -69,15 +68,16 @@ _LONG = {
     "launcher/test_supervision.py": 15,
     "launcher/test_supervision_of_launcher.py": 15,
     "test_patterns.py": 15,
-    "launcher/test_failed_nodes.py": 10,
     "cli/test_lifecycle.py": 10,
     "cli/test_training.py": 10,
     "launcher/test_allocation.py": 10,
+    "launcher/test_failed_nodes.py": 10,
     "regions/test_warm.py": 10,
     "snn/test_nir.py": 10,
     "snn/test_nir_hostile.py": 10,
     "test_wheel.py": 10,
     "testing/test_faults.py": 10,
+    "training/test_prefrontal.py": 10,
 }
 """Files that take long, and roughly how many seconds. The others need no entry."""
 
