@@ -92,6 +92,10 @@ class Reach:
             self.spikes.popleft()
 
 
+class _BodyAwayError(RegionError):
+    """The body sends no feedback any more."""
+
+
 class MotorCortex(Region):
     """Moves the arm: reaches for a point named in the prompt ("Move the arm to (0.10, 0.10)") with a spiking policy."""
 
@@ -108,6 +112,9 @@ class MotorCortex(Region):
         near_m: float = Field(0.008, gt=0.0, description="distance below which a still arm has settled")
         slow_rad_s: float = Field(0.15, gt=0.0, description="joint velocity below which the arm is still")
         hold_s: float = Field(1.0, ge=0.0, description="how long the target is held after the movement")
+        body_return_s: float = Field(
+            4.0, ge=0.0, description="how long a body that was there and went away is waited for: it is started again"
+        )
         report_s: float = Field(0.25, gt=0.0, description="time between interim reports")
         window: int = Field(16, ge=1, le=200, description="policy steps whose spikes go into the answer")
 
@@ -118,6 +125,7 @@ class MotorCortex(Region):
         super().__init__(spec, bus, control)
         self._movement_lock = asyncio.Lock()
         self._reach: Reach | None = None
+        self._body_seen = False
         self._release_timer: asyncio.TimerHandle | None = None
         self._correction = MotorCorrection.zero(JOINTS)
         self._corrected_at = float("-inf")
@@ -208,15 +216,29 @@ class MotorCortex(Region):
             return await self._move(query, np.array(target))
 
     async def _move(self, query: Query, target: NDArray[np.float64]) -> Partial:
-        parameters = self.params
+        """Reach for a target; a movement during which the body is started again begins again."""
         if self._release_timer is not None:
             self._release_timer.cancel()
             self._release_timer = None
-        if not await self.bus.wait_matching(self._command_key, FEEDBACK_TIMEOUT_S):
-            raise RegionError(
-                f"no feedback on {self._feedback_key}: nobody listens on {self._command_key}; "
-                "is the arm's node running?"
-            )
+        started = time.monotonic()
+        # Half of the time is for the movement.
+        give_up = started + min(self.params.body_return_s, max(0.0, (query.deadline - started) / 2))
+        while True:
+            patience = max(FEEDBACK_TIMEOUT_S, give_up - time.monotonic() if self._body_seen else 0.0)
+            if not await self.bus.wait_matching(self._command_key, patience):
+                raise RegionError(
+                    f"no feedback on {self._feedback_key}: nobody listens on {self._command_key}; "
+                    "is the arm's node running?"
+                )
+            self._body_seen = True
+            try:
+                return await self._reach_for(query, target)
+            except _BodyAwayError:
+                if time.monotonic() >= give_up:
+                    raise
+
+    async def _reach_for(self, query: Query, target: NDArray[np.float64]) -> Partial:
+        parameters = self.params
         reach = Reach(target, parameters.near_m, parameters.slow_rad_s, parameters.window)
         self._reach = reach
         self._send(np.zeros(2), target, 0)  # wakes an idle arm
@@ -235,13 +257,15 @@ class MotorCortex(Region):
         """Wait until the arm has settled or the time `end` has come, with interim reports.
 
         Raises:
-            RegionError: The arm has stopped sending feedback.
+            _BodyAwayError: The arm has stopped sending feedback.
         """
         while not reach.settled.is_set():
             now = time.monotonic()
             silent = now - reach.feedback_at
             if silent >= FEEDBACK_TIMEOUT_S:
-                raise RegionError(f"no feedback on {self._feedback_key} for {silent:.1f} s; is the arm's node running?")
+                raise _BodyAwayError(
+                    f"no feedback on {self._feedback_key} for {silent:.1f} s; is the arm's node running?"
+                )
             if now >= end:
                 return
             try:

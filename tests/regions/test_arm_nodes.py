@@ -109,13 +109,28 @@ async def test_says_why_it_does_not_move(tmp_path: Path, text: str, reason: str)
 async def test_notices_an_arm_that_went_away(tmp_path: Path) -> None:
     async with MemoryBrain(tmp_path) as brain:
         await brain.start(program("arm_body"), "arm_body")
-        cortex = await brain.start(program("motor_cortex"), "motor_cortex")
+        cortex = await brain.start(program("motor_cortex"), "motor_cortex", parameters={"body_return_s": 0.2})
         moving = asyncio.create_task(brain.query("motor_cortex", Prompt(text="reach -0.1, 0.1")))
         await until("spikes", lambda: any(t.key.startswith("spikes") and t.count > 2 for t in cortex.health().topics))
         await brain.stop("arm_body")
         partial = await moving
         assert partial.error is not None
         assert "no feedback on motor/feedback/arm" in partial.error
+
+
+async def test_a_movement_during_which_the_arm_is_started_again_begins_again(tmp_path: Path) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(program("arm_body"), "arm_body")
+        cortex = await brain.start(program("motor_cortex"), "motor_cortex", parameters={"body_return_s": PATIENCE_S})
+        prompt = Prompt(text="reach -0.1, 0.1", deadline_ms=4 * int(PATIENCE_S) * 1000)
+        moving = asyncio.create_task(brain.query("motor_cortex", prompt))
+        await until("spikes", lambda: any(t.key.startswith("spikes") and t.count > 2 for t in cortex.health().topics))
+        await brain.stop("arm_body")
+        await brain.start(program("arm_body"), "arm_body")
+        partial = await moving
+        assert partial.error is None
+        assert partial.best is not None
+        assert partial.best.content["distance_m"] < 0.02
 
 
 async def test_bad_commands_are_counted_and_harm_nobody(tmp_path: Path) -> None:
