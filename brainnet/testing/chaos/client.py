@@ -96,6 +96,8 @@ class ForeignClient:
     async def send(self, kind: Kind, channel: Channel, phase: str, *, wait: bool = False) -> Sent:
         """Send one prompt; never blocks the event loop, and never sends it again.
 
+        Cancelled before its turn has come, it sends nothing, and the account does not know of it.
+
         Args:
             kind: What is asked.
             channel: How.
@@ -139,16 +141,18 @@ class ForeignClient:
             text = f"{fields['text']} {mark(number)}"
             deadline_s = now + max(self._deadline_s, 10.0)  # the default of a prompt that names none
             sent = Sent("", text, channel, phase, kind.name, now, deadline_s)
-            return self._ledger.add(sent), text.encode()
+            return sent, text.encode()
         prompt_id = f"chaos-{self._run}-{number}"
         fields |= {"prompt_id": prompt_id, "deadline_ms": round(self._deadline_s * 1000)}
         if channel != "msgpack" and "image" in fields:
             fields["image"] = base64.b64encode(fields["image"]).decode()
         payload: bytes = msgpack.packb(fields) if channel == "msgpack" else json.dumps(fields).encode()
         sent = Sent(prompt_id, fields["text"], channel, phase, kind.name, now, now + self._deadline_s)
-        return self._ledger.add(sent), payload
+        return sent, payload
 
     def _put(self, sent: Sent, payload: bytes) -> None:
+        # Only here it counts as sent: who waits for this thread may be cancelled before its turn has come.
+        self._ledger.add(sent)
         if sent.channel != "get":
             self._put_raw(self.full(key("prompt")), payload, _ENCODINGS[sent.channel])
             return
