@@ -113,7 +113,7 @@ class TestWhyDown:
         policy = Restart(max_restarts=1, retry_failed_s=600)
         spec = NodeSpec(id="one", program="one.py", restart=policy)
         managed = ManagedNode(spec, tmp_path / "one.log", spawn, lambda record: None)
-        assert managed.why_down == "one is stopped"
+        assert managed.why_down is None  # it is about to be started
         supervising = asyncio.create_task(managed.supervise())
         await until("the failure", lambda: managed.record.state == "failed")
         why = managed.why_down

@@ -58,7 +58,7 @@ class ManagedNode:
     def __init__(self, spec: NodeSpec, log_file: Path, spawn: Spawn, on_change: Callable[[NodeRecord], None]) -> None:
         self.spec = spec
         self.log_file = log_file
-        self.record = NodeRecord(id=spec.id, program=spec.program, host=spec.host, state="stopped")
+        self.record = NodeRecord(id=spec.id, program=spec.program, host=spec.host, state="starting")
         self._spawn = spawn
         self._on_change = on_change
         self._intent: str = "run"  # or "restart", "stop"
@@ -116,7 +116,7 @@ class ManagedNode:
         if self._process is not None:
             return await self._terminate(self._process, grace_s, reason)
         self._next_start = None
-        if self.record.state in ("backoff", "failed"):
+        if self.record.state in ("starting", "backoff", "failed"):
             self._set("stopped", reason)
         return True
 
