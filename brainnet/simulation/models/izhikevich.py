@@ -1,0 +1,124 @@
+r"""Izhikevich's neurons: two equations that reproduce the firing patterns of cortical cells.
+
+$$
+\frac{dv}{dt} = 0.04 v^2 + 5 v + 140 - u + I, \qquad \frac{du}{dt} = a (b v - u); \qquad
+v \ge 30\,\text{mV}: \quad v \leftarrow c,\ u \leftarrow u + d
+$$
+
+Steps are Euler's, of 0.5 ms at most as in the author's own program: a longer step of the network is divided. What arrives in
+a step is the input I during that step.
+
+Source: Izhikevich 2003, *Simple Model of Spiking Neurons*, IEEE Transactions on Neural Networks 14(6), 1569-1572.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from brainnet.simulation.fixed_point import UNIT
+from brainnet.simulation.models.base import (
+    EXCITATORY,
+    INHIBITORY,
+    Model,
+    ModelParameters,
+    Noise,
+    Setting,
+    Values,
+    Window,
+)
+from brainnet.simulation.random import draw, poisson_count, poisson_thresholds
+from brainnet.simulation.spikes import Spikes
+from brainnet.snn.kernels import compiled
+
+_LONGEST_STEP_MS = 0.5
+_PEAK_MV = 30.0
+
+
+class IzhikevichParameters(ModelParameters):
+    """Constants of the neurons; a value may be one number, a distribution or a list."""
+
+    a: Values = Field(0.02, description="rate of the recovery in 1/ms")
+    b: Values = Field(0.2, description="sensitivity of the recovery to v")
+    c_mv: Values = Field(-65.0, description="potential after a spike")
+    d: Values = Field(8.0, description="what a spike adds to the recovery")
+    current: Values = Field(0.0, description="constant input")
+    v_initial_mv: Values = Field(-65.0, description="potential before the first step; the recovery begins at b v")
+    noise: Noise | None = Field(None, description="Poisson spikes from outside, of each neuron its own")
+
+
+class Izhikevich(Model):
+    """A population of Izhikevich's neurons."""
+
+    Parameters: ClassVar[type[ModelParameters]] = IzhikevichParameters
+    parameters: IzhikevichParameters
+
+    def __init__(self, setting: Setting, parameters: ModelParameters) -> None:
+        super().__init__(setting, parameters)
+        p, spread = self.parameters, setting.spread
+        self._parts = max(1, math.ceil(setting.dt_ms / _LONGEST_STEP_MS))
+        self._a, self._b = spread("a", p.a), spread("b", p.b)
+        self._c, self._d = spread("c_mv", p.c_mv), spread("d", p.d)
+        self._current = spread("current", p.current)
+        noise = p.noise or Noise(rate_hz=0.0, weight=0.0)
+        self._noise_thresholds = poisson_thresholds(noise.rate_hz * setting.dt_ms / 1000.0)
+        self._noise_weight = noise.weight
+        self._noise_key = setting.key("noise")
+        v = spread("v_initial_mv", p.v_initial_mv).copy()
+        self.state = {"v": v, "u": self._b * v}
+
+    def advance(self, window: Window) -> Spikes:
+        """Compute the steps of one window, and return what fired."""
+        steps = window.steps
+        offsets = np.zeros(steps + 1, np.int32)
+        fired = np.empty(self.setting.size * steps, np.int32)
+        _advance(
+            window.first_step,
+            window.sums[EXCITATORY],
+            window.sums[INHIBITORY],
+            self.state["v"],
+            self.state["u"],
+            self._a,
+            self._b,
+            self._c,
+            self._d,
+            self._current,
+            self.setting.dt_ms / self._parts,
+            self._parts,
+            self._noise_key,
+            self._noise_thresholds,
+            self._noise_weight,
+            offsets,
+            fired,
+        )
+        return Spikes(window.first_step, offsets, fired[: offsets[-1]].copy())
+
+
+@compiled
+def _advance(  # type: ignore[no-untyped-def]
+    first_step, excitatory, inhibitory, v, u, a, b, c, d, current, part_ms, parts, key, noise, noise_weight, offsets, fired
+):
+    scale = 1.0 / UNIT
+    count = 0
+    for s in range(excitatory.shape[0]):
+        for j in range(v.size):
+            drive = current[j] + scale * (excitatory[s, j] + inhibitory[s, j])
+            if noise.size:
+                drive += noise_weight * poisson_count(draw(key, first_step + s, j), noise)
+            x, y, spiked = v[j], u[j], False
+            for _ in range(parts):
+                dx = 0.04 * x * x + 5.0 * x + 140.0 - y + drive
+                y += part_ms * (a[j] * (b[j] * x - y))
+                x += part_ms * dx
+                if x >= _PEAK_MV:
+                    spiked = True
+                    x = c[j]
+                    y += d[j]
+            v[j], u[j] = x, y
+            if spiked:
+                fired[count] = j
+                count += 1
+        offsets[s + 1] = count

@@ -1,0 +1,76 @@
+"""Spikes of one population in one window, as lists of neurons by step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spikes:
+    """What one population fired in one window.
+
+    Attributes:
+        first_step: Number of the window's first step, counted from 0 at the start of the network.
+        offsets: int32 [steps + 1]; the neurons that fired in step `first_step + s` are
+            `neurons[offsets[s] : offsets[s + 1]]`, in rising order; a neuron that fired n times in one step stands
+            there n times.
+        neurons: int32 [spikes].
+    """
+
+    first_step: int
+    offsets: NDArray[np.int32]
+    neurons: NDArray[np.int32]
+
+    @property
+    def steps(self) -> int:
+        """Steps of the window."""
+        return self.offsets.size - 1
+
+    @property
+    def end_step(self) -> int:
+        """The first step after the window."""
+        return self.first_step + self.steps
+
+    @property
+    def count(self) -> int:
+        """Number of spikes."""
+        return self.neurons.size
+
+    def in_step(self, step: int) -> NDArray[np.int32]:
+        """Return the neurons that fired in one step of the window."""
+        at = step - self.first_step
+        return self.neurons[self.offsets[at] : self.offsets[at + 1]]
+
+    @classmethod
+    def none(cls, first_step: int, steps: int) -> Spikes:
+        """Return a window without spikes."""
+        return cls(first_step, np.zeros(steps + 1, np.int32), np.zeros(0, np.int32))
+
+    @classmethod
+    def of_dense(cls, first_step: int, counts: NDArray[Any]) -> Spikes:
+        """Return the spikes of an array [neurons, steps] of counts, whole numbers of at least 0."""
+        by_step = np.ascontiguousarray(counts.T)
+        step, neuron = np.nonzero(by_step)
+        times = by_step[step, neuron].astype(np.int64)
+        per_step = np.bincount(np.repeat(step, times), minlength=by_step.shape[0])
+        offsets = np.zeros(by_step.shape[0] + 1, np.int32)
+        np.cumsum(per_step, out=offsets[1:])
+        return cls(first_step, offsets, np.repeat(neuron, times).astype(np.int32))
+
+    def dense(self, neurons: int) -> NDArray[np.uint8]:
+        """Return counts [neurons, steps]."""
+        counts = np.zeros((neurons, self.steps), np.uint8)
+        step = np.repeat(np.arange(self.steps), np.diff(self.offsets))
+        np.add.at(counts, (self.neurons, step), 1)
+        return counts
+
+    @classmethod
+    def joined(cls, parts: list[Spikes]) -> Spikes:
+        """Return consecutive windows as one."""
+        shift = np.cumsum([0, *(part.count for part in parts)])
+        offsets = [parts[0].offsets[:1], *(p.offsets[1:] + np.int32(s) for p, s in zip(parts, shift, strict=False))]
+        return cls(parts[0].first_step, np.concatenate(offsets), np.concatenate([p.neurons for p in parts]))
