@@ -29,7 +29,7 @@ A packet of a newer minor version may carry more array elements and metadata; th
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -248,16 +248,28 @@ def _encode_data(data: NDArray[Any]) -> tuple[str, bytes]:
 
 
 def _encode_spikes(flat: NDArray[np.bool_]) -> tuple[str, bytes]:
+    return encode_addresses(flat.nonzero()[0], flat.size, lambda: flat)
+
+
+def encode_addresses(
+    addresses: NDArray[np.intp], size: int, dense: Callable[[], NDArray[np.bool_]]
+) -> tuple[str, bytes]:
     """Write spikes as address events or as bits, whichever is smaller.
 
-    Comparisons that cost little and decide most packets come first: the number of events is a lower bound of every
-    address-event encoding, so no distance is computed for dense spikes.
+    Args:
+        addresses: Rising addresses of the spikes in the flattened array.
+        size: Elements of the array.
+        dense: Returns the flattened array, for spikes that are smaller as bits.
+
+    Returns:
+        The encoding and the bytes.
     """
-    dense_size = (flat.size + 7) >> 3
-    addresses = flat.nonzero()[0]
+    dense_size = (size + 7) >> 3
     events = addresses.size
     if events == 0:
         return "aer8", b""
+    # Comparisons that cost little and decide most packets come first: the number of events is a lower bound of every
+    # address-event encoding, so no distance is computed for dense spikes.
     if events < dense_size:
         first = int(addresses[0])
         gaps = addresses[1:] - addresses[:-1]
@@ -275,7 +287,7 @@ def _encode_spikes(flat: NDArray[np.bool_]) -> tuple[str, bytes]:
             return "aer8", body.tobytes()
         if 4 * events < dense_size:
             return "aer32", gaps.astype("<u4").tobytes()
-    return "bits", np.packbits(flat).tobytes()
+    return "bits", np.packbits(dense()).tobytes()
 
 
 def _decode_data(encoding: str, body: bytes, size: int) -> NDArray[Any]:
@@ -286,14 +298,7 @@ def _decode_data(encoding: str, body: bytes, size: int) -> NDArray[Any]:
             raise PacketError(f"{size} neuron-steps as bits are {(size + 7) >> 3} bytes, got {len(body)}")
         return np.unpackbits(np.frombuffer(body, np.uint8), count=size)
     if encoding == "aer32":
-        if len(body) & 3:
-            raise PacketError(f"aer32 data of {len(body)} bytes is not a whole number of events")
-        gaps = np.frombuffer(body, "<u4")
-        if gaps.size > size:  # before the sum is allocated
-            raise PacketError(f"{gaps.size} events do not fit {size} neuron-steps")
-        if not gaps[1:].all():
-            raise PacketError("aer32 data repeats an address")
-        return _scatter(np.cumsum(gaps, dtype=np.intp), size)  # 64 bits: sums of u32 would wrap to valid addresses
+        return _scatter(_addresses32(body, size), size)
     kind = _GRADED.get(encoding)
     if kind is None:
         raise PacketError(f"unknown encoding {encoding[:32]!r}; known are {', '.join(ENCODINGS)}")
@@ -325,6 +330,38 @@ def _addresses8(body: bytes) -> NDArray[np.intp]:
     if not (addresses[1:] > addresses[:-1]).all():
         raise PacketError("aer8 data repeats an address")
     return addresses
+
+
+def _addresses32(body: bytes, size: int) -> NDArray[np.intp]:
+    """Return the event addresses of aer32 bytes, for an array of `size` elements.
+
+    Raises:
+        PacketError: An address is repeated, or there are parts of an event, or too many.
+    """
+    if len(body) & 3:
+        raise PacketError(f"aer32 data of {len(body)} bytes is not a whole number of events")
+    gaps = np.frombuffer(body, "<u4")
+    if gaps.size > size:  # before the sum is allocated
+        raise PacketError(f"{gaps.size} events do not fit {size} neuron-steps")
+    if not gaps[1:].all():
+        raise PacketError("aer32 data repeats an address")
+    return np.cumsum(gaps, dtype=np.intp)  # 64 bits: sums of u32 would wrap to valid addresses
+
+
+def decode_addresses(encoding: str, body: bytes, size: int) -> NDArray[np.intp]:
+    """Return the rising addresses of the spikes of a packet's data, flattened, in any encoding of spikes.
+
+    Raises:
+        PacketError: The data is none of `size` elements, or holds graded values.
+    """
+    if encoding in ("aer8", "aer32"):
+        addresses = _addresses8(body) if encoding == "aer8" else _addresses32(body, size)
+        if addresses.size and addresses[-1] >= size:
+            raise PacketError(f"event address {int(addresses[-1])} is outside {size} neuron-steps")
+        return addresses
+    if encoding == "bits":
+        return _decode_data(encoding, body, size).nonzero()[0]
+    raise PacketError(f"data in the encoding {encoding[:32]!r} are graded values, not spikes")
 
 
 def _scatter(addresses: NDArray[np.intp], size: int) -> NDArray[np.uint8]:
