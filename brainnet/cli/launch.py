@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainnet import streams
+from brainnet import stdio
 from brainnet.cli import common, output
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _run(options: LaunchOptions, detach: bool) -> None:
     from brainnet.launcher.run.launch import run_detached, run_foreground
 
     if not detach:
-        with streams.optional_output():
+        with stdio.optional_output():
             run_foreground(options, _live_table if output.is_terminal() else _lines)
         return
     done = run_detached(options, _progress())

@@ -26,7 +26,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from brainnet import streams
+from brainnet import stdio
 from brainnet.texts import escape_json, printable, shorten
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class OutputEnded(Exception):
     """Nobody can read what an endless verb prints; the dispatcher ends the verb."""
 
 
-class _Descriptor(streams.DescriptorFile):
+class _Descriptor(stdio.DescriptorFile):
     """A file descriptor that keeps its failure instead of raising it.
 
     Attributes:
@@ -109,8 +109,8 @@ def prepare() -> None:
     """Replace the standard streams of this process; the first thing that a command does."""
     is_closed = sys.stdout is None
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    streams.open_missing_descriptors()
-    sys.stderr = streams.lenient(2)
+    stdio.open_missing_descriptors()
+    sys.stderr = stdio.lenient(2)
     _state.descriptor = _Descriptor(1)
     if is_closed:
         _state.descriptor.failure = OSError(errno.EBADF, "it is closed")

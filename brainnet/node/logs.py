@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import structlog
 
 from brainnet.bus import Bus
-from brainnet.streams import Guarded
+from brainnet.stdio import Guarded
 from brainnet.wire.keys import key
 from brainnet.wire.messages import LogRecord
 

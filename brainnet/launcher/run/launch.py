@@ -26,7 +26,7 @@ from brainnet.guard import describe
 from brainnet.launcher.run import log_files
 from brainnet.launcher.run.orphans import OrphansError, end_orphans, wait_for_orphans
 from brainnet.launcher.run.output import redirect_output
-from brainnet.streams import lenient
+from brainnet.stdio import lenient
 
 if TYPE_CHECKING:
     from brainnet.launcher.run.supervisor import Plan, Supervisor

@@ -38,7 +38,7 @@ from typing import Any, Final, NoReturn
 from brainnet.launcher.run.kernel import end_with_parent, set_process_name, signal_name, thread_names
 from brainnet.launcher.run.output import redirect_output
 from brainnet.paths import CACHE_VARIABLE
-from brainnet.streams import lenient
+from brainnet.stdio import lenient
 
 MAX_PACKET: Final = 1 << 18
 """Bytes of one packet, 256 KiB. A SEQPACKET packet must fit into the send buffer of the socket as a whole."""
