@@ -1,7 +1,8 @@
 """Random numbers that depend on what they are for, and not on who draws them or when.
 
-Each number is a hash of a key (seed and purpose) and of two counters, such as a neuron and a step. So two processes that
-compute parts of one network draw what one process would draw, and a resumed process what the first one would have drawn.
+Each number is a hash of a key (seed and purpose) and of two counters, such as a neuron and a step. So two processes
+that compute parts of one network draw what one process would draw, and a resumed process what the first one would have
+drawn.
 
 The hash is the finalizer of SplitMix64 (Steele, Lea and Flood 2014, *Fast Splittable Pseudorandom Number Generators*),
 applied to the key and each counter in turn. Logarithm and exponential are computed here, in additions and
@@ -25,6 +26,7 @@ _LN2: Final = 0.6931471805599453
 _LN2_HIGH: Final = 0.693147180369123816490  # with zeros at its end, so that its products with small integers are exact
 _LN2_LOW: Final = 1.90821492927058770002e-10
 _TO_UNIT: Final = 2.0**-53
+_INVERSE_FACTORIALS: Final = tuple(1.0 / math.factorial(k) for k in range(18))
 
 # Wichura 1988, algorithm AS 241 (Applied Statistics 37(3), 477-484), routine PPND16.
 _CENTRE_NUMERATOR: Final = (
@@ -154,9 +156,9 @@ def exp(x: float) -> float:
         return 0.0
     halves = math.floor(x / _LN2 + 0.5)
     rest = (x - halves * _LN2_HIGH) - halves * _LN2_LOW
-    total = 1.0
-    for k in range(17, 0, -1):
-        total = 1.0 + total * rest / k
+    total = _INVERSE_FACTORIALS[17]
+    for k in range(16, -1, -1):
+        total = total * rest + _INVERSE_FACTORIALS[k]
     return math.ldexp(total, int(halves))
 
 
@@ -176,8 +178,9 @@ def normal_quantile(p: float) -> float:
 
 @numba.njit(error_model="numpy")
 def normal(key: np.uint64, first: int, second: int) -> float:
-    """Return a standard normal number for a key and two counters."""
-    return normal_quantile(uniform(key, first, second) + 0.5 * _TO_UNIT)
+    """Return a standard normal number for a key and two counters, at most 8.3 from 0."""
+    # an odd multiple of 2**-53, which is neither 0 nor 1
+    return normal_quantile((float(draw(key, first, second) >> np.uint64(12)) + 0.5) * 2.0 * _TO_UNIT)
 
 
 def decay(dt_ms: float, tau_ms: float) -> float:
