@@ -1,4 +1,4 @@
-"""Imports a Python file that is not an installed module: the program of a node, a training program.
+"""Imports what a description names: a Python file that is not an installed module, or a class of a file or module.
 
 A program can import the files beside it, by name (`import helper`) and relative to it (`from .helper import x`). The
 files beside it come before the current folder and installed packages, as when Python runs the file, but never before a
@@ -7,13 +7,21 @@ module of Python itself: a file `random.py` beside a program must not change wha
 
 from __future__ import annotations
 
+import difflib
+import importlib
+import importlib.metadata
 import importlib.util
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
+
+from brainnet.errors import ConfigError
+
+Class = TypeVar("Class", bound=type)
 
 
 class _FilesBesidePrograms:
@@ -115,3 +123,106 @@ def _note_hidden_file(error: BaseException, folder: Path) -> None:
     module = error.name if isinstance(error, ImportError) else getattr(getattr(error, "obj", None), "__name__", None)
     if isinstance(module, str) and module in sys.stdlib_module_names and (folder / f"{module}.py").is_file():
         error.add_note(f"rename {module}.py beside it: that is the name of a module of Python, which was imported")
+
+
+def find_class(name: str, base: Class, what: str, group: str, folder: Path | None = None, hint: str = "") -> Class:
+    """Return a class by name: `path/file.py[:Class]`, `package.module[:Class]`, or an entry point.
+
+    Without `:Class` the module must define exactly one subclass of `base`. A file can import the files beside it.
+
+    Args:
+        name: The name.
+        base: What the class must be a subclass of.
+        what: What the name stands for, such as "program"; for errors.
+        group: The group of entry points.
+        folder: Where relative paths of files begin; the current folder by default.
+        hint: Follows the error that the name stands for nothing.
+
+    Raises:
+        ConfigError: It is not found, cannot be imported, or holds no (or several) such classes.
+    """
+    location, _, class_name = name.partition(":")
+    if is_file(location):
+        module = find_file(location, what, folder)
+    else:
+        for point in importlib.metadata.entry_points(group=group, name=name):
+            try:
+                loaded = point.load()
+            except Exception as error:
+                raise import_error(what, name, error) from error
+            return _subclass(loaded, base, what, name)
+        module = _find_module(name, location, what, group, hint)
+    return _find_in_module(module, class_name, base, what, name)
+
+
+def is_file(location: str) -> bool:
+    """Return whether a name without its class is that of a file."""
+    return location.endswith(".py") or "/" in location
+
+
+def find_file(location: str, what: str, folder: Path | None = None) -> ModuleType:
+    """Import a file that a description names.
+
+    Raises:
+        ConfigError: It does not exist, or cannot be imported.
+    """
+    path = Path(location) if folder is None else folder / location
+    if not path.is_file():
+        raise ConfigError(f"{what} {path} does not exist")
+    try:
+        # With a prefix, so that a program `numpy.py` does not hide the library of that name.
+        return import_file(path, f"brainnet_{what}_{path.stem}")
+    except Exception as error:
+        raise import_error(what, str(path), error) from error
+
+
+def _find_module(name: str, location: str, what: str, group: str, hint: str) -> ModuleType:
+    try:
+        return importlib.import_module(location)
+    except ModuleNotFoundError as error:
+        # Either the module itself (or a package above it) does not exist, or a module that it imports.
+        if error.name is not None and not (location + ".").startswith(error.name + "."):
+            raise import_error(what, name, error) from error
+        raise ConfigError(f"{what} {name!r} is no file, no module and no entry point of {group}{hint}") from None
+    except Exception as error:
+        raise import_error(what, name, error) from error
+
+
+def import_error(what: str, name: str, error: Exception) -> ConfigError:
+    """Return the error for a module that failed while it was imported."""
+    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+    if isinstance(error, ModuleNotFoundError) and error.name and not notes:
+        notes = f"; install the package that has the module {error.name}"
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return ConfigError(f"{what} {name} fails to import: {reason}{notes}")
+
+
+def _find_in_module(module: ModuleType, class_name: str, base: Class, what: str, name: str) -> Class:
+    # Only classes that the file itself defines: it also holds the base classes that it imports.
+    own = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
+    ]
+    if class_name:
+        found = getattr(module, class_name, None)
+        if found is None:
+            hint = did_you_mean(class_name, [each.__name__ for each in own])
+            raise ConfigError(f"{what} {name}: {module.__name__} has no class {class_name}{hint}")
+        return _subclass(found, base, what, name)
+    if len(own) != 1:
+        names = ", ".join(each.__name__ for each in own) or "none"
+        raise ConfigError(f"{what} {name} must hold one {base.__name__} class, found {names}; name it as FILE:CLASS")
+    return _subclass(own[0], base, what, name)
+
+
+def _subclass(found: object, base: Class, what: str, name: str) -> Class:
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ConfigError(f"{what} {name} is not a {base.__name__} class: {found!r}")
+    return found
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `, did you mean NAME?` for the known name that is close to a wrong one, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]}?" if close else ""

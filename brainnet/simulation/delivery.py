@@ -59,7 +59,14 @@ class StaticSynapses:
         rows = self.rows
         if spikes.count and rows.count:
             self._kernel(
-                spikes.first_step, spikes.offsets, spikes.neurons, rows.start, rows.targets, rows.weights, rows.delays, sums
+                spikes.first_step,
+                spikes.offsets,
+                spikes.neurons,
+                rows.start,
+                rows.targets,
+                rows.weights,
+                rows.delays,
+                sums,
             )
 
 

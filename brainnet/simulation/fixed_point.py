@@ -25,7 +25,9 @@ def to_fixed(weights: Any) -> NDArray[np.int32]:
     if not np.isfinite(values).all():
         raise ModelError("a weight is not a finite number")
     if values.size and float(np.abs(values).max()) > MAX_WEIGHT:
-        raise ModelError(f"a weight of {float(np.abs(values).max()):g} does not fit; at most {MAX_WEIGHT:g} is possible")
+        raise ModelError(
+            f"a weight of {float(np.abs(values).max()):g} does not fit; at most {MAX_WEIGHT:g} is possible"
+        )
     return np.floor(values * UNIT + 0.5).astype(np.int32)
 
 

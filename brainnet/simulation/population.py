@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from brainnet.errors import ModelError
 from brainnet.simulation.delivery import Deliverer, Ring
 from brainnet.simulation.digest import SpikeDigest
-from brainnet.simulation.models.base import Model, Window
+from brainnet.simulation.models.base import Model, Window, compute, described
 from brainnet.simulation.spikes import Spikes
 from brainnet.simulation.stdp import PlasticSynapses
 
@@ -51,6 +51,9 @@ class Population:
         model: The neurons.
         incoming: The projections that end here.
         longest_window: Steps of the longest window that it will be asked for, and that its sources send.
+
+    Raises:
+        ModelError: Plastic synapses end in a model whose inputs are not its neurons.
     """
 
     def __init__(self, model: Model, incoming: list[Incoming], longest_window: int) -> None:
@@ -59,8 +62,13 @@ class Population:
         self.digest = SpikeDigest()
         self.next_step = 0
         longest = max((projection.longest_delay for projection in incoming), default=1)
-        self._ring = Ring(len(model.ports), longest + 2 * longest_window, model.setting.size)
+        self._ring = Ring(len(model.ports), longest + 2 * longest_window, model.inputs)
         self._plastic = [projection for projection in incoming if projection.plastic is not None]
+        if self._plastic and not model.learns:
+            raise ModelError(
+                f"{described(model)}: the projection {self._plastic[0].name} is plastic, but the inputs of this model "
+                "are not the neurons that fire; let it end in a population before it"
+            )
 
     @property
     def name(self) -> str:
@@ -91,7 +99,7 @@ class Population:
         if self._plastic:
             spikes = self._advance_by_step(first, steps, sums)
         else:
-            spikes = model.advance(Window(first, steps, model.setting.dt_ms, sums))
+            spikes = compute(model, Window(first, steps, model.setting.dt_ms, sums))
         self.next_step = spikes.end_step
         self.digest.add(spikes)
         return spikes
@@ -106,7 +114,7 @@ class Population:
                 if projection.history is not None and projection.plastic is not None:
                     into = row[model.ports[projection.port]][0]
                     projection.plastic.arrive(first + at, projection.history, into)
-            fired = model.advance(Window(first + at, 1, model.setting.dt_ms, row))
+            fired = compute(model, Window(first + at, 1, model.setting.dt_ms, row))
             for projection in self._plastic:
                 if projection.plastic is not None and fired.count:
                     projection.plastic.fire(first + at, fired.neurons)
@@ -116,7 +124,7 @@ class Population:
     def save(self) -> dict[str, NDArray[Any]]:
         """Return everything that the next steps depend on, as arrays by name."""
         saved: dict[str, NDArray[Any]] = {"next": np.array([self.next_step]), "ring": self._ring.sums.copy()}
-        saved |= {f"model.{name}": array.copy() for name, array in self.model.state.items()}
+        saved |= {f"model.{name}": array for name, array in self.model.save().items()}
         saved |= {f"digest.{name}": array for name, array in self.digest.save().items()}
         for index, projection in enumerate(self.incoming):
             at = f"projection.{index}"
@@ -138,8 +146,8 @@ class Population:
         """
         try:
             self._ring.sums[:] = saved["ring"]
-            for name, array in self.model.state.items():
-                array[:] = saved[f"model.{name}"]
+            model = {name.removeprefix("model."): array for name, array in saved.items() if name.startswith("model.")}
+            self.model.load(model)
             self.digest.load({name: saved[f"digest.{name}"] for name in ("chain", "pending", "next")})
             for index, projection in enumerate(self.incoming):
                 at = f"projection.{index}"

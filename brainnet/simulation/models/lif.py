@@ -35,8 +35,9 @@ from brainnet.simulation.models.base import (
     Setting,
     Values,
     Window,
+    described,
 )
-from brainnet.simulation.random import decay, draw, poisson_count, poisson_thresholds
+from brainnet.simulation.random import decay, draw, poisson_count
 from brainnet.simulation.spikes import Spikes
 from brainnet.snn.kernels import compiled
 
@@ -78,7 +79,9 @@ class LIF(Model):
         self._reset = spread("v_reset_mv", p.v_reset_mv)
         self._threshold = spread("v_threshold_mv", p.v_threshold_mv)
         if not (self._reset < self._threshold).all():
-            raise ModelError(f"{setting.name}: v_reset_mv must lie below v_threshold_mv, or a neuron would fire for ever")
+            raise ModelError(
+                f"{described(self)}: v_reset_mv must lie below v_threshold_mv, or a neuron would fire for ever"
+            )
         dt, farad = setting.dt_ms, p.c_nf * 1000.0  # pF, so that pA and ms give mV
         self._leak = decay(dt, p.tau_m_ms)
         drive = spread("current_pa", p.current_pa) * (p.tau_m_ms / farad) * (1.0 - self._leak)
@@ -88,14 +91,8 @@ class LIF(Model):
         taus = (p.tau_excitatory_ms, p.tau_inhibitory_ms)
         self._decays = np.array([decay(dt, tau) for tau in taus])
         self._gains = np.array([_gain(dt, p.tau_m_ms, tau, farad) for tau in taus])
-        self._noise_thresholds = np.zeros(0, np.uint64)
-        self._noise_weight = 0.0
-        self._noise_port = 0
-        if p.noise is not None:
-            self._noise_thresholds = poisson_thresholds(p.noise.rate_hz * dt / 1000.0)
-            self._noise_weight = p.noise.weight
-            self._noise_port = 0 if p.noise.weight >= 0 else 1
-        self._noise_key = setting.key("noise")
+        self._noise = setting.noise(p.noise)
+        self._noise_port = 0 if self._noise.weight >= 0 else 1
         initial = p.v_initial_mv if p.v_initial_mv is not None else p.v_rest_mv
         self.state = {
             "v": spread("v_initial_mv" if p.v_initial_mv is not None else "v_rest_mv", initial).copy(),
@@ -124,9 +121,9 @@ class LIF(Model):
             self._threshold,
             self._reset,
             self._refractory,
-            self._noise_key,
-            self._noise_thresholds,
-            self._noise_weight,
+            self._noise.key,
+            self._noise.thresholds,
+            self._noise.weight,
             self._noise_port,
             offsets,
             fired,

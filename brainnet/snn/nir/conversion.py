@@ -337,7 +337,8 @@ def _windows(
 
 
 def _float(values: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, np.float32))
+    # a clone, because torch aligns its own memory, and the last bit of a product depends on the alignment
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32)).clone()
 
 
 def _unless_one(gain: NDArray[np.float64]) -> Tensor | None:

@@ -142,7 +142,8 @@ def run(
     """Return the outputs [T, B, outputs] of inputs [T, B, inputs], and the state after the last step.
 
     Projections run step by step, as in the frameworks that write such models: the sums of one product over all steps
-    may differ in the last bit, and then a spike may differ.
+    may differ in the last bit, and then a spike may differ. Each step is a copy, because the last bit also depends on how
+    the memory is aligned; so two halves with the state carried over give the same result as the whole.
 
     Args:
         network: the network.
@@ -167,7 +168,9 @@ def run(
         raise ModelError(f"state is of {len(state)} layers, the network has {len(network.layers)}")
     after = []
     for index, layer in enumerate(network.layers):
-        currents = spikes if layer.dense is None else torch.stack([layer.dense(step) for step in spikes.unbind(0)])
+        currents = (
+            spikes if layer.dense is None else torch.stack([layer.dense(step.clone()) for step in spikes.unbind(0)])
+        )
         before = None if state is None else state[index]
         if before is None and layer.rest is not None:
             before = LIFState(layer.rest.expand(currents.shape[1:]).contiguous())
@@ -373,7 +376,8 @@ def _dense(node: Any, width: int) -> Dense | None:
     if node is None:
         return None
     bias = getattr(node, "bias", None)
-    weight = torch.from_numpy(np.array(node.weight, np.float32))
+    # a clone, because torch aligns its own memory: see `run`
+    weight = torch.from_numpy(np.array(node.weight, np.float32)).clone()
     return Dense(weight, None if bias is None else torch.from_numpy(_per_neuron(bias, width)).float())
 
 

@@ -123,7 +123,8 @@ class GraphNetwork:
         previous = dict(state.previous)
         recorded = []
         for values in spikes.reshape(len(spikes), batch, *self.shape).unbind(0):
-            results = self._advance(values, nodes, previous)
+            # a copy: see `brainnet.snn.nir.models.run`
+            results = self._advance(values.clone(), nodes, previous)
             recorded.append(results[place].reshape(batch, -1))
         for step, after in zip(self.steps, nodes, strict=True):
             if not all(bool(torch.isfinite(part).all()) for part in after):
