@@ -29,7 +29,13 @@ class Ring:
         self.sums = np.zeros((ports, self.length, size), np.int64)
 
     def take(self, port: int, first_step: int, steps: int) -> NDArray[np.int64]:
-        """Return the sums [steps, neurons] of a port, and set them to zero for the steps that come one turn later."""
+        """Return the sums [steps, neurons] of a port, and set them to zero for the steps that come one turn later.
+
+        Raises:
+            ValueError: There are more steps than the ring holds.
+        """
+        if steps > self.length:
+            raise ValueError(f"a ring of {self.length} steps was asked for {steps}")
         at = (first_step + np.arange(steps)) & (self.length - 1)
         taken: NDArray[np.int64] = self.sums[port, at]
         self.sums[port, at] = 0

@@ -150,7 +150,7 @@ def log(x: float) -> float:
 @numba.njit(error_model="numpy")
 def exp(x: float) -> float:
     """Return the exponential of a number, within a few units in the last place."""
-    if x > 709.0:
+    if x > 709.782712893384:
         return math.inf
     if x < -745.0:
         return 0.0

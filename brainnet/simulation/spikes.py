@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,16 +62,22 @@ class Spikes:
         np.cumsum(per_step, out=offsets[1:])
         return cls(first_step, offsets, np.repeat(neuron, times).astype(np.int32))
 
-    def dense(self, neurons: int) -> NDArray[np.uint8]:
+    def dense(self, neurons: int) -> NDArray[np.int32]:
         """Return counts [neurons, steps]."""
-        counts = np.zeros((neurons, self.steps), np.uint8)
         step = np.repeat(np.arange(self.steps), np.diff(self.offsets))
-        np.add.at(counts, (self.neurons, step), 1)
-        return counts
+        place = self.neurons.astype(np.int64) * self.steps + step
+        return np.bincount(place, minlength=neurons * self.steps).reshape(neurons, self.steps).astype(np.int32)
 
     @classmethod
     def joined(cls, parts: list[Spikes]) -> Spikes:
-        """Return consecutive windows as one."""
+        """Return consecutive windows, at least one, as one.
+
+        Raises:
+            ValueError: A window does not begin where the one before it ends.
+        """
+        for before, after in itertools.pairwise(parts):
+            if after.first_step != before.end_step:
+                raise ValueError(f"step {before.end_step} is next, and the window begins with {after.first_step}")
         shift = np.cumsum([0, *(part.count for part in parts)])
         offsets = [parts[0].offsets[:1], *(p.offsets[1:] + np.int32(s) for p, s in zip(parts, shift, strict=False))]
         return cls(parts[0].first_step, np.concatenate(offsets), np.concatenate([p.neurons for p in parts]))

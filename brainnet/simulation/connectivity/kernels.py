@@ -36,10 +36,10 @@ def transposed(start, columns, width):  # type: ignore[no-untyped-def]
 
 @compiled
 def ordered(keys, width, order):  # type: ignore[no-untyped-def]
-    """Return an order of items in which their keys, from 0 to `width`, rise; equal ones stay in the given order."""
+    """Return the items of `order` so that their keys, from 0 to `width`, rise; equal ones stay in the given order."""
     free = np.zeros(width + 1, np.int64)
-    for key in keys:
-        free[key + 1] += 1
+    for item in order:
+        free[keys[item] + 1] += 1
     for key in range(width):
         free[key + 1] += free[key]
     result = np.empty(order.size, np.int64)
