@@ -13,8 +13,8 @@ from brainnet.errors import ModelError
 from brainnet.simulation.delivery import Deliverer, Ring
 from brainnet.simulation.digest import SpikeDigest
 from brainnet.simulation.models.base import Model, Window, compute, described
+from brainnet.simulation.plasticity import PlasticSynapses
 from brainnet.simulation.spikes import Spikes
-from brainnet.simulation.stdp import PlasticSynapses
 
 
 @dataclass(slots=True)

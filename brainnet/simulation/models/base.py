@@ -395,10 +395,10 @@ def parameters_of(model: type[Model], values: Mapping[str, Any], owner: str) -> 
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        raise ModelError(f"{owner}: {_first_mistake(kind, error)}") from None
+        raise ModelError(f"{owner}: {_first_mistake(kind, values, error)}") from None
 
 
-def _first_mistake(kind: type[ModelParameters], error: ValidationError) -> str:
+def _first_mistake(kind: type[ModelParameters], values: Mapping[str, Any], error: ValidationError) -> str:
     """Return the mistake; a field of several types reports one for each, and its description says what it is."""
     items = error.errors(include_url=False)
     item = items[0]
@@ -409,6 +409,17 @@ def _first_mistake(kind: type[ModelParameters], error: ValidationError) -> str:
         item = max(same, key=lambda each: (len(each["loc"]), each["type"] == "value_error"))
     field = kind.model_fields.get(name)
     about = f" ({field.description})" if field is not None and field.description else ""
-    # names of the types of a union stand in the place, too
-    place = ".".join(str(part) for part in item["loc"] if isinstance(part, int) or str(part).isidentifier())
-    return f"{place}{about}: {mistake(item)}" if name else mistake(item)
+    return f"{_place(item, values)}{about}: {mistake(item)}" if name else mistake(item)
+
+
+def _place(item: Any, values: Any) -> str:
+    """Return where in the values a mistake is; pydantic also names the types that it tried."""
+    place = []
+    for part in item["loc"]:
+        inside = values if isinstance(values, Mapping) else dict(enumerate(values)) if isinstance(values, list) else {}
+        if part in inside:
+            values = inside[part]
+            place.append(str(part))
+    if item["type"] in ("missing", "extra_forbidden") and place[-1:] != [str(item["loc"][-1])]:
+        place.append(str(item["loc"][-1]))
+    return ".".join(place)

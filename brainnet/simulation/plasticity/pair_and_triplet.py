@@ -16,12 +16,10 @@ spike that arrives adds the weight as it was before it. Weights stay between `w_
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
-
 from brainnet.errors import ModelError
 from brainnet.simulation.fixed_point import UNIT, to_fixed
 from brainnet.simulation.random import decay
@@ -29,32 +27,14 @@ from brainnet.simulation.rows import Rows
 from brainnet.simulation.spikes import Spikes
 from brainnet.snn.kernels import compiled
 
+if TYPE_CHECKING:
+    from brainnet.simulation.plasticity.stdp import STDP
+
 _TABLE = 1 << 14
 """Steps up to which the decay of a trace is looked up; after them a trace counts as zero."""
 
 
-class STDP(BaseModel):
-    """Constants of the rule; amplitudes are in the unit of the weights.
-
-    The defaults of the pair rule are those of Song, Miller and Abbott 2000 for weights between 0 and 1. With `triplet_*`
-    it is the rule of Pfister and Gerstner 2006.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    rule: Literal["stdp"] = "stdp"
-    potentiation: float = Field(0.005, allow_inf_nan=False, description="A2+, of pairs in which the target fires later")
-    depression: float = Field(0.00525, allow_inf_nan=False, description="A2-, of pairs in which the target fires first")
-    triplet_potentiation: float = Field(0.0, allow_inf_nan=False, description="A3+")
-    triplet_depression: float = Field(0.0, allow_inf_nan=False, description="A3-")
-    tau_plus_ms: float = Field(20.0, gt=0, allow_inf_nan=False, description="of the presynaptic trace r1")
-    tau_minus_ms: float = Field(20.0, gt=0, allow_inf_nan=False, description="of the postsynaptic trace o1")
-    tau_x_ms: float = Field(101.0, gt=0, allow_inf_nan=False, description="of the slow presynaptic trace r2")
-    tau_y_ms: float = Field(125.0, gt=0, allow_inf_nan=False, description="of the slow postsynaptic trace o2")
-    w_min: float = Field(0.0, allow_inf_nan=False, description="the smallest weight")
-    w_max: float = Field(1.0, allow_inf_nan=False, description="the largest weight")
-
-
-class PlasticSynapses:
+class STDPSynapses:
     """The synapses of one projection that learn by STDP.
 
     Args:
