@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from brainnet.errors import ConfigError
 
-Class = TypeVar("Class", bound=type)
+Kind = TypeVar("Kind")
 
 
 class _FilesBesidePrograms:
@@ -125,7 +125,9 @@ def _note_hidden_file(error: BaseException, folder: Path) -> None:
         error.add_note(f"rename {module}.py beside it: that is the name of a module of Python, which was imported")
 
 
-def find_class(name: str, base: Class, what: str, group: str, folder: Path | None = None, hint: str = "") -> Class:
+def find_class(
+    name: str, base: type[Kind], what: str, group: str, folder: Path | None = None, hint: str = ""
+) -> type[Kind]:
     """Return a class by name: `path/file.py[:Class]`, `package.module[:Class]`, or an entry point.
 
     Without `:Class` the module must define exactly one subclass of `base`. A file can import the files beside it.
@@ -197,7 +199,7 @@ def import_error(what: str, name: str, error: Exception) -> ConfigError:
     return ConfigError(f"{what} {name} fails to import: {reason}{notes}")
 
 
-def _find_in_module(module: ModuleType, class_name: str, base: Class, what: str, name: str) -> Class:
+def _find_in_module(module: ModuleType, class_name: str, base: type[Kind], what: str, name: str) -> type[Kind]:
     # Only classes that the file itself defines: it also holds the base classes that it imports.
     own = [
         value
@@ -216,7 +218,7 @@ def _find_in_module(module: ModuleType, class_name: str, base: Class, what: str,
     return _subclass(own[0], base, what, name)
 
 
-def _subclass(found: object, base: Class, what: str, name: str) -> Class:
+def _subclass(found: object, base: type[Kind], what: str, name: str) -> type[Kind]:
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(f"{what} {name} is not a {base.__name__} class: {found!r}")
     return found

@@ -62,7 +62,7 @@ def test_a_module() -> None:
 def test_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     point = importlib.metadata.EntryPoint("leaky", "brainnet.simulation.models.lif:LIF", ENTRY_POINT_GROUP)
     points = importlib.metadata.EntryPoints([point])
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **select: points.select(**select))
+    monkeypatch.setattr(importlib.metadata, "entry_points", points.select)
     assert model_class("leaky") is LIF
     with pytest.raises(ConfigError, match="no entry point"):
         model_class("leakier")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainnet.errors import BrainnetError, ConfigError, ModelError
@@ -40,26 +40,20 @@ OUTPUTS = {"Hidden": 5, "Explicit": 5, "sequence": 5, "norse_like": 5}
 
 
 def made(case: str, seed: int = 5) -> Model:
-    name = case.split()[0]
+    name = case.partition(" ")[0]
     return build(f"torch:{NETS}:{name}", setting(OUTPUTS.get(name, 12), seed=seed), **CASES[case])
 
 
 @pytest.mark.parametrize("case", CASES)
+@settings(max_examples=5)
 @given(cuts=st.lists(st.integers(1, 39), max_size=6), resume=st.integers(0, 39))
 def test_windows_and_resuming_give_the_spikes_of_one_long_run(case: str, cuts: list[int], resume: int) -> None:
-    first = prepared(case)
-
-    def make() -> Model:
-        # making a module tries it out, which takes longer than its steps
-        model = made(case) if first is None else first.pop()
-        return model
-
-    spikes = check_cuts(make, 40, 4.0, cuts, resume)
+    spikes = check_cuts(prepared(case).pop, 40, 4.0, cuts, resume)
     assert 0 < spikes.count < 40 * spikes.dense(12).shape[0]
 
 
 def prepared(case: str) -> list[Model]:
-    """Four models in the state before the first step."""
+    """Four models in the state before the first step; to make one, with its trial, takes longer than its steps."""
     models = _MADE.setdefault(case, [made(case) for _ in range(4)])
     start = _START.setdefault(case, models[0].save())
     for model in models:
@@ -83,7 +77,7 @@ def test_a_snntorch_network_runs_as_it_does_in_torch(tmp_path: Path) -> None:
     where = setting(5, checkpoint=tmp_path / "weights.pt")
     model = build(f"torch:{NETS}:Hidden", where)
     spikes = run(model, sums_of(x.numpy()), 200, range(0, 200, 9))
-    assert 50 < spikes.count
+    assert spikes.count > 50
     assert np.array_equal(spikes.dense(5).T, expected.numpy())
 
 
@@ -98,7 +92,8 @@ def test_what_is_random_follows_from_seed_and_step() -> None:
         torch.manual_seed(before)
         model = made("Noisy", seed)
         sums = {EXCITATORY: np.zeros((100, 9), np.int64), INHIBITORY: np.zeros((100, 9), np.int64)}
-        return run(model, sums, 100).neurons.tolist()
+        fired: list[int] = run(model, sums, 100).neurons.tolist()
+        return fired
 
     assert spikes(1, 0) == spikes(1, 9) != spikes(2, 0)
 
@@ -126,7 +121,7 @@ def test_the_sizes_are_found() -> None:
         ("Loop", "forward sets it back in each call"),
         ("Plain", "a step changes no tensor of it"),
         ("Elsewhere", "given to another copy the spikes differ"),
-        ("norse_like_without_state", "a step changes no tensor of it"),
+        ("Dropped", "a step changes no tensor of it"),
     ],
 )
 def test_a_state_that_cannot_be_found_says_what_was_tried(name: str, says: str) -> None:
@@ -155,7 +150,7 @@ def test_outputs_that_are_no_spikes() -> None:
         ("Hidden", {"input_shape": []}, "list of sizes"),
         ("Hidden", {"output": 2}, "set `output`"),
         ("Picture", {}, "set inputs or input_shape"),
-        ("sequence", {"arguments": {"a": 1}}, "takes no arguments"),
+        ("MADE", {"arguments": {"a": 1}}, "takes no arguments"),
     ],
 )
 def test_modules_that_cannot_be_used(name: str, parameters: dict[str, Any], says: str) -> None:

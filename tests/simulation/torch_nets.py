@@ -74,7 +74,7 @@ class OwnAttributes(nn.Module):
         self.held: tuple[Tensor] | None = None
         self.record: list[Tensor] = []
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         self.calls += 1
         v = 0.9 * (torch.zeros(1, 12) if self.held is None else self.held[0]) + (1 + self.calls % 3) * self.fc1(x)
         spikes = (v > 1).float()
@@ -84,7 +84,7 @@ class OwnAttributes(nn.Module):
 
 
 class Noisy(OwnAttributes):
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return super().forward(x + torch.randn_like(x))
 
 
@@ -96,7 +96,7 @@ class LIFState(NamedTuple):
 class Cell(nn.Module):
     """The interface of `norse.torch.LIFCell`."""
 
-    def forward(self, x: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
+    def forward(self, x: Tensor, state: LIFState | None = None) -> Any:
         v, i = state or LIFState(torch.zeros_like(x), torch.zeros_like(x))
         i = 0.8 * i + x
         v = 0.9 * v + 0.1 * i
@@ -121,14 +121,14 @@ def norse_like() -> nn.Module:
     return States(nn.Linear(9, 12), Cell(), nn.Linear(12, 5), Cell())
 
 
-class norse_like_without_state(nn.Module):  # noqa: N801 - stands beside the function of that name
+class Dropped(nn.Module):
     """Drops the state, a mistake."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fc1, self.cell = nn.Linear(9, 12), Cell()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         spikes, _ = self.cell(self.fc1(x))
         return spikes
 
@@ -150,10 +150,10 @@ class Memories(nn.Module):
         else:
             super().__setattr__(name, value)
 
-    def forward(self, x: Tensor) -> Tensor:
-        self.v = self.v + (x - self.v) / 2
-        spikes = (self.v > 0.5).float()
-        self.v = self.v * (1 - spikes)
+    def forward(self, x: Tensor) -> Any:
+        v = self.v + (x - self.v) / 2
+        spikes = (v > 0.5).float()
+        self.v: Any = v * (1 - spikes)
         return spikes
 
 
@@ -168,7 +168,7 @@ class WithMemoryLast(nn.Module):
         super().__init__()
         self.fc1, self.lif = nn.Linear(9, 12), snntorch.Leaky(0.9, init_hidden=True, output=True)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> Any:
         spikes, membrane = self.lif(self.fc1(x))
         return membrane, spikes
 
@@ -178,7 +178,7 @@ class Plain(nn.Module):
         super().__init__()
         self.fc1 = nn.Linear(9, 12)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return (self.fc1(x) > 0).float()
 
 
@@ -200,7 +200,7 @@ class Loop(nn.Module):
         super().__init__()
         self.fc1, self.lif = nn.Linear(9, 12), snntorch.Leaky(0.9)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         membrane = self.lif.init_leaky()
         total = torch.zeros(1, 12)
         for _ in range(4):
@@ -220,7 +220,7 @@ class Elsewhere(nn.Module):
         super().__init__()
         self.fc1, self.box = nn.Linear(9, 12), Box()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         v = 0.9 * self.box.v + self.fc1(x)
         spikes = (v > 1).float()
         self.box.v = v - spikes
@@ -228,6 +228,7 @@ class Elsewhere(nn.Module):
 
 
 NUMBER = 3
+MADE = sequence()
 
 
 def text() -> str:

@@ -1,4 +1,4 @@
-r"""Leaky integrate-and-fire neurons with a threshold that rises with every spike, as in `brainnet.snn.neurons.adaptive_lif`.
+r"""Leaky integrate-and-fire neurons with a threshold that rises with every spike.
 
 $$
 \begin{aligned}
@@ -8,8 +8,8 @@ s_t &= 1 \text{ if } u_t > \theta + \kappa a_t \text{ else } 0
 \end{aligned}
 $$
 
-with $\beta = e^{-\Delta t / \tau_m}$ and $\rho = e^{-\Delta t / \tau_a}$. u, x and $\theta$ share a unit; x is what arrives in
-the step, plus the constant input.
+with $\beta = e^{-\Delta t / \tau_m}$ and $\rho = e^{-\Delta t / \tau_a}$. u, x and $\theta$ share a unit; x is what
+arrives in the step, plus the constant input. It is the neuron of `brainnet.snn.neurons.adaptive_lif`.
 
 Source: Bellec et al. 2020, *A solution to the learning dilemma for recurrent networks of spiking neurons*, Nature
 Communications 11, 3625.

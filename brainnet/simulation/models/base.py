@@ -177,11 +177,17 @@ class Window:
 
     def input(self, port: str) -> NDArray[np.float64]:
         """Return the input of a port, float64 [neurons, steps], in units of the weights."""
-        return (self.sums[port] * (1.0 / UNIT)).T
+        values: NDArray[np.float64] = self.sums[port] * (1.0 / UNIT)
+        return values.T
 
     def total(self) -> NDArray[np.float64]:
         """Return the input of all ports together, float64 [neurons, steps], in units of the weights."""
-        return (sum(self.sums.values()) * (1.0 / UNIT)).T
+        return (self.sum() * (1.0 / UNIT)).T
+
+    def sum(self) -> NDArray[np.int64]:
+        """Return the input of all ports together, int64 [steps, neurons], as fixed-point numbers."""
+        first, *others = self.sums.values()
+        return sum(others, first)
 
 
 class Model(ABC):

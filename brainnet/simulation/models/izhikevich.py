@@ -5,9 +5,9 @@ $$
 v \ge 30\,\text{mV}: \quad v \leftarrow c,\ u \leftarrow u + d
 $$
 
-Steps are Euler's, of 0.5 ms at most as in the author's own program: a longer step of the network is divided, and a neuron may
-fire in each of its parts. What arrives in a step is the input I during that step. With dt of 0.5 ms or less the arithmetic is
-that of `brainnet.snn.neurons.izhikevich` in float64.
+Steps are Euler's, of 0.5 ms at most as in the author's own program: a longer step of the network is divided, and a
+neuron may fire in each of its parts. What arrives in a step is the input I during that step. With dt of 0.5 ms or less
+the arithmetic is that of `brainnet.snn.neurons.izhikevich` in float64.
 
 Source: Izhikevich 2003, *Simple Model of Spiking Neurons*, IEEE Transactions on Neural Networks 14(6), 1569-1572.
 """
@@ -87,24 +87,9 @@ class Izhikevich(Model):
 
 @compiled
 def _advance(  # type: ignore[no-untyped-def]
-    first_step,
-    excitatory,
-    inhibitory,
-    v,
-    u,
-    a,
-    b,
-    c,
-    d,
-    current,
-    part_ms,
-    parts,
-    key,
-    noise,
-    noise_weight,
-    offsets,
+    first_step, excitatory, inhibitory, v, u, a, b, c, d, current, part_ms, parts, key, noise, noise_weight, offsets,
     fired,
-):
+):  # fmt: skip
     scale = 1.0 / UNIT
     count = 0
     for s in range(excitatory.shape[0]):

@@ -6,9 +6,9 @@ $$
 $$
 
 The equations are linear, and each step is their exact solution for a constant step. What arrives in a step is added to
-the currents at its end, so it moves the potential from the next step on. At $v \ge v_\text{threshold}$ the neuron fires
-and is held at $v_\text{reset}$ for its refractory time. Without currents (`synapses: delta`), what arrives is added to v
-at once, in mV, before the test for a spike.
+the currents at its end, so it moves the potential from the next step on. At $v \ge v_\text{threshold}$ the neuron
+fires and is held at $v_\text{reset}$ for its refractory time. Without currents (`synapses: delta`), what arrives is
+added to v at once, in mV, before the test for a spike.
 
 Source: Rotter and Diesmann 1999, *Exact digital simulation of time-invariant linear systems with applications to neuronal
 modeling*, Biological Cybernetics 81, 381-402.
@@ -20,7 +20,6 @@ from decimal import Decimal, localcontext
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from brainnet.errors import ModelError
@@ -28,7 +27,6 @@ from brainnet.simulation.fixed_point import UNIT
 from brainnet.simulation.models.base import (
     EXCITATORY,
     INHIBITORY,
-    Finite,
     Model,
     ModelParameters,
     Noise,
@@ -157,7 +155,7 @@ def _advance_exponential(  # type: ignore[no-untyped-def]
         into_e, into_i = excitatory[s], inhibitory[s]
         for low in range(0, n, _BLOCK):
             high = min(n, low + _BLOCK)
-            reached = 0
+            reached = np.int64(0)
             for j in range(low, high):
                 u = leak * v[j] + offset[j] + gains[0] * e[j] + gains[1] * i[j]
                 held = wait[j] > 0
@@ -194,7 +192,7 @@ def _advance_delta(  # type: ignore[no-untyped-def]
         into_e, into_i = excitatory[s], inhibitory[s]
         for low in range(0, n, _BLOCK):
             high = min(n, low + _BLOCK)
-            reached = 0
+            reached = np.int64(0)
             for j in range(low, high):
                 u = leak * v[j] + offset[j] + scale * (into_e[j] + into_i[j])
                 if noise.size:

@@ -56,7 +56,7 @@ class Pattern(Model):
             pairs = p.spikes or []
             times = np.array([time for time, _ in pairs], np.float64)
             neurons = np.array([min(neuron, np.iinfo(np.int64).max) for _, neuron in pairs], np.int64)
-        if neurons.size and not (0 <= int(neurons.min()) and int(neurons.max()) < setting.size):
+        if neurons.size and (int(neurons.min()) < 0 or int(neurons.max()) >= setting.size):
             wrong = neurons[(neurons < 0) | (neurons >= setting.size)][0]
             raise ModelError(
                 f"{described(self)}: a spike is of neuron {wrong}, and there are {setting.size}, from 0 on"

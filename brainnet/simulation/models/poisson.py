@@ -6,6 +6,7 @@ from a hash of the population, the neuron and the step.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Annotated, Any, ClassVar
 
@@ -43,8 +44,8 @@ class Poisson(Model):
         super().__init__(setting, parameters)
         rate = self.parameters.rate_hz
         if isinstance(rate, list) and rate and isinstance(rate[0], tuple):
-            changes = [(setting.steps(at), np.array([hz])) for at, hz in rate]  # type: ignore[misc]  # pairs, as the first
-            if any(a >= b for (a, _), (b, _) in zip(changes, changes[1:], strict=False)):
+            changes = [(setting.steps(at), np.array([hz])) for at, hz in rate]
+            if any(a >= b for (a, _), (b, _) in itertools.pairwise(changes)):
                 raise ModelError(
                     f"{described(self)}: the times of rate_hz must rise, by a step of {setting.dt_ms:g} ms at least"
                 )
@@ -61,7 +62,7 @@ class Poisson(Model):
 
     def advance(self, window: Window) -> Spikes:
         """Compute the steps of one window, and return what fired."""
-        parts = []
+        parts: list[Spikes] = []
         step, end = window.first_step, window.first_step + window.steps
         while step < end or not parts:
             index = int(np.searchsorted(self._from, step, "right")) - 1

@@ -56,7 +56,8 @@ def model_class(name: str, folder: Path | None = None) -> type[Model]:
         except ModuleNotFoundError as error:  # pragma: no cover - torch is among the requirements
             raise ConfigError(f"model {name} needs torch: {error}") from None
         return torch_module.model(rest, folder)
-    hint = f"{did_you_mean(name, MODELS)}; models are {', '.join(MODELS)}, FILE.py:Class, module:Class, nir:FILE, torch:FILE.py:Class"
+    accepted = ", ".join([*MODELS, "FILE.py:Class", "module:Class", "nir:FILE", "torch:FILE.py:Class"])
+    hint = f"{did_you_mean(name, MODELS)}; models are {accepted}"
     # mypy takes an abstract class as an argument for `type` only with this
     base: Any = Model
     return find_class(name, base, "model", ENTRY_POINT_GROUP, folder, hint)

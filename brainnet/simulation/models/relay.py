@@ -25,4 +25,4 @@ class Relay(Model):
 
     def advance(self, window: Window) -> Spikes:
         """Compute the steps of one window, and return what fired."""
-        return Spikes.of_dense(window.first_step, (sum(window.sums.values()) >= self.parameters.threshold * UNIT).T)
+        return Spikes.of_dense(window.first_step, (window.sum() >= self.parameters.threshold * UNIT).T)

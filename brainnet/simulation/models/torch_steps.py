@@ -16,7 +16,7 @@ from brainnet.simulation.models.base import Window
 def one_thread() -> Iterator[None]:
     """Let torch compute in one thread and without gradients, and restore what was set before.
 
-    How a sum is divided among threads changes its last bit, so that the spikes would depend on the machine's load and cores.
+    How a sum is divided among threads changes its last bit, so that the spikes would depend on the number of cores.
     """
     import torch
 
