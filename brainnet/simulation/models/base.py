@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from brainnet.errors import ModelError
 from brainnet.imports import did_you_mean
 from brainnet.limits import mistake
-from brainnet.simulation.fixed_point import UNIT
+from brainnet.simulation.fixed_point import from_fixed
 from brainnet.simulation.random import key_of, normal, poisson_thresholds, uniform
 from brainnet.simulation.spikes import Spikes
 from brainnet.snn.kernels import compiled
@@ -177,12 +177,11 @@ class Window:
 
     def input(self, port: str) -> NDArray[np.float64]:
         """Return the input of a port, float64 [neurons, steps], in units of the weights."""
-        values: NDArray[np.float64] = self.sums[port] * (1.0 / UNIT)
-        return values.T
+        return from_fixed(self.sums[port]).T
 
     def total(self) -> NDArray[np.float64]:
         """Return the input of all ports together, float64 [neurons, steps], in units of the weights."""
-        return (self.sum() * (1.0 / UNIT)).T
+        return from_fixed(self.sum()).T
 
     def sum(self) -> NDArray[np.int64]:
         """Return the input of all ports together, int64 [steps, neurons], as fixed-point numbers."""
@@ -365,8 +364,8 @@ def _of_dense(model: Model, window: Window, counts: NDArray[Any]) -> Spikes:
         if not whole.all():
             value = counts[~whole][0]
             raise ModelError(
-                f"{described(model)}: advance returned {value} as number of spikes; it must be a whole number from 0 to "
-                f"{MAX_IN_STEP}"
+                f"{described(model)}: advance returned {value} as number of spikes; it must be a whole number from 0 "
+                f"to {MAX_IN_STEP}"
             )
     return Spikes.of_dense(window.first_step, counts)
 

@@ -78,8 +78,9 @@ class Izhikevich(Model):
         offsets = np.zeros(window.steps + 1, np.int32)
         fired = np.empty(self.setting.size * window.steps * self._parts, np.int32)
         _advance(
-            window.first_step, window.sums[EXCITATORY], window.sums[INHIBITORY], state["v"], state["u"], self._a, self._b,
-            self._c, self._d, self._current, self.setting.dt_ms / self._parts, self._parts, noise.key, noise.thresholds,
+            window.first_step, window.sums[EXCITATORY], window.sums[INHIBITORY], state["v"], state["u"], self._a,
+            self._b, self._c, self._d,
+            self._current, self.setting.dt_ms / self._parts, self._parts, noise.key, noise.thresholds,
             noise.weight, offsets, fired,
         )  # fmt: skip
         return Spikes(window.first_step, offsets, fired[: offsets[-1]].copy())

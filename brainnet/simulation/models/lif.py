@@ -10,8 +10,8 @@ the currents at its end, so it moves the potential from the next step on. At $v 
 fires and is held at $v_\text{reset}$ for its refractory time. Without currents (`synapses: delta`), what arrives is
 added to v at once, in mV, before the test for a spike.
 
-Source: Rotter and Diesmann 1999, *Exact digital simulation of time-invariant linear systems with applications to neuronal
-modeling*, Biological Cybernetics 81, 381-402.
+Source: Rotter and Diesmann 1999, *Exact digital simulation of time-invariant linear systems with applications to
+neuronal modeling*, Biological Cybernetics 81, 381-402.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from brainnet.simulation.spikes import Spikes
 from brainnet.snn.kernels import compiled
 
 _BLOCK = 512
-"""Neurons of one block: its state stays in the first-level cache, and only blocks in which somebody reached the threshold
-are looked through."""
+"""Neurons of one block: its state stays in the first-level cache, and only blocks in which somebody reached the
+threshold are looked through."""
 
 
 class LIFParameters(ModelParameters):
@@ -132,7 +132,7 @@ class LIF(Model):
 def _gain(dt_ms: float, tau_m_ms: float, tau_ms: float, farad: float) -> float:
     """Return by how much 1 pA of a decaying current raises v in one step, correctly rounded.
 
-    It is the convolution of the two exponentials, divided by the capacitance in pF; with equal time constants its limit.
+    It is the convolution of the two exponentials, divided by the capacitance in pF; its limit for equal time constants.
     """
     with localcontext() as context:
         context.prec = 60

@@ -55,7 +55,8 @@ class NirModel(Model):
         self.network = self._load(self.parameters, setting)
         if self.network.emits == "values":
             raise ModelError(
-                f"{described(self)}: the outputs of {self.file} are values and not spikes; end it with neurons that fire"
+                f"{described(self)}: the outputs of {self.file} are values and not spikes; it must end with "
+                "neurons that fire"
             )
         if setting.size != self.network.outputs:
             raise ModelError(
@@ -135,8 +136,8 @@ def _load(
         raise ModelError(f"population {owner}: {error}") from error
     if not ignore_dt and abs(network.dt * 1000.0 - dt_ms) > 1e-6 * dt_ms:
         raise ModelError(
-            f"population {owner}: {file} has steps of {network.dt * 1000.0:g} ms, and the clock of {dt_ms:g} ms; set dt_ms "
-            "of the clock, or ignore_dt: true for one step of the network in each step of the clock"
+            f"population {owner}: {file} has steps of {network.dt * 1000.0:g} ms, and the clock of {dt_ms:g} ms; set "
+            "dt_ms of the clock, or ignore_dt: true for one step of the network in each step of the clock"
         )
     return network
 

@@ -75,7 +75,8 @@ class Pattern(Model):
                 )
             if steps.size and float(steps.max()) >= self._period:
                 raise ModelError(
-                    f"{described(self)}: a spike at {float(times.max()):g} ms is not within the period of {p.repeat_ms:g} ms"
+                    f"{described(self)}: a spike at {float(times.max()):g} ms is not within the period of "
+                    f"{p.repeat_ms:g} ms"
                 )
         order = np.lexsort((neurons, steps))
         self._steps = steps[order].astype(np.int64)
@@ -111,8 +112,8 @@ class Pattern(Model):
             or neurons.dtype.kind not in "iu"
         ):
             raise ModelError(
-                f"{described(self)}: {path} holds times_ms {times.dtype} {list(times.shape)} and neurons {neurons.dtype} "
-                f"{list(neurons.shape)}; they must be numbers and whole numbers, one of each for a spike"
+                f"{described(self)}: {path} holds times_ms {times.dtype} {list(times.shape)} and neurons "
+                f"{neurons.dtype} {list(neurons.shape)}; give numbers and whole numbers, one of each for a spike"
             )
         if not (np.isfinite(times).all() and (times >= 0).all()):
             raise ModelError(f"{described(self)}: {path} holds a time that is negative or not finite")

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _PROBES: Final = 12
 """Steps that a module is tried for."""
 _STRENGTHS: Final = (0.3, 3.0, 30.0)
-"""Sizes of the random inputs of the trial: a network that is too weakly driven to fire does not show all of its state."""
+"""Sizes of the random inputs of the trial: one that fires rarely or always does not show all of its state."""
 _KEYS: Final = ("state_dict", "model_state_dict", "model", "net")
 """Where checkpoints of training programs hold the weights."""
 _RETURNED: Final = "(returned)"
@@ -169,8 +169,8 @@ class _Runner:
         if wrong.any():
             at, neuron = np.argwhere(wrong)[0]
             raise ModelError(
-                f"{self._who} gave {result[at, neuron]:g} for output {neuron} in step {first_step + at}; spikes are whole "
-                "numbers of at least 0, so it must end with neurons, and `output` says which returned value they are"
+                f"{self._who} gave {result[at, neuron]:g} for output {neuron} in step {first_step + at}; spikes are "
+                "whole numbers of at least 0, so it must end with neurons; `output` says which returned value they are"
             )
         return result
 
@@ -201,8 +201,8 @@ class _Runner:
         parts = returned if isinstance(returned, tuple | list) else (returned,)
         if self._passed and len(parts) != self._passed + 1:
             raise ModelError(
-                f"{self._who} returns {len(parts)} values, but its forward takes {self._passed} states besides the input; it "
-                "must return the output, then the states in the order in which it takes them"
+                f"{self._who} returns {len(parts)} values, but forward takes {self._passed} states besides the input; "
+                "it must return the output, then the states in the order in which it takes them"
             )
         if self._output >= len(parts) or not isinstance(parts[self._output], torch.Tensor):
             raise ModelError(f"{self._who}: value {self._output} of what forward returns is no tensor; set `output`")
@@ -353,8 +353,8 @@ class _Runner:
         return (
             f"{self._who}: its state cannot be found: {reason} (tried: states that forward takes and returns: "
             f"{self._passed or 'none'}; attributes that change, among them mem and syn of snnTorch and memories of "
-            f"spikingjelly: {names}); take the state as argument and return it behind the output, keep it in attributes, or "
-            "set stateless: true"
+            f"spikingjelly: {names}); take the state as argument and return it after the output, keep it in attributes "
+            "or set stateless: true"
         )
 
 
@@ -620,6 +620,7 @@ def _found(module: ModuleType, wanted: str, name: str) -> Any:
         return found
     if len(own) != 1:
         raise ConfigError(
-            f"model torch:{name} must hold one torch module, found {', '.join(own) or 'none'}; name it as torch:FILE.py:CLASS"
+            f"model torch:{name} must hold one torch module, found {', '.join(own) or 'none'}; name it as "
+            "torch:FILE.py:CLASS"
         )
     return next(iter(own.values()))

@@ -142,8 +142,8 @@ def run(
     """Return the outputs [T, B, outputs] of inputs [T, B, inputs], and the state after the last step.
 
     Projections run step by step, as in the frameworks that write such models: the sums of one product over all steps
-    may differ in the last bit, and then a spike may differ. Each step is a copy, because the last bit also depends on how
-    the memory is aligned; so two halves with the state carried over give the same result as the whole.
+    may differ in the last bit, and then a spike may differ. Each step is a copy, because the last bit also depends on
+    how the memory is aligned; so two halves with the state carried over give the same result as the whole.
 
     Args:
         network: the network.
