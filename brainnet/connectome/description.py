@@ -1,0 +1,76 @@
+"""The description of a network, as it is written in a file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from brainnet.limits import Line, Name
+from brainnet.simulation.connectivity import Rule
+
+MAX_NEURONS: Final = 10_000_000
+"""Neurons of one population."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Clock(_Part):
+    """How the steps of the network are driven."""
+
+    mode: Literal["lockstep", "realtime"] = Field(
+        "lockstep", description="as fast as everybody can, or as fast as the clock on the wall"
+    )
+    dt_ms: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(
+        1.0, description="duration of one step in milliseconds"
+    )
+    time_scale: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(
+        1.0, description="realtime: 2 runs twice as slow as the clock on the wall"
+    )
+    late: Literal["drop", "deliver"] = Field("drop", description="realtime: what becomes of a window that comes late")
+    window: int | None = Field(
+        None, ge=1, le=10_000, description="steps that are sent together; by default as many as the delays allow"
+    )
+
+
+class PopulationEntry(_Part):
+    """One population."""
+
+    id: Name = Field(description="its name")
+    model: Line = Field(
+        description="lif, integer_lif, izhikevich, adaptive_lif, biological_lif, poisson, pattern, nir:FILE, "
+        "torch:FILE.py:NAME, or a class of your own: FILE.py:Class, package.module:Class, an entry point"
+    )
+    size: int | None = Field(
+        None, ge=1, le=MAX_NEURONS, description="neurons; may be left out where the model says it, as a NIR file does"
+    )
+    parameters: dict[str, Any] = Field(default_factory=dict, description="of the model")
+    process: Name | None = Field(
+        None, description="populations with the same one are computed in one process; by default each has its own"
+    )
+    dale: bool = Field(True, description="whether all projections that leave it must have weights of one sign")
+
+
+class ProjectionEntry(_Part):
+    """The synapses from one population to another."""
+
+    source: Name = Field(alias="from", description="the population that fires")
+    target: Name = Field(alias="to", description="the population that the spikes arrive at")
+    name: Line | None = Field(None, description="by default FROM->TO; random numbers depend on it")
+    port: Name | None = Field(
+        None, description="of the target's model; by default excitatory or inhibitory, by the sign of the weights"
+    )
+    synapses: Rule = Field(description="which neurons are connected, weights and delays")
+    plasticity: dict[str, Any] | None = Field(None, description="how the weights change: rule, and its constants")
+
+
+class ConnectomeFile(_Part):
+    """The fields at the top of a connectome file."""
+
+    version: Literal[1] = Field(description="version of this format: 1")
+    seed: int = Field(0, ge=0, lt=1 << 63, description="every random number of the network follows from it")
+    clock: Clock = Field(Clock(), description="how the steps are driven")
+    populations: tuple[PopulationEntry, ...] = Field(min_length=1, description="the populations")
+    projections: tuple[ProjectionEntry, ...] = Field((), description="the synapses between them")
