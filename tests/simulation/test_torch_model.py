@@ -98,6 +98,16 @@ def test_what_is_random_follows_from_seed_and_step() -> None:
     assert spikes(1, 0) == spikes(1, 9) != spikes(2, 0)
 
 
+def test_weights_that_no_checkpoint_holds_follow_from_the_seed() -> None:
+    def spikes(name: str, seed: int) -> list[int]:
+        model = build(f"torch:{NETS}:{name}", setting(5, seed=seed))
+        fired: list[int] = run(model, sums_of(np.full((50, 9), 3.0)), 50).neurons.tolist()
+        return fired
+
+    assert spikes("sequence", 1) == spikes("sequence", 1) != spikes("sequence", 2)
+    assert spikes("MADE", 1) == spikes("MADE", 1)
+
+
 def test_random_numbers_of_others_go_on() -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)

@@ -16,10 +16,11 @@ is theirs.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -148,6 +149,8 @@ class _Runner:
         self._started = False
         self._random = False
         self._slots: list[_Slot] = []
+        self._fresh: dict[str, Any] = {}
+        self.outputs = 0
         self._template: dict[str, Any] = {}
         self._try_out(parameters.stateless)
 
@@ -547,18 +550,28 @@ def _module(make: Any, parameters: TorchParameters, setting: Setting, who: str) 
         if parameters.arguments:
             raise ModelError(f"{who} is a module already and takes no arguments")
         return copy.deepcopy(make)
-    state = torch.get_rng_state()
-    torch.manual_seed(int(setting.key("torch weights") >> np.uint64(1)))
     try:
-        module = make(**parameters.arguments)
+        with _seeded(int(setting.key("torch weights") >> np.uint64(1))):
+            module = make(**parameters.arguments)
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ModelError(f"{who} cannot be made with the arguments {sorted(parameters.arguments)}: {reason}") from error
-    finally:
-        torch.set_rng_state(state)
     if not isinstance(module, torch.nn.Module):
         raise ModelError(f"{who} is no torch module but a {type(module).__name__}")
     return module
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Let torch draw from a seed, and let others draw on as if nothing had been drawn."""
+    import torch
+
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
 
 
 def _load_checkpoint(module: nn.Module, path: Path, who: str) -> None:
@@ -593,7 +606,9 @@ def model(name: str, folder: Path | None) -> type[TorchModel]:
         ConfigError: The file does not exist, cannot be imported, or does not hold the name.
     """
     location, _, wanted = name.partition(":")
-    made: Callable[..., Any] | Any = _found(find_file(location, "model", folder), wanted, name)
+    # a module that the file makes while it is imported has the same weights in every process
+    with _seeded(0):
+        made: Callable[..., Any] | Any = _found(find_file(location, "model", folder), wanted, name)
     title = getattr(made, "__name__", "") or wanted
     return type(
         title,
