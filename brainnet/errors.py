@@ -110,6 +110,22 @@ class AllocationError(ConfigError):
         self.path, self.line, self.field = path, line, field
 
 
+class ConnectomeError(ConfigError):
+    """A connectome that cannot be used; names file, line, field and what is accepted.
+
+    Attributes:
+        path: The file.
+        line: The line, counted from 1; None where the mistake has no single line.
+        field: The field, as `projections[2].to`; empty where the mistake has no single field.
+    """
+
+    code = "connectome"
+
+    def __init__(self, message: str, *, path: Path | None = None, line: int | None = None, field: str = "") -> None:
+        super().__init__(message)
+        self.path, self.line, self.field = path, line, field
+
+
 class TextError(ConfigError):
     """Text of a person that is neither YAML nor JSON, or that holds what may not be there.
 

@@ -362,3 +362,22 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return value if value is None or isinstance(value, bool | int | str) else _finite(_plain(value))
+
+
+@contextlib.contextmanager
+def progress(unit: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on standard error, when it is a terminal; yields a function that takes what was done since its last call.
+
+    Args:
+        unit: What is counted.
+        total: All that is to be done.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(sys.stderr), transient=True) as bar:
+        task = bar.add_task(unit, total=total)
+        yield lambda done: bar.advance(task, done)

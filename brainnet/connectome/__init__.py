@@ -1,1 +1,23 @@
-"""What a network of populations is: the files that describe it, and what can be said of it before it runs."""
+"""What a network of populations is: the files that describe it, and how it is made.
+
+A description says which populations there are, which projections connect them, and how its steps are driven. Nothing here
+computes: `build` makes the `Network` that does.
+"""
+
+from brainnet.connectome.building import build, check_signs, shortest_delay, window_of
+from brainnet.connectome.description import Clock, ConnectomeFile, PopulationEntry, ProjectionEntry
+from brainnet.connectome.files import Connectome, Projection, load
+
+__all__ = [
+    "Clock",
+    "Connectome",
+    "ConnectomeFile",
+    "PopulationEntry",
+    "Projection",
+    "ProjectionEntry",
+    "build",
+    "check_signs",
+    "load",
+    "shortest_delay",
+    "window_of",
+]

@@ -1,0 +1,181 @@
+"""Reads a connectome file; every mistake is one error that names file, line, field and what is accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from brainnet import yaml_text
+from brainnet.connectome.description import Clock, ConnectomeFile, PopulationEntry, ProjectionEntry
+from brainnet.errors import BrainnetError, ConnectomeError, TextError
+from brainnet.imports import did_you_mean
+from brainnet.limits import mistake
+from brainnet.yaml_text import Document, Location
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A projection with its name.
+
+    Attributes:
+        name: Unlike that of all others.
+        entry: What the file says.
+        location: Where the file says it.
+    """
+
+    name: str
+    entry: ProjectionEntry
+    location: Location
+
+
+@dataclass(frozen=True, slots=True)
+class Connectome:
+    """A network as a file describes it; what only its models and rules can say is not checked yet.
+
+    Attributes:
+        path: The file.
+        seed: Every random number follows from it.
+        clock: How the steps are driven.
+        populations: By id.
+        projections: In the order of the file.
+        document: Makes the errors that name a place of the file.
+    """
+
+    path: Path
+    seed: int
+    clock: Clock
+    populations: Mapping[str, PopulationEntry]
+    projections: tuple[Projection, ...]
+    document: Document = field(repr=False, compare=False)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the file, where relative paths begin."""
+        return self.path.parent
+
+    def error(self, location: Location, problem: str) -> ConnectomeError:
+        """Make the error for a mistake at a location of the file."""
+        return _located(self.document.error(location, problem), self.path)
+
+    def location_of(self, population: str, *more: str) -> Location:
+        """Return the location of a population, or of a field of it."""
+        return ("populations", list(self.populations).index(population), *more)
+
+    def with_seed(self, seed: int | None) -> Connectome:
+        """Return the same network with another seed; None keeps that of the file."""
+        if seed is None:
+            return self
+        return Connectome(self.path, seed, self.clock, self.populations, self.projections, self.document)
+
+
+def load(path: Path) -> Connectome:
+    """Read a connectome file.
+
+    Raises:
+        ConnectomeError: It cannot be used; names file, line, field and what is accepted.
+    """
+    path = path.absolute()
+    try:
+        document = yaml_text.read(path)
+    except TextError as error:
+        raise _located(error, path) from None
+    except FileNotFoundError:
+        raise ConnectomeError(f"connectome {path} does not exist", path=path) from None
+    if not isinstance(document.value, dict):
+        raise ConnectomeError(f"{path}: a connectome is a map with version, populations and projections", path=path)
+    try:
+        parsed = ConnectomeFile.model_validate(document.value)
+    except ValidationError as error:
+        mistakes = error.errors()
+        item = next((e for e in mistakes if e["type"] == "extra_forbidden"), mistakes[0])
+        location = _in_file(item["loc"], document.value)
+        raise _located(document.error(location, _explain(item, location)), path) from None
+    populations: dict[str, PopulationEntry] = {}
+    for index, entry in enumerate(parsed.populations):
+        if entry.id in populations:
+            raise _located(document.error(("populations", index, "id"), f"there are two populations {entry.id!r}"), path)
+        populations[entry.id] = entry
+    projections = _named(parsed.projections)
+    connectome = Connectome(path, parsed.seed, parsed.clock, populations, projections, document)
+    _check_ends(connectome)
+    return connectome
+
+
+def _located(error: TextError, path: Path) -> ConnectomeError:
+    return ConnectomeError(str(error), path=path, line=error.line, field=error.where)
+
+
+def _in_file(location: tuple[Any, ...], value: Any) -> Location:
+    """Return the part of pydantic's location that is in the file: it also names the kinds of a union."""
+    found: list[str | int] = []
+    for part in location:
+        inside = isinstance(value, dict) and part in value
+        if inside or (isinstance(value, list) and isinstance(part, int) and part < len(value)):
+            value = value[part]
+            found.append(part)
+        elif part == location[-1]:
+            found.append(part)
+    return tuple(found)
+
+
+def _explain(item: Any, location: Location) -> str:
+    if item["type"] == "extra_forbidden":
+        known = _fields_at(location[:-1])
+        return f"unknown field{did_you_mean(str(location[-1]), known)}" + (f"; fields are {', '.join(known)}" * bool(known))
+    return "is missing" if item["type"] == "missing" else mistake(item)
+
+
+def _fields_at(location: Location) -> list[str]:
+    kinds: dict[int, type[BaseModel]] = {0: ConnectomeFile}
+    kind = kinds.get(len(location))
+    match location:
+        case ("populations", int()):
+            kind = PopulationEntry
+        case ("projections", int()):
+            kind = ProjectionEntry
+        case ("clock",):
+            kind = Clock
+    if kind is None:
+        return []
+    return [found.alias or name for name, found in kind.model_fields.items()]
+
+
+def _named(entries: tuple[ProjectionEntry, ...]) -> tuple[Projection, ...]:
+    """Give every projection a name: its own, or FROM->TO with a number from the second on."""
+    taken = {entry.name for entry in entries if entry.name is not None}
+    found = []
+    for index, entry in enumerate(entries):
+        name = entry.name
+        number = 1
+        while name is None or (entry.name is None and name in taken):
+            name = f"{entry.source}->{entry.target}" + (f"#{number}" if number > 1 else "")
+            number += 1
+            if name not in taken:
+                break
+        taken.add(name)
+        found.append(Projection(name, entry, ("projections", index)))
+    return tuple(found)
+
+
+def _check_ends(connectome: Connectome) -> None:
+    known = connectome.populations
+    seen: set[str] = set()
+    for projection in connectome.projections:
+        for end, name in (("from", projection.entry.source), ("to", projection.entry.target)):
+            if name not in known:
+                raise connectome.error(
+                    (*projection.location, end),
+                    f"there is no population {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}",
+                )
+        if projection.name in seen:
+            raise connectome.error((*projection.location, "name"), f"there are two projections {projection.name!r}")
+        seen.add(projection.name)
+
+
+def at_place(connectome: Connectome, location: Location, error: BrainnetError) -> ConnectomeError:
+    """Return an error of a model or a rule as one that names the place in the file."""
+    return connectome.error(location, str(error))
