@@ -33,6 +33,7 @@ ErrorCode = Literal[
     "internal",
     "config",
     "allocation",
+    "connectome",
     "bad_packet",
     "bad_message",
     "bad_topic",

@@ -366,7 +366,7 @@ def _finite(value: Any) -> Any:
 
 @contextlib.contextmanager
 def progress(unit: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on standard error, when it is a terminal; yields a function that takes what was done since its last call.
+    """Show a bar on standard error, when it is a terminal; yields a function that takes what was done since then.
 
     Args:
         unit: What is counted.

@@ -19,7 +19,8 @@ def simulate(
     connectome: Annotated[Path, typer.Argument(help="A connectome file.")],
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps to compute.")] = None,
     duration_ms: Annotated[
-        float | None, typer.Option("--duration-ms", min=0.001, help="Time of the network to compute, in place of steps.")
+        float | None,
+        typer.Option("--duration-ms", min=0.001, help="Time to compute, in place of steps."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="In place of that of the file.")] = None,
     digest: Annotated[bool, typer.Option("--digest", help="Print the SHA-256 of all spikes.")] = False,

@@ -1,7 +1,7 @@
 """What a network of populations is: the files that describe it, and how it is made.
 
-A description says which populations there are, which projections connect them, and how its steps are driven. Nothing here
-computes: `build` makes the `Network` that does.
+A description says which populations there are, which projections connect them, and how its steps are driven. Nothing
+here computes: `build` makes the `Network` that does.
 """
 
 from brainnet.connectome.building import build, check_signs, shortest_delay, window_of

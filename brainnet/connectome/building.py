@@ -127,7 +127,7 @@ def shortest_delay(connectome: Connectome, projection: Projection) -> int:
 
 
 def window_of(connectome: Connectome, between: Collection[Projection]) -> int:
-    """Return the steps that may be computed at once: the shortest delay of some projections, and what the file allows."""
+    """Return the steps that may be computed at once: the shortest delay of some projections, or what the file says."""
     shortest = min((shortest_delay(connectome, projection) for projection in between), default=MAX_WINDOW)
     return min(shortest, connectome.clock.window or MAX_WINDOW, MAX_WINDOW)
 
@@ -152,7 +152,9 @@ def build(connectome: Connectome, names: Collection[str] | None = None, longest_
     own = list(connectome.populations) if names is None else list(names)
     models = make_models(connectome, own)
     sizes = {name: entry.size or 0 for name, entry in connectome.populations.items()}
-    inner = window_of(connectome, [p for p in connectome.projections if p.entry.target in own and p.entry.source in own])
+    dt_ms = connectome.clock.dt_ms
+    within = [p for p in connectome.projections if p.entry.target in own and p.entry.source in own]
+    inner = window_of(connectome, within)
     longest = max(inner, longest_window or window_of(connectome, connectome.projections))
     populations = []
     for name, model in models.items():
@@ -164,7 +166,7 @@ def build(connectome: Connectome, names: Collection[str] | None = None, longest_
             port = port_of(connectome, projection, model.ports)
             try:
                 made = connectivity.build(
-                    entry.synapses, sizes[entry.source], sizes[name], connectome.seed, projection.name, connectome.clock.dt_ms
+                    entry.synapses, sizes[entry.source], sizes[name], connectome.seed, projection.name, dt_ms
                 )
             except BrainnetError as error:
                 raise at_place(connectome, (*at, "synapses"), error) from None
@@ -176,7 +178,7 @@ def build(connectome: Connectome, names: Collection[str] | None = None, longest_
                     raise connectome.error((*at, "plasticity"), "synapses of which nothing is stored cannot learn")
                 try:
                     rule = rule_of(entry.plasticity, connectome.folder)
-                    ends.plastic = rule.synapses(made, sizes[name], connectome.clock.dt_ms)
+                    ends.plastic = rule.synapses(made, sizes[name], dt_ms)
                 except BrainnetError as error:
                     raise at_place(connectome, (*at, "plasticity"), error) from None
             else:

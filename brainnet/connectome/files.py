@@ -97,7 +97,9 @@ def load(path: Path) -> Connectome:
     populations: dict[str, PopulationEntry] = {}
     for index, entry in enumerate(parsed.populations):
         if entry.id in populations:
-            raise _located(document.error(("populations", index, "id"), f"there are two populations {entry.id!r}"), path)
+            raise _located(
+                document.error(("populations", index, "id"), f"there are two populations {entry.id!r}"), path
+            )
         populations[entry.id] = entry
     projections = _named(parsed.projections)
     connectome = Connectome(path, parsed.seed, parsed.clock, populations, projections, document)
@@ -125,7 +127,9 @@ def _in_file(location: tuple[Any, ...], value: Any) -> Location:
 def _explain(item: Any, location: Location) -> str:
     if item["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])
-        return f"unknown field{did_you_mean(str(location[-1]), known)}" + (f"; fields are {', '.join(known)}" * bool(known))
+        return f"unknown field{did_you_mean(str(location[-1]), known)}" + (
+            f"; fields are {', '.join(known)}" * bool(known)
+        )
     return "is missing" if item["type"] == "missing" else mistake(item)
 
 

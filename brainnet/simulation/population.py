@@ -83,7 +83,8 @@ class Population:
         """
         if spikes.first_step != projection.next_step:
             raise ModelError(
-                f"{projection.name}: step {projection.next_step} is next, and the window begins with {spikes.first_step}"
+                f"{projection.name}: step {projection.next_step} is next, and the window begins with step "
+                f"{spikes.first_step}"
             )
         projection.next_step = spikes.end_step
         if projection.static is not None:

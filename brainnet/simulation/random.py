@@ -208,7 +208,8 @@ def poisson_thresholds(mean: float) -> NDArray[np.uint64]:
         context.prec = 60
         rate = Decimal(mean)
         term = (-rate).exp()
-        total, thresholds, count = Decimal(0), [], 0
+        thresholds: list[int] = []
+        total, count = Decimal(0), 0
         scale = Decimal(1 << 64)
         while True:
             total += term

@@ -5,9 +5,12 @@ so that the state of a block stays in the first-level cache. The LIF kernels add
 references, so that spikes are equal bit by bit.
 """
 
+import functools
+import hashlib
 import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -45,6 +48,11 @@ def _cached(function: Kernel, **options: Any) -> Kernel:
         finally:
             numba.core.config.CACHE_DIR = before
     cache = getattr(kernel, "_cache", None)
+    stored = getattr(cache, "_cache_file", None)
+    if stored is not None:
+        # Numba looks at the file of the kernel alone. A kernel contains the compiled functions that it calls, which may
+        # stand in other files: when one of these changes, it has to be compiled again.
+        stored._source_stamp = (stored._source_stamp, _stamp_of_sources())
     save = getattr(cache, "save_overload", None)
     if cache is not None and save is not None:
 
@@ -56,6 +64,15 @@ def _cached(function: Kernel, **options: Any) -> Kernel:
 
         cache.save_overload = save_if_possible
     return cast(Kernel, kernel)
+
+
+@functools.cache
+def _stamp_of_sources() -> str:
+    """Return a hash of the names, sizes and times of all files that may hold compiled functions."""
+    package = Path(__file__).parent.parent
+    files = sorted(path for folder in ("snn", "simulation") for path in (package / folder).rglob("*.py"))
+    text = "".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}\n" for path in files)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _warn_once(reason: str) -> None:

@@ -182,7 +182,7 @@ class Lockstep:
     # -- saved states ------------------------------------------------------------------------------------------------
 
     def save(self) -> dict[str, NDArray[Any]]:
-        """Return all that a resumed process needs, as arrays by name: state, and the windows that others may ask for."""
+        """Return all that a resumed process needs, as arrays by name: its state, and what others may ask for."""
         saved: dict[str, NDArray[Any]] = {"next_step": np.array([self.next_step])}
         for name, population in self.network.populations.items():
             saved |= {f"population/{name}/{key}": array for key, array in population.save().items()}

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class PlasticSynapses(Protocol):
     """The synapses of one projection that learn.
 
-    Within a step, `arrive` comes first, then the neurons fire, then `fire`. All traces are taken as they were before the
-    spikes of the step.
+    Within a step, `arrive` comes first, then the neurons fire, then `fire`. All traces are taken as they were before
+    the spikes of the step.
 
     Attributes:
         state: Arrays by name; they are saved and restored with a checkpoint, and hold all that changes.

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from brainnet.errors import ModelError
 from brainnet.simulation.fixed_point import UNIT, to_fixed
 from brainnet.simulation.random import decay
@@ -140,8 +141,8 @@ def _trace(value, steps, powers):  # type: ignore[no-untyped-def]
 
 @compiled
 def _arrive(  # type: ignore[no-untyped-def]
-    step, first_step, offsets, neurons, delays, sources, start, targets, weights, pre, pre_before, pre_at, post, post_at,
-    tables, amplitudes, bounds, sums,
+    step, first_step, offsets, neurons, delays, sources, start, targets, weights, pre, pre_before, pre_at, post,
+    post_at, tables, amplitudes, bounds, sums,
 ):  # fmt: skip
     for g in range(delays.size):
         at = step - delays[g] - first_step

@@ -1,7 +1,7 @@
 r"""Plasticity that depends on the times of spikes: the constants of the pair and of the triplet rule.
 
-Sources: Song, Miller and Abbott 2000, *Competitive Hebbian learning through spike-timing-dependent synaptic plasticity*,
-Nature Neuroscience 3; Pfister and Gerstner 2006, *Triplets of Spikes in a Model of Spike Timing-Dependent Plasticity*,
+Sources: Song, Miller and Abbott 2000, *Competitive Hebbian learning through spike-timing-dependent synaptic
+plasticity*, Nature Neuroscience 3; Pfister and Gerstner 2006, *Triplets of Spikes in a Model of Spike Timing-Dependent Plasticity*,
 Journal of Neuroscience 26(38).
 """
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class STDP(PlasticityRule):
     """Constants of the rule; amplitudes are in the unit of the weights.
 
-    The defaults of the pair rule are those of Song, Miller and Abbott 2000 for weights between 0 and 1. With `triplet_*`
-    it is the rule of Pfister and Gerstner 2006.
+    The defaults of the pair rule are those of Song, Miller and Abbott 2000 for weights between 0 and 1. With
+    `triplet_*` it is the rule of Pfister and Gerstner 2006.
     """
 
     rule: Literal["stdp"] = "stdp"

@@ -1,0 +1,153 @@
+"""Lock-step without a network: windows that are lost, repeated and late, and processes that are killed and resumed."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from brainnet.connectome import Connectome, build, shortest_delay, window_of
+from brainnet.errors import ModelError
+from brainnet.simulation.digest import combined
+from brainnet.simulation.spikes import Spikes
+from brainnet.streams.lockstep import Lockstep, Plan, Progress
+from tests.simulation.networks import connectomes, written
+
+STEPS = 60
+
+
+def processes(connectome: Connectome, parts: list[list[str]], window: int) -> dict[str, Lockstep]:
+    """Divide a network among processes."""
+    of = {name: f"process {index}" for index, part in enumerate(parts) for name in part}
+    made = {}
+    for index, part in enumerate(parts):
+        process = f"process {index}"
+        sources: dict[str, int] = {}
+        readers: dict[str, set[str]] = {}
+        for projection in connectome.projections:
+            source, target = projection.entry.source, projection.entry.target
+            if of[source] == of[target]:
+                continue
+            if of[target] == process:
+                delay = shortest_delay(connectome, projection)
+                sources[source] = min(delay, sources.get(source, delay))
+            if of[source] == process:
+                readers.setdefault(source, set()).add(of[target])
+        plan = Plan(
+            process,
+            window,
+            sources,
+            {name: frozenset(names) for name, names in readers.items()},
+            credit=6,
+            last_step=STEPS,
+        )
+        made[process] = Lockstep(build(connectome, part), plan)
+    return made
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(connectomes(4), st.integers(1, 4), st.integers(0, 2**32), st.booleans())
+def test_a_divided_network_fires_as_the_whole_whatever_happens_on_the_way(
+    description: dict[str, Any], number: int, seed: int, killed: bool
+) -> None:
+    rng = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        connectome = written(Path(folder), description)
+        longest = window_of(connectome, connectome.projections)
+        whole = build(connectome)
+        whole.run(STEPS, longest)
+        names = list(connectome.populations)
+        parts = [part for part in (names[index::number] for index in range(number)) if part]
+        window = rng.randint(1, longest)
+        running = processes(connectome, parts, window)
+        saved: dict[str, Any] = {}
+        for _ in range(100_000):
+            if all(process.finished for process in running.values()):
+                break
+            name = rng.choice(list(running))
+            _turn(running, running[name], rng)
+            if rng.random() < 0.1:
+                saved[name] = running[name].save()
+                running[name].note_saved()
+            if killed and rng.random() < 0.03:
+                running[name] = processes(connectome, parts, window)[name]
+                if name in saved:
+                    running[name].load(saved[name])
+            _tell(running, rng if not killed else None)
+        digests = {name: d for process in running.values() for name, d in process.network.digests().items()}
+        assert combined(digests) == whole.digest()
+
+
+def _turn(running: dict[str, Lockstep], process: Lockstep, rng: random.Random) -> None:
+    """Let one process compute a window, or ask for what it lacks."""
+    if process.can_advance:
+        fired = process.advance()
+        for source, readers in process.plan.readers.items():
+            for reader in readers:
+                for _ in range(rng.choice([0, 1, 1, 2])):  # lost, or come twice
+                    running[reader].receive(source, fired[source])
+        return
+    for source, step in process.missing().items():
+        sender = next(p for p in running.values() if source in p.plan.readers)
+        for spikes in sender.sent_since(source, step):
+            process.receive(source, spikes)
+
+
+def _tell(running: dict[str, Lockstep], rng: random.Random | None) -> None:
+    """Tell everybody how far the others are, each with some probability, or all."""
+    for name, process in running.items():
+        for other in running.values():
+            if rng is None or rng.random() < 0.5:
+                other.note_progress(name, process.progress)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> dict[str, Lockstep]:
+    """A feeds B, with a delay of 2 steps."""
+    description = {
+        "version": 1,
+        "populations": [{"id": name, "model": "lif", "size": 2} for name in "ab"],
+        "projections": [{"from": "a", "to": "b", "synapses": {"connect": "all_to_all", "weight": 1, "delay_ms": 2}}],
+    }
+    return processes(written(tmp_path, description), [["a"], ["b"]], 2)
+
+
+def test_who_feeds_others_waits_for_them_and_keeps_what_they_may_ask_for(pair: dict[str, Lockstep]) -> None:
+    sender, reader = pair.values()
+    while sender.can_advance:
+        sender.advance()
+    assert sender.next_step == 14  # 6 windows of credit, and the one that is computed with the last of it
+    assert sender.behind() == ["process 1"]
+    assert sender.sent_since("a", 0)[0].first_step == 0
+    sender.note_progress("process 1", Progress(next_step=8, needed_step=6))
+    assert sender.can_advance
+    with pytest.raises(ModelError, match="step 6 is the first"):
+        sender.sent_since("a", 0)
+    assert reader.missing() == {}  # the first window needs nothing: no spike has had the time to arrive
+    reader.advance()
+    assert reader.missing() == {"a": 0}
+
+
+def test_windows_of_others_are_refused(pair: dict[str, Lockstep]) -> None:
+    sender, reader = pair.values()
+    with pytest.raises(ModelError, match="no source"):
+        sender.receive("b", Spikes.none(0, 2))
+    with pytest.raises(ModelError, match="others read"):
+        reader.sent_since("b", 0)
+    reader.advance()
+    with pytest.raises(ModelError, match="cannot compute step 2"):
+        reader.advance()
+
+
+def test_a_window_that_comes_again_is_counted(pair: dict[str, Lockstep]) -> None:
+    _, reader = pair.values()
+    for _ in range(3):
+        reader.receive("a", Spikes.none(0, 2))
+    assert reader.repeated == 2
+    with pytest.raises(ModelError, match="not one of"):
+        reader.load({})
