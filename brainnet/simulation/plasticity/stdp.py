@@ -1,8 +1,8 @@
 r"""Plasticity that depends on the times of spikes: the constants of the pair and of the triplet rule.
 
 Sources: Song, Miller and Abbott 2000, *Competitive Hebbian learning through spike-timing-dependent synaptic
-plasticity*, Nature Neuroscience 3; Pfister and Gerstner 2006, *Triplets of Spikes in a Model of Spike Timing-Dependent Plasticity*,
-Journal of Neuroscience 26(38).
+plasticity*, Nature Neuroscience 3; Pfister and Gerstner 2006, *Triplets of Spikes in a Model of Spike Timing-Dependent
+Plasticity*, Journal of Neuroscience 26(38).
 """
 
 from __future__ import annotations
