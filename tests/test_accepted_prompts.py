@@ -38,7 +38,9 @@ class Foreign:
 
     def put(self, prompt_id: str, text: str, region: str, **fields: Any) -> None:
         prompt = {"prompt_id": prompt_id, "text": text, "regions": [region], **fields}
-        self.session.put(PROMPT, json.dumps(prompt), encoding="application/json")
+        # Without BLOCK the client's own Zenoh drops what its queue cannot hold, before any of it is sent.
+        block = zenoh.CongestionControl.BLOCK
+        self.session.put(PROMPT, json.dumps(prompt), encoding="application/json", congestion_control=block)
 
     def wait(self, prompt_id: str) -> dict[str, Any]:
         (answer,) = wait_until(f"the answer to {prompt_id}", lambda: self.answers.get(prompt_id))
