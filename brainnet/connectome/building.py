@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from brainnet.connectome.files import Connectome, Projection, at_place
 from brainnet.errors import BrainnetError
 from brainnet.simulation import connectivity
 from brainnet.simulation.connectivity.values import Drawn
-from brainnet.simulation.models.base import EXCITATORY, INHIBITORY, Model, Setting
+from brainnet.simulation.models.base import (
+    EXCITATORY,
+    INHIBITORY,
+    Model,
+    ModelParameters,
+    Setting,
+    parameters_of,
+)
 from brainnet.simulation.models.registry import make_model, model_class
 
 if TYPE_CHECKING:
@@ -22,40 +29,49 @@ MAX_WINDOW = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
-    """What is known of a network before its synapses are made.
+class Kind:
+    """What is known of a population before its neurons are made.
 
     Attributes:
-        neurons: By population.
-        ports: By population, the names of its model's ports.
+        model: The class of its model.
+        parameters: Of the model.
+        setting: Where it runs, with its neurons.
+        inputs: Targets of the projections to it.
     """
 
-    neurons: dict[str, int] = field(default_factory=dict)
-    ports: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    model: type[Model]
+    parameters: ModelParameters
+    setting: Setting
+    inputs: int
 
 
-def make_models(connectome: Connectome, names: Collection[str]) -> dict[str, Model]:
-    """Make the neurons of some populations.
+def kind_of(connectome: Connectome, name: str) -> Kind:
+    """Find the model of a population, and its size, which the file or the model says.
 
     Raises:
-        ConnectomeError: A model cannot be made; names the place in the file.
+        ConnectomeError: There is no such model, a parameter is not accepted, or the size is missing or does not fit;
+            names the place in the file.
     """
-    models: dict[str, Model] = {}
-    for name in names:
-        entry = connectome.populations[name]
-        at = connectome.location_of(name)
-        try:
-            kind = model_class(entry.model, connectome.folder)
-        except BrainnetError as error:
-            raise at_place(connectome, (*at, "model"), error) from None
+    entry = connectome.populations[name]
+    at = connectome.location_of(name)
+    field = "model"
+    try:
+        model = model_class(entry.model, connectome.folder)
+        field = "parameters"
+        parameters = parameters_of(model, entry.parameters, f"population {name}")
+        checkpoint = None if entry.checkpoint is None else connectome.folder / entry.checkpoint
+        setting = Setting(name, entry.size or 1, connectome.clock.dt_ms, connectome.seed, connectome.folder, checkpoint)
+        shape = model.shape(parameters, setting)
+    except BrainnetError as error:
+        raise at_place(connectome, (*at, field), error) from None
+    if shape is None:
         if entry.size is None:
             raise connectome.error(at, "size is missing")
-        setting = Setting(name, entry.size, connectome.clock.dt_ms, connectome.seed)
-        try:
-            models[name] = make_model(kind, setting, entry.parameters)
-        except BrainnetError as error:
-            raise at_place(connectome, (*at, "parameters"), error) from None
-    return models
+        return Kind(model, parameters, setting, entry.size)
+    inputs, neurons = shape
+    if entry.size not in (None, neurons):
+        raise connectome.error((*at, "size"), f"{entry.model} has {neurons} neurons; leave size out")
+    return Kind(model, parameters, replace(setting, size=neurons), inputs)
 
 
 def port_of(connectome: Connectome, projection: Projection, ports: tuple[str, ...]) -> str:
@@ -150,14 +166,18 @@ def build(connectome: Connectome, names: Collection[str] | None = None, longest_
 
     check_signs(connectome)
     own = list(connectome.populations) if names is None else list(names)
-    models = make_models(connectome, own)
-    sizes = {name: entry.size or 0 for name, entry in connectome.populations.items()}
+    kinds = {name: kind_of(connectome, name) for name in connectome.populations}
     dt_ms = connectome.clock.dt_ms
     within = [p for p in connectome.projections if p.entry.target in own and p.entry.source in own]
     inner = window_of(connectome, within)
     longest = max(inner, longest_window or window_of(connectome, connectome.projections))
     populations = []
-    for name, model in models.items():
+    for name in own:
+        kind = kinds[name]
+        try:
+            model = make_model(kind.model, kind.setting, connectome.populations[name].parameters)
+        except BrainnetError as error:
+            raise at_place(connectome, connectome.location_of(name, "parameters"), error) from None
         incoming = []
         for projection in connectome.projections:
             if projection.entry.target != name:
@@ -166,7 +186,12 @@ def build(connectome: Connectome, names: Collection[str] | None = None, longest_
             port = port_of(connectome, projection, model.ports)
             try:
                 made = connectivity.build(
-                    entry.synapses, sizes[entry.source], sizes[name], connectome.seed, projection.name, dt_ms
+                    entry.synapses,
+                    kinds[entry.source].setting.size,
+                    kind.inputs,
+                    connectome.seed,
+                    projection.name,
+                    dt_ms,
                 )
             except BrainnetError as error:
                 raise at_place(connectome, (*at, "synapses"), error) from None
@@ -178,11 +203,14 @@ def build(connectome: Connectome, names: Collection[str] | None = None, longest_
                     raise connectome.error((*at, "plasticity"), "synapses of which nothing is stored cannot learn")
                 try:
                     rule = rule_of(entry.plasticity, connectome.folder)
-                    ends.plastic = rule.synapses(made, sizes[name], dt_ms)
+                    ends.plastic = rule.synapses(made, kind.inputs, dt_ms)
                 except BrainnetError as error:
                     raise at_place(connectome, (*at, "plasticity"), error) from None
             else:
                 ends.static = StaticSynapses(made) if isinstance(made, Rows) else made
             incoming.append(ends)
-        populations.append(Population(model, incoming, longest))
+        try:
+            populations.append(Population(model, incoming, longest))
+        except BrainnetError as error:
+            raise at_place(connectome, connectome.location_of(name), error) from None
     return Network(populations, inner)

@@ -47,6 +47,7 @@ class PopulationEntry(_Part):
         None, ge=1, le=MAX_NEURONS, description="neurons; may be left out where the model says it, as a NIR file does"
     )
     parameters: dict[str, Any] = Field(default_factory=dict, description="of the model")
+    checkpoint: Line | None = Field(None, description="file of weights, for models that have some")
     process: Name | None = Field(
         None, description="populations with the same one are computed in one process; by default each has its own"
     )

@@ -107,3 +107,55 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         load(file(tmp_path, "[1]"))
     with pytest.raises(ConnectomeError, match="line 2"):
         load(file(tmp_path, "a: [1"))
+
+
+OWN = """\
+import numpy as np
+from brainnet.simulation.models.base import Model, ModelParameters
+from pydantic import Field
+
+
+class Parameters(ModelParameters):
+    file: str = Field("none")
+
+
+class Own(Model):
+    Parameters = Parameters
+
+    @classmethod
+    def shape(cls, parameters, setting):
+        return 3, 2
+
+    @property
+    def inputs(self):
+        return 3
+
+    learns = False
+
+    def advance(self, window):
+        assert (self.setting.folder / self.parameters.file).is_file()
+        assert self.setting.checkpoint.is_file()
+        return np.ones((2, window.steps), int)
+"""
+
+
+def test_a_model_may_say_its_own_size_and_finds_its_files(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "data.txt").write_text("x")
+    own = "{id: o, model: own.py:Own, checkpoint: data.txt, parameters: {file: data.txt}}"
+    text = f"""\
+version: 1
+populations:
+  - {own}
+  - {{id: a, model: lif, size: 3}}
+projections:
+  - {{from: a, to: o, synapses: {{connect: one_to_one, weight: 1, delay_ms: 2}}}}
+  - {{from: o, to: a, synapses: {{connect: all_to_all, weight: 1, delay_ms: 2}}}}
+"""
+    network = build(load(file(tmp_path, text)))
+    assert network.advance(2)["o"].count == 4
+    with pytest.raises(ConnectomeError, match="leave size out") as raised:
+        build(load(file(tmp_path, text.replace("checkpoint: data.txt,", "size: 5, checkpoint: data.txt,"))))
+    assert raised.value.field == "populations[0].size"
+    with pytest.raises(ConnectomeError, match="size is missing"):
+        build(load(file(tmp_path, text.replace(", size: 3", ""))))
