@@ -81,6 +81,8 @@ def port_of(connectome: Connectome, projection: Projection, ports: tuple[str, ..
         ConnectomeError: The target's model has no such port, or the sign of the weights does not fit it.
     """
     entry, at = projection.entry, projection.location
+    if not ports:
+        raise connectome.error((*at, "to"), f"{entry.target!r} takes no input; its model is a source")
     sign = sign_of(entry.synapses.weight)
     named = entry.port or (INHIBITORY if sign < 0 and INHIBITORY in ports else ports[0])
     if named not in ports:
@@ -186,7 +188,7 @@ def build(connectome: Connectome, names: Collection[str] | None = None, longest_
             port = port_of(connectome, projection, model.ports)
             try:
                 made = connectivity.build(
-                    entry.synapses,
+                    entry.synapses.located(connectome.folder),
                     kinds[entry.source].setting.size,
                     kind.inputs,
                     connectome.seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from brainnet.connectome import build, load, shortest_delay, window_of
@@ -159,3 +160,27 @@ projections:
     assert raised.value.field == "populations[0].size"
     with pytest.raises(ConnectomeError, match="size is missing"):
         build(load(file(tmp_path, text.replace(", size: 3", ""))))
+
+
+def test_files_are_looked_for_beside_the_connectome(tmp_path: Path) -> None:
+    np.savez(tmp_path / "edges.npz", sources=np.array([0, 1]), targets=np.array([1, 0]))
+    text = """\
+version: 1
+populations: [{id: a, model: lif, size: 2}]
+projections:
+  - {from: a, to: a, synapses: {connect: explicit, file: edges.npz, weight: 1, delay_ms: 2}}
+"""
+    build(load(file(tmp_path, text)))
+    with pytest.raises(ConnectomeError, match=r"other\.npz"):
+        build(load(file(tmp_path, text.replace("edges", "other"))))
+
+
+def test_a_source_takes_no_input(tmp_path: Path) -> None:
+    text = """\
+version: 1
+populations: [{id: a, model: poisson, size: 2, parameters: {rate_hz: 5}}]
+projections: [{from: a, to: a, synapses: {connect: all_to_all, weight: 1, delay_ms: 2}}]
+"""
+    with pytest.raises(ConnectomeError, match="takes no input") as raised:
+        build(load(file(tmp_path, text)))
+    assert raised.value.field == "projections[0].to"

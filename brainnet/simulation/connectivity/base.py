@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from brainnet.simulation.rows import Rows
 
 if TYPE_CHECKING:
     from brainnet.simulation.connectivity.procedural_synapses import ProceduralSynapses
+
+Part = TypeVar("Part", bound=BaseModel)
 
 MAX_SIZE: Final = 2**31 - 1
 """Neurons of a population."""
@@ -104,6 +107,10 @@ class SynapseRule(BaseModel, ABC):
         description="from spike to arrival, in milliseconds, written like a weight; rounded to steps, at least one"
     )
 
+    def located(self, folder: Path) -> Self:
+        """Return the rule with its relative paths beginning at a folder, that of the file which names them."""
+        return _located(self, folder)
+
     @abstractmethod
     def pairs(self, ends: Ends) -> Pairs:
         """Return which neurons are connected, with targets counted from `ends.low`.
@@ -140,6 +147,17 @@ class SynapseRule(BaseModel, ABC):
         each = 4 + 4 * isinstance(self.weight, Drawn) + 4 * isinstance(self.delay_ms, Drawn)
         equal = 4 * (not isinstance(self.weight, Drawn)) + 4 * (not isinstance(self.delay_ms, Drawn))
         return Estimate(count, 8 * (ends.sources + 1) + each * count + equal)
+
+
+def _located(part: Part, folder: Path) -> Part:
+    changes: dict[str, Any] = {}
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        if isinstance(value, Path):
+            changes[name] = folder / value
+        elif isinstance(value, BaseModel):
+            changes[name] = _located(value, folder)
+    return part.model_copy(update=changes)
 
 
 def check_values(ends: Ends, weight: Value | None, delay_ms: Value | None) -> None:
