@@ -24,23 +24,13 @@ from pydantic import Field
 
 from brainnet.errors import ModelError
 from brainnet.simulation.fixed_point import UNIT
-from brainnet.simulation.models.base import (
-    EXCITATORY,
-    INHIBITORY,
-    Model,
-    ModelParameters,
-    Noise,
-    Setting,
-    Values,
-    Window,
-    described,
-)
-from brainnet.simulation.random import decay, draw, poisson_count
-from brainnet.simulation.spikes import Spikes
+from brainnet.simulation.models.base import ModelParameters, Setting, Values, described
+from brainnet.simulation.models.compiled_model import CompiledModel, NeuronParameters, noise_of
+from brainnet.simulation.random import decay
 from brainnet.snn.kernels import compiled
 
 
-class AdaptiveLIFParameters(ModelParameters):
+class AdaptiveLIFParameters(NeuronParameters):
     """Constants of the neurons; a value may be one number, a distribution or a list."""
 
     tau_m_ms: float = Field(20.0, gt=0, allow_inf_nan=False, description="time constant of the membrane")
@@ -49,10 +39,9 @@ class AdaptiveLIFParameters(ModelParameters):
     threshold: Values = Field(1.0, description="threshold without adaptation")
     reset: Literal["subtract", "zero", "none"] = Field("subtract", description="what a spike does to the potential")
     current: Values = Field(0.0, description="constant input of a step")
-    noise: Noise | None = Field(None, description="Poisson spikes from outside, of each neuron its own")
 
 
-class AdaptiveLIF(Model):
+class AdaptiveLIF(CompiledModel):
     """A population of adaptive neurons."""
 
     Parameters: ClassVar[type[ModelParameters]] = AdaptiveLIFParameters
@@ -61,25 +50,21 @@ class AdaptiveLIF(Model):
     def __init__(self, setting: Setting, parameters: ModelParameters) -> None:
         super().__init__(setting, parameters)
         p, n = self.parameters, setting.size
-        self._beta, self._rho = decay(setting.dt_ms, p.tau_m_ms), decay(setting.dt_ms, p.tau_adaptation_ms)
-        self._kappa, self._threshold = setting.spread("kappa", p.kappa), setting.spread("threshold", p.threshold)
-        if not (self._threshold >= 0).all():
+        threshold = setting.spread("threshold", p.threshold)
+        if not (threshold >= 0).all():
             raise ModelError(f"{described(self)}: threshold must be at least 0, or a neuron would fire at rest")
-        self._current = setting.spread("current", p.current)
-        self._noise = setting.noise(p.noise)
         self.state = {"membrane": np.zeros(n), "adaptation": np.zeros(n)}
-
-    def advance(self, window: Window) -> Spikes:
-        """Compute the steps of one window, and return what fired."""
-        reset, noise = self.parameters.reset, self._noise
-        offsets = np.zeros(window.steps + 1, np.int32)
-        fired = np.empty(self.setting.size * window.steps, np.int32)
-        _advance(
-            window.first_step, window.sums[EXCITATORY], window.sums[INHIBITORY], self.state["membrane"],
-            self.state["adaptation"], self._beta, self._rho, self._kappa, self._threshold, float(reset == "subtract"),
-            float(reset == "zero"), self._current, noise.key, noise.thresholds, noise.weight, offsets, fired,
-        )  # fmt: skip
-        return Spikes(window.first_step, offsets, fired[: offsets[-1]].copy())
+        self.kernel = _advance
+        self.arguments = (
+            *self.state.values(),
+            decay(setting.dt_ms, p.tau_m_ms),
+            decay(setting.dt_ms, p.tau_adaptation_ms),
+            setting.spread("kappa", p.kappa),
+            threshold,
+            float(p.reset == "subtract"),
+            float(p.reset == "zero"),
+            setting.spread("current", p.current),
+        )
 
 
 @compiled
@@ -94,8 +79,7 @@ def _advance(  # type: ignore[no-untyped-def]
         for j in range(membrane.size):
             u, a = membrane[j], adaptation[j]
             drive = current[j] + scale * (into_e[j] + into_i[j])
-            if noise.size:
-                drive += noise_weight * poisson_count(draw(key, first_step + s, j), noise)
+            drive += noise_of(key, noise, noise_weight, first_step + s, j)
             # the spike of the step before follows from the state, so it is not stored in the state
             before = 1.0 if (u - threshold[j]) - kappa[j] * a > 0.0 else 0.0
             a = rho * a + before

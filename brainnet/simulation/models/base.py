@@ -83,12 +83,12 @@ class NoiseSource(NamedTuple):
     Attributes:
         key: Of the random numbers.
         thresholds: Of `brainnet.simulation.random.poisson_count`.
-        weight: Of each spike.
+        weight: Of each spike; a fixed-point number for models that compute in integers.
     """
 
     key: np.uint64
     thresholds: NDArray[np.uint64]
-    weight: float
+    weight: float | np.int64
 
 
 class ModelParameters(BaseModel):

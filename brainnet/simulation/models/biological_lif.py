@@ -21,23 +21,13 @@ from pydantic import Field
 
 from brainnet.errors import ModelError
 from brainnet.simulation.fixed_point import UNIT
-from brainnet.simulation.models.base import (
-    EXCITATORY,
-    INHIBITORY,
-    Model,
-    ModelParameters,
-    Noise,
-    Setting,
-    Values,
-    Window,
-    described,
-)
-from brainnet.simulation.random import decay, draw, poisson_count
-from brainnet.simulation.spikes import Spikes
+from brainnet.simulation.models.base import ModelParameters, Setting, Values, described
+from brainnet.simulation.models.compiled_model import CompiledModel, NeuronParameters, noise_of
+from brainnet.simulation.random import decay
 from brainnet.snn.kernels import compiled
 
 
-class BiologicalLIFParameters(ModelParameters):
+class BiologicalLIFParameters(NeuronParameters):
     """Constants of the neurons; a value may be one number, a distribution or a list."""
 
     v_rest_mv: Values = Field(-70.0, description="potential without input")
@@ -48,10 +38,9 @@ class BiologicalLIFParameters(ModelParameters):
         2.0, ge=0, allow_inf_nan=False, description="time after a spike without another one, rounded up to whole steps"
     )
     drive_mv: Values = Field(0.0, description="constant drive R I")
-    noise: Noise | None = Field(None, description="Poisson spikes from outside, of each neuron its own")
 
 
-class BiologicalLIF(Model):
+class BiologicalLIF(CompiledModel):
     """A population of biological neurons; each begins at rest."""
 
     Parameters: ClassVar[type[ModelParameters]] = BiologicalLIFParameters
@@ -60,30 +49,19 @@ class BiologicalLIF(Model):
     def __init__(self, setting: Setting, parameters: ModelParameters) -> None:
         super().__init__(setting, parameters)
         p, spread = self.parameters, setting.spread
-        self._rest, self._reset = spread("v_rest_mv", p.v_rest_mv), spread("v_reset_mv", p.v_reset_mv)
-        self._threshold = spread("v_threshold_mv", p.v_threshold_mv)
-        if not (np.maximum(self._rest, self._reset) < self._threshold).all():
+        rest, reset = spread("v_rest_mv", p.v_rest_mv), spread("v_reset_mv", p.v_reset_mv)
+        threshold = spread("v_threshold_mv", p.v_threshold_mv)
+        if not (np.maximum(rest, reset) < threshold).all():
             raise ModelError(f"{described(self)}: v_threshold_mv must lie above v_rest_mv and v_reset_mv")
-        self._drive = spread("drive_mv", p.drive_mv)
-        self._leak = decay(setting.dt_ms, p.tau_m_ms)
         # rounding must not add a step to a period of whole steps (2.1 / 0.3 > 7)
-        self._refractory = math.ceil(p.refractory_ms / setting.dt_ms - 1e-9)
-        if self._refractory > np.iinfo(np.int32).max:
+        held_for = math.ceil(p.refractory_ms / setting.dt_ms - 1e-9)
+        if held_for > np.iinfo(np.int32).max:
             raise ModelError(f"{described(self)}: refractory_ms {p.refractory_ms:g} is too many steps")
-        self._noise = setting.noise(p.noise)
-        self.state = {"membrane": self._rest.copy(), "refractory": np.zeros(setting.size, np.int32)}
-
-    def advance(self, window: Window) -> Spikes:
-        """Compute the steps of one window, and return what fired."""
-        noise = self._noise
-        offsets = np.zeros(window.steps + 1, np.int32)
-        fired = np.empty(self.setting.size * window.steps, np.int32)
-        _advance(
-            window.first_step, window.sums[EXCITATORY], window.sums[INHIBITORY], self.state["membrane"],
-            self.state["refractory"], self._leak, self._rest, self._threshold, self._reset, self._refractory,
-            self._drive, noise.key, noise.thresholds, noise.weight, offsets, fired,
-        )  # fmt: skip
-        return Spikes(window.first_step, offsets, fired[: offsets[-1]].copy())
+        self.state = {"membrane": rest.copy(), "refractory": np.zeros(setting.size, np.int32)}
+        self.kernel = _advance
+        leak = decay(setting.dt_ms, p.tau_m_ms)
+        drive = spread("drive_mv", p.drive_mv)
+        self.arguments = (*self.state.values(), leak, rest, threshold, reset, held_for, drive)
 
 
 @compiled
@@ -98,8 +76,7 @@ def _advance(  # type: ignore[no-untyped-def]
         into_e, into_i = excitatory[s], inhibitory[s]
         for j in range(membrane.size):
             drive = constant[j] + scale * (into_e[j] + into_i[j])
-            if noise.size:
-                drive += noise_weight * poisson_count(draw(key, first_step + s, j), noise)
+            drive += noise_of(key, noise, noise_weight, first_step + s, j)
             v = rest[j] + (membrane[j] - rest[j]) * leak + drive * gain
             held = refractory[j] > 0
             v = reset[j] if held else v

@@ -18,18 +18,8 @@ from pydantic import Field
 
 from brainnet.errors import ModelError
 from brainnet.simulation.fixed_point import UNIT, to_fixed
-from brainnet.simulation.models.base import (
-    EXCITATORY,
-    INHIBITORY,
-    Model,
-    ModelParameters,
-    Noise,
-    Setting,
-    Window,
-    described,
-)
-from brainnet.simulation.random import draw, poisson_count
-from brainnet.simulation.spikes import Spikes
+from brainnet.simulation.models.base import ModelParameters, Setting, described
+from brainnet.simulation.models.compiled_model import CompiledModel, NeuronParameters, noise_of
 from brainnet.snn.kernels import compiled
 
 _LOW: Final = -32768
@@ -39,7 +29,7 @@ _CURRENT_BOUND: Final = _HIGH - _LOW
 """A larger input clamps V to the same end as this one."""
 
 
-class IntegerLIFParameters(ModelParameters):
+class IntegerLIFParameters(NeuronParameters):
     """Constants of the neurons, whole numbers."""
 
     leak: int = Field(230, ge=0, le=256, description="what remains of V after a step, in 256ths")
@@ -47,10 +37,9 @@ class IntegerLIFParameters(ModelParameters):
     reset: int = Field(0, ge=_LOW, le=_HIGH, description="potential after a spike")
     current: int = Field(0, ge=-_CURRENT_BOUND, le=_CURRENT_BOUND, description="constant input of a step")
     v_initial: int = Field(0, ge=_LOW, le=_HIGH, description="potential before the first step")
-    noise: Noise | None = Field(None, description="Poisson spikes from outside, of each neuron its own")
 
 
-class IntegerLIF(Model):
+class IntegerLIF(CompiledModel):
     """A population of integer neurons."""
 
     Parameters: ClassVar[type[ModelParameters]] = IntegerLIFParameters
@@ -58,23 +47,14 @@ class IntegerLIF(Model):
 
     def __init__(self, setting: Setting, parameters: ModelParameters) -> None:
         super().__init__(setting, parameters)
-        self._noise = setting.noise(self.parameters.noise)
+        p = self.parameters
         try:
-            self._noise_weight = np.int64(to_fixed(self._noise.weight))
+            self.noise = self.noise._replace(weight=np.int64(to_fixed(self.noise.weight)))
         except ModelError as error:
             raise ModelError(f"{described(self)}: noise: {error}") from None
-        self.state = {"v": np.full(setting.size, self.parameters.v_initial, np.int16)}
-
-    def advance(self, window: Window) -> Spikes:
-        """Compute the steps of one window, and return what fired."""
-        p, noise = self.parameters, self._noise
-        offsets = np.zeros(window.steps + 1, np.int32)
-        fired = np.empty(self.setting.size * window.steps, np.int32)
-        _advance(
-            window.first_step, window.sums[EXCITATORY], window.sums[INHIBITORY], self.state["v"], p.leak, p.threshold,
-            p.reset, p.current, noise.key, noise.thresholds, self._noise_weight, offsets, fired,
-        )  # fmt: skip
-        return Spikes(window.first_step, offsets, fired[: offsets[-1]].copy())
+        self.state = {"v": np.full(setting.size, p.v_initial, np.int16)}
+        self.kernel = _advance
+        self.arguments = (*self.state.values(), p.leak, p.threshold, p.reset, p.current)
 
 
 @compiled
@@ -97,9 +77,7 @@ def _advance(  # type: ignore[no-untyped-def]
     for s in range(excitatory.shape[0]):
         into_e, into_i = excitatory[s], inhibitory[s]
         for j in range(membrane.size):
-            arrived = into_e[j] + into_i[j]
-            if noise.size:
-                arrived += poisson_count(draw(key, first_step + s, j), noise) * noise_weight
+            arrived = into_e[j] + into_i[j] + noise_of(key, noise, noise_weight, first_step + s, j)
             # >> on a signed integer rounds down
             drive = min(max((arrived >> _SHIFT) + current, -_CURRENT_BOUND), _CURRENT_BOUND)
             v = ((np.int64(membrane[j]) * leak) >> 8) + drive

@@ -17,31 +17,19 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from brainnet.errors import ModelError
 from brainnet.simulation.fixed_point import UNIT
-from brainnet.simulation.models.base import (
-    EXCITATORY,
-    INHIBITORY,
-    Model,
-    ModelParameters,
-    Noise,
-    Setting,
-    Values,
-    Window,
-    described,
-)
-from brainnet.simulation.random import draw, poisson_count
-from brainnet.simulation.spikes import Spikes
+from brainnet.simulation.models.base import ModelParameters, Setting, Values, described
+from brainnet.simulation.models.compiled_model import CompiledModel, NeuronParameters, noise_of
 from brainnet.snn.kernels import compiled
 
 _LONGEST_STEP_MS = 0.5
 _PEAK_MV = 30.0
 
 
-class IzhikevichParameters(ModelParameters):
+class IzhikevichParameters(NeuronParameters):
     """Constants of the neurons; a value may be one number, a distribution or a list."""
 
     a: Values = Field(0.02, description="rate of the recovery in 1/ms")
@@ -50,10 +38,9 @@ class IzhikevichParameters(ModelParameters):
     d: Values = Field(8.0, description="what a spike adds to the recovery")
     current: Values = Field(0.0, description="constant input")
     v_initial_mv: Values = Field(-65.0, description="potential before the first step; the recovery begins at b v")
-    noise: Noise | None = Field(None, description="Poisson spikes from outside, of each neuron its own")
 
 
-class Izhikevich(Model):
+class Izhikevich(CompiledModel):
     """A population of Izhikevich's neurons."""
 
     Parameters: ClassVar[type[ModelParameters]] = IzhikevichParameters
@@ -62,28 +49,16 @@ class Izhikevich(Model):
     def __init__(self, setting: Setting, parameters: ModelParameters) -> None:
         super().__init__(setting, parameters)
         p, spread = self.parameters, setting.spread
-        self._parts = max(1, math.ceil(setting.dt_ms / _LONGEST_STEP_MS))
-        self._a, self._b = spread("a", p.a), spread("b", p.b)
-        self._c, self._d = spread("c_mv", p.c_mv), spread("d", p.d)
-        self._current = spread("current", p.current)
-        if not (self._c < _PEAK_MV).all():
+        parts = max(1, math.ceil(setting.dt_ms / _LONGEST_STEP_MS))
+        b, c = spread("b", p.b), spread("c_mv", p.c_mv)
+        if not (c < _PEAK_MV).all():
             raise ModelError(f"{described(self)}: c_mv must lie below the peak of {_PEAK_MV:g} mV, where a spike is")
-        self._noise = setting.noise(p.noise)
         v = spread("v_initial_mv", p.v_initial_mv).copy()
-        self.state = {"v": v, "u": self._b * v}
-
-    def advance(self, window: Window) -> Spikes:
-        """Compute the steps of one window, and return what fired."""
-        state, noise = self.state, self._noise
-        offsets = np.zeros(window.steps + 1, np.int32)
-        fired = np.empty(self.setting.size * window.steps * self._parts, np.int32)
-        _advance(
-            window.first_step, window.sums[EXCITATORY], window.sums[INHIBITORY], state["v"], state["u"], self._a,
-            self._b, self._c, self._d,
-            self._current, self.setting.dt_ms / self._parts, self._parts, noise.key, noise.thresholds,
-            noise.weight, offsets, fired,
-        )  # fmt: skip
-        return Spikes(window.first_step, offsets, fired[: offsets[-1]].copy())
+        self.state = {"v": v, "u": b * v}
+        self.most_in_step = parts
+        self.kernel = _advance
+        constants = (spread("a", p.a), b, c, spread("d", p.d), spread("current", p.current))
+        self.arguments = (*self.state.values(), *constants, setting.dt_ms / parts, parts)
 
 
 @compiled
@@ -96,8 +71,7 @@ def _advance(  # type: ignore[no-untyped-def]
     for s in range(excitatory.shape[0]):
         for j in range(v.size):
             drive = current[j] + scale * (excitatory[s, j] + inhibitory[s, j])
-            if noise.size:
-                drive += noise_weight * poisson_count(draw(key, first_step + s, j), noise)
+            drive += noise_of(key, noise, noise_weight, first_step + s, j)
             x, y = v[j], u[j]
             for _ in range(parts):
                 # in the order of the reference, because rounding depends on it

@@ -17,26 +17,16 @@ neuronal modeling*, Biological Cybernetics 81, 381-402.
 from __future__ import annotations
 
 from decimal import Decimal, localcontext
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from brainnet.errors import ModelError
 from brainnet.simulation.fixed_point import UNIT
-from brainnet.simulation.models.base import (
-    EXCITATORY,
-    INHIBITORY,
-    Model,
-    ModelParameters,
-    Noise,
-    Setting,
-    Values,
-    Window,
-    described,
-)
-from brainnet.simulation.random import decay, draw, poisson_count
-from brainnet.simulation.spikes import Spikes
+from brainnet.simulation.models.base import ModelParameters, Setting, Values, described
+from brainnet.simulation.models.compiled_model import CompiledModel, NeuronParameters, noise_of
+from brainnet.simulation.random import decay
 from brainnet.snn.kernels import compiled
 
 _BLOCK = 512
@@ -44,7 +34,7 @@ _BLOCK = 512
 threshold are looked through."""
 
 
-class LIFParameters(ModelParameters):
+class LIFParameters(NeuronParameters):
     """Constants of the neurons; a value may be one number, a distribution or a list."""
 
     v_rest_mv: Values = Field(-65.0, description="potential without input")
@@ -60,10 +50,9 @@ class LIFParameters(ModelParameters):
     tau_inhibitory_ms: float = Field(0.5, gt=0, allow_inf_nan=False, description="decay of inhibitory currents")
     current_pa: Values = Field(0.0, description="constant current")
     v_initial_mv: Values | None = Field(None, description="potential before the first step; v_rest_mv without it")
-    noise: Noise | None = Field(None, description="Poisson spikes from outside, of each neuron its own")
 
 
-class LIF(Model):
+class LIF(CompiledModel):
     """A population of leaky integrate-and-fire neurons."""
 
     Parameters: ClassVar[type[ModelParameters]] = LIFParameters
@@ -73,60 +62,30 @@ class LIF(Model):
         super().__init__(setting, parameters)
         p, n = self.parameters, setting.size
         spread = setting.spread
-        self._rest = spread("v_rest_mv", p.v_rest_mv)
-        self._reset = spread("v_reset_mv", p.v_reset_mv)
-        self._threshold = spread("v_threshold_mv", p.v_threshold_mv)
-        if not (self._reset < self._threshold).all():
+        rest, reset = spread("v_rest_mv", p.v_rest_mv), spread("v_reset_mv", p.v_reset_mv)
+        threshold = spread("v_threshold_mv", p.v_threshold_mv)
+        if not (reset < threshold).all():
             raise ModelError(
                 f"{described(self)}: v_reset_mv must lie below v_threshold_mv, or a neuron would fire for ever"
             )
         dt, farad = setting.dt_ms, p.c_nf * 1000.0  # pF, so that pA and ms give mV
-        self._leak = decay(dt, p.tau_m_ms)
-        drive = spread("current_pa", p.current_pa) * (p.tau_m_ms / farad) * (1.0 - self._leak)
+        leak = decay(dt, p.tau_m_ms)
+        drive = spread("current_pa", p.current_pa) * (p.tau_m_ms / farad) * (1.0 - leak)
         # what a step adds besides the leak: v <- leak * v + offset + currents
-        self._offset = self._rest * (1.0 - self._leak) + drive
-        self._refractory = setting.steps(p.refractory_ms)
+        offset = rest * (1.0 - leak) + drive
         taus = (p.tau_excitatory_ms, p.tau_inhibitory_ms)
-        self._decays = np.array([decay(dt, tau) for tau in taus])
-        self._gains = np.array([_gain(dt, p.tau_m_ms, tau, farad) for tau in taus])
-        self._noise = setting.noise(p.noise)
-        self._noise_port = 0 if self._noise.weight >= 0 else 1
+        decays = np.array([decay(dt, tau) for tau in taus])
+        gains = np.array([_gain(dt, p.tau_m_ms, tau, farad) for tau in taus])
         initial = p.v_initial_mv if p.v_initial_mv is not None else p.v_rest_mv
         self.state = {
             "v": spread("v_initial_mv" if p.v_initial_mv is not None else "v_rest_mv", initial).copy(),
             "currents": np.zeros((2, n)),
             "wait": np.zeros(n, np.int32),
         }
-        self._kernel: Any = _advance_exponential if p.synapses == "exponential" else _advance_delta
-
-    def advance(self, window: Window) -> Spikes:
-        """Compute the steps of one window, and return what fired."""
-        n, steps = self.setting.size, window.steps
-        offsets = np.zeros(steps + 1, np.int32)
-        fired = np.empty(n * steps, np.int32)
-        state = self.state
-        self._kernel(
-            window.first_step,
-            window.sums[EXCITATORY],
-            window.sums[INHIBITORY],
-            state["v"],
-            state["currents"],
-            state["wait"],
-            self._leak,
-            self._offset,
-            self._gains,
-            self._decays,
-            self._threshold,
-            self._reset,
-            self._refractory,
-            self._noise.key,
-            self._noise.thresholds,
-            self._noise.weight,
-            self._noise_port,
-            offsets,
-            fired,
-        )
-        return Spikes(window.first_step, offsets, fired[: offsets[-1]].copy())
+        self.kernel = _advance_exponential if p.synapses == "exponential" else _advance_delta
+        refractory, noise_port = setting.steps(p.refractory_ms), 0 if self.noise.weight >= 0 else 1
+        constants = (leak, offset, gains, decays, threshold, reset, refractory, noise_port)
+        self.arguments = (*self.state.values(), *constants)
 
 
 def _gain(dt_ms: float, tau_m_ms: float, tau_ms: float, farad: float) -> float:
@@ -143,9 +102,21 @@ def _gain(dt_ms: float, tau_m_ms: float, tau_ms: float, farad: float) -> float:
 
 
 @compiled
+def _fire(low, high, v, threshold, reset, wait, refractory, fired, count):  # type: ignore[no-untyped-def]
+    """Let those neurons of a block fire that have reached their threshold; returns the number of spikes so far."""
+    for j in range(low, high):
+        if v[j] >= threshold[j]:
+            v[j] = reset[j]
+            wait[j] = refractory
+            fired[count] = j
+            count += 1
+    return count
+
+
+@compiled
 def _advance_exponential(  # type: ignore[no-untyped-def]
     first_step, excitatory, inhibitory, v, currents, wait, leak, offset, gains, decays, threshold, reset, refractory,
-    key, noise, noise_weight, noise_port, offsets, fired,
+    noise_port, key, noise, noise_weight, offsets, fired,
 ):  # fmt: skip
     n = v.size
     scale = 1.0 / UNIT
@@ -167,23 +138,16 @@ def _advance_exponential(  # type: ignore[no-untyped-def]
                 reached += np.int64(u >= threshold[j])
             if noise.size:
                 for j in range(low, high):
-                    events = poisson_count(draw(key, first_step + s, j), noise)
-                    if events:
-                        currents[noise_port, j] += events * noise_weight
+                    currents[noise_port, j] += noise_of(key, noise, noise_weight, first_step + s, j)
             if reached:
-                for j in range(low, high):
-                    if v[j] >= threshold[j]:
-                        v[j] = reset[j]
-                        wait[j] = refractory
-                        fired[count] = j
-                        count += 1
+                count = _fire(low, high, v, threshold, reset, wait, refractory, fired, count)
         offsets[s + 1] = count
 
 
 @compiled
 def _advance_delta(  # type: ignore[no-untyped-def]
     first_step, excitatory, inhibitory, v, currents, wait, leak, offset, gains, decays, threshold, reset, refractory,
-    key, noise, noise_weight, noise_port, offsets, fired,
+    noise_port, key, noise, noise_weight, offsets, fired,
 ):  # fmt: skip
     n = v.size
     scale = 1.0 / UNIT
@@ -195,18 +159,12 @@ def _advance_delta(  # type: ignore[no-untyped-def]
             reached = np.int64(0)
             for j in range(low, high):
                 u = leak * v[j] + offset[j] + scale * (into_e[j] + into_i[j])
-                if noise.size:
-                    u += noise_weight * poisson_count(draw(key, first_step + s, j), noise)
+                u += noise_of(key, noise, noise_weight, first_step + s, j)
                 held = wait[j] > 0
                 u = reset[j] if held else u
                 wait[j] -= np.int32(held)
                 v[j] = u
                 reached += np.int64(u >= threshold[j])
             if reached:
-                for j in range(low, high):
-                    if v[j] >= threshold[j]:
-                        v[j] = reset[j]
-                        wait[j] = refractory
-                        fired[count] = j
-                        count += 1
+                count = _fire(low, high, v, threshold, reset, wait, refractory, fired, count)
         offsets[s + 1] = count
