@@ -32,8 +32,8 @@ class CompiledModel(Model):
     """Neurons with an excitatory and an inhibitory port, computed by a compiled kernel.
 
     A subclass sets `kernel` and `arguments`. The kernel is called with the first step, the sums [steps, neurons] of
-    both ports, the arguments, key, thresholds and weight of the noise, and two arrays that it fills as `Spikes` has them:
-    `offsets` [steps + 1] and, from the start, `fired`.
+    both ports, the arguments, key, thresholds and weight of the noise, and two arrays that it fills as `Spikes` has
+    them: `offsets` [steps + 1] and, from the start, `fired`.
 
     Attributes:
         kernel: The compiled function.
