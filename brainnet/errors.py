@@ -95,8 +95,8 @@ class ConfigError(BrainnetError):
     code = "config"
 
 
-class AllocationError(ConfigError):
-    """A node_allocation file that cannot be used; names file, line, field and what is accepted.
+class PlacedError(ConfigError):
+    """A mistake in a file that somebody has written.
 
     Attributes:
         path: The file.
@@ -104,27 +104,21 @@ class AllocationError(ConfigError):
         field: The field, as `nodes[2].program`; empty where the mistake has no single field.
     """
 
+    def __init__(self, message: str, *, path: Path | None = None, line: int | None = None, field: str = "") -> None:
+        super().__init__(message)
+        self.path, self.line, self.field = path, line, field
+
+
+class AllocationError(PlacedError):
+    """A node_allocation file that cannot be used; names file, line, field and what is accepted."""
+
     code = "allocation"
 
-    def __init__(self, message: str, *, path: Path | None = None, line: int | None = None, field: str = "") -> None:
-        super().__init__(message)
-        self.path, self.line, self.field = path, line, field
 
-
-class ConnectomeError(ConfigError):
-    """A connectome that cannot be used; names file, line, field and what is accepted.
-
-    Attributes:
-        path: The file.
-        line: The line, counted from 1; None where the mistake has no single line.
-        field: The field, as `projections[2].to`; empty where the mistake has no single field.
-    """
+class ConnectomeError(PlacedError):
+    """A connectome file that cannot be used; names file, line, field and what is accepted."""
 
     code = "connectome"
-
-    def __init__(self, message: str, *, path: Path | None = None, line: int | None = None, field: str = "") -> None:
-        super().__init__(message)
-        self.path, self.line, self.field = path, line, field
 
 
 class TextError(ConfigError):

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -227,6 +227,20 @@ class Brain:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.clean_up()
+
+
+@contextlib.contextmanager
+def default_brain(make_folder: Callable[[str], Path]) -> Iterator[Brain]:
+    """Launch the default brain in an empty folder, and stop it at the end.
+
+    Args:
+        make_folder: Makes an empty folder of a name.
+    """
+    with Brain(make_folder("home"), cwd=make_folder("empty")) as brain:
+        brain.launch()
+        yield brain
+        brain.run("stop", check=False)  # a test that failed may have left none to stop
+        brain.wait_gone()
 
 
 MakeBrain = Callable[..., Brain]

@@ -14,7 +14,7 @@ import pytest
 import zenoh
 
 from brainnet.testing import PATIENCE_S, wait_until
-from tests.support import Brain, MakeBrain, has_subscriber
+from tests.support import Brain, MakeBrain, default_brain, has_subscriber
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = sorted((ROOT / "scripts" / "samples").glob("digit_*.png"))
@@ -32,12 +32,8 @@ EIGHT = {
 
 @pytest.fixture(scope="module")
 def brain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brain]:
-    cwd = tmp_path_factory.mktemp("empty")
-    with Brain(tmp_path_factory.mktemp("home"), cwd=cwd) as brain:
-        brain.launch()
+    with default_brain(tmp_path_factory.mktemp) as brain:
         yield brain
-        brain.run("stop", check=False)  # a test that failed may have left none to stop
-        brain.wait_gone()
 
 
 def test_the_eight_nodes_are_ready_and_small(brain: Brain) -> None:

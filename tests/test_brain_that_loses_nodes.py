@@ -13,19 +13,15 @@ import psutil
 import pytest
 
 from brainnet.testing import PATIENCE_S, wait_until
-from tests.support import Brain
+from tests.support import Brain, default_brain
 
 DIGIT = Path(__file__).resolve().parent.parent / "scripts" / "samples" / "digit_7.png"
 
 
 @pytest.fixture(scope="module")
 def brain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brain]:
-    cwd = tmp_path_factory.mktemp("empty")
-    with Brain(tmp_path_factory.mktemp("home"), cwd=cwd) as brain:
-        brain.launch()
+    with default_brain(tmp_path_factory.mktemp) as brain:
         yield brain
-        brain.run("stop", check=False)  # a test that failed may have left none to stop
-        brain.wait_gone()
 
 
 @pytest.mark.parametrize("victim", ["vision", "prefrontal", "memory_integrator"])

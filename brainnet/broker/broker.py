@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import time
 from collections import Counter, OrderedDict
@@ -14,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import msgpack
 import structlog
 
 from brainnet.broker.journal_writer import JournalWriter
+from brainnet.broker.news import News
+from brainnet.broker.refusals import refusal
 from brainnet.bus import Bus, Mailbox, Received, Sample
 from brainnet.errors import ErrorCode, WireError
 from brainnet.guard import RepeatFilter, describe, ends_task
@@ -27,7 +27,6 @@ from brainnet.wire.keys import key
 from brainnet.wire.messages import (
     Accepted,
     Answer,
-    Answered,
     Encoded,
     Exchange,
     Outline,
@@ -51,12 +50,6 @@ _RECENT: Final = 1024
 """Answers that are remembered without the journal, for a prompt that is sent again."""
 _RECENT_BYTES: Final = 16 << 20
 _AVAILABILITY_INTERVAL_S: Final = 0.25
-_TELL_S: Final = 0.05
-"""Seconds for which news of answered prompts are gathered for the nodes: none waits for them, and a message for each
-prompt would cost every process that takes it more than the news are worth."""
-_TELL_AT_MOST: Final = 64
-_TELL_CHARACTERS: Final = 1 << 18
-"""Characters of prompts and answers after which nothing more is gathered."""
 
 
 class _State(Enum):
@@ -138,9 +131,7 @@ class Broker:
         self._asked = 0
         self._recent: OrderedDict[str, Encoded] = OrderedDict()
         self._recent_bytes = 0
-        self._news: list[Exchange] = []
-        self._news_characters = 0
-        self._news_timer: asyncio.TimerHandle | None = None
+        self._news = News(bus)
         self._faults = RepeatFilter()
 
     @property
@@ -222,7 +213,7 @@ class Broker:
                 refused = self._admission.check_number(found.priority, len(self._open), self._open_bytes)
                 if refused is not None:
                     named = found if found.prompt_id else found._replace(prompt_id=new_id())
-                    return _Refusal(_refusal(named, "busy", refused.reason, refused.retry_after_ms))
+                    return _Refusal(refusal(named, "busy", refused.reason, refused.retry_after_ms))
         return read_prompt(payload, encoding)
 
     def _take_in(self, prompt: Prompt | _Refusal) -> None:
@@ -306,7 +297,7 @@ class Broker:
         self.counts["refused"] += 1
         retry_after_ms = None if retry_after_s == math.inf else max(1, round(retry_after_s * 1000))
         found = Outline(prompt.prompt_id, prompt.text, prompt.priority, prompt.session_id, prompt.reply_as == "json")
-        self._publish(_refusal(found, code, reason, retry_after_ms), replies)
+        self._publish(refusal(found, code, reason, retry_after_ms), replies)
 
     def _refuse_malformed(self, sample: Sample, error: WireError) -> None:
         self.counts["malformed"] += 1
@@ -442,24 +433,7 @@ class Broker:
         self._close_entry(entry)
         self._remember(entry.prompt.prompt_id, answer)
         self._publish(answer, entry.replies)
-        self._tell(exchange)
-
-    def _tell(self, exchange: Exchange) -> None:
-        """Tell the nodes of an answered prompt, with others of the same moment."""
-        self._news.append(exchange)
-        self._news_characters += len(exchange.prompt) + len(exchange.text)
-        if len(self._news) >= _TELL_AT_MOST or self._news_characters >= _TELL_CHARACTERS:
-            self._tell_now()
-        elif self._news_timer is None:
-            self._news_timer = asyncio.get_running_loop().call_later(_TELL_S, self._guarded, self._tell_now)
-
-    def _tell_now(self) -> None:
-        if self._news_timer is not None:
-            self._news_timer.cancel()
-            self._news_timer = None
-        news, self._news, self._news_characters = self._news, [], 0
-        if news:
-            self._bus.publish(key("answered"), Answered(exchanges=news))
+        self._news.add(exchange)
 
     def _close_entry(self, entry: _Open) -> None:
         if entry.timer is not None:
@@ -486,27 +460,7 @@ class Broker:
             if entry.state is not _State.ANSWERING:
                 self._guarded(self._answer_error, entry, "stopping", "the brain was stopped before it had answered")
         await self._writer.close()
-        self._guarded(self._tell_now)
-
-
-def _refusal(prompt: Outline, code: ErrorCode, reason: str, retry_after_ms: int | None) -> Encoded:
-    """Return the `Answer` of a prompt that is not accepted.
-
-    Only the fields that say something, written by hand: in a flood there are thousands a second, and what they cost is
-    taken from the answers.
-    """
-    fields = {
-        "prompt_id": prompt.prompt_id,
-        "stopped_by": "error",
-        "error": reason,
-        "code": code,
-        "prompt": prompt.text,
-        "retry_after_ms": retry_after_ms,
-        "session_id": prompt.session_id,
-    }
-    if prompt.as_json:
-        return Encoded(Answer, json.dumps(fields).encode(), as_json=True)
-    return Encoded(Answer, msgpack.packb(fields))
+        self._news.send()
 
 
 def _size(prompt: Prompt) -> int:
