@@ -28,10 +28,17 @@ from brainnet.bus import Bus, Mailbox, MemoryNetwork, Received
 from brainnet.node import Node, NodeSpec
 from brainnet.testing.waiting import PATIENCE_S
 from brainnet.wire.keys import key
-from brainnet.wire.messages import NodeState, Partial, PartialHeader, Prompt, QueryHeader
+from brainnet.wire.messages import Message, NodeState, Partial, PartialHeader, Prompt, QueryHeader
 from brainnet.wire.packet import SpikePacket
 
 N = TypeVar("N", bound=Node)
+
+
+class _PatientBus(Bus):
+    """A bus whose calls wait longer."""
+
+    async def call(self, key: str, request: Message, *, timeout: float = PATIENCE_S) -> Any:
+        return await super().call(key, request, timeout=timeout)
 
 
 class MemoryBrain:
@@ -58,8 +65,12 @@ class MemoryBrain:
         self._brokering: asyncio.Task[None] | None = None
 
     def bus(self, role: str = "client", source: str = "") -> Bus:
-        """Make a bus on the network; it closes with the brain."""
-        bus = self._make_bus(role, source)
+        """Make a bus on the network; it closes with the brain.
+
+        Its `call` waits as long as everything here, unless a test says how long: how fast a node answers on a busy
+        machine is not what a test is about.
+        """
+        bus = _PatientBus(self.network.transport(), namespace=self.namespace, role=role, source=source)
         self._buses.append(bus)
         return bus
 
