@@ -32,7 +32,18 @@ from pydantic import Field
 from brainnet.errors import ConfigError, ModelError
 from brainnet.imports import did_you_mean, find_file
 from brainnet.simulation.models.base import Model, ModelParameters, Setting, Window, check_saved
-from brainnet.simulation.models.torch_steps import array_of, input_of, one_thread
+from brainnet.simulation.models.torch_state import (
+    ABSENT,
+    Slot,
+    as_array,
+    attributes,
+    cloned,
+    equal,
+    leaves,
+    rebuilt,
+    structure,
+)
+from brainnet.simulation.models.torch_steps import input_of, one_thread
 from brainnet.simulation.random import draw
 from brainnet.simulation.spikes import Spikes
 
@@ -47,7 +58,6 @@ _KEYS: Final = ("state_dict", "model_state_dict", "model", "net")
 """Where checkpoints of training programs hold the weights."""
 _RETURNED: Final = "(returned)"
 """Name of the states that forward takes and returns, among those of attributes."""
-_PARTS_OF_MODULES: Final = frozenset({"training", "_modules", "_parameters", "_buffers", "_memories", "_memories_rv"})
 
 
 class TorchParameters(ModelParameters):
@@ -148,7 +158,7 @@ class _Runner:
         self._passed_state: Any = None
         self._started = False
         self._random = False
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
         self._fresh: dict[str, Any] = {}
         self.outputs = 0
         self._template: dict[str, Any] = {}
@@ -217,7 +227,7 @@ class _Runner:
         if not self._started:
             return {"started": np.zeros(1, np.uint8)}
         return {"started": np.ones(1, np.uint8)} | {
-            name: _as_array(leaf) for name, leaf in _leaves(self._values(self._module)).items()
+            name: as_array(leaf) for name, leaf in leaves(self._values(self._module)).items()
         }
 
     def load(self, model: TorchModel, saved: Mapping[str, NDArray[Any]]) -> None:
@@ -226,19 +236,19 @@ class _Runner:
             self._restore(self._module, self._fresh, None)
             self._started = False
             return
-        expected = {name: _as_array(leaf) for name, leaf in _leaves(self._template).items()}
+        expected = {name: as_array(leaf) for name, leaf in leaves(self._template).items()}
         check_saved(model, saved, {"started": np.zeros(1, np.uint8)} | expected)
         self._inject(self._module, saved)
 
     def _inject(self, module: nn.Module, saved: Mapping[str, NDArray[Any]]) -> None:
-        values = _rebuilt(self._template, saved, "")
+        values = rebuilt(self._template, saved, "")
         self._restore(module, {slot.name: values[slot.name] for slot in self._slots}, values.get(_RETURNED))
         self._started = True
 
     def _restore(self, module: nn.Module, values: Mapping[str, Any], passed: Any) -> None:
         parts = dict(module.named_modules())
         for slot in self._slots:
-            slot.write(parts[slot.part], _cloned(values[slot.name]))
+            slot.write(parts[slot.part], cloned(values[slot.name]))
         self._passed_state = passed
 
     def _values(self, module: nn.Module) -> dict[str, Any]:
@@ -285,7 +295,7 @@ class _Runner:
         module = self._copied()
         self._passed_state = None
         known = {slot.name for slot in self._slots}
-        earlier = {slot.name: (slot, _cloned(value)) for slot, value in _attributes(module)}
+        earlier = {slot.name: (slot, cloned(value)) for slot, value in attributes(module)}
         after_first: dict[str, Any] = {}
         for at, row in enumerate(rows[:_PROBES]):
             random = torch.get_rng_state()
@@ -293,17 +303,17 @@ class _Runner:
             self._random |= not torch.equal(random, torch.get_rng_state())
             if at == 0:
                 self.outputs = outputs.size
-                after_first = {slot.name: _structure(value) for slot, value in _attributes(module)}
-        for slot, value in _attributes(module):
-            if slot.name in known or _structure(value) != after_first.get(slot.name):
+                after_first = {slot.name: structure(value) for slot, value in attributes(module)}
+        for slot, value in attributes(module):
+            if slot.name in known or structure(value) != after_first.get(slot.name):
                 continue  # what grows with every step is a record, and not a state
             before = earlier.get(slot.name)
-            if before is None or not _equal(before[1], value):
+            if before is None or not equal(before[1], value):
                 self._slots.append(slot)
         # attributes that are not there at the beginning have no first value
         self._slots = [slot for slot in self._slots if slot.name in earlier or slot.adds]
-        self._fresh = {slot.name: earlier[slot.name][1] if slot.name in earlier else _ABSENT for slot in self._slots}
-        self._template = {name: _cloned(value) for name, value in self._values(module).items()}
+        self._fresh = {slot.name: earlier[slot.name][1] if slot.name in earlier else ABSENT for slot in self._slots}
+        self._template = {name: cloned(value) for name, value in self._values(module).items()}
 
     def _proved(self, rows: NDArray[np.float32]) -> bool:
         """Compare a module that runs on with one that gets its state, and return whether the state has any influence.
@@ -314,11 +324,11 @@ class _Runner:
         on, resumed, anew = self._copied(), self._copied(), self._copied()
         self._passed_state = None
         self._seeded(on, rows[:_PROBES], 0)
-        state = {name: _as_array(leaf) for name, leaf in _leaves(self._values(on)).items()}
-        if state.keys() != _leaves(self._template).keys():
+        state = {name: as_array(leaf) for name, leaf in leaves(self._values(on)).items()}
+        if state.keys() != leaves(self._template).keys():
             raise ModelError(self._not_found("what its attributes hold changes its form from step to step"))
         first = self._seeded(on, rows[_PROBES:], _PROBES)
-        last = {name: _as_array(leaf) for name, leaf in _leaves(self._values(on)).items()}
+        last = {name: as_array(leaf) for name, leaf in leaves(self._values(on)).items()}
         self._inject(resumed, state)
         second = self._seeded(resumed, rows[_PROBES:], _PROBES)
         if not np.array_equal(first, second):
@@ -327,7 +337,7 @@ class _Runner:
         # The last step once more, from the beginning.
         self._passed_state = None
         self._seeded(anew, rows[-1:], 2 * _PROBES - 1)
-        again = {name: _as_array(leaf) for name, leaf in _leaves(self._values(anew)).items()}
+        again = {name: as_array(leaf) for name, leaf in leaves(self._values(anew)).items()}
         return last.keys() != again.keys() or not all(np.array_equal(last[k], again[k], equal_nan=True) for k in last)
 
     def _seeded(self, module: nn.Module, rows: NDArray[np.float32], first: int) -> NDArray[Any]:
@@ -359,144 +369,6 @@ class _Runner:
             f"spikingjelly: {names}); take the state as argument and return it after the output, keep it in attributes "
             "or set stateless: true"
         )
-
-
-class _Slot:
-    """One attribute of a module or of one of its parts."""
-
-    def __init__(self, part: str, kind: str, key: str) -> None:
-        self.part, self._kind, self._key = part, kind, key
-        self.name = f"{part}.{key}" if part else key
-        self.adds = kind == "attribute"
-
-    def read(self, part: nn.Module) -> Any:
-        return self._place(part).get(self._key, _ABSENT)
-
-    def write(self, part: nn.Module, value: Any) -> None:
-        if value is _ABSENT:
-            self._place(part).pop(self._key, None)
-        else:
-            self._place(part)[self._key] = value
-
-    def _place(self, part: nn.Module) -> dict[str, Any]:
-        place: dict[str, Any] = vars(part) if self._kind == "attribute" else vars(part)[self._kind]
-        return place
-
-
-class _Absent:
-    """The value of an attribute that is not there before the first step."""
-
-    def __copy__(self) -> _Absent:
-        return self
-
-    def __deepcopy__(self, memo: Any) -> _Absent:
-        return self
-
-
-_ABSENT: Final = _Absent()
-
-
-def _attributes(module: nn.Module) -> list[tuple[_Slot, Any]]:
-    """Return the attributes of a module and its parts that may be state: values made of tensors and numbers."""
-    import torch
-
-    found = []
-    for path, part in module.named_modules():
-        for kind in ("_buffers", "_memories"):
-            held = vars(part).get(kind)
-            if isinstance(held, dict):
-                found += [(_Slot(path, kind, key), value) for key, value in held.items()]
-        for key, value in vars(part).items():
-            if key not in _PARTS_OF_MODULES and not isinstance(value, torch.nn.Parameter):
-                found.append((_Slot(path, "attribute", key), value))
-    return [(slot, value) for slot, value in found if _is_state(value)]
-
-
-def _is_state(value: Any) -> bool:
-    import torch
-
-    if value is None or isinstance(value, torch.Tensor | bool | int | float):
-        return True
-    if isinstance(value, dict):
-        return all(isinstance(key, str | int) and _is_state(each) for key, each in value.items())
-    return isinstance(value, tuple | list) and all(_is_state(each) for each in value)
-
-
-def _items(value: Any) -> list[tuple[str, Any]] | None:
-    """Return the parts of a container, or None for a leaf."""
-    if isinstance(value, dict):
-        return [(str(key), each) for key, each in value.items()]
-    if isinstance(value, tuple | list):
-        return [(str(index), each) for index, each in enumerate(value)]
-    return None
-
-
-def _leaves(value: Any, path: str = "") -> dict[str, Any]:
-    """Return the tensors and numbers of a nest by their place; None and what is absent hold nothing."""
-    items = _items(value)
-    if items is None:
-        return {} if value is None or value is _ABSENT else {path: value}
-    found: dict[str, Any] = {}
-    for key, each in items:
-        found |= _leaves(each, f"{path}/{key}" if path else key)
-    return found
-
-
-def _rebuilt(template: Any, saved: Mapping[str, NDArray[Any]], path: str) -> Any:
-    """Return a nest of the form of another one, with the values of arrays."""
-    import torch
-
-    items = _items(template)
-    if items is None:
-        if template is None or template is _ABSENT:
-            return template
-        if isinstance(template, torch.Tensor):
-            return (
-                torch.from_numpy(np.ascontiguousarray(saved[path]).reshape(template.shape)).to(template.dtype).clone()
-            )
-        return type(template)(saved[path].item())
-    parts = [_rebuilt(each, saved, f"{path}/{key}" if path else key) for key, each in items]
-    return _like(template, parts)
-
-
-def _like(template: Any, parts: list[Any]) -> Any:
-    """Return a container of the type of another one."""
-    if isinstance(template, dict):
-        return type(template)(zip(template, parts, strict=True))
-    if isinstance(template, tuple) and hasattr(template, "_fields"):
-        return type(template)(*parts)
-    return type(template)(parts)
-
-
-def _cloned(value: Any) -> Any:
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return value.detach().clone()
-    items = _items(value)
-    return value if items is None else _like(value, [_cloned(each) for _, each in items])
-
-
-def _structure(value: Any) -> Any:
-    items = _items(value)
-    if items is None:
-        return type(value).__name__, tuple(getattr(value, "shape", ()))
-    return type(value).__name__, tuple((key, _structure(each)) for key, each in items)
-
-
-def _equal(one: Any, other: Any) -> bool:
-    import torch
-
-    if _structure(one) != _structure(other):
-        return False
-    pairs = zip(_leaves(one).values(), _leaves(other).values(), strict=True)
-    return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
-
-
-def _as_array(leaf: Any) -> NDArray[Any]:
-    import torch
-
-    return array_of(leaf) if isinstance(leaf, torch.Tensor) else np.array(leaf)
 
 
 def _passed_states(module: nn.Module, who: str) -> int:
