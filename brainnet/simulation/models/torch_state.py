@@ -135,19 +135,19 @@ def cloned(value: Any) -> Any:
     return value if items is None else _like(value, [cloned(each) for _, each in items])
 
 
-def _structure(value: Any) -> Any:
+def structure(value: Any) -> Any:
     """Return the form of a nest: the types of its containers and leaves, and the shapes of its tensors."""
     items = _items(value)
     if items is None:
         return type(value).__name__, tuple(getattr(value, "shape", ()))
-    return type(value).__name__, tuple((key, _structure(each)) for key, each in items)
+    return type(value).__name__, tuple((key, structure(each)) for key, each in items)
 
 
 def equal(one: Any, other: Any) -> bool:
     """Return whether two nests have the same form and the same values, bit by bit."""
     import torch
 
-    if _structure(one) != _structure(other):
+    if structure(one) != structure(other):
         return False
     pairs = zip(leaves(one).values(), leaves(other).values(), strict=True)
     return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
