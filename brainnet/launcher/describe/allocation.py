@@ -16,7 +16,6 @@ its parameters is in `programs`, what only the host can say is in `here`.
 
 from __future__ import annotations
 
-import difflib
 import importlib.machinery
 import importlib.metadata
 import importlib.util
@@ -29,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from brainnet import yaml_text
 from brainnet.endpoints import ConnectEndpoint, ListenEndpoint, address_of
 from brainnet.errors import AllocationError, ConfigError, TextError
+from brainnet.imports import did_you_mean
 from brainnet.launcher.describe.weights import check_weights
 from brainnet.limits import DEVICE_PATTERN, MAX_THREADS, NAME_RULE, Environment, Line, Name, is_name, mistake
 from brainnet.node.program import ENTRY_POINT_GROUP, SCHEME_GROUP
@@ -185,7 +185,7 @@ class Allocation:
         for name in only or ():
             if name not in known:
                 raise AllocationError(
-                    f"{self.path} places no node {name!r} on {host}{_did_you_mean(name, known)}; "
+                    f"{self.path} places no node {name!r} on {host}{did_you_mean(name, known)}; "
                     f"it has {', '.join(sorted(known))}"
                 )
         return [n for n in placed if not only or n.id in only]
@@ -236,7 +236,7 @@ def _explain(item: Any) -> str:
     kind, location = item["type"], item["loc"]
     if kind == "extra_forbidden":
         known = list(_model_at(location[:-1]).model_fields)
-        return f"unknown field{_did_you_mean(str(location[-1]), known)}; fields here are {', '.join(known)}"
+        return f"unknown field{did_you_mean(str(location[-1]), known)}; fields here are {', '.join(known)}"
     return "is missing" if kind == "missing" else mistake(item)
 
 
@@ -251,11 +251,6 @@ def _model_at(location: Location) -> type[BaseModel]:
         case (*_, "restart"):
             return Restart
     return AllocationFile
-
-
-def _did_you_mean(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, [str(k) for k in known], n=1)
-    return f", did you mean {close[0]}?" if close else ""
 
 
 def _check_hosts(source: Source, parsed: AllocationFile) -> None:
@@ -312,7 +307,7 @@ def _check_ids_and_hosts(source: Source, parsed: AllocationFile) -> None:
         seen[entry.id] = index
         known = ", ".join(parsed.hosts)
         if entry.host is not None and entry.host not in parsed.hosts:
-            meant = _did_you_mean(entry.host, parsed.hosts)
+            meant = did_you_mean(entry.host, parsed.hosts)
             listed = f"hosts are {known}" if known else "the file has no `hosts:`"
             raise source.error((*at, "host"), f"unknown host {entry.host!r}{meant}; {listed}")
         if entry.host is None and len(parsed.hosts) > 1:
