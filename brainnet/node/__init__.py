@@ -12,7 +12,7 @@ from brainnet.node.params import NodeParameters
 from brainnet.node.process import main, run_node
 from brainnet.node.program import load_program
 from brainnet.node.region import Query, Region
-from brainnet.node.restarts import Restarts, ask_restarts
+from brainnet.node.restarts import Restarts
 from brainnet.node.resuming import resume
 from brainnet.node.spec import NodeSpec
 
@@ -25,7 +25,6 @@ __all__ = [
     "Region",
     "Restarts",
     "WorkRecord",
-    "ask_restarts",
     "load_program",
     "main",
     "resume",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Final
 
 from brainnet.errors import BrainnetError
@@ -11,21 +12,29 @@ from brainnet.wire.keys import key
 from brainnet.wire.messages import Resumed, ResumeQuery
 
 _TRIES: Final = 5
+_TIMEOUT_S: Final = 1.0
 
 
 async def resume(node: Node) -> int:
     """Make the broker hand out again, on topic `accepted`, every prompt that has no answer yet.
 
+    A broker that does not reply in time is asked again for as long as it takes: its machine is busy, and what it holds
+    must not be left lying.
+
     Returns:
-        How many there are; 0 when no broker replied, which is logged.
+        How many there are; 0 when there is no broker, or when it refuses, which is logged.
     """
-    for attempt in range(1, _TRIES + 1):
+    refused = 0
+    while True:
+        asked = time.monotonic()
         try:
-            reply: Resumed = await node.call(key("resume"), ResumeQuery(), timeout=1.0)
-        except BrainnetError as error:  # the session may not know the broker's queryable yet
-            if attempt == _TRIES:
+            reply: Resumed = await node.call(key("resume"), ResumeQuery(), timeout=_TIMEOUT_S)
+        except BrainnetError as error:
+            if time.monotonic() - asked < _TIMEOUT_S:  # or the session does not know the broker's queryable yet
+                refused += 1
+            if refused == _TRIES:
                 node.report_error("resume", error)
-            await asyncio.sleep(0.1 * attempt)
+                return 0
+            await asyncio.sleep(0.1 * max(1, refused))
         else:
             return reply.prompts
-    return 0

@@ -18,7 +18,7 @@ from brainnet import Decision, Node, NodeParameters, Prompt, SpikePacket, main, 
 from brainnet.bus import Bus
 from brainnet.errors import BrainnetError
 from brainnet.guard import describe, ends_task
-from brainnet.node import MAX_DEATHS, NodeSpec, Restarts, ask_restarts, resume
+from brainnet.node import MAX_DEATHS, NodeSpec, Restarts, resume
 from brainnet.prompts import RegionLoad, RegionPresence, warm_up
 from brainnet.snn.models.decision import DecisionParams
 from brainnet.snn.models.router import (
@@ -42,6 +42,9 @@ MAX_TOGETHER = 16
 RESTART_SHARE = 0.9
 """Share of a prompt's time for which its regions are waited for while they are started again; the rest is for the
 answer of those that are there."""
+
+FIRST_REPLY_S = 3.0
+"""Seconds for which the start waits for the supervisors' first reply."""
 
 RETURNING_S = 0.25
 """Seconds between two questions to the supervisors while a region is about to return."""
@@ -106,7 +109,7 @@ class Prefrontal(Node):
         super().__init__(spec, bus, control)
         self._decisions_key = key("decision", node_id=self.id)
         self._presence = RegionPresence()
-        self._restarts = Restarts()
+        self._restarts = Restarts(control)
         self._went_away = asyncio.Event()
         self._sessions: OrderedDict[str, RouterState] = OrderedDict()
         self._routing: set[str] = set()
@@ -130,7 +133,7 @@ class Prefrontal(Node):
             region = chunk("alive", token, "node_id")
             self._presence.update(region, alive=True)
             self.bus.declare(key("query", region=region))
-        self._restarts = await ask_restarts(self.control)
+        await self._restarts.ask(FIRST_REPLY_S)
         self.spawn(self._follow_restarts(), essential=True)
 
     async def run(self) -> None:
@@ -380,8 +383,8 @@ class Prefrontal(Node):
         while True:
             away = self._away()
             if away:
-                self._restarts = await ask_restarts(self.control)
-            returning = any(self._restarts.start_in_s(region) < AWAY_S for region in away)
+                await self._restarts.ask()
+            returning = not self._restarts.known or any(self._restarts.start_in_s(r) < AWAY_S for r in away)
             pause_s = RETURNING_S if returning else AWAY_S if away else None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
@@ -397,10 +400,11 @@ class Prefrontal(Node):
         return self.bus.is_matched(key("query", region=region))
 
     def _is_expected(self, region: str, within_s: float) -> bool:
-        """Return whether a region is there, or will be: a supervisor starts it, or it was alive a moment ago."""
-        return self._presence.is_expected(region, self.params.patience_s) or (
-            self._restarts.start_in_s(region) < within_s
-        )
+        """Return whether a region is there or may soon be: a supervisor starts it, or it was alive a moment ago."""
+        if self._presence.is_expected(region, self.params.patience_s) or self._restarts.start_in_s(region) < within_s:
+            return True
+        # Before the supervisors have replied, one that is being started cannot be told from one that does not exist.
+        return not self._restarts.known
 
     async def _is_present(self, region: str, deadline: float) -> bool:
         """Return whether a region listens, waiting for one that is being started again."""

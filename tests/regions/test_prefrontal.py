@@ -169,9 +169,12 @@ class Supervisor:
     def __init__(self, bus: Bus) -> None:
         self.nodes: dict[str, NodeRecord] = {}
         self.asked = 0
+        self.has_time = asyncio.Event()
+        self.has_time.set()
 
         async def status(_: StatusQuery, key: str) -> HostStatus:
             self.asked += 1
+            await self.has_time.wait()
             nodes = list(self.nodes.values())
             return HostStatus(host="here", namespace="test", pid=1, hub=[], allocation="a.yaml", nodes=nodes)
 
@@ -194,6 +197,27 @@ async def test_a_region_that_its_supervisor_starts_is_waited_for(
         assert {d.prompt_id for d in decisions} == {named.prompt_id, chosen.prompt_id}
         assert [d.chosen for d in decisions] == [["nose"], ["nose"]]
         await until("the region to be asked", lambda: len(back.asked) == 2)
+
+
+@pytest.mark.parametrize("ends", ["well", "badly"])
+async def test_nobody_is_denied_while_the_supervisor_has_no_time_to_reply(
+    tmp_path: Path, program: type[Node], weights: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    monkeypatch.setattr(sys.modules[program.__module__], "FIRST_REPLY_S", 0.05)
+    async with PrefrontalHarness(tmp_path) as brain:
+        supervisor = Supervisor(brain.bus("supervisor"))
+        supervisor.has_time.clear()
+        await brain.route(program, weights, patience_s=0.0)
+        asked = supervisor.asked
+        brain.ask(Prompt(text="smell", regions=["nose"], deadline_ms=600_000))
+        await until("it to ask again", lambda: supervisor.asked > asked + 1)
+        if ends == "well":
+            await brain.start(Answering, "nose")
+            assert (await brain.decision()).chosen == ["nose"]
+        supervisor.say("nose", "failed", reason="exit status 1")
+        supervisor.has_time.set()
+        if ends == "badly":
+            assert (await brain.decision()).code == "no_region"
 
 
 @pytest.mark.parametrize("text", ["named", "chosen"])
