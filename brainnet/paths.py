@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sysconfig
 from functools import cache
@@ -106,3 +107,12 @@ def make_folder(path: Path, what: str) -> Path:
     if not os.access(path, os.W_OK | os.X_OK):
         raise ConfigError(f"the folder for {what}, {path}, cannot be written to; change its owner, or {remedy}")
     return path
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    return hashlib.sha256(path.read_bytes()).hexdigest()

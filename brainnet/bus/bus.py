@@ -114,6 +114,21 @@ class Bus:
             out.count.count += 1
             out.count.bytes += len(item[0])
 
+    def publish_encoded(self, key: str, payload: bytes) -> None:
+        """Send a payload that has its wire form already, from any thread, without waiting.
+
+        For what is computed in a thread of its own, window by window: it costs neither the event loop nor a queue.
+
+        Raises:
+            TopicError: The key is not in the contract, not for this role, or its topic is delivered reliably.
+        """
+        out = self._publishers.get(key) or self._declare(key)
+        if out.reliable:
+            raise TopicError(f"{key} is delivered reliably; `publish_encoded` never waits, so it may drop a message")
+        out.publisher.put(payload, None)
+        out.count.count += 1
+        out.count.bytes += len(payload)
+
     def declare(self, key: str) -> None:
         """Declare the publisher of a key before the first message.
 
@@ -228,6 +243,30 @@ class Bus:
         self._mailboxes.append(mailbox)
         self._subscriptions[mailbox] = self._transport.subscribe(self._prefix + expression, mailbox.offer)
         return mailbox
+
+    def listen(self, expression: str, callback: Callable[[str, bytes], None]) -> None:
+        """Call back with key and payload of every message, on a thread of the session; for a consumer with a thread.
+
+        The payload is as it came: whoever decodes it checks it. The callback must return at once.
+
+        Raises:
+            TopicError: The contract has no such topic, or not for this role.
+        """
+        topics = contract().covering(expression)
+        if not topics:
+            raise TopicError(f"no topic of the contract matches {expression!r}; see `brainnet topic list --contract`")
+        for topic in topics:
+            self._check_role(topic, "in")
+
+        def received(raw: Any) -> None:
+            full_key, payload = self._transport.key_and_payload(raw)
+            key = full_key[len(self._prefix) :]
+            count = self.counters.of(key, "in")
+            count.count += 1
+            count.bytes += len(payload)
+            callback(key, payload)
+
+        self._handles.append(self._transport.subscribe(self._prefix + expression, received))
 
     def unsubscribe(self, mailbox: Mailbox[Any]) -> None:
         """Undeclare the subscription and close the mailbox; messages that wait in it can still be read."""

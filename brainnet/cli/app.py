@@ -35,6 +35,7 @@ VERBS: Final = {
     "stop": Verb("brainnet.cli.stop", "Stop this host's part of the brain."),
     "validate": Verb("brainnet.cli.validate", "Check an allocation without starting anything."),
     "simulate": Verb("brainnet.cli.simulate", "Compute a network of populations in one process."),
+    "clock": Verb("brainnet.cli.clock", "Show how far a running network is; pause, step and resume it."),
     "prompt": Verb("brainnet.cli.prompt", "Ask the brain."),
     "topic": Verb("brainnet.cli.topic", "List, watch, measure and publish topics."),
     "node": Verb("brainnet.cli.node", "List, inspect, restart and stop nodes; read and set their parameters."),

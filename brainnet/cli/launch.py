@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from brainnet.launcher.run.launch import LaunchOptions
     from brainnet.launcher.run.supervisor import Supervisor
     from brainnet.wire.messages import NodeRecord
+
+    Show = Callable[[Supervisor], contextlib.AbstractContextManager[None]]
 
 app = common.verb()
 _REFRESH_S = 0.5
@@ -38,33 +42,58 @@ def launch(
     end_orphans: Annotated[
         bool, typer.Option("--end-orphans", help="End nodes that an earlier launcher of this brain has left.")
     ] = False,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="End when the network has computed so many steps.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Of the network, in place of that of its file.")
+    ] = None,
+    digest: Annotated[
+        bool, typer.Option("--digest", help="With --steps: print the SHA-256 of all spikes at the end.")
+    ] = False,
+    as_json: common.JsonOption = False,
 ) -> None:
     """Start the nodes of an allocation and watch over them until Ctrl-C.
+
+    A connectome file is launched as it is: each process of the network becomes a node. With --steps the brain stops
+    when the network has computed them.
 
     With --detach the command returns when every node is ready, or fails with the reason and leaves nothing running.
     What becomes of the output has no influence on the brain: a closed pipe, a full disk or a stopped terminal.
 
     Example: brainnet launch my_allocation.yaml --detach
+
+    Example: brainnet launch config/connectome_config.yaml --steps 1000 --digest
     """
     from brainnet.launcher.run.launch import LaunchOptions
     from brainnet.launcher.run.orphans import OrphansError
 
     ids = [name for value in only or [] for name in value.split(",") if name]
-    options = LaunchOptions(allocation, host, ids, brain.namespace, brain.port, end_orphans)
+    options = LaunchOptions(allocation, host, ids, brain.namespace, brain.port, end_orphans, steps, seed)
+    if digest and steps is None:
+        raise typer.BadParameter("--digest is that of a number of steps; say how many with --steps")
+    if digest and detach:
+        raise typer.BadParameter("--digest waits for the end of the network; leave out --detach")
+    if as_json and not digest:
+        raise typer.BadParameter("--json is the form of --digest")
+    show = partial(_until_finished, as_json=as_json) if digest else None
     try:
-        _run(options, detach)
+        _run(options, detach, show)
     except OrphansError as error:
         if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
             raise
         output.note(f"brainnet: {error}")
         if not typer.confirm("End what is left, and launch?", err=True):
             raise typer.Exit(1) from None
-        _run(replace(options, end_orphans=True), detach)
+        _run(replace(options, end_orphans=True), detach, show)
 
 
-def _run(options: LaunchOptions, detach: bool) -> None:
+def _run(options: LaunchOptions, detach: bool, show: Show | None) -> None:
     from brainnet.launcher.run.launch import run_detached, run_foreground
 
+    if show is not None:
+        run_foreground(options, show)
+        return
     if not detach:
         with stdio.optional_output():
             run_foreground(options, _live_table if output.is_terminal() else _lines)
@@ -74,6 +103,45 @@ def _run(options: LaunchOptions, detach: bool) -> None:
         f"brain {done.namespace} on port {done.port}: {done.nodes} nodes ready on {done.host} "
         f"after {done.seconds:.2f} s (launcher pid {done.pid})"
     )
+
+
+@contextlib.contextmanager
+def _until_finished(supervisor: Supervisor, *, as_json: bool) -> Iterator[None]:
+    """Show how far the network is, and at the end its digests."""
+    network = supervisor.network
+    assert network is not None
+    started = time.monotonic()
+    total = next(spec.network.last_step for spec in supervisor.plan.nodes if spec.network is not None) or 0
+    with output.progress("steps", total) as advance:
+        done = 0
+
+        def progress(step: int) -> None:
+            nonlocal done
+            if step > done:
+                advance(step - done)
+                done = step
+
+        network.on_progress = progress
+        yield
+    if not network.finished:
+        output.note("brainnet: stopped before the network had computed all steps")
+        raise typer.Exit(1)
+    seconds = time.monotonic() - started
+    dt_ms = next(iter(network.states.values())).dt_ms
+    summary = {"steps": total, "dt_ms": dt_ms, "seconds": seconds, "digest": network.digest}
+    processes = {population: state.process for state in network.states.values() for population in state.digests}
+    if as_json:
+        for population, digest in network.digests.items():
+            output.print_json({"population": population, "process": processes[population], "digest": digest})
+        output.print_json(summary)
+        return
+    output.table(
+        ["population", "process", "digest"],
+        [(name, processes[name], digest) for name, digest in network.digests.items()],
+    )
+    output.line(f"digest {summary['digest']}")
+    resent = sum(state.resent for state in network.states.values())
+    output.note(f"{total:,} steps of {dt_ms:g} ms in {seconds:.2f} s with start and end; {resent:,} windows sent again")
 
 
 def _progress() -> _Progress:

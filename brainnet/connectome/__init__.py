@@ -4,9 +4,9 @@ A description says which populations there are, which projections connect them, 
 here computes: `build` makes the `Network` that does.
 """
 
-from brainnet.connectome.building import build, check_signs, shortest_delay, window_of
+from brainnet.connectome.building import build, check_signs, kind_of, shortest_delay, window_of
 from brainnet.connectome.description import Clock, ConnectomeFile, PopulationEntry, ProjectionEntry
-from brainnet.connectome.files import Connectome, Projection, load
+from brainnet.connectome.files import Connectome, Projection, load, processes_of
 
 __all__ = [
     "Clock",
@@ -17,7 +17,9 @@ __all__ = [
     "ProjectionEntry",
     "build",
     "check_signs",
+    "kind_of",
     "load",
+    "processes_of",
     "shortest_delay",
     "window_of",
 ]

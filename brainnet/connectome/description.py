@@ -51,6 +51,7 @@ class PopulationEntry(_Part):
     process: Name | None = Field(
         None, description="populations with the same one are computed in one process; by default each has its own"
     )
+    host: Name | None = Field(None, description="where its process runs, when the brain has several hosts")
     dale: bool = Field(True, description="whether all projections that leave it must have weights of one sign")
 
 

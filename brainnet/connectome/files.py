@@ -107,6 +107,14 @@ def load(path: Path) -> Connectome:
     return connectome
 
 
+def processes_of(connectome: Connectome) -> dict[str, list[str]]:
+    """Return the populations of each process, in the order of the file; by default each has a process of its own."""
+    found: dict[str, list[str]] = {}
+    for name, entry in connectome.populations.items():
+        found.setdefault(entry.process or name, []).append(name)
+    return found
+
+
 def _located(error: TextError, path: Path) -> ConnectomeError:
     return ConnectomeError(str(error), path=path, line=error.line, field=error.where)
 

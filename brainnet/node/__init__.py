@@ -14,10 +14,11 @@ from brainnet.node.program import load_program
 from brainnet.node.region import Query, Region
 from brainnet.node.restarts import Restarts
 from brainnet.node.resuming import resume
-from brainnet.node.spec import NodeSpec
+from brainnet.node.spec import NetworkPart, NodeSpec
 
 __all__ = [
     "MAX_DEATHS",
+    "NetworkPart",
     "Node",
     "NodeParameters",
     "NodeSpec",

@@ -92,6 +92,19 @@ class NodeEntry(BaseModel):
         return self
 
 
+class NetworkPart(BaseModel):
+    """The part of a network of populations that one node computes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    file: FilePath = Field(description="the connectome, or the allocation that holds it")
+    digest: str = Field(max_length=64, description="SHA-256 of that file")
+    processes: dict[Name, tuple[Name, ...]] = Field(description="the populations of each process; a process is a node")
+    run: str = Field("", max_length=64, description="name of this run; empty where the first process says it")
+    seed: int | None = Field(None, ge=0, lt=1 << 63, description="in place of that of the file")
+    last_step: int | None = Field(None, ge=1, description="steps after which the network stops")
+    save_every_s: Seconds = Field(5.0, description="between two saved states")
+
+
 class NodeSpec(NodeEntry):
     """An entry that the launcher has completed with everything that the process of the node needs."""
 
@@ -99,6 +112,7 @@ class NodeSpec(NodeEntry):
     namespace: Name = Field("evospikenet", description="namespace of the brain")
     hub: Line = Field("tcp/127.0.0.1:7447", description="Zenoh endpoint of this host's hub")
     data_dir: FilePath = Field(Path(), description="durable state of the whole brain on this host")
+    network: NetworkPart | None = Field(None, description="the part of a network of populations that it computes")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the least level that is logged"
     )

@@ -46,6 +46,14 @@ class Spikes:
         at = step - self.first_step
         return self.neurons[self.offsets[at] : self.offsets[at + 1]]
 
+    def since(self, step: int) -> Spikes:
+        """Return the part from a step on; all of it when the step is before it, an empty one when it is after it."""
+        at = min(max(step - self.first_step, 0), self.steps)
+        if not at:
+            return self
+        low = self.offsets[at]
+        return Spikes(self.first_step + at, self.offsets[at:] - low, self.neurons[low:])
+
     @classmethod
     def none(cls, first_step: int, steps: int) -> Spikes:
         """Return a window without spikes."""

@@ -72,9 +72,14 @@ class Lockstep:
         self.plan = plan
         self.next_step = 0
         self.needed_step = 0
+        self.stop_at: int | None = None
+        """The step that is not computed until it is told otherwise; None to go on."""
         self.repeated = 0
         """Windows that came again and were left out."""
-        self._waiting: dict[str, dict[int, Spikes]] = {source: {} for source in plan.sources}
+        self._ready: dict[str, deque[Spikes]] = {source: deque() for source in plan.sources}
+        """Windows of each source that are not given to the network yet, without a gap."""
+        self._ahead: dict[str, dict[int, Spikes]] = {source: {} for source in plan.sources}
+        """Windows behind a gap, by their first step."""
         self._covered = dict.fromkeys(plan.sources, 0)
         self._given = dict.fromkeys(plan.sources, 0)
         self._sent: dict[str, deque[Spikes]] = {name: deque() for name in plan.readers}
@@ -87,20 +92,32 @@ class Lockstep:
         """Take a window of another process in, in any order and any number of times.
 
         Raises:
-            ModelError: No population here needs that source, or the window overlaps another one.
+            ModelError: No population here needs that source.
         """
-        waiting = self._waiting.get(source)
-        if waiting is None:
+        ahead = self._ahead.get(source)
+        if ahead is None:
             raise ModelError(f"{source} is no source of process {self.plan.process}")
-        if spikes.first_step < self._covered[source] or spikes.first_step in waiting:
+        if spikes.first_step > self._covered[source]:
+            self.repeated += spikes.first_step in ahead
+            ahead[spikes.first_step] = spikes
+            return
+        self._append(source, spikes)
+        while ahead and min(ahead) <= self._covered[source]:
+            self._append(source, ahead.pop(min(ahead)))
+
+    def _append(self, source: str, spikes: Spikes) -> None:
+        """Take a window in that begins where the ones before it end, or earlier."""
+        covered = self._covered[source]
+        if spikes.end_step <= covered:
             self.repeated += 1
             return
-        waiting[spikes.first_step] = spikes
-        # as far as it is whole from the beginning
-        covered = self._covered[source]
-        while (found := waiting.get(covered)) is not None:
-            covered = found.end_step
-        self._covered[source] = covered
+        # A process that was paused, or resumed, may divide the same steps in another way.
+        self._ready[source].append(spikes.since(covered))
+        self._covered[source] = spikes.end_step
+
+    def has_gap(self, source: str) -> bool:
+        """Return whether something of a source has come that is later than what is missing."""
+        return bool(self._ahead[source])
 
     def note_progress(self, reader: str, progress: Progress) -> None:
         """Take note of how far a reader is; of one that was restarted it may be less than before."""
@@ -136,7 +153,12 @@ class Lockstep:
         """The end of the window that is computed next."""
         # Windows lie on a grid that begins at step 0, also after a resume.
         end = (self.next_step // self.plan.window + 1) * self.plan.window
-        return end if self.plan.last_step is None else min(end, self.plan.last_step)
+        return min(end, *(limit for limit in (self.plan.last_step, self.stop_at, end) if limit is not None))
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told not to compute the next step."""
+        return self.stop_at is not None and self.next_step >= self.stop_at
 
     def missing(self) -> dict[str, int]:
         """Return the sources of which something is missing for the next window, each with the first missing step."""
@@ -155,7 +177,7 @@ class Lockstep:
     @property
     def can_advance(self) -> bool:
         """Whether the next window can be computed now."""
-        return not self.finished and not self.behind() and not self.missing()
+        return not (self.finished or self.stopped or self.behind() or self.missing())
 
     def advance(self) -> dict[str, Spikes]:
         """Compute the next window, and return what each population fired in it.
@@ -167,10 +189,10 @@ class Lockstep:
             raise ModelError(f"process {self.plan.process} cannot compute step {self.next_step} yet")
         end = self.window_end
         for source, delay in self.plan.sources.items():
-            waiting = self._waiting[source]
+            ready = self._ready[source]
             # No more than is needed: what is further ahead does not fit into the rings of the synapses.
             while self._given[source] < end - delay:
-                spikes = waiting.pop(self._given[source])
+                spikes = ready.popleft()
                 self.network.receive(source, spikes)
                 self._given[source] = spikes.end_step
         fired = self.network.advance(end - self.next_step)
@@ -201,9 +223,18 @@ class Lockstep:
             saved[f"given/{source}"] = np.array([step])
         return saved
 
-    def note_saved(self) -> None:
-        """Take note that the state as it is now is on disk."""
-        self.needed_step = min(self._given.values(), default=self.next_step)
+    @property
+    def would_need(self) -> int:
+        """The first step of its sources that it would ask for if it were resumed from its state as it is now."""
+        return min(self._given.values(), default=self.next_step)
+
+    def note_saved(self, would_need: int | None = None) -> None:
+        """Take note that a state is on disk.
+
+        Args:
+            would_need: What `would_need` was when the state was taken; by default it was taken just now.
+        """
+        self.needed_step = self.would_need if would_need is None else would_need
 
     @property
     def progress(self) -> Progress:
@@ -227,7 +258,8 @@ class Lockstep:
                     sent.extend(_divided(saved, f"sent/{name}"))
             for source in self._given:
                 self._given[source] = self._covered[source] = int(saved[f"given/{source}"][0])
-                self._waiting[source].clear()
+                self._ready[source].clear()
+                self._ahead[source].clear()
             self.next_step = int(saved["next_step"][0])
             self.note_saved()
         except KeyError as error:

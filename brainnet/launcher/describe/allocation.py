@@ -29,8 +29,19 @@ from brainnet import yaml_text
 from brainnet.endpoints import ConnectEndpoint, ListenEndpoint, address_of
 from brainnet.errors import AllocationError, ConfigError, TextError
 from brainnet.imports import did_you_mean
+from brainnet.launcher.describe.networks import PROGRAM, NetworkPlan, read_network
 from brainnet.launcher.describe.weights import check_weights
-from brainnet.limits import DEVICE_PATTERN, MAX_THREADS, NAME_RULE, Environment, Line, Name, is_name, mistake
+from brainnet.limits import (
+    DEVICE_PATTERN,
+    MAX_THREADS,
+    NAME_RULE,
+    RESERVED_IDS,
+    Environment,
+    Line,
+    Name,
+    is_name,
+    mistake,
+)
 from brainnet.node.program import ENTRY_POINT_GROUP, SCHEME_GROUP
 from brainnet.node.spec import NodeEntry, Restart
 from brainnet.paths import current_folder, share_dir
@@ -71,7 +82,10 @@ class AllocationFile(_Part):
         (), description="modules that are imported once per host, before the nodes are forked"
     )
     defaults: Defaults = Field(Defaults(), description="what holds for every node that does not say otherwise")
-    nodes: tuple[NodeEntry, ...] = Field(min_length=1, description="the nodes")
+    connectome: Line | None = Field(
+        None, description="file of a network of populations, whose processes run as nodes beside the others"
+    )
+    nodes: tuple[NodeEntry, ...] = Field((), description="the nodes")
 
 
 class Source:
@@ -122,7 +136,8 @@ class Allocation:
         port: Of the hub; None where the settings decide.
         hosts: By name; empty when everything runs on the host that launches it.
         preload: Modules that the zygote imports.
-        nodes: With the file's defaults and absolute paths.
+        nodes: With the file's defaults and absolute paths; those that compute a network come last.
+        network: The network of populations; None without one.
         lines: The line of each node in the file, by id.
         source: Makes the errors that name a place of the file.
     """
@@ -133,6 +148,7 @@ class Allocation:
     hosts: dict[str, Host] = field(default_factory=dict)
     preload: tuple[str, ...] = ()
     nodes: tuple[NodeEntry, ...] = ()
+    network: NetworkPlan | None = None
     lines: dict[str, int] = field(default_factory=dict)
     source: Source | None = field(default=None, repr=False, compare=False)
 
@@ -144,6 +160,8 @@ class Allocation:
 
     def location_of(self, id: str) -> Location:
         """Return the location of a node."""
+        if self.network is not None and id in self.network.processes:
+            return ("connectome",)
         return ("nodes", next(index for index, node in enumerate(self.nodes) if node.id == id))
 
     def choose_host(self, named: str | None, this_host: str) -> str:
@@ -201,6 +219,8 @@ def load(path: Path) -> Allocation:
     path = source.path
     if not isinstance(source.value, dict):
         raise AllocationError(f"{path}: an allocation is a map with version and nodes, see config/node_allocation.yaml")
+    if "populations" in source.value and "nodes" not in source.value:  # a connectome file, which is launched as it is
+        source.value = {"version": 1, "connectome": str(path)}
     try:
         parsed = AllocationFile.model_validate(source.value)
     except ValidationError as error:
@@ -218,7 +238,46 @@ def load(path: Path) -> Allocation:
         node.id: source.line(("nodes", index, "parameters" if node.parameters else "id"))
         for index, node in enumerate(nodes)
     }
-    return Allocation(path, parsed.namespace, parsed.port, parsed.hosts, parsed.preload, nodes, lines, source)
+    network = None
+    if parsed.connectome is not None:
+        network = _read_network(source, parsed)
+        nodes += tuple(_network_node(source, parsed, network, process) for process in network.processes)
+    elif not nodes:
+        raise source.error(
+            ("nodes",), "an allocation has at least one node, or names a network with `connectome: FILE`"
+        )
+    return Allocation(path, parsed.namespace, parsed.port, parsed.hosts, parsed.preload, nodes, network, lines, source)
+
+
+def _read_network(source: Source, parsed: AllocationFile) -> NetworkPlan:
+    assert parsed.connectome is not None
+    found = _find(parsed.connectome, source.path)
+    if found is None:
+        raise source.error(("connectome",), _not_found(parsed.connectome, source.path))
+    network = read_network(found)
+    taken = {node.id for node in parsed.nodes}
+    for process in network.processes:
+        if process in taken or process in RESERVED_IDS:
+            raise source.error(
+                ("connectome",), f"{process!r} is a process of the network and also a node; ids must differ"
+            )
+    return network
+
+
+def _network_node(source: Source, parsed: AllocationFile, network: NetworkPlan, process: str) -> NodeEntry:
+    host = network.hosts.get(process) or next(iter(parsed.hosts), None)
+    if host is not None and host not in parsed.hosts:
+        known = f"hosts are {', '.join(parsed.hosts)}" if parsed.hosts else "the allocation has no `hosts:`"
+        raise source.error(("connectome",), f"process {process!r} of the network runs on {host!r}; {known}")
+    return NodeEntry(
+        id=process,
+        program=PROGRAM,
+        host=host,
+        device=parsed.defaults.device,
+        threads=parsed.defaults.threads,
+        restart=parsed.defaults.restart,
+        environment=parsed.defaults.environment,
+    )
 
 
 def _read(path: Path) -> Source:

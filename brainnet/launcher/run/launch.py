@@ -15,13 +15,14 @@ import socket
 import sys
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from brainnet.collector import collect_less_often
-from brainnet.errors import BrainnetError, LaunchError
+from brainnet.errors import BrainnetError, ConfigError, LaunchError
 from brainnet.guard import describe
 from brainnet.launcher.run import log_files
 from brainnet.launcher.run.orphans import OrphansError, end_orphans, wait_for_orphans
@@ -29,8 +30,10 @@ from brainnet.launcher.run.output import redirect_output
 from brainnet.stdio import lenient
 
 if TYPE_CHECKING:
+    from brainnet.launcher.describe.allocation import Allocation
     from brainnet.launcher.run.supervisor import Plan, Supervisor
     from brainnet.launcher.run.zygote_client import ZygoteProcess
+    from brainnet.node.spec import NetworkPart
     from brainnet.wire.messages import NodeRecord
 
 _OPEN_FILES: Final = 4096
@@ -47,6 +50,8 @@ class LaunchOptions:
 
     Attributes:
         end_orphans: End what an earlier launcher of this brain has left, instead of refusing to start beside it.
+        steps: Steps after which a network of populations stops.
+        seed: Of the network, in place of that of its file.
     """
 
     allocation: Path | None = None
@@ -55,6 +60,8 @@ class LaunchOptions:
     namespace: str | None = None
     port: int | None = None
     end_orphans: bool = False
+    steps: int | None = None
+    seed: int | None = None
 
 
 def make_plan(options: LaunchOptions) -> Plan:
@@ -86,6 +93,8 @@ def make_plan(options: LaunchOptions) -> Plan:
     hub = allocation.hosts.get(host, Host())
     entries = allocation.placed_on(host, options.only)
     check_here(allocation, host, entries, effective.port)
+    part = _network_part(allocation, host, options)
+    computing = () if allocation.network is None else allocation.network.processes
     try:
         state = effective.state
         (state / "logs").mkdir(parents=True, exist_ok=True)
@@ -107,6 +116,7 @@ def make_plan(options: LaunchOptions) -> Plan:
                 hub=loopback(effective.port),
                 data_dir=state,
                 log_level=effective.log_level,
+                network=part if entry.id in computing else None,
             )
             for entry in entries
         ),
@@ -124,6 +134,32 @@ def make_plan(options: LaunchOptions) -> Plan:
             max_journal_bytes=int(effective.journal_max_mb * 1_000_000),
         ),
         only_host=len(allocation.hosts) < 2,
+    )
+
+
+def _network_part(allocation: Allocation, host: str, options: LaunchOptions) -> NetworkPart | None:
+    """Return what every node of the allocation's network is told; None without a network.
+
+    Raises:
+        ConfigError: Options for a network, and there is none.
+    """
+    from brainnet.node.spec import NetworkPart
+
+    network = allocation.network
+    if network is None:
+        if options.steps is not None or options.seed is not None:
+            raise ConfigError(f"{allocation.path} has no network of populations, which --steps and --seed are for")
+        return None
+    # On one host this launch is the run. Over several hosts, the first process says which run it is.
+    first = next(iter(network.processes))
+    says_it = len(allocation.hosts) < 2 or network.hosts.get(first, next(iter(allocation.hosts))) == host
+    return NetworkPart(
+        file=network.file,
+        digest=network.digest,
+        processes=network.processes,
+        run=uuid.uuid4().hex[:12] if says_it else "",
+        seed=options.seed,
+        last_step=options.steps,
     )
 
 

@@ -22,6 +22,7 @@ from brainnet.errors import AddressInUseError, BrainnetError, BusError, ConfigEr
 from brainnet.guard import describe, ends_task
 from brainnet.launcher.run import log_files
 from brainnet.launcher.run.managed_node import ManagedNode
+from brainnet.launcher.run.network_watch import NetworkWatch
 from brainnet.launcher.run.node_process import NodeProcess
 from brainnet.launcher.run.prompt_desk import PromptDesk
 from brainnet.launcher.run.zygote_client import ZygoteProcess
@@ -119,6 +120,7 @@ class Supervisor:
     Attributes:
         plan: What it runs.
         nodes: The nodes, by id.
+        network: Follows a network of populations that ends after some steps, and this run with it; None without one.
         on_change: Called with the record of a node at every change of its state; set it before `run`. An exception
             of it is logged.
 
@@ -149,6 +151,8 @@ class Supervisor:
         self._background: set[asyncio.Task[None]] = set()
         self._bus: Bus | None = None
         self._desk: PromptDesk | None = None
+        part = next((spec.network for spec in plan.nodes if spec.network is not None), None)
+        self.network = None if part is None or part.last_step is None else NetworkWatch(part)
         self.nodes = {
             spec.id: ManagedNode(spec, plan.log_dir / f"{spec.id}.log", self._spawn, self._node_changed)
             for spec in plan.nodes
@@ -205,6 +209,8 @@ class Supervisor:
             asyncio.create_task(self._essential(self._limit_logs())),
             asyncio.create_task(self._essential(self._run_desk())),
         ]
+        if self.network is not None:
+            tasks.append(asyncio.create_task(self._essential(self._run_network(self.network, bus))))
         try:
             await self._stop.wait()
         finally:
@@ -216,6 +222,10 @@ class Supervisor:
     async def _run_desk(self) -> None:
         assert self._desk is not None
         await self._desk.run()
+
+    async def _run_network(self, network: NetworkWatch, bus: Bus) -> None:
+        await network.run(bus)
+        self._stop.set()
 
     async def _essential(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a task without which the brain is not supervised: when it fails, the brain is stopped in order."""

@@ -52,6 +52,7 @@ from brainnet.wire.messages.prompts import (
     prompt_id_of,
     read_prompt,
 )
+from brainnet.wire.messages.streams import ClockControl, ClockState, Windows, WindowsQuery
 
 __all__ = [
     "MAX_PROMPT_BYTES",
@@ -60,6 +61,8 @@ __all__ = [
     "Answer",
     "Answered",
     "Candidate",
+    "ClockControl",
+    "ClockState",
     "CommandHeader",
     "ControlQuery",
     "ControlReply",
@@ -96,6 +99,8 @@ __all__ = [
     "StatusQuery",
     "StoppedBy",
     "TopicCount",
+    "Windows",
+    "WindowsQuery",
     "decode",
     "encode",
     "explain",

@@ -1,0 +1,75 @@
+"""The clocks of a network of populations: how far its processes are, and orders to all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from brainnet.bus import Bus
+from brainnet.errors import BrainnetError
+from brainnet.wire.keys import key
+from brainnet.wire.messages import ClockControl, ClockState
+
+_POLL_S = 0.05
+
+
+async def clock_states(bus: Bus, order: ClockControl | None = None) -> list[ClockState]:
+    """Return how far every process of the brain's network is, by name, after an order to all of them.
+
+    Raises:
+        BrainnetError: No process of a network replied.
+    """
+    replies = await bus.call_all(key("clock_control"), order or ClockControl())
+    states = [reply.message for reply in replies if isinstance(reply.message, ClockState)]
+    if not states:
+        raise BrainnetError(
+            "this brain computes no network of populations; launch a connectome file, or name one in the allocation",
+            code="not_found",
+        )
+    return sorted(states, key=lambda state: state.process)
+
+
+async def pause(bus: Bus) -> list[ClockState]:
+    """Stop all processes at the same step, as early as they can, and wait until they stand there."""
+    await clock_states(bus, _order("stop_at", 0))
+    # Each has stopped where it was; those that are behind go on to the step of the foremost.
+    return await _stop_at(bus, max(state.next_step for state in await clock_states(bus)))
+
+
+async def step(bus: Bus, steps: int, on_progress: Callable[[int], None] = lambda step: None) -> list[ClockState]:
+    """Compute some steps more in all processes, and wait until they are done.
+
+    Args:
+        bus: A bus of a client.
+        steps: How many, at least 1.
+        on_progress: Called with the first step that is not computed everywhere.
+    """
+    states = await clock_states(bus)
+    if any(state.until is None for state in states):
+        states = await pause(bus)
+    return await _stop_at(bus, max(state.next_step for state in states) + steps, on_progress)
+
+
+async def resume(bus: Bus) -> list[ClockState]:
+    """Let all processes go on."""
+    return await clock_states(bus, _order("go_on"))
+
+
+async def _stop_at(bus: Bus, until: int, on_progress: Callable[[int], None] = lambda step: None) -> list[ClockState]:
+    states = await clock_states(bus, _order("stop_at", until))
+    while any(state.phase not in ("paused", "finished", "failed") or _is_behind(state, until) for state in states):
+        on_progress(min(state.next_step for state in states))
+        await asyncio.sleep(_POLL_S)
+        states = await clock_states(bus)
+    return states
+
+
+def _is_behind(state: ClockState, until: int) -> bool:
+    end = until if state.last_step is None else min(until, state.last_step)
+    return state.phase != "failed" and state.next_step < end
+
+
+def _order(action: str, until: int = 0) -> ClockControl:
+    # The clock on the wall numbers the orders of all clients; the later one holds.
+    return ClockControl.model_validate({"action": action, "until": until, "control": time.time_ns() // 1000})

@@ -1,0 +1,66 @@
+"""Follows how far the processes of a network are, until all of them have computed its last step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from brainnet.bus import Bus
+from brainnet.node.spec import NetworkPart
+from brainnet.wire.keys import key
+from brainnet.wire.messages import ClockState
+
+
+class NetworkWatch:
+    """What the processes of a network, of this host and others, say of themselves.
+
+    Args:
+        part: The network.
+        on_progress: Called with the first step that is not computed everywhere.
+
+    Attributes:
+        states: The last state of each process.
+    """
+
+    def __init__(self, part: NetworkPart, on_progress: Callable[[int], None] = lambda step: None) -> None:
+        self.states: dict[str, ClockState] = {}
+        self.on_progress = on_progress
+        self._part = part
+        self._run = part.run
+
+    @property
+    def finished(self) -> bool:
+        """Whether every process has computed its last step."""
+        return all(
+            (state := self.states.get(process)) is not None and state.phase == "finished"
+            for process in self._part.processes
+        )
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digest of every population, once it is finished."""
+        return {name: digest for state in self.states.values() for name, digest in state.digests.items()}
+
+    @property
+    def digest(self) -> str:
+        """The digest of the whole network, once it is finished."""
+        from brainnet.simulation.digest import combined  # a brain without a network does not need it
+
+        return combined(self.digests)
+
+    async def run(self, bus: Bus) -> None:
+        """Follow the processes until all have finished."""
+        states = bus.subscribe(key("clock"))
+        try:
+            async for received in states:
+                self._note(received.message)
+                if self.finished:
+                    return
+        finally:
+            bus.unsubscribe(states)
+
+    def _note(self, state: ClockState) -> None:
+        if state.process not in self._part.processes or (self._run and state.run != self._run):
+            return
+        self.states[state.process] = state
+        if len(self.states) == len(self._part.processes):
+            self.on_progress(min(known.next_step for known in self.states.values()))

@@ -1,0 +1,132 @@
+"""Populations of a network as a node: `program: population`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from brainnet.bus import Bus
+from brainnet.connectome import Connectome, build, load
+from brainnet.errors import BrainnetError, ConfigError
+from brainnet.guard import describe
+from brainnet.node import NetworkPart, Node, NodeSpec, serve, subscribe
+from brainnet.paths import digest_of
+from brainnet.streams.division import plan_of
+from brainnet.streams.link import BusLink
+from brainnet.streams.lockstep import Lockstep
+from brainnet.streams.runner import Runner
+from brainnet.streams.saved_states import Identity, SavedStates
+from brainnet.wire.keys import chunk, key
+from brainnet.wire.messages import ClockControl, ClockState, Windows, WindowsQuery
+
+_STOP_S = 0.8
+"""Seconds that the network has to save its state when the node stops."""
+
+
+class PopulationNode(Node):
+    """Computes populations of a network, in step with the nodes that compute the others."""
+
+    def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
+        super().__init__(spec, bus, control)
+        if spec.network is None:
+            raise ConfigError(
+                f"{spec.id} computes populations of a network, and the allocation describes none; name one with "
+                "`connectome: FILE`"
+            )
+        self._part: NetworkPart = spec.network
+        self._connectome: Connectome
+        self._lockstep: Lockstep
+        self._runner: Runner | None = None
+        self._run = self._part.run
+
+    def load(self) -> None:
+        """Make the populations and the synapses that end in them."""
+        part = self._part
+        if digest_of(part.file) != part.digest:
+            raise ConfigError(f"{part.file} has changed since the network was launched; stop it, and launch it again")
+        self._connectome = load(part.file).with_seed(part.seed)
+        processes = {name: list(populations) for name, populations in part.processes.items()}
+        plan = plan_of(self._connectome, processes, self.id, last_step=part.last_step)
+        self._lockstep = Lockstep(build(self._connectome, processes[self.id], plan.window), plan)
+
+    async def setup(self) -> None:
+        """Declare the streams and start the network."""
+        process_of = {name: owner for owner, names in self._part.processes.items() for name in names}
+        link = BusLink(self.bus, self.id)
+        for population in self._lockstep.network.populations:
+            link.declare(population)
+            self.bus.serve(key("windows", population=population), self._serve_windows)
+        self._run = self._part.run or await self._ask_run(next(iter(self._part.processes)))
+        identity = Identity(self._run, f"{self._part.digest}/{self._part.seed}", self.id)
+        loop = asyncio.get_running_loop()
+        runner = Runner(
+            self._lockstep,
+            link,
+            SavedStates(Path(self.data_dir) / "streams", identity),
+            self._run,
+            process_of,
+            save_every_s=self._part.save_every_s,
+            on_waiting=lambda whom: _call(loop, self._note_waiting, whom),
+            on_failure=lambda error: _call(loop, self._note_failure, error),
+        )
+        for source in self._lockstep.plan.sources:
+            self.bus.listen(key("stream", population=source), lambda _, payload: runner.take_window(payload))
+        self._runner = runner
+        runner.start()
+
+    async def teardown(self) -> None:
+        """Save the state of the network."""
+        if self._runner is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._runner.stop, _STOP_S)
+
+    async def _ask_run(self, process: str) -> str:
+        """Return the run that another process says; waits until it is there."""
+        while True:
+            try:
+                state: ClockState = await self.bus.call(key("clock_control", process=process), ClockControl())
+            except BrainnetError:
+                self.log.info("waits for the name of the run", process=process)
+                await asyncio.sleep(0.5)
+            else:
+                return state.run
+
+    @subscribe("clock")
+    async def on_clock(self, state: ClockState) -> None:
+        """Take note of how far the other processes are."""
+        first = next(iter(self._part.processes))
+        if not self._part.run and self._run and state.process == first and state.run != self._run:
+            self.fail(f"{first} has begun another run of the network")
+        elif self._runner is not None:
+            self._runner.take_state(state)
+
+    @serve("clock_control", process="{id}")
+    async def on_control(self, order: ClockControl) -> ClockState:
+        """Stop at a step, or go on, and say how far the network is here."""
+        return await self._running.control(order)
+
+    async def _serve_windows(self, query: WindowsQuery, full_key: str) -> Windows:
+        population = chunk("windows", full_key, "population")
+        return await self._running.windows(population, query.run, query.step)
+
+    @property
+    def _running(self) -> Runner:
+        if self._runner is None:
+            raise BrainnetError(f"{self.id} does not compute yet", code="unavailable")
+        return self._runner
+
+    def _note_waiting(self, whom: str) -> None:
+        if whom:
+            self.degrade(f"the network waits for {whom}")
+        else:
+            self.recover()
+
+    def _note_failure(self, error: BaseException) -> None:
+        self.report_error("network", error)
+        self.fail(f"the network ended: {describe(error)}")
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: object, *args: object) -> None:
+    try:
+        loop.call_soon_threadsafe(function, *args)  # type: ignore[arg-type]
+    except RuntimeError:  # the event loop is closed: the node has stopped
+        return

@@ -1,0 +1,60 @@
+"""Divides a network among processes: who computes what, who reads whom, and how many steps are sent together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from brainnet.connectome import Connectome, Projection, kind_of, shortest_delay, window_of
+from brainnet.streams.lockstep import DEFAULT_CREDIT, Plan
+from brainnet.wire.packet import MAX_ELEMENTS
+
+
+def between(connectome: Connectome, process_of: Mapping[str, str]) -> list[Projection]:
+    """Return the projections whose ends are in different processes."""
+    return [p for p in connectome.projections if process_of[p.entry.source] != process_of[p.entry.target]]
+
+
+def window_between(connectome: Connectome, process_of: Mapping[str, str]) -> int:
+    """Return the steps that all processes send together: at most the shortest delay between any two of them."""
+    crossing = between(connectome, process_of)
+    largest = max((kind_of(connectome, p.entry.source).setting.size for p in crossing), default=1)
+    return max(1, min(window_of(connectome, crossing), MAX_ELEMENTS // largest))
+
+
+def plan_of(
+    connectome: Connectome,
+    processes: Mapping[str, list[str]],
+    process: str,
+    *,
+    window: int | None = None,
+    credit: int = DEFAULT_CREDIT,
+    last_step: int | None = None,
+) -> Plan:
+    """Return what one process has to do with the others.
+
+    Args:
+        connectome: The whole network.
+        processes: The populations of each process.
+        process: The one.
+        window: Steps that are sent together; by default as many as the delays allow.
+        credit: Windows that may be computed beyond what the slowest reader has taken in.
+        last_step: Steps after which the network stops; None to go on.
+    """
+    process_of = {name: owner for owner, names in processes.items() for name in names}
+    sources: dict[str, int] = {}
+    readers: dict[str, set[str]] = {}
+    for projection in between(connectome, process_of):
+        source, target = projection.entry.source, projection.entry.target
+        if process_of[target] == process:
+            delay = shortest_delay(connectome, projection)
+            sources[source] = min(delay, sources.get(source, delay))
+        if process_of[source] == process:
+            readers.setdefault(source, set()).add(process_of[target])
+    return Plan(
+        process,
+        window or window_between(connectome, process_of),
+        sources,
+        {name: frozenset(names) for name, names in readers.items()},
+        credit,
+        last_step,
+    )

@@ -1,0 +1,395 @@
+"""Runs one process of a network in lock-step with the others, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from brainnet.errors import BrainnetError, ModelError, StoreError, WireError
+from brainnet.guard import RepeatFilter, describe
+from brainnet.simulation.spikes import Spikes
+from brainnet.streams.link import MAX_REPLY_BYTES, Link
+from brainnet.streams.lockstep import Lockstep, Progress
+from brainnet.streams.saved_states import SavedStates
+from brainnet.wire.messages import ClockControl, ClockState, Windows
+from brainnet.wire.messages.streams import ClockPhase
+from brainnet.wire.window import SpikeWindow, decode_window, encode_window
+
+log = structlog.get_logger("brainnet.streams")
+T = TypeVar("T")
+
+SAVE_EVERY_S: Final = 5.0
+"""Seconds between two saved states. What was sent since the oldest one is kept for who may be resumed from it."""
+ANNOUNCE_S: Final = 0.25
+"""Seconds after which a process says how far it is, whether it got on or not."""
+_ASK_S: Final = 0.05
+"""Seconds after which a window that must have been sent is asked for again, and by which that grows."""
+_ASK_AT_MOST_S: Final = 1.0
+_WAITS_S: Final = 2.0
+"""Seconds of waiting after which it is worth a word to people."""
+
+
+class Runner:
+    """One process of a network that runs divided.
+
+    Guarantees: in lock-step with its sources and readers; what is lost on the way is asked for again; its state is
+    saved every few seconds, and a process that is resumed from it goes on as if it had never ended.
+
+    Args:
+        lockstep: The process, with its network.
+        link: The network between processes.
+        states: Where its state is saved.
+        run: Name of this run; windows of any other are left out.
+        process_of: The process of each population.
+        save_every_s: Seconds between two saved states.
+        on_waiting: Called in the thread, with whom it waits for when that takes long, and with "" when it goes on.
+        on_failure: Called in the thread with what ended it.
+    """
+
+    def __init__(
+        self,
+        lockstep: Lockstep,
+        link: Link,
+        states: SavedStates,
+        run: str,
+        process_of: Mapping[str, str],
+        *,
+        save_every_s: float = SAVE_EVERY_S,
+        on_waiting: Callable[[str], None] = lambda whom: None,
+        on_failure: Callable[[BaseException], None] = lambda error: None,
+    ) -> None:
+        self.lockstep = lockstep
+        self._link = link
+        self._states = states
+        self._run = run
+        self._process_of = process_of
+        self._save_every_s = save_every_s
+        self._on_waiting, self._on_failure = on_waiting, on_failure
+        self._populations = lockstep.network.populations
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._stopping = False
+        self._control = 0
+        self._known: dict[str, int] = {}  # the first step that is not computed, of every other process
+        self._asking: dict[str, bool] = {}
+        self._ask_at: dict[str, tuple[float, float]] = {}
+        self._refused: dict[str, str] = {}
+        self._resent = 0
+        self._announced = (time.monotonic(), 0)
+        self._announced_phase: ClockPhase = "starting"
+        self._factor = 0.0
+        self._windows_unannounced = 0
+        self._saving: threading.Thread | None = None
+        self._save_at = time.monotonic() + save_every_s
+        self._waits_since: float | None = None
+        self._said_waiting = ""
+        self._faults = RepeatFilter()
+        self._thread = threading.Thread(target=self._run_thread, name=f"stream-{lockstep.plan.process}", daemon=True)
+
+    # -- from other threads ------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin, or go on where the last saved state of this run ends."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Save the state and end the thread; waits for at most so many seconds."""
+        self._inbox.put(self._set_stopping)
+        self._thread.join(timeout)
+
+    def take_window(self, payload: bytes) -> None:
+        """Take in a window as it came from the network."""
+        self._inbox.put(lambda: self._on_window(payload))
+
+    def take_state(self, state: ClockState) -> None:
+        """Take note of how far another process is."""
+        self._inbox.put(lambda: self._on_state(state))
+
+    async def windows(self, population: str, run: str, step: int) -> Windows:
+        """Return the windows of a population of this process from a step on, as far as they are kept and computed.
+
+        Raises:
+            ModelError: The step is no longer kept, or it is another run.
+        """
+        return await self._in_thread(lambda: self._windows_since(population, run, step))
+
+    async def control(self, order: ClockControl) -> ClockState:
+        """Follow an order to stop or to go on, and return how far this process is, with its digests."""
+        return await self._in_thread(lambda: self._follow(order))
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[T] = loop.create_future()
+
+        def call() -> None:
+            try:
+                value = function()
+            except Exception as error:
+                loop.call_soon_threadsafe(_set, result, None, error)
+            else:
+                loop.call_soon_threadsafe(_set, result, value, None)
+
+        if not self._thread.is_alive():
+            raise BrainnetError("the network does not run here", code="stopping")
+        self._inbox.put(call)
+        return await result
+
+    # -- the thread --------------------------------------------------------------------------------------------------
+
+    def _run_thread(self) -> None:
+        try:
+            saved = self._states.load()
+            if saved is not None:
+                self.lockstep.load(saved)
+                log.info("the network goes on from its saved state", step=self.lockstep.next_step)
+            self._announce()
+            while not self._stopping:
+                while not self._inbox.empty():
+                    self._take_one(0.0)
+                if self._stopping:
+                    break
+                if self.lockstep.can_advance:
+                    self._advance()
+                else:
+                    self._wait()
+            self._save(wait=True)
+            self._announce()
+        except BaseException as error:
+            self._announce_failure(error)
+            self._on_failure(error)
+
+    def _set_stopping(self) -> None:
+        self._stopping = True
+
+    def _take_one(self, timeout: float) -> None:
+        try:
+            handle = self._inbox.get(timeout=timeout) if timeout else self._inbox.get_nowait()
+        except queue.Empty:
+            return
+        try:
+            handle()
+        except (WireError, ModelError) as error:  # of this message
+            if self._faults.admit(type(error).__name__) is not None:
+                log.warning("a message of the network was left out", error=str(error))
+
+    def _advance(self) -> None:
+        fired = self.lockstep.advance()
+        for name, spikes in fired.items():
+            if name in self.lockstep.plan.readers or self._link.listens(name):
+                self._link.send(name, self._encoded(name, spikes))
+        if self._waits_since is not None:
+            self._stop_waiting()
+        self._windows_unannounced += 1
+        now = time.monotonic()
+        if self._windows_unannounced >= max(1, self.lockstep.plan.credit // 4) or now - self._announced[0] > ANNOUNCE_S:
+            self._announce()
+        if now > self._save_at:
+            self._save()
+
+    def _encoded(self, name: str, spikes: Spikes) -> bytes:
+        setting = self._populations[name].model.setting
+        window = SpikeWindow(
+            name,
+            self._run,
+            spikes.first_step,
+            setting.size,
+            round(setting.dt_ms * 1000),
+            spikes.offsets,
+            spikes.neurons,
+            seq=spikes.first_step,
+        )
+        return encode_window(window)
+
+    def _wait(self) -> None:
+        now = time.monotonic()
+        if self._waits_since is None:
+            self._waits_since = now
+            if self.lockstep.finished or self.lockstep.stopped:
+                self._announce()
+        elif now - self._waits_since > _WAITS_S:
+            self._say_waiting()
+        if now - self._announced[0] > ANNOUNCE_S:
+            self._announce()
+        if now > self._save_at:
+            self._save()
+        for source, step in self.lockstep.missing().items():
+            if not self._asking.get(source) and self._is_due(source, step, now):
+                self._ask(source, step)
+        self._take_one(_ASK_S)
+
+    def _stop_waiting(self) -> None:
+        self._waits_since = None
+        self._ask_at.clear()
+        self._refused.clear()
+        if self._said_waiting:
+            self._said_waiting = ""
+            self._on_waiting("")
+
+    def _say_waiting(self) -> None:
+        if self.lockstep.finished or self.lockstep.stopped:
+            return
+        whom = ", ".join(self._waits_for())
+        said = f"{whom}: {'; '.join(self._refused.values())}" if self._refused else whom
+        if said and said != self._said_waiting:
+            self._said_waiting = said
+            self._on_waiting(said)
+
+    def _waits_for(self) -> list[str]:
+        """Return the processes that it cannot go on without."""
+        if self.lockstep.finished or self.lockstep.stopped:
+            return []
+        sources = {self._process_of[source] for source in self.lockstep.missing()}
+        return sorted(sources | set(self.lockstep.behind()))
+
+    # -- asking again ------------------------------------------------------------------------------------------------
+
+    def _is_due(self, source: str, step: int, now: float) -> bool:
+        """Return whether a window must have been sent, so that it was lost or came before this process listened."""
+        at, _ = self._ask_at.get(source, (0.0, 0.0))
+        sent = self.lockstep.has_gap(source) or self._known.get(self._process_of[source], 0) > step
+        return sent and now >= at
+
+    def _ask(self, source: str, step: int) -> None:
+        _, pause = self._ask_at.get(source, (0.0, 0.0))
+        pause = min(_ASK_AT_MOST_S, pause + _ASK_S)
+        self._ask_at[source] = time.monotonic() + pause, pause
+        self._asking[source] = True
+        self._link.ask(
+            source,
+            self._run,
+            step,
+            lambda windows, reason: self._inbox.put(lambda: self._on_asked(source, windows, reason)),
+        )
+
+    def _on_asked(self, source: str, windows: list[bytes], reason: str) -> None:
+        self._asking[source] = False
+        if reason:
+            self._refused[source] = reason
+        elif windows:
+            self._refused.pop(source, None)
+            self._ask_at.pop(source, None)
+            self._resent += len(windows)
+        for payload in windows:
+            self._on_window(payload)
+
+    def _windows_since(self, population: str, run: str, step: int) -> Windows:
+        if run != self._run:
+            raise ModelError(f"process {self.lockstep.plan.process} is in run {self._run}, not {run}")
+        windows: list[bytes] = []
+        size = 0
+        for spikes in self.lockstep.sent_since(population, step):
+            windows.append(self._encoded(population, spikes))
+            size += len(windows[-1])
+            if size > MAX_REPLY_BYTES:
+                break
+        return Windows(windows=windows)
+
+    # -- what comes --------------------------------------------------------------------------------------------------
+
+    def _on_window(self, payload: bytes) -> None:
+        window = decode_window(payload)
+        if window.run != self._run:
+            return
+        self.lockstep.receive(window.source, Spikes(window.first_step, window.offsets, window.fired))
+
+    def _on_state(self, state: ClockState) -> None:
+        if state.run != self._run or state.process == self.lockstep.plan.process:
+            return
+        self._known[state.process] = state.next_step
+        self.lockstep.note_progress(state.process, Progress(state.next_step, state.needed_step))
+        if state.control > self._control:  # an order that did not reach this process, because it was away
+            self._obey(state.control, state.until)
+
+    def _follow(self, order: ClockControl) -> ClockState:
+        if order.action != "status" and order.control > self._control:
+            self._obey(order.control, order.until if order.action == "stop_at" else None)
+            self._announce()
+        return self._state(with_digests=True)
+
+    def _obey(self, control: int, until: int | None) -> None:
+        self._control = control
+        self.lockstep.stop_at = until
+        self._waits_since = None
+
+    # -- what others are told ----------------------------------------------------------------------------------------
+
+    @property
+    def _phase(self) -> ClockPhase:
+        if self.lockstep.finished:
+            return "finished"
+        if self.lockstep.stopped:
+            return "paused"
+        return "running" if self._waits_since is None else "waiting"
+
+    def _state(self, *, with_digests: bool = False) -> ClockState:
+        step = self.lockstep
+        return ClockState(
+            process=step.plan.process,
+            run=self._run,
+            phase=self._phase,
+            next_step=step.next_step,
+            needed_step=step.needed_step,
+            last_step=step.plan.last_step,
+            until=step.stop_at,
+            control=self._control,
+            dt_ms=next(iter(self._populations.values())).model.setting.dt_ms,
+            waits_for=self._waits_for() if self._waits_since is not None else [],
+            real_time_factor=self._factor,
+            resent=self._resent,
+            digests=step.network.digests() if with_digests or step.finished else {},
+            reason="; ".join(self._refused.values()),
+        )
+
+    def _announce(self) -> None:
+        now, step = time.monotonic(), self.lockstep.next_step
+        before, step_before = self._announced
+        if now - before > ANNOUNCE_S / 2:
+            dt_s = next(iter(self._populations.values())).model.setting.dt_ms / 1000
+            self._factor = max(0, step - step_before) * dt_s / (now - before)
+            self._announced = now, step
+        self._windows_unannounced = 0
+        self._link.announce(self._state())
+
+    def _announce_failure(self, error: BaseException) -> None:
+        state = self._state()
+        state.phase, state.reason = "failed", describe(error)
+        self._link.announce(state)
+
+    # -- saving ------------------------------------------------------------------------------------------------------
+
+    def _save(self, *, wait: bool = False) -> None:
+        """Save the state behind the computation; a write that is not finished yet is not joined by another."""
+        self._save_at = time.monotonic() + self._save_every_s
+        if self._saving is not None and self._saving.is_alive():
+            if not wait:
+                return
+            self._saving.join()
+        arrays, would_need = self.lockstep.save(), self.lockstep.would_need
+        if wait:
+            self._write(arrays, would_need)
+            return
+        self._saving = threading.Thread(target=self._write, args=(arrays, would_need), name="stream-save", daemon=True)
+        self._saving.start()
+
+    def _write(self, arrays: dict[str, Any], would_need: int) -> None:
+        try:
+            self._states.save(arrays)
+        except StoreError as error:
+            if self._faults.admit("save") is not None:
+                log.error("the state of the network is not saved", error=str(error))
+            return
+        self._inbox.put(lambda: self.lockstep.note_saved(would_need))
+
+
+def _set(future: asyncio.Future[Any], value: Any, error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(value)

@@ -1,0 +1,57 @@
+"""Messages of networks that run divided among processes: how far each is, and windows that came to nobody."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from brainnet.wire.messages.codec import ErrorText, Id, Message
+
+ClockPhase = Literal["starting", "running", "waiting", "paused", "finished", "failed"]
+MAX_STEP: Final = 1 << 62
+Step = Annotated[int, Field(ge=0, le=MAX_STEP)]
+
+
+class ClockState(Message):
+    """How far one process of a network is."""
+
+    process: Id
+    run: Id = Field(description="name of this run of the network")
+    phase: ClockPhase = "starting"
+    next_step: Step = Field(0, description="the first step that is not computed")
+    needed_step: Step = Field(
+        0, description="the first step of its sources that it would ask for after a restart: it is saved up to there"
+    )
+    last_step: Step | None = Field(None, description="steps after which the network stops; null to go on")
+    until: Step | None = Field(None, description="step at which it was told to stop; null to go on")
+    control: int = Field(0, ge=0, description="number of the last order to stop or go on; the highest one holds")
+    dt_ms: float = Field(1.0, gt=0)
+    waits_for: list[Id] = Field(default_factory=list, description="processes that it waits for now")
+    real_time_factor: float = Field(0.0, ge=0, description="simulated time by time on the wall, lately")
+    resent: int = Field(0, ge=0, description="windows that it had to ask for again")
+    digests: dict[Id, str] = Field(
+        default_factory=dict, description="SHA-256 of what each population has fired; in replies, and when finished"
+    )
+    reason: ErrorText = Field("", description="why it does not go on")
+
+
+class ClockControl(Message):
+    """Asks a process how far it is; with an order it stops at a step, or goes on."""
+
+    action: Literal["status", "stop_at", "go_on"] = "status"
+    until: Step = Field(0, description="stop_at: the step before which it stops; one that is past stops it now")
+    control: int = Field(0, ge=0, description="number of the order, higher than that of all before it")
+
+
+class WindowsQuery(Message):
+    """Asks for the windows of a stream from a step on."""
+
+    run: Id
+    step: Step
+
+
+class Windows(Message):
+    """Windows of a stream, each as a packet; empty when there is nothing from the step on yet."""
+
+    windows: list[bytes] = Field(default_factory=list)
