@@ -48,6 +48,9 @@ def launch(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Of the network, in place of that of its file.")
     ] = None,
+    paused: Annotated[
+        bool, typer.Option("--paused", help="The network begins with `brainnet clock resume` or `step`.")
+    ] = False,
     digest: Annotated[
         bool, typer.Option("--digest", help="With --steps: print the SHA-256 of all spikes at the end.")
     ] = False,
@@ -69,7 +72,7 @@ def launch(
     from brainnet.launcher.run.orphans import OrphansError
 
     ids = [name for value in only or [] for name in value.split(",") if name]
-    options = LaunchOptions(allocation, host, ids, brain.namespace, brain.port, end_orphans, steps, seed)
+    options = LaunchOptions(allocation, host, ids, brain.namespace, brain.port, end_orphans, steps, seed, paused)
     if digest and steps is None:
         raise typer.BadParameter("--digest is that of a number of steps; say how many with --steps")
     if digest and detach:

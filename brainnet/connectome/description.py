@@ -33,6 +33,9 @@ class Clock(_Part):
     window: int | None = Field(
         None, ge=1, le=10_000, description="steps that are sent together; by default as many as the delays allow"
     )
+    save_every_s: Annotated[float, Field(ge=0.05, le=3600, allow_inf_nan=False)] = Field(
+        5.0, description="seconds between two saved states of a process; what it sent meanwhile is kept in memory"
+    )
 
 
 class PopulationEntry(_Part):

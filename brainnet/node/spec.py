@@ -102,7 +102,7 @@ class NetworkPart(BaseModel):
     run: str = Field("", max_length=64, description="name of this run; empty where the first process says it")
     seed: int | None = Field(None, ge=0, lt=1 << 63, description="in place of that of the file")
     last_step: int | None = Field(None, ge=1, description="steps after which the network stops")
-    save_every_s: Seconds = Field(5.0, description="between two saved states")
+    paused: bool = Field(False, description="whether it begins only when it is told to, by `brainnet clock`")
 
 
 class NodeSpec(NodeEntry):

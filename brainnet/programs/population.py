@@ -65,10 +65,12 @@ class PopulationNode(Node):
             SavedStates(Path(self.data_dir) / "streams", identity),
             self._run,
             process_of,
-            save_every_s=self._part.save_every_s,
+            save_every_s=self._connectome.clock.save_every_s,
             on_waiting=lambda whom: _call(loop, self._note_waiting, whom),
             on_failure=lambda error: _call(loop, self._note_failure, error),
         )
+        if self._part.paused:
+            self._lockstep.stop_at = 0
         for source in self._lockstep.plan.sources:
             self.bus.listen(key("stream", population=source), lambda _, payload: runner.take_window(payload))
         self._runner = runner

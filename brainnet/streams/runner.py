@@ -28,8 +28,12 @@ SAVE_EVERY_S: Final = 5.0
 """Seconds between two saved states. What was sent since the oldest one is kept for who may be resumed from it."""
 ANNOUNCE_S: Final = 0.25
 """Seconds after which a process says how far it is, whether it got on or not."""
+_ON_THE_WAY_S: Final = 0.03
+"""Seconds for which a window that has been sent may be on the way; only then it counts as lost."""
+_GAP_S: Final = 0.005
+"""The same where a later one has come already."""
 _ASK_S: Final = 0.05
-"""Seconds after which a window that must have been sent is asked for again, and by which that grows."""
+"""Seconds between two questions for one window, and by which that grows."""
 _ASK_AT_MOST_S: Final = 1.0
 _WAITS_S: Final = 2.0
 """Seconds of waiting after which it is worth a word to people."""
@@ -220,7 +224,7 @@ class Runner:
         for source, step in self.lockstep.missing().items():
             if not self._asking.get(source) and self._is_due(source, step, now):
                 self._ask(source, step)
-        self._take_one(_ASK_S)
+        self._take_one(_GAP_S if any(map(self.lockstep.has_gap, self.lockstep.plan.sources)) else _ON_THE_WAY_S)
 
     def _stop_waiting(self) -> None:
         self._waits_since = None
@@ -251,8 +255,10 @@ class Runner:
     def _is_due(self, source: str, step: int, now: float) -> bool:
         """Return whether a window must have been sent, so that it was lost or came before this process listened."""
         at, _ = self._ask_at.get(source, (0.0, 0.0))
-        sent = self.lockstep.has_gap(source) or self._known.get(self._process_of[source], 0) > step
-        return sent and now >= at
+        waited = now - (now if self._waits_since is None else self._waits_since)
+        lost = self.lockstep.has_gap(source) and waited > _GAP_S
+        lost |= self._known.get(self._process_of[source], 0) > step and waited > _ON_THE_WAY_S
+        return lost and now >= at
 
     def _ask(self, source: str, step: int) -> None:
         _, pause = self._ask_at.get(source, (0.0, 0.0))

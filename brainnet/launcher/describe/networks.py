@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 PROGRAM = "population"
 """The program of a node that computes populations; an entry point of `brainnet.nodes`."""
 
+PRELOAD = ("brainnet.programs.population", "brainnet.simulation.population", "brainnet.simulation.connectivity.kernels")
+"""What the processes of a network import, so that they share it: the compiler is the largest part of their memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkPlan:

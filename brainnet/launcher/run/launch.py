@@ -52,6 +52,7 @@ class LaunchOptions:
         end_orphans: End what an earlier launcher of this brain has left, instead of refusing to start beside it.
         steps: Steps after which a network of populations stops.
         seed: Of the network, in place of that of its file.
+        paused: The network begins only when it is told to.
     """
 
     allocation: Path | None = None
@@ -62,6 +63,7 @@ class LaunchOptions:
     end_orphans: bool = False
     steps: int | None = None
     seed: int | None = None
+    paused: bool = False
 
 
 def make_plan(options: LaunchOptions) -> Plan:
@@ -78,6 +80,7 @@ def make_plan(options: LaunchOptions) -> Plan:
     from brainnet.endpoints import loopback
     from brainnet.launcher.describe.allocation import Host, load
     from brainnet.launcher.describe.here import check_here
+    from brainnet.launcher.describe.networks import PRELOAD
     from brainnet.launcher.run.supervisor import Plan
     from brainnet.node.spec import NodeSpec
 
@@ -120,7 +123,7 @@ def make_plan(options: LaunchOptions) -> Plan:
             )
             for entry in entries
         ),
-        preload=allocation.preload,
+        preload=allocation.preload + (() if part is None else PRELOAD),
         listen=hub.listen,
         connect=hub.connect,
         state=state,
@@ -147,8 +150,10 @@ def _network_part(allocation: Allocation, host: str, options: LaunchOptions) -> 
 
     network = allocation.network
     if network is None:
-        if options.steps is not None or options.seed is not None:
-            raise ConfigError(f"{allocation.path} has no network of populations, which --steps and --seed are for")
+        if options.steps is not None or options.seed is not None or options.paused:
+            raise ConfigError(
+                f"{allocation.path} has no network of populations, which --steps, --seed and --paused are for"
+            )
         return None
     # On one host this launch is the run. Over several hosts, the first process says which run it is.
     first = next(iter(network.processes))
@@ -160,6 +165,7 @@ def _network_part(allocation: Allocation, host: str, options: LaunchOptions) -> 
         run=uuid.uuid4().hex[:12] if says_it else "",
         seed=options.seed,
         last_step=options.steps,
+        paused=options.paused,
     )
 
 

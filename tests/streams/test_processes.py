@@ -1,0 +1,149 @@
+"""Networks that run divided among real processes over Zenoh: the same spikes as in one, whoever is killed on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from brainnet.connectome import build, load, window_of
+from brainnet.testing import PATIENCE_S, wait_until
+from tests.support import Brain, MakeBrain, write_allocation
+
+STEPS = 4000
+NOISE = {"noise": {"rate_hz": 900.0, "weight": 700.0}}
+STDP = {"rule": "stdp", "potentiation": 0.1, "depression": 0.12, "w_max": 400.0}
+NETWORK: dict[str, Any] = {
+    "version": 1,
+    "seed": 5,
+    "clock": {"dt_ms": 1.0, "save_every_s": 0.1},
+    "populations": [
+        {"id": "a", "model": "lif", "size": 60, "parameters": NOISE},
+        {"id": "b", "model": "lif", "size": 40, "parameters": NOISE},
+        {"id": "c", "model": "izhikevich", "size": 30, "parameters": {"noise": {"rate_hz": 400.0, "weight": 9.0}}},
+        {"id": "d", "model": "lif", "size": 20, "parameters": NOISE, "process": "c"},
+    ],
+    "projections": [
+        {"from": s, "to": t, "synapses": {"connect": "fixed_probability", "p": 0.3, "weight": w, "delay_ms": d}, **more}
+        for s, t, w, d, more in [
+            ("a", "b", 150.0, 5, {"plasticity": STDP}),
+            ("b", "a", 150.0, {"uniform": [4, 9]}, {}),
+            ("b", "c", 3.0, 6, {}),
+            ("c", "d", 150.0, 2, {"plasticity": STDP}),
+            ("d", "a", 150.0, 4, {}),
+        ]
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("network") / "network.yaml"
+    path.write_text(yaml.safe_dump(NETWORK))
+    return path
+
+
+@pytest.fixture(scope="module")
+def digest(network: Path) -> str:
+    """What one process computes."""
+    connectome = load(network)
+    whole = build(connectome)
+    whole.run(STEPS, window_of(connectome, connectome.projections))
+    return whole.digest()
+
+
+def digest_of(launcher: subprocess.Popen[str]) -> str:
+    stdout, stderr = launcher.communicate(timeout=3 * PATIENCE_S)
+    assert launcher.returncode == 0, stderr
+    return str(json.loads(stdout.splitlines()[-1])["digest"])
+
+
+def clocks(brain: Brain, *verb: str) -> dict[str, dict[str, Any]]:
+    return {row["process"]: row for row in brain.rows("clock", *verb, check=False)}
+
+
+def test_three_processes_fire_as_one_also_when_each_is_killed(network: Path, digest: str, brain: Brain) -> None:
+    launcher = brain.start("launch", str(network), "--steps", str(STEPS), "--digest", "--json", "--paused")
+    wait_until("the network to be there", lambda: len(clocks(brain, "status")) == 3)
+    clocks(brain, "step", "1000")
+    stopped = clocks(brain, "pause")
+    step = 1000
+    assert {(row["phase"], row["next_step"]) for row in stopped.values()} == {("paused", step)}
+    for process in stopped:
+        pid = brain.pid(process)
+        os.kill(pid, signal.SIGKILL)
+        brain.wait_state(process, "ready", but_pid=pid)
+    # an order to stop outlives the process that it was given to
+    wait_until(
+        "all to stand there again", lambda: [r["next_step"] for r in clocks(brain, "status").values()] == [step] * 3
+    )
+    for process in stopped:
+        stepped = clocks(brain, "step", "13")
+        step += 13
+        assert {row["next_step"] for row in stepped.values()} == {step}
+        os.kill(brain.pid(process), signal.SIGKILL)
+    brain.run("clock", "resume")
+    assert digest_of(launcher) == digest
+    brain.wait_gone()
+
+
+def test_a_network_runs_beside_regions_and_stops_with_them(
+    tmp_path: Path, network: Path, digest: str, brain: Brain
+) -> None:
+    allocation = write_allocation(
+        tmp_path / "both.yaml", {"id": "echo", "program": "brainnet.testing.faults:Answers"}, connectome=str(network)
+    )
+    launcher = brain.start("launch", str(allocation), "--steps", str(STEPS), "--digest", "--json")
+    assert digest_of(launcher) == digest
+    brain.wait_gone()
+
+
+def test_a_description_that_changes_meanwhile_is_refused(tmp_path: Path, network: Path, brain: Brain) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(network.read_text())
+    brain.launch(path)
+    path.write_text(network.read_text() + "# changed\n")
+    pid = brain.pid("a")
+    os.kill(pid, signal.SIGKILL)
+    record = brain.wait_state("a", "failed", "backoff", but_pid=pid)
+    assert "has changed since the network was launched" in record.reason
+    waiting = wait_until("the others to wait", lambda: clocks(brain, "status").get("b", {}).get("waits_for"))
+    assert waiting == ["a"]
+    wait_until("the other node to say so", lambda: brain.nodes()["b"].state == "degraded")
+    brain.run("stop")
+    brain.wait_gone()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (["--digest"], ["how many with --steps"]),
+        (["--steps", "10", "--digest", "--detach"], ["leave out --detach"]),
+        (["--json"], ["--digest"]),
+    ],
+)
+def test_options_that_do_not_fit(network: Path, brain: Brain, arguments: list[str], texts: list[str]) -> None:
+    done = brain.run("launch", str(network), *arguments, check=False)
+    assert done.returncode == 2
+    assert all(text in " ".join(done.stderr.replace("│", "").split()) for text in texts)
+
+
+def test_steps_without_a_network(tmp_path: Path, brain: Brain) -> None:
+    allocation = write_allocation(tmp_path / "none.yaml", {"id": "echo", "program": "brainnet.testing.faults:Answers"})
+    done = brain.run("launch", str(allocation), "--steps", "10", check=False)
+    assert (done.returncode, "has no network of populations" in done.stderr) == (1, True)
+
+
+def test_a_clock_that_is_not_there(tmp_path: Path, make_brain: MakeBrain, answering: Path) -> None:
+    brain = make_brain()
+    brain.launch(answering)
+    done = brain.run("clock", "status", check=False)
+    assert (done.returncode, "computes no network" in done.stderr) == (1, True)
+    brain.run("stop")
+    brain.wait_gone()
