@@ -22,6 +22,9 @@ app = common.verb("Show how far a running network is; pause, step and resume it.
 def status(brain: common.BrainOptions, as_json: common.JsonOption = False) -> None:
     """Show how far every process of the network is, how fast, and whom it waits for.
 
+    In real time it also shows how long after their end the windows of each source came, how many of them came after
+    they were needed, and how many windows a process itself was too slow for.
+
     Example: brainnet clock status
     """
     from brainnet.client.clocks import clock_states
@@ -71,6 +74,24 @@ def resume(brain: common.BrainOptions, as_json: common.JsonOption = False) -> No
     _show(brain, resume, as_json)
 
 
+@app.command()
+@common.takes_brain()
+def rate(
+    brain: common.BrainOptions,
+    scale: Annotated[
+        float, typer.Argument(min=0.001, max=1000.0, metavar="SCALE", help="2: half as fast as the clock on the wall.")
+    ],
+    as_json: common.JsonOption = False,
+) -> None:
+    """Set how fast a network in real time runs.
+
+    Example: brainnet clock rate 2
+    """
+    from brainnet.client.clocks import set_rate
+
+    _show(brain, lambda bus: set_rate(bus, scale), as_json)
+
+
 def _show(brain: common.BrainOptions, do: Callable[[Bus], Awaitable[list[ClockState]]], as_json: bool) -> None:
     async def ask(settings: Settings) -> list[ClockState]:
         async with await common.connect(settings) as bus:
@@ -81,16 +102,10 @@ def _show(brain: common.BrainOptions, do: Callable[[Bus], Awaitable[list[ClockSt
         for state in states:
             output.print_json(state)
         return
+    in_real_time = any(state.mode == "realtime" for state in states)
+    last = ["too slow"] if in_real_time else ["sent again", "waits for"]
     output.table(
-        [
-            "process",
-            "clock",
-            output.Column("step", right=True),
-            output.Column("time s", right=True),
-            output.Column("times real time", right=True),
-            output.Column("sent again", right=True),
-            "waits for",
-        ],
+        ["process", "clock", *(output.Column(t, right=True) for t in ("step", "time s", "times real time")), *last],
         [
             (
                 state.process,
@@ -98,9 +113,29 @@ def _show(brain: common.BrainOptions, do: Callable[[Bus], Awaitable[list[ClockSt
                 f"{state.next_step:,}",
                 f"{state.next_step * state.dt_ms / 1000:.3f}",
                 f"{state.real_time_factor:.2f}" if state.phase == "running" else "",
-                str(state.resent),
-                ", ".join(state.waits_for) + (f" ({state.reason})" if state.reason else ""),
+                *([str(state.overruns)] if in_real_time else [str(state.resent), _waiting(state)]),
             )
             for state in states
         ],
     )
+    if not in_real_time:
+        return
+    output.line()
+    titles = ("windows", "late", "missed", "p50 ms", "p99 ms", "longest ms", "allowed ms")
+    output.table(
+        ["process", "source", *(output.Column(title, right=True) for title in titles)],
+        [
+            (
+                state.process,
+                late.source,
+                *(f"{count:,}" for count in (late.windows, late.late, late.missed)),
+                *(f"{ms:.2f}" for ms in (late.p50_ms, late.p99_ms, late.longest_ms, late.allowed_ms)),
+            )
+            for state in states
+            for late in state.lateness
+        ],
+    )
+
+
+def _waiting(state: ClockState) -> str:
+    return ", ".join(state.waits_for) + (f" ({state.reason})" if state.reason else "")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from brainnet.bus import Bus
 from brainnet.errors import BrainnetError
 from brainnet.wire.keys import key
-from brainnet.wire.messages import ClockControl, ClockState
+from brainnet.wire.messages import ClockAnchor, ClockControl, ClockState
 
 _POLL_S = 0.05
+_START_IN_NS = 100_000_000
+"""Nanoseconds after which the next step is due when a network in real time goes on: all have heard of it by then."""
 
 
 async def clock_states(bus: Bus, order: ClockControl | None = None) -> list[ClockState]:
@@ -53,11 +56,39 @@ async def step(bus: Bus, steps: int, on_progress: Callable[[int], None] = lambda
 
 async def resume(bus: Bus) -> list[ClockState]:
     """Let all processes go on."""
-    return await clock_states(bus, _order("go_on"))
+    states = await clock_states(bus)
+    return await clock_states(bus, _order("go_on", anchor=_from_now(states)))
+
+
+async def set_rate(bus: Bus, scale: float) -> list[ClockState]:
+    """Let a network in real time run so many times as slowly as the clock on the wall.
+
+    Raises:
+        BrainnetError: It does not run in real time, or has not begun.
+    """
+    states = await clock_states(bus)
+    anchor = _from_now(states, scale)
+    if anchor is None:
+        raise BrainnetError(
+            "the network does not run in real time, or has not begun; write `clock: {mode: realtime}` into its file",
+            code="refused",
+        )
+    until = states[0].until
+    return await clock_states(bus, _order("go_on" if until is None else "stop_at", until or 0, anchor))
+
+
+def _from_now(states: list[ClockState], scale: float | None = None) -> ClockAnchor | None:
+    """Return when the steps are due that are not computed yet; None in lock-step."""
+    known = next((state.anchor for state in states if state.anchor is not None), None)
+    if known is None:
+        return None
+    step = max(state.next_step for state in states)
+    return ClockAnchor(step=step, at_ns=time.time_ns() + _START_IN_NS, scale=scale or known.scale)
 
 
 async def _stop_at(bus: Bus, until: int, on_progress: Callable[[int], None] = lambda step: None) -> list[ClockState]:
-    states = await clock_states(bus, _order("stop_at", until))
+    anchor = _from_now(await clock_states(bus))
+    states = await clock_states(bus, _order("stop_at", until, anchor))
     while any(state.phase not in ("paused", "finished", "failed") or _is_behind(state, until) for state in states):
         on_progress(min(state.next_step for state in states))
         await asyncio.sleep(_POLL_S)
@@ -70,6 +101,6 @@ def _is_behind(state: ClockState, until: int) -> bool:
     return state.phase != "failed" and state.next_step < end
 
 
-def _order(action: str, until: int = 0) -> ClockControl:
+def _order(action: Literal["stop_at", "go_on"], until: int = 0, anchor: ClockAnchor | None = None) -> ClockControl:
     # The clock on the wall numbers the orders of all clients; the later one holds.
-    return ClockControl.model_validate({"action": action, "until": until, "control": time.time_ns() // 1000})
+    return ClockControl(action=action, until=until, control=time.time_ns() // 1000, anchor=anchor)

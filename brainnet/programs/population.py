@@ -14,6 +14,7 @@ from brainnet.paths import digest_of
 from brainnet.streams.division import plan_of
 from brainnet.streams.link import BusLink
 from brainnet.streams.lockstep import Lockstep
+from brainnet.streams.realtime import Realtime
 from brainnet.streams.runner import Runner
 from brainnet.streams.saved_states import Identity, SavedStates
 from brainnet.wire.keys import chunk, key
@@ -47,7 +48,9 @@ class PopulationNode(Node):
         self._connectome = load(part.file).with_seed(part.seed)
         processes = {name: list(populations) for name, populations in part.processes.items()}
         plan = plan_of(self._connectome, processes, self.id, last_step=part.last_step)
-        self._lockstep = Lockstep(build(self._connectome, processes[self.id], plan.window), plan)
+        clock = self._connectome.clock
+        network = build(self._connectome, processes[self.id], plan.window)
+        self._lockstep = Realtime(network, plan, clock.late) if clock.mode == "realtime" else Lockstep(network, plan)
 
     async def setup(self) -> None:
         """Declare the streams and start the network."""
@@ -66,6 +69,7 @@ class PopulationNode(Node):
             self._run,
             process_of,
             save_every_s=self._connectome.clock.save_every_s,
+            time_scale=self._connectome.clock.time_scale,
             on_waiting=lambda whom: _call(loop, self._note_waiting, whom),
             on_failure=lambda error: _call(loop, self._note_failure, error),
         )

@@ -16,8 +16,9 @@ from brainnet.guard import RepeatFilter, describe
 from brainnet.simulation.spikes import Spikes
 from brainnet.streams.link import MAX_REPLY_BYTES, Link
 from brainnet.streams.lockstep import Lockstep, Progress
+from brainnet.streams.realtime import Anchor, Realtime
 from brainnet.streams.saved_states import SavedStates
-from brainnet.wire.messages import ClockControl, ClockState, Windows
+from brainnet.wire.messages import ClockAnchor, ClockControl, ClockState, SourceLateness, Windows
 from brainnet.wire.messages.streams import ClockPhase
 from brainnet.wire.window import SpikeWindow, decode_window, encode_window
 
@@ -28,6 +29,8 @@ SAVE_EVERY_S: Final = 5.0
 """Seconds between two saved states. What was sent since the oldest one is kept for who may be resumed from it."""
 ANNOUNCE_S: Final = 0.25
 """Seconds after which a process says how far it is, whether it got on or not."""
+START_IN_S: Final = 0.3
+"""Seconds after which the first step is due in real time, once all processes are there: all have heard of it then."""
 _ON_THE_WAY_S: Final = 0.03
 """Seconds for which a window that has been sent may be on the way; only then it counts as lost."""
 _GAP_S: Final = 0.005
@@ -52,6 +55,7 @@ class Runner:
         run: Name of this run; windows of any other are left out.
         process_of: The process of each population.
         save_every_s: Seconds between two saved states.
+        time_scale: In real time, time on the wall by simulated time.
         on_waiting: Called in the thread, with whom it waits for when that takes long, and with "" when it goes on.
         on_failure: Called in the thread with what ended it.
     """
@@ -65,6 +69,7 @@ class Runner:
         process_of: Mapping[str, str],
         *,
         save_every_s: float = SAVE_EVERY_S,
+        time_scale: float = 1.0,
         on_waiting: Callable[[str], None] = lambda whom: None,
         on_failure: Callable[[BaseException], None] = lambda error: None,
     ) -> None:
@@ -74,6 +79,10 @@ class Runner:
         self._run = run
         self._process_of = process_of
         self._save_every_s = save_every_s
+        self._time_scale = time_scale
+        everybody = list(dict.fromkeys(process_of.values()))
+        self._leads = everybody[0] == lockstep.plan.process
+        self._others = set(everybody) - {lockstep.plan.process}
         self._on_waiting, self._on_failure = on_waiting, on_failure
         self._populations = lockstep.network.populations
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -211,6 +220,9 @@ class Runner:
 
     def _wait(self) -> None:
         now = time.monotonic()
+        if isinstance(self.lockstep, Realtime):
+            self._wait_in_real_time(self.lockstep, now)
+            return
         if self._waits_since is None:
             self._waits_since = now
             if self.lockstep.finished or self.lockstep.stopped:
@@ -225,6 +237,22 @@ class Runner:
             if not self._asking.get(source) and self._is_due(source, step, now):
                 self._ask(source, step)
         self._take_one(_GAP_S if any(map(self.lockstep.has_gap, self.lockstep.plan.sources)) else _ON_THE_WAY_S)
+
+    def _wait_in_real_time(self, realtime: Realtime, now: float) -> None:
+        if now - self._announced[0] > ANNOUNCE_S:
+            self._announce()
+        if now > self._save_at:
+            self._save()
+        if realtime.anchor is None and self._leads and self._known.keys() >= self._others:
+            # All are there: the first process says when they begin.
+            step = max([realtime.next_step, *self._known.values()])
+            at_ns = time.time_ns() + int(START_IN_S * 1e9)
+            anchor = ClockAnchor(step=step, at_ns=at_ns, scale=self._time_scale)
+            self._obey(max(self._control, 1), realtime.stop_at, anchor)
+            self._announce()
+        due_s = realtime.due_in_s()
+        if due_s > 0:
+            self._take_one(min(due_s, ANNOUNCE_S))
 
     def _stop_waiting(self) -> None:
         self._waits_since = None
@@ -309,17 +337,21 @@ class Runner:
         self._known[state.process] = state.next_step
         self.lockstep.note_progress(state.process, Progress(state.next_step, state.needed_step))
         if state.control > self._control:  # an order that did not reach this process, because it was away
-            self._obey(state.control, state.until)
+            self._obey(state.control, state.until, state.anchor)
+        elif state.anchor is not None and isinstance(self.lockstep, Realtime) and self.lockstep.anchor is None:
+            self._obey(self._control, self.lockstep.stop_at, state.anchor)
 
     def _follow(self, order: ClockControl) -> ClockState:
         if order.action != "status" and order.control > self._control:
-            self._obey(order.control, order.until if order.action == "stop_at" else None)
+            self._obey(order.control, order.until if order.action == "stop_at" else None, order.anchor)
             self._announce()
         return self._state(with_digests=True)
 
-    def _obey(self, control: int, until: int | None) -> None:
+    def _obey(self, control: int, until: int | None, anchor: ClockAnchor | None) -> None:
         self._control = control
         self.lockstep.stop_at = until
+        if anchor is not None and isinstance(self.lockstep, Realtime):
+            self.lockstep.set_anchor(Anchor(anchor.step, anchor.at_ns, anchor.scale))
         self._waits_since = None
 
     # -- what others are told ----------------------------------------------------------------------------------------
@@ -330,6 +362,8 @@ class Runner:
             return "finished"
         if self.lockstep.stopped:
             return "paused"
+        if isinstance(self.lockstep, Realtime):
+            return "starting" if self.lockstep.anchor is None else "running"
         return "running" if self._waits_since is None else "waiting"
 
     def _state(self, *, with_digests: bool = False) -> ClockState:
@@ -349,7 +383,34 @@ class Runner:
             resent=self._resent,
             digests=step.network.digests() if with_digests or step.finished else {},
             reason="; ".join(self._refused.values()),
+            **self._in_real_time(),
         )
+
+    def _in_real_time(self) -> dict[str, Any]:
+        realtime = self.lockstep
+        if not isinstance(realtime, Realtime):
+            return {}
+        anchor = realtime.anchor
+        scale = self._time_scale if anchor is None else anchor.scale
+        dt_ms = next(iter(self._populations.values())).model.setting.dt_ms
+        return {
+            "mode": "realtime",
+            "anchor": None if anchor is None else ClockAnchor(step=anchor.step, at_ns=anchor.at_ns, scale=scale),
+            "overruns": realtime.overruns,
+            "lateness": [
+                SourceLateness(
+                    source=source,
+                    windows=lateness.windows,
+                    late=lateness.late,
+                    missed=lateness.missed,
+                    p50_ms=lateness.percentile(0.5),
+                    p99_ms=lateness.percentile(0.99),
+                    longest_ms=lateness.longest_ms,
+                    allowed_ms=realtime.plan.sources[source] * dt_ms * scale,
+                )
+                for source, lateness in realtime.lateness.items()
+            ],
+        }
 
     def _announce(self) -> None:
         now, step = time.monotonic(), self.lockstep.next_step

@@ -1,4 +1,4 @@
-"""Networks that run divided among real processes over Zenoh: the same spikes as in one, whoever is killed on the way."""
+"""Networks divided among real processes over Zenoh: the same spikes as in one, whoever is killed on the way."""
 
 from __future__ import annotations
 
@@ -116,6 +116,34 @@ def test_a_description_that_changes_meanwhile_is_refused(tmp_path: Path, network
     waiting = wait_until("the others to wait", lambda: clocks(brain, "status").get("b", {}).get("waits_for"))
     assert waiting == ["a"]
     wait_until("the other node to say so", lambda: brain.nodes()["b"].state == "degraded")
+    brain.run("stop")
+    brain.wait_gone()
+
+
+def test_in_real_time_processes_begin_together_and_nobody_waits(tmp_path: Path, brain: Brain) -> None:
+    path = tmp_path / "live.yaml"
+    path.write_text(yaml.safe_dump(NETWORK | {"clock": {"dt_ms": 1.0, "mode": "realtime"}}))
+    brain.launch(path)
+
+    def running() -> dict[str, dict[str, Any]]:
+        found = clocks(brain, "status")
+        return found if all(row["phase"] == "running" and row["next_step"] > 300 for row in found.values()) else {}
+
+    states = wait_until("the network to run", running)
+    assert len({json.dumps(row["anchor"]) for row in states.values()}) == 1
+    assert {late["source"] for late in states["a"]["lateness"]} == {"b", "d"}
+    assert all(late["windows"] > 0 for row in states.values() for late in row["lateness"])
+    brain.run("clock", "rate", "0.5")
+    stopped = clocks(brain, "pause")
+    assert len({row["next_step"] for row in stopped.values()}) == 1
+    assert {row["anchor"]["scale"] for row in stopped.values()} == {0.5}
+    pid = brain.pid("c")
+    os.kill(pid, signal.SIGKILL)
+    clocks(brain, "resume")
+    step = stopped["a"]["next_step"]
+    wait_until("the others to run on", lambda: clocks(brain, "status")["a"]["next_step"] > step + 300)
+    brain.wait_state("c", "ready", but_pid=pid)
+    wait_until("it to run again", lambda: clocks(brain, "status").get("c", {}).get("next_step", 0) > step + 300)
     brain.run("stop")
     brain.wait_gone()
 

@@ -224,8 +224,8 @@ def test_who_waits_says_for_whom(pair: Divided) -> None:
     wait_until("it to run", lambda: step_of(pair, "process0") > 10)
     runner = pair.wires.runners.pop("process1")
     runner.stop()
-    waiting = wait_until("it to wait", lambda: (s := pair.control("process0")).phase == "waiting" and s)
-    assert waiting.waits_for == ["process1"]
+    wait_until("it to wait", lambda: pair.control("process0").phase == "waiting")
+    assert pair.control("process0").waits_for == ["process1"]
     pair.wires.runners["process1"] = runner
 
 

@@ -52,7 +52,14 @@ from brainnet.wire.messages.prompts import (
     prompt_id_of,
     read_prompt,
 )
-from brainnet.wire.messages.streams import ClockControl, ClockState, Windows, WindowsQuery
+from brainnet.wire.messages.streams import (
+    ClockAnchor,
+    ClockControl,
+    ClockState,
+    SourceLateness,
+    Windows,
+    WindowsQuery,
+)
 
 __all__ = [
     "MAX_PROMPT_BYTES",
@@ -61,6 +68,7 @@ __all__ = [
     "Answer",
     "Answered",
     "Candidate",
+    "ClockAnchor",
     "ClockControl",
     "ClockState",
     "CommandHeader",
@@ -96,6 +104,7 @@ __all__ = [
     "Refusal",
     "ResumeQuery",
     "Resumed",
+    "SourceLateness",
     "StatusQuery",
     "StoppedBy",
     "TopicCount",

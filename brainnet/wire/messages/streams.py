@@ -13,6 +13,27 @@ MAX_STEP: Final = 1 << 62
 Step = Annotated[int, Field(ge=0, le=MAX_STEP)]
 
 
+class SourceLateness(Message):
+    """How long after their end the windows of a source came, in real time."""
+
+    source: Id
+    windows: int = Field(0, ge=0, description="that came")
+    late: int = Field(0, ge=0, description="of them, after they were needed")
+    missed: int = Field(0, ge=0, description="that had not come when they were needed")
+    p50_ms: float = Field(0.0, ge=0)
+    p99_ms: float = Field(0.0, ge=0)
+    longest_ms: float = 0.0
+    allowed_ms: float = Field(0.0, description="time after which they are late")
+
+
+class ClockAnchor(Message):
+    """When the steps of a network are due in real time."""
+
+    step: Step = Field(description="a step")
+    at_ns: int = Field(ge=0, description="wall clock at which all steps before it are over, nanoseconds since 1970")
+    scale: float = Field(gt=0, le=1000, allow_inf_nan=False, description="time on the wall by simulated time")
+
+
 class ClockState(Message):
     """How far one process of a network is."""
 
@@ -26,9 +47,13 @@ class ClockState(Message):
     last_step: Step | None = Field(None, description="steps after which the network stops; null to go on")
     until: Step | None = Field(None, description="step at which it was told to stop; null to go on")
     control: int = Field(0, ge=0, description="number of the last order to stop or go on; the highest one holds")
+    mode: Literal["lockstep", "realtime"] = "lockstep"
+    anchor: ClockAnchor | None = Field(None, description="realtime: when the steps are due; null before the start")
     dt_ms: float = Field(1.0, gt=0)
     waits_for: list[Id] = Field(default_factory=list, description="processes that it waits for now")
     real_time_factor: float = Field(0.0, ge=0, description="simulated time by time on the wall, lately")
+    lateness: list[SourceLateness] = Field(default_factory=list, description="realtime: by source")
+    overruns: int = Field(0, ge=0, description="realtime: windows that it computed more than one window late")
     resent: int = Field(0, ge=0, description="windows that it had to ask for again")
     digests: dict[Id, str] = Field(
         default_factory=dict, description="SHA-256 of what each population has fired; in replies, and when finished"
@@ -42,6 +67,7 @@ class ClockControl(Message):
     action: Literal["status", "stop_at", "go_on"] = "status"
     until: Step = Field(0, description="stop_at: the step before which it stops; one that is past stops it now")
     control: int = Field(0, ge=0, description="number of the order, higher than that of all before it")
+    anchor: ClockAnchor | None = Field(None, description="realtime: when the steps are due from now on")
 
 
 class WindowsQuery(Message):
