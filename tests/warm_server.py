@@ -5,7 +5,6 @@ It starts no thread and opens no Zenoh session: a fork copies only the calling t
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib
 import io
@@ -27,14 +26,13 @@ def main() -> None:
     """Import the modules named in the arguments, then serve requests; returns in a fork, as the command."""
     control = socket.socket(fileno=int(sys.argv[1]))
     parent = os.getppid()
-    ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGKILL: ends with the tests
     for name in sys.argv[2:]:
         importlib.import_module(name)
     gc.freeze()
     control.send(b"{}")
     while True:
         packet, descriptors, _, _ = socket.recv_fds(control, MAX_PACKET, 3)
-        if not packet:
+        if not packet:  # the tests have ended
             os._exit(0)
         between = os.fork()
         if between:

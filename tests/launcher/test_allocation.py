@@ -30,7 +30,7 @@ def parsed(tmp_path: Path, text: str) -> Allocation:
 
 
 MISTAKES = {
-    "no nodes": ("version: 1", 1, ["nodes", "is missing"]),
+    "no nodes": ("version: 1", 1, ["nodes", "at least one node", "connectome: FILE"]),
     "empty": ("", None, ["version and nodes"]),
     "not YAML": ("version: 1\nnodes: [", 3, ["not YAML"]),
     "newer version": ("version: 2\nnodes:\n  - {id: a, program: ECHO}", 1, ["version", "1", "got 2"]),
