@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,15 @@ from pydantic import BaseModel, ValidationError
 
 from brainnet import yaml_text
 from brainnet.connectome.description import Clock, ConnectomeFile, PopulationEntry, ProjectionEntry
+from brainnet.connectome.embedded import Embedded, is_allocation
 from brainnet.errors import BrainnetError, ConnectomeError, TextError
 from brainnet.imports import did_you_mean
 from brainnet.limits import mistake
 from brainnet.yaml_text import Document, Location
+
+
+def _same(location: Location) -> Location:
+    return location
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class Connectome:
         populations: By id.
         projections: In the order of the file.
         document: Makes the errors that name a place of the file.
+        place: Where the file says what a connectome file says at a location: an allocation says it elsewhere.
     """
 
     path: Path
@@ -51,6 +57,7 @@ class Connectome:
     populations: Mapping[str, PopulationEntry]
     projections: tuple[Projection, ...]
     document: Document = field(repr=False, compare=False)
+    place: Callable[[Location], Location] = field(repr=False, compare=False, default=_same)
 
     @property
     def folder(self) -> Path:
@@ -59,7 +66,7 @@ class Connectome:
 
     def error(self, location: Location, problem: str) -> ConnectomeError:
         """Make the error for a mistake at a location of the file."""
-        return _located(self.document.error(location, problem), self.path)
+        return _located(self.document.error(self.place(location), problem), self.path)
 
     def location_of(self, population: str, *more: str) -> Location:
         """Return the location of a population, or of a field of it."""
@@ -69,11 +76,11 @@ class Connectome:
         """Return the same network with another seed; None keeps that of the file."""
         if seed is None:
             return self
-        return Connectome(self.path, seed, self.clock, self.populations, self.projections, self.document)
+        return replace(self, seed=seed)
 
 
 def load(path: Path) -> Connectome:
-    """Read a connectome file.
+    """Read a connectome file, or the network in an allocation.
 
     Raises:
         ConnectomeError: It cannot be used; names file, line, field and what is accepted.
@@ -87,22 +94,25 @@ def load(path: Path) -> Connectome:
         raise ConnectomeError(f"connectome {path} does not exist", path=path) from None
     if not isinstance(document.value, dict):
         raise ConnectomeError(f"{path}: a connectome is a map with version, populations and projections", path=path)
+    value, place = document.value, _same
+    if is_allocation(value):
+        embedded = Embedded(value)
+        value, place = embedded.value, embedded.place
     try:
-        parsed = ConnectomeFile.model_validate(document.value)
+        parsed = ConnectomeFile.model_validate(value)
     except ValidationError as error:
         mistakes = error.errors()
         item = next((e for e in mistakes if e["type"] == "extra_forbidden"), mistakes[0])
-        location = _in_file(item["loc"], document.value)
-        raise _located(document.error(location, _explain(item, location)), path) from None
+        location = _in_file(item["loc"], value)
+        raise _located(document.error(place(location), _explain(item, location)), path) from None
     populations: dict[str, PopulationEntry] = {}
     for index, entry in enumerate(parsed.populations):
         if entry.id in populations:
-            raise _located(
-                document.error(("populations", index, "id"), f"there are two populations {entry.id!r}"), path
-            )
+            twice = document.error(place(("populations", index, "id")), f"there are two populations {entry.id!r}")
+            raise _located(twice, path)
         populations[entry.id] = entry
     projections = _named(parsed.projections)
-    connectome = Connectome(path, parsed.seed, parsed.clock, populations, projections, document)
+    connectome = Connectome(path, parsed.seed, parsed.clock, populations, projections, document, place)
     _check_ends(connectome)
     return connectome
 

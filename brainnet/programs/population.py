@@ -1,4 +1,4 @@
-"""Populations of a network as a node: `program: population`."""
+"""Populations of a network as a node: `program: population`, and programs that do so beside what else they do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from brainnet.bus import Bus
 from brainnet.connectome import Connectome, build, load
 from brainnet.errors import BrainnetError, ConfigError
 from brainnet.guard import describe
-from brainnet.node import NetworkPart, Node, NodeSpec, serve, subscribe
+from brainnet.node import NetworkPart, Node, NodeSpec, load_program, serve, subscribe
 from brainnet.paths import digest_of
 from brainnet.streams.division import plan_of
 from brainnet.streams.link import BusLink
@@ -24,8 +24,8 @@ _STOP_S = 0.8
 """Seconds that the network has to save its state when the node stops."""
 
 
-class PopulationNode(Node):
-    """Computes populations of a network, in step with the nodes that compute the others."""
+class RunsNetwork(Node):
+    """A node that computes populations of a network, in step with the nodes that compute the others."""
 
     def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
         super().__init__(spec, bus, control)
@@ -42,6 +42,7 @@ class PopulationNode(Node):
 
     def load(self) -> None:
         """Make the populations and the synapses that end in them."""
+        super().load()
         part = self._part
         if digest_of(part.file) != part.digest:
             raise ConfigError(f"{part.file} has changed since the network was launched; stop it, and launch it again")
@@ -54,6 +55,7 @@ class PopulationNode(Node):
 
     async def setup(self) -> None:
         """Declare the streams and start the network."""
+        await super().setup()
         process_of = {name: owner for owner, names in self._part.processes.items() for name in names}
         link = BusLink(self.bus, self.id)
         for population in self._lockstep.network.populations:
@@ -84,6 +86,7 @@ class PopulationNode(Node):
         """Save the state of the network."""
         if self._runner is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._runner.stop, _STOP_S)
+        await super().teardown()
 
     async def _ask_run(self, process: str) -> str:
         """Return the run that another process says; waits until it is there."""
@@ -136,3 +139,20 @@ def _call(loop: asyncio.AbstractEventLoop, function: object, *args: object) -> N
         loop.call_soon_threadsafe(function, *args)  # type: ignore[arg-type]
     except RuntimeError:  # the event loop is closed: the node has stopped
         return
+
+
+class PopulationNode(RunsNetwork):
+    """Computes populations of a network, in step with the nodes that compute the others."""
+
+
+def program(path: Path) -> type[Node]:
+    """Return a program that also computes populations: `population:PROGRAM`.
+
+    Args:
+        path: The program.
+
+    Raises:
+        ConfigError: It cannot be imported, or is no node.
+    """
+    kind = load_program(str(path))
+    return type(kind.__name__, (RunsNetwork, kind), {"__doc__": kind.__doc__})

@@ -85,6 +85,13 @@ class AllocationFile(_Part):
     connectome: Line | None = Field(
         None, description="file of a network of populations, whose processes run as nodes beside the others"
     )
+    clock: dict[str, Any] | None = Field(
+        None, description="how the steps of the network are driven, as in a connectome"
+    )
+    seed: int | None = Field(None, description="of the network: every random number follows from it")
+    projections: list[Any] | None = Field(
+        None, description="synapses between nodes, which are populations then, as in a connectome"
+    )
     nodes: tuple[NodeEntry, ...] = Field((), description="the nodes")
 
 
@@ -160,7 +167,7 @@ class Allocation:
 
     def location_of(self, id: str) -> Location:
         """Return the location of a node."""
-        if self.network is not None and id in self.network.processes:
+        if self.network is not None and self.network.file != self.path and id in self.network.processes:
             return ("connectome",)
         return ("nodes", next(index for index, node in enumerate(self.nodes) if node.id == id))
 
@@ -233,14 +240,13 @@ def load(path: Path) -> Allocation:
     _check_hosts(source, parsed)
     _check_ids_and_hosts(source, parsed)
     _check_preload(source, parsed)
-    nodes = tuple(_complete(source, parsed, index) for index in range(len(parsed.nodes)))
+    network = _read_network(source, parsed)
+    nodes = tuple(_complete(source, parsed, index, network) for index in range(len(parsed.nodes)))
     lines = {
         node.id: source.line(("nodes", index, "parameters" if node.parameters else "id"))
         for index, node in enumerate(nodes)
     }
-    network = None
-    if parsed.connectome is not None:
-        network = _read_network(source, parsed)
+    if parsed.connectome is not None and network is not None:
         nodes += tuple(_network_node(source, parsed, network, process) for process in network.processes)
     elif not nodes:
         raise source.error(
@@ -249,8 +255,16 @@ def load(path: Path) -> Allocation:
     return Allocation(path, parsed.namespace, parsed.port, parsed.hosts, parsed.preload, nodes, network, lines, source)
 
 
-def _read_network(source: Source, parsed: AllocationFile) -> NetworkPlan:
-    assert parsed.connectome is not None
+def _read_network(source: Source, parsed: AllocationFile) -> NetworkPlan | None:
+    """Return the network of the allocation: its own, or that of the connectome file that it names."""
+    embedded = any(node.program == PROGRAM for node in parsed.nodes) or parsed.projections is not None
+    if parsed.connectome is None:
+        return read_network(source.path) if embedded else None
+    if embedded or parsed.clock is not None or parsed.seed is not None:
+        raise source.error(
+            ("connectome",),
+            "names a file with the whole network; its clock, seed, populations and projections stand there",
+        )
     found = _find(parsed.connectome, source.path)
     if found is None:
         raise source.error(("connectome",), _not_found(parsed.connectome, source.path))
@@ -373,16 +387,20 @@ def _check_ids_and_hosts(source: Source, parsed: AllocationFile) -> None:
             raise source.error((*at, "host"), f"is missing for {entry.id!r}; hosts are {known}")
 
 
-def _complete(source: Source, parsed: AllocationFile, index: int) -> NodeEntry:
+def _complete(source: Source, parsed: AllocationFile, index: int, network: NetworkPlan | None) -> NodeEntry:
     """Return an entry with the file's defaults, and with absolute paths for its program and checkpoint."""
     entry, defaults, at = parsed.nodes[index], parsed.defaults, ("nodes", index)
     changes: dict[str, Any] = {
-        "program": _find_program(source, entry.program, (*at, "program")),
+        "program": entry.program,
         "host": entry.host or next(iter(parsed.hosts), None),
         # `exclude_unset`: only what the entry sets overrides the default, field by field.
         "restart": defaults.restart.model_copy(update=entry.restart.model_dump(exclude_unset=True)),
         "environment": {**defaults.environment, **entry.environment},
     }
+    if parsed.connectome is None and network is not None and entry.id in network.processes:
+        changes |= _as_population(source, entry, at)
+    else:
+        changes["program"] = _find_program(source, entry.program, (*at, "program"))
     for name in ("device", "threads"):
         if name not in entry.model_fields_set:
             changes[name] = getattr(defaults, name)
@@ -394,6 +412,15 @@ def _complete(source: Source, parsed: AllocationFile, index: int) -> NodeEntry:
     except ValidationError as error:
         item = error.errors()[0]
         raise source.error((*at, *item["loc"]), _explain(item)) from None
+
+
+def _as_population(source: Source, entry: NodeEntry, at: Location) -> dict[str, Any]:
+    """Return what is different in the entry of a node that computes a population."""
+    if not entry.program.startswith("nir:"):
+        return {"program": PROGRAM, "parameters": {}}
+    # A NIR network answers prompts beside that; the rest of its parameters are those of the population.
+    both = {name: value for name, value in entry.parameters.items() if name in ("reset", "method")}
+    return {"program": f"{PROGRAM}:{_find_program(source, entry.program, (*at, 'program'))}", "parameters": both}
 
 
 def _find_program(source: Source, program: str, at: Location) -> str:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from brainnet.connectome import Connectome
 
 PROGRAM = "population"
-"""The program of a node that computes populations; an entry point of `brainnet.nodes`."""
+"""The program of a node that computes populations; an entry point of `brainnet.nodes`. `population:PROGRAM` is a node
+that also does what another program does."""
 
 PRELOAD = ("brainnet.programs.population", "brainnet.simulation.population", "brainnet.simulation.connectivity.kernels")
 """What the processes of a network import, so that they share it: the compiler is the largest part of their memory."""
