@@ -11,7 +11,7 @@ from typing import Any, Final
 import yaml
 
 from brainnet.errors import TextError
-from brainnet.yaml_text.document import Document, Node, Position, error_at, given_twice
+from brainnet.yaml_text.document import Document, Node, Position, dotted, error_at, given_twice
 from brainnet.yaml_text.encoding import place
 from brainnet.yaml_text.limits import MANY_DIGITS, MAX_DEPTH, MAX_DIGITS, MAX_VALUES, TOO_DEEP, TOO_MANY
 from brainnet.yaml_text.scalars import INT, KINDS, NOT_FINITE, problem_of, resolve
@@ -47,6 +47,8 @@ class YamlReader:
         """By name; None while what it names is being read."""
         self._events: Iterator[Any] = iter(())
         self._read = 0
+        self._location: list[str | int] = []
+        """Keys and indexes of what is being read."""
 
     def read(self) -> Document:
         """Read the document.
@@ -123,7 +125,9 @@ class YamlReader:
         self._check_tag(event, "seq")
         built = _Built([], Node(self._position(event)))
         while not isinstance(item := next(self._events), yaml.SequenceEndEvent):
+            self._location.append(len(built.value))
             inner = self._build(item, depth + 1)
+            self._location.pop()
             built.node.parts[len(built.value)] = inner.node
             built.value.append(inner.value)
             self._add(built, inner, item)
@@ -147,7 +151,9 @@ class YamlReader:
                 raise self._refuse(at, given_twice(key, lines[key, is_merge]) + hint)
             lines[key, is_merge] = at.start_mark.line + 1
             item = next(self._events)
+            self._location.append(key)
             inner = self._build(item, depth + 1)
+            self._location.pop()
             self._add(built, inner, item)
             if is_merge:
                 merged = self._merged(inner, item)
@@ -207,7 +213,7 @@ class YamlReader:
         value = resolve(text)
         problem = "is not a finite number" if NOT_FINITE.fullmatch(text) else problem_of(value)
         if problem:
-            raise self._refuse(event, f"{text[:40]} {problem}")
+            raise self._refuse(event, f"{text[:40]} {problem}", dotted(tuple(self._location)))
         if kind == "float" and type(value) is int:
             return float(value)
         if kind is not None and value.__class__ is not KINDS[kind]:
