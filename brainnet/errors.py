@@ -216,9 +216,17 @@ class StoreError(BrainnetError):
 
 
 class ModelError(BrainnetError):
-    """Weights or model input that do not fit."""
+    """Weights or model input that do not fit.
+
+    Attributes:
+        field: The field of the description that is wrong, as `noise.rate_hz`; empty where there is none.
+    """
 
     code = "model"
+
+    def __init__(self, message: str, *, code: str | None = None, field: str = "") -> None:
+        super().__init__(message, code=code)
+        self.field = field
 
 
 class TrainingError(BrainnetError):

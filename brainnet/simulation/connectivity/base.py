@@ -43,6 +43,18 @@ class Estimate(NamedTuple):
     nbytes: int
 
 
+class Delays(NamedTuple):
+    """Between what the delays of a projection lie, in steps.
+
+    Attributes:
+        shortest: No delay is shorter.
+        longest: No delay is longer.
+    """
+
+    shortest: int
+    longest: int
+
+
 @dataclass(frozen=True, slots=True)
 class Ends:
     """The two populations of a projection, and the part of the target whose synapses are asked for.
@@ -73,7 +85,7 @@ class Ends:
 
     def error(self, field: str, problem: str) -> ModelError:
         """Return the error of one field of the projection."""
-        return ModelError(f"projection {self.name!r}, {field}: {problem}")
+        return ModelError(f"projection {self.name!r}, {field}: {problem}", field=field.partition(" ")[0])
 
     def need_one_population(self, field: str) -> None:
         """Refuse two populations that cannot be the same.
@@ -137,6 +149,31 @@ class SynapseRule(BaseModel, ABC):
         pairs = self.pairs(ends)
         return Rows(*pairs, drawn_weights(ends, pairs, self.weight), drawn_delays(ends, pairs, self.delay_ms))
 
+    def check(self, ends: Ends) -> Delays:
+        """Check everything that can be checked without making synapses, and return between what their delays lie.
+
+        Raises:
+            ModelError: As for `synapses`.
+        """
+        check_values(ends, self.weight, self.delay_ms)
+        self.expected(ends)
+        return delays_of(self.delay_ms, ends.dt_ms)
+
+    def sample(self, ends: Ends) -> Rows | ProceduralSynapses:
+        """Return one synapse, for checks of what is made of it; none where only the synapses themselves say its weight.
+
+        It is of the kind that `synapses` returns, with the fixed weight or the median of the drawn ones.
+
+        Raises:
+            ModelError: The weight is not possible.
+        """
+        if self.weight is None:
+            none = np.zeros(0, np.int32)
+            return Rows(np.zeros(2, np.int64), none, none, none)
+        weight = self.weight.median() if isinstance(self.weight, Drawn) else self.weight
+        one = np.array([1], np.int32)
+        return Rows(np.arange(2), 0 * one, fixed_weights(ends, "weight", np.array([weight])), one)
+
     def estimate(self, ends: Ends) -> Estimate:
         """Return the number of synapses and the bytes of their arrays.
 
@@ -172,6 +209,13 @@ def check_values(ends: Ends, weight: Value | None, delay_ms: Value | None) -> No
         fixed_delays(ends, "delay_ms", np.array([delay_ms]))
 
 
+def delays_of(delay_ms: Value, dt_ms: float) -> Delays:
+    """Return between what delays lie that are given in milliseconds, or drawn."""
+    low, high = delay_ms.bounds() if isinstance(delay_ms, Drawn) else (delay_ms, delay_ms)
+    steps = [min(max(1.0, each / dt_ms), float(MAX_DELAY_STEPS)) for each in (low, high)]
+    return Delays(math.floor(steps[0] + 0.5), math.floor(steps[1] + 0.5))
+
+
 def fixed_weights(ends: Ends, field: str, weights: NDArray[Any]) -> NDArray[np.int32]:
     """Return given weights as fixed-point numbers.
 
@@ -199,7 +243,9 @@ def fixed_delays(ends: Ends, field: str, delays_ms: NDArray[Any]) -> NDArray[np.
     if steps.size and steps.min() < 1 - 1e-9:
         shortest = float(np.min(delays_ms))
         raise ends.error(
-            field, f"a delay of {shortest:g} ms is below one step of {ends.dt_ms:g} ms, the shortest possible"
+            field,
+            f"a delay of {shortest:g} ms is below one step of {ends.dt_ms:g} ms, the shortest possible: it would close "
+            f"loops within a step; write at least {ends.dt_ms:g}, or a smaller clock.dt_ms",
         )
     if steps.size and steps.max() > MAX_DELAY_STEPS:
         raise ends.error(field, _too_long(float(np.max(delays_ms)), ends.dt_ms))

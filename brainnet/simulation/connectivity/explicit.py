@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainnet.simulation.connectivity.base import (
+    Delays,
     Ends,
     Estimate,
     Pairs,
     SynapseRule,
     check_values,
+    delays_of,
     drawn_delays,
     drawn_weights,
     fixed_delays,
@@ -77,12 +79,40 @@ class Explicit(SynapseRule):
         start, targets, _ = _in_rows(ends, edges.sources, edges.targets)
         return start, targets
 
+    def check(self, ends: Ends) -> Delays:
+        """Read the file and check what it holds, and return between what the delays lie.
+
+        Raises:
+            ModelError: As for `synapses`.
+        """
+        edges, _, delays = self._read(ends)
+        if delays is None:
+            assert self.delay_ms is not None
+            return delays_of(self.delay_ms, ends.dt_ms)
+        return Delays(int(delays.min()), int(delays.max())) if edges.targets.size else Delays(1, 1)
+
     def synapses(self, ends: Ends) -> Rows:
         """Return the synapses of the file.
 
         Raises:
             ModelError: The file cannot be used, or what it holds does not fit the populations.
         """
+        edges, weights, delays = self._read(ends)
+        start, targets, order = _in_rows(ends, edges.sources, edges.targets)
+        if weights is None:
+            assert self.weight is not None
+            weights = drawn_weights(ends, (start, targets), self.weight)
+        else:
+            weights = weights[order]
+        if delays is None:
+            assert self.delay_ms is not None
+            delays = drawn_delays(ends, (start, targets), self.delay_ms)
+        else:
+            delays = delays[order]
+        return Rows(start, targets, weights, delays)
+
+    def _read(self, ends: Ends) -> tuple[Edges, NDArray[np.int32] | None, NDArray[np.int32] | None]:
+        """Return the edges of the file, with their weights and delays as the network has them, where it holds some."""
         check_values(ends, self.weight, self.delay_ms)
         edges = self._edges(ends)
         for field, given, found in (
@@ -93,18 +123,9 @@ class Explicit(SynapseRule):
                 raise ends.error(field, f"{self.file} holds none, so the rule must give it")
             if given is not None and found is not None:
                 raise ends.error(field, f"{self.file} holds it too; leave it out here")
-        start, targets, order = _in_rows(ends, edges.sources, edges.targets)
-        if edges.weights is not None:
-            weights = fixed_weights(ends, f"file {self.file}", edges.weights)[order]
-        else:
-            assert self.weight is not None
-            weights = drawn_weights(ends, (start, targets), self.weight)
-        if edges.delays_ms is not None:
-            delays = fixed_delays(ends, f"file {self.file}", edges.delays_ms)[order]
-        else:
-            assert self.delay_ms is not None
-            delays = drawn_delays(ends, (start, targets), self.delay_ms)
-        return Rows(start, targets, weights, delays)
+        file = f"file {self.file}"
+        weights = None if edges.weights is None else fixed_weights(ends, file, edges.weights)
+        return edges, weights, None if edges.delays_ms is None else fixed_delays(ends, file, edges.delays_ms)
 
     def _edges(self, ends: Ends) -> Edges:
         if self._is_sonata:

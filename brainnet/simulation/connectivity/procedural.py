@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from brainnet.simulation.connectivity.base import Ends, Estimate, Pairs, SynapseRule, check_values
+from brainnet.simulation.connectivity.base import Delays, Ends, Estimate, Pairs, SynapseRule
 from brainnet.simulation.connectivity.values import Drawn
 from brainnet.simulation.fixed_point import MAX_WEIGHT
 
@@ -44,6 +45,24 @@ class Procedural(SynapseRule):
         """Return the number of synapses, and the bytes that are stored."""
         return Estimate(round(self.expected(ends)), 8 * (ends.sources + 1))
 
+    def check(self, ends: Ends) -> Delays:
+        """Check everything that can be checked without making synapses, and return between what their delays lie.
+
+        Raises:
+            ModelError: As for `synapses`.
+        """
+        delays = super().check(ends)
+        if isinstance(self.weight, Drawn) and not self.weight.largest() <= MAX_WEIGHT:
+            largest = self.weight.largest()
+            raise ends.error("weight", f"up to {largest:g} may be drawn; at most {MAX_WEIGHT:g} is possible")
+        return delays
+
+    def sample(self, ends: Ends) -> ProceduralSynapses:
+        """Return one synapse, for checks of what is made of it."""
+        return self.model_copy(update={"in_degree": None, "out_degree": 1}).synapses(
+            replace(ends, sources=1, targets=1, low=0, high=1)
+        )
+
     def synapses(self, ends: Ends) -> ProceduralSynapses:
         """Return the synapses, which compute themselves.
 
@@ -52,10 +71,7 @@ class Procedural(SynapseRule):
         """
         from brainnet.simulation.connectivity.procedural_synapses import ProceduralSynapses
 
-        check_values(ends, self.weight, self.delay_ms)
-        if isinstance(self.weight, Drawn) and not self.weight.largest() <= MAX_WEIGHT:
-            largest = self.weight.largest()
-            raise ends.error("weight", f"up to {largest:g} may be drawn; at most {MAX_WEIGHT:g} is possible")
+        self.check(ends)
         return ProceduralSynapses(self, ends)
 
     def pairs(self, ends: Ends) -> Pairs:

@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from brainnet.errors import ModelError
 from brainnet.simulation.connectivity.all_to_all import AllToAll
-from brainnet.simulation.connectivity.base import Estimate, SynapseRule, checked_ends
+from brainnet.simulation.connectivity.base import Delays, Estimate, SynapseRule, checked_ends
 from brainnet.simulation.connectivity.distance_dependent import DistanceDependent
 from brainnet.simulation.connectivity.explicit import Explicit
 from brainnet.simulation.connectivity.fixed_in_degree import FixedInDegree
@@ -87,6 +87,28 @@ def build(
         ModelError: The rule does not fit the populations, or a weight, a delay or a file is not possible.
     """
     return rule.synapses(checked_ends(name, source_size, target_size, seed, dt_ms, part))
+
+
+def check(
+    rule: SynapseRule, source_size: int, target_size: int, name: str, dt_ms: float
+) -> tuple[Delays, Rows | ProceduralSynapses]:
+    """Check everything that can be checked of a projection without making its synapses.
+
+    Args:
+        rule: How they would be made.
+        source_size: Neurons of the source.
+        target_size: Neurons of the target.
+        name: Of the projection, for errors.
+        dt_ms: One step in milliseconds.
+
+    Returns:
+        Between what the delays lie, and one synapse as a sample.
+
+    Raises:
+        ModelError: As for `build`.
+    """
+    ends = checked_ends(name, source_size, target_size, 0, dt_ms, None)
+    return rule.check(ends), rule.sample(ends)
 
 
 def estimate(rule: SynapseRule, source_size: int, target_size: int, name: str = "") -> Estimate:

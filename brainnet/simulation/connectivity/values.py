@@ -17,6 +17,9 @@ UNIFORM: Final = 3
 
 _FARTHEST: Final = 8.3
 """No normal number of `brainnet.simulation.random` lies farther from the mean, in standard deviations."""
+_USUAL: Final = 3.3
+"""All but one of a thousand normal numbers lie nearer to the mean."""
+_LAST_BITS: Final = 1e-12
 
 
 class Drawn(BaseModel):
@@ -53,15 +56,43 @@ class Drawn(BaseModel):
         assert self.uniform is not None
         return UNIFORM, *self.uniform, self.factor
 
+    def bounds(self) -> tuple[float, float]:
+        """Return numbers below and above which nothing can be drawn."""
+        return self._between(-_FARTHEST, _FARTHEST)
+
+    def usual(self) -> tuple[float, float]:
+        """Return numbers between which all but one of a thousand values lie."""
+        return self._between(-_USUAL, _USUAL)
+
+    def median(self) -> float:
+        """Return the value that half of what is drawn exceeds."""
+        return self._between(0.0, 0.0)[0]
+
     def largest(self) -> float:
         """Return a bound of the absolute value of what can be drawn."""
+        return max(map(abs, self.bounds()))
+
+    def _between(self, low: float, high: float) -> tuple[float, float]:
+        """Return the values that belong to two standard normal numbers; of a uniform value, its ends or its middle."""
         kind, first, second, factor = self.constants()
         if kind == UNIFORM:
-            return max(abs(first), abs(second)) * abs(factor)
-        if kind == NORMAL:
-            return (abs(first) + _FARTHEST * second) * abs(factor)
-        exponent = first + _FARTHEST * second
-        return math.exp(exponent) * abs(factor) if exponent < 700 else math.inf
+            middle = 0.5 * first + 0.5 * second
+            ends = (first, second) if low < high else (middle, middle)
+        elif kind == NORMAL:
+            ends = (first + low * second, first + high * second)
+            if first > 0:
+                ends = (max(0.0, ends[0]), ends[1])
+            elif first < 0:
+                ends = (ends[0], min(0.0, ends[1]))
+        else:
+            # the logarithm of the network and that of this machine may differ in the last bit
+            ends = (_exp(first + low * second) * (1 - _LAST_BITS), _exp(first + high * second) * (1 + _LAST_BITS))
+        a, b = ends[0] * factor, ends[1] * factor
+        return min(a, b), max(a, b)
+
+
+def _exp(exponent: float) -> float:
+    return math.exp(exponent) if exponent < 700 else math.inf
 
 
 Value = Finite | Drawn

@@ -139,7 +139,9 @@ class Setting:
             return values.values(self.key("parameter", name), self.size)
         spread = np.asarray(values, np.float64)
         if spread.ndim and spread.shape != (self.size,):
-            raise ModelError(f"population {self.name}: {name} lists {spread.size} values for {self.size} neurons")
+            raise ModelError(
+                f"population {self.name}: {name} lists {spread.size} values for {self.size} neurons", field=name
+            )
         return np.ascontiguousarray(np.broadcast_to(spread, (self.size,)))
 
     def noise(self, noise: Noise | None) -> NoiseSource:
@@ -152,7 +154,9 @@ class Setting:
         try:
             thresholds = poisson_thresholds(noise.rate_hz * self.dt_ms / 1000.0)
         except ModelError as error:
-            raise ModelError(f"population {self.name}: noise of {noise.rate_hz:g} Hz: {error}") from None
+            raise ModelError(
+                f"population {self.name}: noise of {noise.rate_hz:g} Hz: {error}", field="noise.rate_hz"
+            ) from None
         if not noise.rate_hz:
             thresholds = np.zeros(0, np.uint64)
         return NoiseSource(self.key("noise"), thresholds, noise.weight)
@@ -396,15 +400,18 @@ def parameters_of(model: type[Model], values: Mapping[str, Any], owner: str) -> 
         if name not in kind.model_fields:
             known = ", ".join(kind.model_fields) or "none"
             hint = did_you_mean(str(name), kind.model_fields)
-            raise ModelError(f"{owner}: {model.__name__} has no parameter {name!r}{hint}; its parameters: {known}")
+            raise ModelError(
+                f"{owner}: {model.__name__} has no parameter {name!r}{hint}; its parameters: {known}", field=str(name)
+            )
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        raise ModelError(f"{owner}: {_first_mistake(kind, values, error)}") from None
+        place, problem = _first_mistake(kind, values, error)
+        raise ModelError(f"{owner}: {problem}", field=place) from None
 
 
-def _first_mistake(kind: type[ModelParameters], values: Mapping[str, Any], error: ValidationError) -> str:
-    """Return the mistake; a field of several types reports one for each, and its description says what it is."""
+def _first_mistake(kind: type[ModelParameters], values: Mapping[str, Any], error: ValidationError) -> tuple[str, str]:
+    """Return place and mistake; a field of several types reports one for each, and its description says what it is."""
     items = error.errors(include_url=False)
     item = items[0]
     name = str(item["loc"][0]) if item["loc"] else ""
@@ -414,7 +421,8 @@ def _first_mistake(kind: type[ModelParameters], values: Mapping[str, Any], error
         item = max(same, key=lambda each: (len(each["loc"]), each["type"] == "value_error"))
     field = kind.model_fields.get(name)
     about = f" ({field.description})" if field is not None and field.description else ""
-    return f"{_place(item, values)}{about}: {mistake(item)}" if name else mistake(item)
+    place = _place(item, values)
+    return place, f"{place}{about}: {mistake(item)}" if name else mistake(item)
 
 
 def _place(item: Any, values: Any) -> str:

@@ -59,7 +59,8 @@ class Pattern(Model):
         if neurons.size and (int(neurons.min()) < 0 or int(neurons.max()) >= setting.size):
             wrong = neurons[(neurons < 0) | (neurons >= setting.size)][0]
             raise ModelError(
-                f"{described(self)}: a spike is of neuron {wrong}, and there are {setting.size}, from 0 on"
+                f"{described(self)}: a spike is of neuron {wrong}, and there are {setting.size}, from 0 on",
+                field="spikes" if p.file is None else "file",
             )
         steps = np.floor(times / setting.dt_ms + 0.5)
         if steps.size and float(steps.max()) >= 2**62:
@@ -99,11 +100,12 @@ class Pattern(Model):
             with np.load(path, allow_pickle=False) as file:
                 times, neurons = np.asarray(file["times_ms"]), np.asarray(file["neurons"])
         except FileNotFoundError:
-            raise ModelError(f"{described(self)}: the file {path} does not exist") from None
+            raise ModelError(f"{described(self)}: the file {path} does not exist", field="file") from None
         except (OSError, ValueError, KeyError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as error:
             reason = " ".join(str(error).split())
             raise ModelError(
-                f"{described(self)}: {path} must be an npz file with the arrays times_ms and neurons: {reason}"
+                f"{described(self)}: {path} must be an npz file with the arrays times_ms and neurons: {reason}",
+                field="file",
             ) from None
         if (
             times.ndim != 1
@@ -113,8 +115,9 @@ class Pattern(Model):
         ):
             raise ModelError(
                 f"{described(self)}: {path} holds times_ms {times.dtype} {list(times.shape)} and neurons "
-                f"{neurons.dtype} {list(neurons.shape)}; give numbers and whole numbers, one of each for a spike"
+                f"{neurons.dtype} {list(neurons.shape)}; give numbers and whole numbers, one of each for a spike",
+                field="file",
             )
         if not (np.isfinite(times).all() and (times >= 0).all()):
-            raise ModelError(f"{described(self)}: {path} holds a time that is negative or not finite")
+            raise ModelError(f"{described(self)}: {path} holds a time that is negative or not finite", field="file")
         return times.astype(np.float64), neurons.astype(np.int64)

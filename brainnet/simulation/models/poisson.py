@@ -47,7 +47,8 @@ class Poisson(Model):
             changes = [(setting.steps(at), np.array([hz])) for at, hz in rate]
             if any(a >= b for (a, _), (b, _) in itertools.pairwise(changes)):
                 raise ModelError(
-                    f"{described(self)}: the times of rate_hz must rise, by a step of {setting.dt_ms:g} ms at least"
+                    f"{described(self)}: the times of rate_hz must rise, by a step of {setting.dt_ms:g} ms at least",
+                    field="rate_hz",
                 )
         else:
             one = isinstance(rate, float)
@@ -57,7 +58,7 @@ class Poisson(Model):
         try:
             self._tables = [_Table(rates * (setting.dt_ms / 1000.0)) for _, rates in changes]
         except ModelError as error:
-            raise ModelError(f"{described(self)}: {error}") from None
+            raise ModelError(f"{described(self)}: {error}", field="rate_hz") from None
         self._key = setting.key("poisson")
 
     def advance(self, window: Window) -> Spikes:

@@ -450,25 +450,27 @@ def _load_checkpoint(module: nn.Module, path: Path, who: str) -> None:
     import torch
 
     if not path.is_file():
-        raise ModelError(f"{who}: the checkpoint {path} does not exist")
+        raise ModelError(f"{who}: the checkpoint {path} does not exist", field="checkpoint")
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of torch, pickle or zipfile
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"{who}: the checkpoint {path} is no file of weights that torch.save wrote: {reason}"
+            f"{who}: the checkpoint {path} is no file of weights that torch.save wrote: {reason}", field="checkpoint"
         ) from None
     for key in _KEYS:
         if isinstance(weights, dict) and isinstance(weights.get(key), dict):
             weights = weights[key]
             break
     if not isinstance(weights, dict):
-        raise ModelError(f"{who}: the checkpoint {path} holds a {type(weights).__name__}, and no state_dict")
+        raise ModelError(
+            f"{who}: the checkpoint {path} holds a {type(weights).__name__}, and no state_dict", field="checkpoint"
+        )
     try:
         module.load_state_dict(weights)
     except (RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:400]
-        raise ModelError(f"{who}: the checkpoint {path} is of another network: {reason}") from None
+        raise ModelError(f"{who}: the checkpoint {path} is of another network: {reason}", field="checkpoint") from None
 
 
 def model(name: str, folder: Path | None) -> type[TorchModel]:
