@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from brainnet.connectome.files import Connectome, Projection, at_place
-from brainnet.errors import BrainnetError
+from brainnet.errors import BrainnetError, ConnectomeError, ModelError
 from brainnet.simulation import connectivity
+from brainnet.simulation.connectivity.base import delays_of
 from brainnet.simulation.connectivity.values import Drawn
 from brainnet.simulation.models.base import (
     EXCITATORY,
@@ -22,7 +22,10 @@ from brainnet.simulation.models.base import (
 from brainnet.simulation.models.registry import make_model, model_class
 
 if TYPE_CHECKING:
+    from brainnet.simulation.connectivity.procedural_synapses import ProceduralSynapses
     from brainnet.simulation.network import Network
+    from brainnet.simulation.population import Population
+    from brainnet.simulation.rows import Rows
 
 MAX_WINDOW = 1000
 """Steps of the longest window, where the delays would allow more."""
@@ -54,24 +57,33 @@ def kind_of(connectome: Connectome, name: str) -> Kind:
     """
     entry = connectome.populations[name]
     at = connectome.location_of(name)
-    field = "model"
     try:
         model = model_class(entry.model, connectome.folder)
-        field = "parameters"
+    except BrainnetError as error:
+        raise at_place(connectome, (*at, "model"), error) from None
+    try:
         parameters = parameters_of(model, entry.parameters, f"population {name}")
         checkpoint = None if entry.checkpoint is None else connectome.folder / entry.checkpoint
         setting = Setting(name, entry.size or 1, connectome.clock.dt_ms, connectome.seed, connectome.folder, checkpoint)
         shape = model.shape(parameters, setting)
     except BrainnetError as error:
-        raise at_place(connectome, (*at, field), error) from None
+        raise _of_model(connectome, name, error) from None
     if shape is None:
         if entry.size is None:
-            raise connectome.error(at, "size is missing")
+            raise connectome.error(at, f"size is missing; write how many neurons of {entry.model} there are")
         return Kind(model, parameters, setting, entry.size)
     inputs, neurons = shape
     if entry.size not in (None, neurons):
         raise connectome.error((*at, "size"), f"{entry.model} has {neurons} neurons; leave size out")
     return Kind(model, parameters, replace(setting, size=neurons), inputs)
+
+
+def _of_model(connectome: Connectome, name: str, error: BrainnetError) -> ConnectomeError:
+    """Return an error of a model as one that names the place in the file: its parameters, its checkpoint or itself."""
+    at = connectome.location_of(name)
+    if isinstance(error, ModelError) and error.field == "checkpoint":
+        return at_place(connectome, at, error)
+    return at_place(connectome, (*at, "parameters" if connectome.populations[name].parameters else "model"), error)
 
 
 def port_of(connectome: Connectome, projection: Projection, ports: tuple[str, ...]) -> str:
@@ -135,19 +147,31 @@ def check_signs(connectome: Connectome) -> None:
 def shortest_delay(connectome: Connectome, projection: Projection) -> int:
     """Return a lower bound of the delays of a projection in steps, known without making its synapses."""
     delay = projection.entry.synapses.delay_ms
-    if delay is None:
-        return 1
-    if not isinstance(delay, Drawn):
-        return max(1, math.floor(delay / connectome.clock.dt_ms + 0.5))
-    if delay.uniform is not None and delay.factor > 0:
-        return max(1, math.floor(delay.uniform[0] * delay.factor / connectome.clock.dt_ms + 0.5))
-    return 1
+    return 1 if delay is None else delays_of(delay, connectome.clock.dt_ms).shortest
 
 
 def window_of(connectome: Connectome, between: Collection[Projection]) -> int:
     """Return the steps that may be computed at once: the shortest delay of some projections, or what the file says."""
     shortest = min((shortest_delay(connectome, projection) for projection in between), default=MAX_WINDOW)
     return min(shortest, connectome.clock.window or MAX_WINDOW, MAX_WINDOW)
+
+
+def check_window(connectome: Connectome) -> None:
+    """Check the window that the file asks for: between processes no spike may arrive before its window was sent.
+
+    Raises:
+        ConnectomeError: It is longer than the shortest delay of a projection between two processes; names it.
+    """
+    window, dt_ms = connectome.clock.window, connectome.clock.dt_ms
+    for projection in connectome.crossing:
+        shortest = shortest_delay(connectome, projection)
+        if window is not None and window > shortest:
+            raise connectome.error(
+                ("clock", "window"),
+                f"{window} steps are longer than the shortest delay of {projection.name}, which leads to another "
+                f"process: {shortest} steps, {shortest * dt_ms:g} ms; write at most {shortest}, leave window out, or "
+                "give both populations one process",
+            )
 
 
 def build(connectome: Connectome, names: Collection[str] | None = None, longest_window: int | None = None) -> Network:
@@ -161,25 +185,55 @@ def build(connectome: Connectome, names: Collection[str] | None = None, longest_
     Raises:
         ConnectomeError: A model or a rule cannot be made; names the place in the file.
     """
-    from brainnet.simulation.delivery import StaticSynapses
     from brainnet.simulation.network import Network
-    from brainnet.simulation.population import Incoming, Population
-    from brainnet.simulation.rows import Rows
 
     check_signs(connectome)
+    check_window(connectome)
     own = list(connectome.populations) if names is None else list(names)
     kinds = {name: kind_of(connectome, name) for name in connectome.populations}
-    dt_ms = connectome.clock.dt_ms
+
+    def made(projection: Projection) -> Rows | ProceduralSynapses:
+        entry = projection.entry
+        rule, source, target = entry.synapses.located(connectome.folder), kinds[entry.source], kinds[entry.target]
+        name, dt_ms = projection.name, connectome.clock.dt_ms
+        return connectivity.build(rule, source.setting.size, target.inputs, connectome.seed, name, dt_ms)
+
     within = [p for p in connectome.projections if p.entry.target in own and p.entry.source in own]
     inner = window_of(connectome, within)
     longest = max(inner, longest_window or window_of(connectome, connectome.projections))
-    populations = []
-    for name in own:
+    return Network(populations(connectome, kinds, own, longest, made), inner)
+
+
+def populations(
+    connectome: Connectome,
+    kinds: Mapping[str, Kind],
+    names: Iterable[str],
+    longest_window: int,
+    make: Callable[[Projection], Rows | ProceduralSynapses],
+) -> Iterator[Population]:
+    """Make populations one after the other, with the projections that end in them.
+
+    Args:
+        connectome: The description.
+        kinds: What `kind_of` says of all its populations.
+        names: Those to be made.
+        longest_window: Steps of the longest window that their sources send.
+        make: Makes the synapses of a projection.
+
+    Raises:
+        ConnectomeError: A model or a rule cannot be made; names the place in the file.
+    """
+    from brainnet.simulation.delivery import StaticSynapses
+    from brainnet.simulation.population import Incoming, Population
+    from brainnet.simulation.rows import Rows
+
+    dt_ms = connectome.clock.dt_ms
+    for name in names:
         kind = kinds[name]
         try:
             model = make_model(kind.model, kind.setting, connectome.populations[name].parameters)
         except BrainnetError as error:
-            raise at_place(connectome, connectome.location_of(name, "parameters"), error) from None
+            raise _of_model(connectome, name, error) from None
         incoming = []
         for projection in connectome.projections:
             if projection.entry.target != name:
@@ -187,14 +241,7 @@ def build(connectome: Connectome, names: Collection[str] | None = None, longest_
             entry, at = projection.entry, projection.location
             port = port_of(connectome, projection, model.ports)
             try:
-                made = connectivity.build(
-                    entry.synapses.located(connectome.folder),
-                    kinds[entry.source].setting.size,
-                    kind.inputs,
-                    connectome.seed,
-                    projection.name,
-                    dt_ms,
-                )
+                made = make(projection)
             except BrainnetError as error:
                 raise at_place(connectome, (*at, "synapses"), error) from None
             ends = Incoming(projection.name, entry.source, model.ports.index(port), made.longest_delay)
@@ -212,7 +259,7 @@ def build(connectome: Connectome, names: Collection[str] | None = None, longest_
                 ends.static = StaticSynapses(made) if isinstance(made, Rows) else made
             incoming.append(ends)
         try:
-            populations.append(Population(model, incoming, longest))
+            population = Population(model, incoming, longest_window)
         except BrainnetError as error:
             raise at_place(connectome, connectome.location_of(name), error) from None
-    return Network(populations, inner)
+        yield population

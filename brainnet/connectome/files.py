@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from brainnet import yaml_text
 from brainnet.connectome.description import Clock, ConnectomeFile, PopulationEntry, ProjectionEntry
 from brainnet.connectome.embedded import Embedded, is_allocation
-from brainnet.errors import BrainnetError, ConnectomeError, TextError
+from brainnet.errors import BrainnetError, ConnectomeError, ModelError, TextError
 from brainnet.imports import did_you_mean
 from brainnet.limits import mistake
+from brainnet.simulation.connectivity import Rule
 from brainnet.yaml_text import Document, Location
 
 
@@ -71,6 +72,19 @@ class Connectome:
     def location_of(self, population: str, *more: str) -> Location:
         """Return the location of a population, or of a field of it."""
         return ("populations", list(self.populations).index(population), *more)
+
+    def process_of(self, population: str) -> str:
+        """Return the process in which a population is computed: what the file says, or one of its own."""
+        return self.populations[population].process or population
+
+    @property
+    def crossing(self) -> tuple[Projection, ...]:
+        """The projections between populations of different processes."""
+        return tuple(
+            each
+            for each in self.projections
+            if self.process_of(each.entry.source) != self.process_of(each.entry.target)
+        )
 
     def with_seed(self, seed: int | None) -> Connectome:
         """Return the same network with another seed; None keeps that of the file."""
@@ -144,14 +158,15 @@ def _in_file(location: tuple[Any, ...], value: Any) -> Location:
 
 def _explain(item: Any, location: Location) -> str:
     if item["type"] == "extra_forbidden":
-        known = _fields_at(location[:-1])
+        known = _fields_at(location[:-1], item["loc"])
         return f"unknown field{did_you_mean(str(location[-1]), known)}" + (
             f"; fields are {', '.join(known)}" * bool(known)
         )
     return "is missing" if item["type"] == "missing" else mistake(item)
 
 
-def _fields_at(location: Location) -> list[str]:
+def _fields_at(location: Location, of_model: tuple[Any, ...]) -> list[str]:
+    """Return the fields that are known at a location; pydantic's also names the rule."""
     kinds: dict[int, type[BaseModel]] = {0: ConnectomeFile}
     kind = kinds.get(len(location))
     match location:
@@ -159,6 +174,9 @@ def _fields_at(location: Location) -> list[str]:
             kind = PopulationEntry
         case ("projections", int()):
             kind = ProjectionEntry
+        case ("projections", int(), "synapses"):
+            rules: list[type[BaseModel]] = list(get_args(get_args(Rule)[0]))
+            kind = next((rule for rule in rules if rule.model_fields["connect"].default in of_model), None)
         case ("clock",):
             kind = Clock
     if kind is None:
@@ -199,5 +217,21 @@ def _check_ends(connectome: Connectome) -> None:
 
 
 def at_place(connectome: Connectome, location: Location, error: BrainnetError) -> ConnectomeError:
-    """Return an error of a model or a rule as one that names the place in the file."""
+    """Return an error of a model or a rule as one that names the place in the file, with the field that it names."""
+    value = connectome.document.value
+    for part in connectome.place(location):
+        value = _inside(value, part)
+    for name in error.field.split(".") if isinstance(error, ModelError) and error.field else ():
+        part = int(name) if isinstance(value, list) and name.isdecimal() else name
+        value = _inside(value, part)
+        if value is None:
+            break
+        location = (*location, part)
     return connectome.error(location, str(error))
+
+
+def _inside(value: Any, part: str | int) -> Any:
+    """Return a part of a value of the file, or None where it is not written."""
+    if isinstance(value, dict):
+        return value.get(part)
+    return value[part] if isinstance(value, list) and isinstance(part, int) and part < len(value) else None
