@@ -33,7 +33,7 @@ VERBS: Final = {
     "launch": Verb("brainnet.cli.launch", "Start the nodes of an allocation and watch over them."),
     "status": Verb("brainnet.cli.status", "Show every node of the brain, on all hosts."),
     "stop": Verb("brainnet.cli.stop", "Stop this host's part of the brain."),
-    "validate": Verb("brainnet.cli.validate", "Check an allocation without starting anything."),
+    "validate": Verb("brainnet.cli.validate", "Check an allocation or a connectome without starting anything."),
     "simulate": Verb("brainnet.cli.simulate", "Compute a network of populations in one process."),
     "clock": Verb("brainnet.cli.clock", "Show how far a running network is; pause, step and resume it."),
     "prompt": Verb("brainnet.cli.prompt", "Ask the brain."),

@@ -1,8 +1,9 @@
-"""`brainnet validate`: check an allocation without starting anything."""
+"""`brainnet validate`: check an allocation, or a connectome, without starting anything."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +15,13 @@ app = common.verb()
 
 @app.command()
 def validate(
-    allocation: common.AllocationArgument = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="A node_allocation file, or a connectome file; default is config/node_allocation.yaml.",
+        ),
+    ] = None,
     host: Annotated[
         str | None, typer.Option("--host", help="Check what only a host can tell for this one of the allocation.")
     ] = None,
@@ -25,14 +32,25 @@ def validate(
     CPUs, devices and ports are checked for the nodes that would run on this host. The programs are imported in a
     process of their own. The first mistake is named with file, line and field.
 
+    A file with the field populations is a connectome. Its models, their parameters, ports, weights, delays and files
+    are checked without making synapses, and its graph is shown: populations, projections with the synapses that are
+    expected, the memory of each process, and the window that the delays allow. A delay is one step or more, so no loop
+    is without one.
+
     Example: brainnet validate my_allocation.yaml
     """
     from brainnet import settings
+    from brainnet.cli import validate_connectome
     from brainnet.launcher.describe.allocation import load
     from brainnet.launcher.describe.here import check_here
     from brainnet.launcher.describe.programs import check_programs
 
-    found = settings.load({"allocation": allocation})
+    if file is not None and validate_connectome.is_connectome(file):
+        if host is not None:
+            raise typer.BadParameter(f"--host is for allocations, and {file} is a connectome")
+        validate_connectome.show(file, as_json)
+        return
+    found = settings.load({"allocation": file})
     path = found.settings.allocation or settings.config_dir() / "node_allocation.yaml"
     loaded = load(path)
     if host is not None or len(loaded.hosts) < 2 or found.settings.host in loaded.hosts:  # else: another host's file
