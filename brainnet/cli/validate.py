@@ -35,7 +35,7 @@ def validate(
     A file with the field populations is a connectome. Its models, their parameters, ports, weights, delays and files
     are checked without making synapses, and its graph is shown: populations, projections with the synapses that are
     expected, the memory of each process, and the window that the delays allow. A delay is one step or more, so no loop
-    is without one.
+    is without one. The network that an allocation names is checked and shown in the same way.
 
     Example: brainnet validate my_allocation.yaml
     """
@@ -60,13 +60,18 @@ def validate(
     checked = check_programs(loaded)
     if as_json:
         for node, program in zip(loaded.nodes, checked, strict=True):
-            output.print_json({**node.model_dump(mode="json"), "line": loaded.lines[node.id], **asdict(program)})
-        return
-    output.table(
-        ["node", "host", "program", "role", "what it does"],
-        [
-            (node.id, node.host or "this one", node.program, program.role, program.about)
-            for node, program in zip(loaded.nodes, checked, strict=True)
-        ],
-    )
-    output.note(f"{path} is valid: {len(checked)} nodes")
+            output.print_json({**node.model_dump(mode="json"), "line": loaded.lines.get(node.id), **asdict(program)})
+    else:
+        output.table(
+            ["node", "host", "program", "role", "what it does"],
+            [
+                (node.id, node.host or "this one", node.program, program.role, program.about)
+                for node, program in zip(loaded.nodes, checked, strict=True)
+            ],
+        )
+    if loaded.network is not None:
+        if not as_json:
+            output.line()
+        validate_connectome.show(loaded.network.file, as_json)
+    if not as_json:
+        output.note(f"{path} is valid: {len(checked)} nodes")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def is_connectome(path: Path) -> bool:
-    """Return whether a file is a connectome: whether it has the field `populations`."""
+    """Return whether a file is a connectome: whether it has the field `populations`, and no nodes."""
     from brainnet import yaml_text
     from brainnet.errors import TextError
 
@@ -23,7 +23,7 @@ def is_connectome(path: Path) -> bool:
         value = yaml_text.read(path).value
     except (TextError, FileNotFoundError):
         return False  # what is wrong with it says who reads it next
-    return isinstance(value, dict) and "populations" in value
+    return isinstance(value, dict) and "populations" in value and "nodes" not in value
 
 
 def show(path: Path, as_json: bool) -> None:
@@ -34,7 +34,9 @@ def show(path: Path, as_json: bool) -> None:
     """
     from brainnet.connectome.files import load
     from brainnet.connectome.summary import summary
+    from brainnet.launcher.describe.networks import read_network
 
+    read_network(path)  # whether it can be divided among processes and hosts
     connectome = load(path)
     found = summary(connectome)
     if as_json:

@@ -134,8 +134,8 @@ def load(path: Path) -> Connectome:
 def processes_of(connectome: Connectome) -> dict[str, list[str]]:
     """Return the populations of each process, in the order of the file; by default each has a process of its own."""
     found: dict[str, list[str]] = {}
-    for name, entry in connectome.populations.items():
-        found.setdefault(entry.process or name, []).append(name)
+    for name in connectome.populations:
+        found.setdefault(connectome.process_of(name), []).append(name)
     return found
 
 

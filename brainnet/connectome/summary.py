@@ -22,7 +22,7 @@ from brainnet.connectome.building import (
     shortest_delay,
     window_of,
 )
-from brainnet.connectome.files import Connectome, Projection, at_place
+from brainnet.connectome.files import Connectome, Projection, at_place, processes_of
 from brainnet.errors import BrainnetError
 from brainnet.simulation import connectivity
 from brainnet.simulation.connectivity import Delays, Drawn, Estimate, SynapseRule
@@ -226,11 +226,8 @@ def _projection(
 def _processes(
     connectome: Connectome, kinds: Mapping[str, Kind], projections: tuple[ProjectionSummary, ...]
 ) -> tuple[ProcessSummary, ...]:
-    members: dict[str, list[str]] = {}
-    for name in connectome.populations:
-        members.setdefault(connectome.process_of(name), []).append(name)
     found = []
-    for process, names in members.items():
+    for process, names in processes_of(connectome).items():
         ending = [each for each in projections if each.target in names]
         found.append(
             ProcessSummary(

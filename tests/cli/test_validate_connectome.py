@@ -108,6 +108,30 @@ def test_a_mistake_is_that_of_a_run(tmp_path: Path, old: str, new: str, line: in
     assert validated.stderr.count("\n") == 1
 
 
+def test_a_process_is_on_one_host(tmp_path: Path) -> None:
+    text = TWO.replace("size: 40", "size: 40, process: p, host: x").replace(
+        "size: 1200", "size: 9, process: p, host: y"
+    )
+    done = run("validate", written(tmp_path, text))
+    assert done.returncode == 1
+    assert "line 5, column " in done.stderr
+    assert "populations[1].host" in done.stderr
+
+
+def test_the_network_of_an_allocation_is_checked_and_shown(tmp_path: Path) -> None:
+    written(tmp_path)
+    allocation = tmp_path / "allocation.yaml"
+    allocation.write_text("version: 1\nconnectome: two.yaml\n")
+    done = run("validate", allocation)
+    assert done.returncode == 0, done.stderr
+    assert "limited by a->b" in done.stdout
+    rows = [json.loads(line) for line in run("validate", allocation, "--json").stdout.splitlines()]
+    assert [row["id"] for row in rows[:2]] == ["a", "b"]
+    assert rows[-1]["window"] == 4
+    written(tmp_path, TWO.replace("model: lif", "model: lief"))
+    assert "did you mean lif?" in run("validate", allocation).stderr
+
+
 def test_what_is_for_allocations_alone(tmp_path: Path) -> None:
     done = run("validate", written(tmp_path), "--host", "here")
     assert done.returncode == 2

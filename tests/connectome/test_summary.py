@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainnet.connectome import Connectome, build, load
+from brainnet.connectome import Connectome, build, load, processes_of
 from brainnet.connectome import summary as summaries
 from brainnet.connectome.summary import Window, summary
 from brainnet.errors import ConnectomeError
 from brainnet.simulation import connectivity
 from brainnet.simulation.delivery import StaticSynapses
+from brainnet.streams.division import window_between
 
 NETWORK = """\
 version: 1
@@ -101,7 +102,11 @@ def test_the_graph(tmp_path: Path) -> None:
     ],
 )
 def test_what_limits_the_window(tmp_path: Path, old: str, new: str, window: Window) -> None:
-    assert summary(written(tmp_path, NETWORK.replace(old, new, 1))).window == window
+    connectome = written(tmp_path, NETWORK.replace(old, new, 1))
+    assert summary(connectome).window == window
+    owners = {name: process for process, names in processes_of(connectome).items() for name in names}
+    if len(set(owners.values())) > 1:
+        assert window_between(connectome, owners) == window.steps
 
 
 def test_a_packet_limits_the_window_of_a_large_population(tmp_path: Path) -> None:
