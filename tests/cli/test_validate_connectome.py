@@ -132,6 +132,42 @@ def test_the_network_of_an_allocation_is_checked_and_shown(tmp_path: Path) -> No
     assert "did you mean lif?" in run("validate", allocation).stderr
 
 
+EMBEDDED = """\
+version: 1
+nodes:
+  - id: a
+    program: population
+    parameters:
+      model: lif
+      size: 40
+      parameters: {tau_m_ms: 20}
+  - {id: b, program: population, parameters: {model: lif, size: 30}}
+projections:
+  - from: a
+    to: b
+    synapses:
+      connect: all_to_all
+      weight: 1
+      delay_ms: 2
+"""
+
+
+def test_a_network_in_an_allocation_is_checked_at_its_places(tmp_path: Path) -> None:
+    allocation = tmp_path / "allocation.yaml"
+    allocation.write_text(EMBEDDED)
+    rows = [json.loads(line) for line in run("validate", allocation, "--json").stdout.splitlines()]
+    assert [row["line"] for row in rows if "population" in row or "projection" in row] == [3, 9, 11]
+    for old, new, line, field in (
+        ("tau_m_ms", "tau_ms", 8, "nodes[0].parameters.parameters.tau_ms"),
+        ("delay_ms: 2", "delay_ms: 0", 16, "projections[0].synapses.delay_ms"),
+    ):
+        allocation.write_text(EMBEDDED.replace(old, new))
+        done = run("validate", allocation)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"brainnet: {allocation}, line {line}, column ")
+        assert f": {field}: " in done.stderr
+
+
 def test_what_is_for_allocations_alone(tmp_path: Path) -> None:
     done = run("validate", written(tmp_path), "--host", "here")
     assert done.returncode == 2
