@@ -5,8 +5,9 @@ V \leftarrow V_\text{rest} + (V - V_\text{rest}) e^{-\Delta t / \tau_m} + R I\,(
 $$
 
 the exact solution for a drive that is constant within a step. Weights are drives R I in mV, for the one step in which
-a spike arrives. Where V exceeds the threshold the neuron fires, and for the refractory period V stays at the reset
-potential and ignores the input.
+a spike arrives. Where V exceeds the threshold the neuron fires, and for the refractory period, which begins after the
+step of the spike, V stays at the reset potential and ignores the input: with n steps, two spikes are at least n + 1
+apart.
 
 Source: Gerstner et al. 2014, *Neuronal Dynamics*, section 1.3.
 """

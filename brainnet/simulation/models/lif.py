@@ -7,8 +7,10 @@ $$
 
 The equations are linear, and each step is their exact solution for a constant step. What arrives in a step is added to
 the currents at its end, so it moves the potential from the next step on. At $v \ge v_\text{threshold}$ the neuron
-fires and is held at $v_\text{reset}$ for its refractory time. Without currents (`synapses: delta`), what arrives is
-added to v at once, in mV, before the test for a spike.
+fires and is held at $v_\text{reset}$ for its refractory time, rounded to steps, which begins after the step of the
+spike: with 20 steps, two spikes are at least 21 apart, as in NEST (Brian2 counts the step of the spike, and has one
+less). The currents go on while v is held. Without currents (`synapses: delta`), what arrives is added to v at once, in
+mV, before the test for a spike.
 
 Source: Rotter and Diesmann 1999, *Exact digital simulation of time-invariant linear systems with applications to
 neuronal modeling*, Biological Cybernetics 81, 381-402.
