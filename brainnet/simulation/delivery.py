@@ -36,9 +36,16 @@ class Ring:
         """
         if steps > self.length:
             raise ValueError(f"a ring of {self.length} steps was asked for {steps}")
+        low = first_step & (self.length - 1)
+        sums = self.sums[port]
+        if low + steps <= self.length:
+            part = sums[low : low + steps]
+            taken = part.copy()
+            part.fill(0)
+            return taken
         at = (first_step + np.arange(steps)) & (self.length - 1)
-        taken: NDArray[np.int64] = self.sums[port, at]
-        self.sums[port, at] = 0
+        taken = sums[at]
+        sums[at] = 0
         return taken
 
 
@@ -63,7 +70,7 @@ class StaticSynapses:
     def deliver(self, spikes: Spikes, sums: NDArray[np.int64]) -> None:
         """Add the weights of spikes to the sums [length, neurons] of a ring's port."""
         rows = self.rows
-        if spikes.count and rows.count:
+        if spikes.neurons.size and rows.targets.size:
             self._kernel(
                 spikes.first_step,
                 spikes.offsets,

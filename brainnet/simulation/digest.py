@@ -33,20 +33,24 @@ class SpikeDigest:
         """
         if spikes.first_step != self._next_step:
             raise ValueError(f"the digest is at step {self._next_step}, and the window begins with {spikes.first_step}")
-        step = spikes.first_step
-        while step < spikes.end_step:
-            end = min(spikes.end_step, (step // _BLOCK_STEPS + 1) * _BLOCK_STEPS)
+        step, end_step = spikes.first_step, spikes.end_step
+        while step < end_step:
+            end = min(end_step, (step // _BLOCK_STEPS + 1) * _BLOCK_STEPS)
             low, high = spikes.offsets[step - spikes.first_step], spikes.offsets[end - spikes.first_step]
-            counts = np.diff(spikes.offsets[step - spikes.first_step : end - spikes.first_step + 1])
-            pairs = np.empty((high - low, 2), np.uint32)
-            pairs[:, 0] = np.repeat(np.arange(step, end) % (1 << 32), counts)
-            pairs[:, 1] = spikes.neurons[low:high]
-            self._pending.append(pairs)
+            if low < high:
+                pairs = np.empty((high - low, 2), np.uint32)
+                if end == step + 1:
+                    pairs[:, 0] = step % (1 << 32)
+                else:
+                    counts = np.diff(spikes.offsets[step - spikes.first_step : end - spikes.first_step + 1])
+                    pairs[:, 0] = np.repeat(np.arange(step, end) % (1 << 32), counts)
+                pairs[:, 1] = spikes.neurons[low:high]
+                self._pending.append(pairs)
             step = end
             if end % _BLOCK_STEPS == 0:
                 self._chain = self._closed()
                 self._pending = []
-        self._next_step = spikes.end_step
+        self._next_step = end_step
 
     def _closed(self) -> bytes:
         block = hashlib.sha256(self._chain)

@@ -34,7 +34,7 @@ class Spikes:
     @property
     def end_step(self) -> int:
         """The first step after the window."""
-        return self.first_step + self.steps
+        return self.first_step + self.offsets.size - 1
 
     @property
     def count(self) -> int:
