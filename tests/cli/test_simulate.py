@@ -51,12 +51,26 @@ def test_the_digest_depends_on_the_seed_and_not_on_the_window(network: Path) -> 
     assert ends[0]["digest"] not in other.stdout
 
 
+def test_what_is_skipped_counts_in_the_digest_alone(network: Path) -> None:
+    runs = [
+        [json.loads(line) for line in simulate(network, *arguments, "--digest", "--json").stdout.splitlines()]
+        for arguments in (["--steps", 300], ["--steps", 300, "--skip-ms", 130, "--window", 7], ["--steps", 130])
+    ]
+    whole, rest, beginning = runs
+    assert rest[-1]["digest"] == whole[-1]["digest"]
+    assert rest[-1]["skipped_steps"] == 130
+    for of_whole, of_rest, of_beginning in zip(whole[:-1], rest[:-1], beginning[:-1], strict=True):
+        assert of_rest["spikes"] == of_whole["spikes"] - of_beginning["spikes"]
+        assert of_rest["rate_hz"] == pytest.approx(of_rest["spikes"] / 40 / 0.170)
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
         (["missing.yaml", "--steps", "1"], "missing.yaml does not exist"),
         (["two.yaml"], "--duration-ms"),
         (["two.yaml", "--steps", "1", "--duration-ms", "1"], "--duration-ms"),
+        (["two.yaml", "--steps", "5", "--skip-ms", "5"], "--skip-ms"),
     ],
 )
 def test_a_mistake_is_one_error(network: Path, arguments: list[str], text: str) -> None:
