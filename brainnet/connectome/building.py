@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from brainnet.connectome.files import Connectome, Projection, at_place
+from brainnet.connectome.learning import Link, learn, modulator_of
 from brainnet.errors import BrainnetError, ConnectomeError, ModelError
 from brainnet.simulation import connectivity
 from brainnet.simulation.connectivity.base import delays_of
@@ -150,25 +151,65 @@ def shortest_delay(connectome: Connectome, projection: Projection) -> int:
     return 1 if delay is None else delays_of(delay, connectome.clock.dt_ms).shortest
 
 
+def links(connectome: Connectome) -> list[Link]:
+    """Return who needs whose spikes: the two ends of each projection, and its modulator if that is a population.
+
+    Where populations are computed by different processes, these links say which spikes go from one to another.
+
+    Raises:
+        ConnectomeError: A rule of plasticity cannot be used; names the place in the file.
+    """
+    found = []
+    for projection in connectome.projections:
+        entry = projection.entry
+        found.append(Link(projection.name, entry.source, entry.target, shortest_delay(connectome, projection)))
+        modulator = modulator_of(connectome, projection)
+        if modulator is not None:
+            found.append(modulator)
+    return found
+
+
+def crossing(connectome: Connectome) -> list[Link]:
+    """Return the links between populations of different processes.
+
+    Raises:
+        ConnectomeError: A rule of plasticity cannot be used; names the place in the file.
+    """
+    process_of = connectome.process_of
+    return [link for link in links(connectome) if process_of(link.source) != process_of(link.target)]
+
+
 def window_of(connectome: Connectome, between: Collection[Projection]) -> int:
-    """Return the steps that may be computed at once: the shortest delay of some projections, or what the file says."""
-    shortest = min((shortest_delay(connectome, projection) for projection in between), default=MAX_WINDOW)
-    return min(shortest, connectome.clock.window or MAX_WINDOW, MAX_WINDOW)
+    """Return the steps that may be computed at once: the shortest delay of some projections, or what the file says.
+
+    The delays of all modulators that are populations count as well, whoever computes them: a window that is too short
+    costs little, and changes no spike.
+
+    Raises:
+        ConnectomeError: A rule of plasticity cannot be used; names the place in the file.
+    """
+    delays = [shortest_delay(connectome, projection) for projection in between]
+    modulators = [modulator_of(connectome, projection) for projection in connectome.projections]
+    delays += [link.shortest_delay for link in modulators if link is not None]
+    return min([*delays, connectome.clock.window or MAX_WINDOW, MAX_WINDOW])
 
 
 def check_window(connectome: Connectome) -> None:
     """Check the window that the file asks for: between processes no spike may arrive before its window was sent.
 
     Raises:
-        ConnectomeError: It is longer than the shortest delay of a projection between two processes; names it.
+        ConnectomeError: It is longer than the shortest delay of a projection, or of a modulator, between two processes;
+            names it.
     """
     window, dt_ms = connectome.clock.window, connectome.clock.dt_ms
-    for projection in connectome.crossing:
-        shortest = shortest_delay(connectome, projection)
-        if window is not None and window > shortest:
+    if window is None:
+        return
+    for link in crossing(connectome):
+        shortest = link.shortest_delay
+        if window > shortest:
             raise connectome.error(
                 ("clock", "window"),
-                f"{window} steps are longer than the shortest delay of {projection.name}, which leads to another "
+                f"{window} steps are longer than the shortest delay of {link.name}, which leads to another "
                 f"process: {shortest} steps, {shortest * dt_ms:g} ms; write at most {shortest}, leave window out, or "
                 "give both populations one process",
             )
@@ -223,11 +264,9 @@ def populations(
     Raises:
         ConnectomeError: A model or a rule cannot be made; names the place in the file.
     """
-    from brainnet.simulation.delivery import StaticSynapses
-    from brainnet.simulation.population import Incoming, Population
-    from brainnet.simulation.rows import Rows
+    from brainnet.simulation.incoming import Incoming
+    from brainnet.simulation.population import Population
 
-    dt_ms = connectome.clock.dt_ms
     for name in names:
         kind = kinds[name]
         try:
@@ -245,21 +284,16 @@ def populations(
             except BrainnetError as error:
                 raise at_place(connectome, (*at, "synapses"), error) from None
             ends = Incoming(projection.name, entry.source, model.ports.index(port), made.longest_delay)
-            if entry.plasticity is not None:
-                from brainnet.simulation.plasticity.registry import rule_of
-
-                if not isinstance(made, Rows):
-                    raise connectome.error((*at, "plasticity"), "synapses of which nothing is stored cannot learn")
-                try:
-                    rule = rule_of(entry.plasticity, connectome.folder)
-                    ends.plastic = rule.synapses(made, kind.inputs, dt_ms)
-                except BrainnetError as error:
-                    raise at_place(connectome, (*at, "plasticity"), error) from None
-            else:
-                ends.static = StaticSynapses(made) if isinstance(made, Rows) else made
+            learn(connectome, projection, ends, made, kind.inputs, longest_window)
             incoming.append(ends)
         try:
             population = Population(model, incoming, longest_window)
         except BrainnetError as error:
             raise at_place(connectome, connectome.location_of(name), error) from None
+        homeostasis = connectome.populations[name].homeostasis
+        if homeostasis is not None:
+            try:
+                population.keep_rate(homeostasis)
+            except BrainnetError as error:
+                raise at_place(connectome, connectome.location_of(name, "homeostasis"), error) from None
         yield population

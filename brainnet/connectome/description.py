@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from brainnet.limits import Line, Name
 from brainnet.simulation.connectivity import Rule
+from brainnet.simulation.plasticity.homeostasis import Homeostasis
 
 MAX_NEURONS: Final = 10_000_000
 """Neurons of one population."""
@@ -55,6 +56,9 @@ class PopulationEntry(_Part):
         None, description="populations with the same one are computed in one process; by default each has its own"
     )
     host: Name | None = Field(None, description="where its process runs, when the brain has several hosts")
+    homeostasis: Homeostasis | None = Field(
+        None, description="thresholds that drift until each neuron fires at target_hz; for lif and biological_lif"
+    )
     dale: bool = Field(True, description="whether all projections that leave it must have weights of one sign")
 
 
@@ -68,7 +72,11 @@ class ProjectionEntry(_Part):
         None, description="of the target's model; by default excitatory or inhibitory, by the sign of the weights"
     )
     synapses: Rule = Field(description="which neurons are connected, weights and delays")
-    plasticity: dict[str, Any] | None = Field(None, description="how the weights change: rule, and its constants")
+    plasticity: dict[str, Any] | tuple[dict[str, Any], ...] | None = Field(
+        None,
+        description="how the weights change, or the effect of spikes: rule (stdp, dopamine_stdp, short_term, or a "
+        "class of your own), and its constants; or a list of one rule that changes weights and one that scales spikes",
+    )
 
 
 class ConnectomeFile(_Part):

@@ -16,6 +16,7 @@ from brainnet.errors import BrainnetError, ConnectomeError, ModelError, TextErro
 from brainnet.imports import did_you_mean
 from brainnet.limits import mistake
 from brainnet.simulation.connectivity import Rule
+from brainnet.simulation.plasticity.homeostasis import Homeostasis
 from brainnet.yaml_text import Document, Location
 
 
@@ -177,6 +178,8 @@ def _fields_at(location: Location, of_model: tuple[Any, ...]) -> list[str]:
         case ("projections", int(), "synapses"):
             rules: list[type[BaseModel]] = list(get_args(get_args(Rule)[0]))
             kind = next((rule for rule in rules if rule.model_fields["connect"].default in of_model), None)
+        case ("populations", int(), "homeostasis"):
+            kind = Homeostasis
         case ("clock",):
             kind = Clock
     if kind is None:

@@ -83,6 +83,29 @@ class StaticSynapses:
             )
 
 
+class ScaledSynapses:
+    """Synapses whose weights do not change, and whose spikes are not all equally strong.
+
+    Args:
+        rows: The synapses.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def deliver(self, spikes: Spikes, efficacy: NDArray[np.float64], sums: NDArray[np.int64]) -> None:
+        """Add the weights of spikes, each times its efficacy [spikes], to the sums [length, neurons] of a ring's port.
+
+        A product is rounded to a fixed-point number, halves upwards.
+        """
+        rows = self.rows
+        if spikes.count and rows.count:
+            _deliver_scaled(
+                spikes.first_step, spikes.offsets, spikes.neurons, efficacy, rows.start, rows.targets, rows.weights,
+                rows.delays, sums,
+            )  # fmt: skip
+
+
 # Four kernels instead of one with branches in its innermost loop: an array element less to load is a tenth of the time.
 
 
@@ -128,6 +151,21 @@ def _deliver_both(first_step, offsets, neurons, start, targets, weights, delays,
             i = neurons[x]
             for k in range(start[i], start[i + 1]):
                 sums[(first_step + s + delays[k]) & mask, targets[k]] += np.int64(weights[k])
+
+
+@compiled
+def _deliver_scaled(  # type: ignore[no-untyped-def]
+    first_step, offsets, neurons, efficacy, start, targets, weights, delays, sums
+):
+    mask = sums.shape[0] - 1
+    # a step of 0 through an array of one element
+    each_weight, each_delay = min(1, weights.size - 1), min(1, delays.size - 1)
+    for s in range(offsets.size - 1):
+        for x in range(offsets[s], offsets[s + 1]):
+            i = neurons[x]
+            for k in range(start[i], start[i + 1]):
+                at = (first_step + s + delays[k * each_delay]) & mask
+                sums[at, targets[k]] += np.int64(np.floor(weights[k * each_weight] * efficacy[x] + 0.5))
 
 
 _KERNELS = {

@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import ModelError
-from brainnet.simulation.delivery import Deliverer, Ring
+from brainnet.imports import did_you_mean
+from brainnet.simulation.delivery import Ring
 from brainnet.simulation.digest import SpikeDigest
+from brainnet.simulation.incoming import Incoming
 from brainnet.simulation.models.base import Model, Window, compute, described
-from brainnet.simulation.plasticity import PlasticSynapses
+from brainnet.simulation.modulation import Modulation
+from brainnet.simulation.plasticity.homeostasis import Drift, Homeostasis
 from brainnet.simulation.spikes import Spikes
 
-
-@dataclass(slots=True)
-class Incoming:
-    """The synapses of one projection at its target.
-
-    Attributes:
-        name: Of the projection.
-        source: Name of the source population.
-        port: Index of the target's port.
-        longest_delay: Steps.
-        static: Synapses that do not learn; None for those that do.
-        plastic: Synapses that learn; None for those that do not.
-        next_step: The first step of the source that is not taken in yet.
-        history: Of a plastic projection, what the source fired lately.
-    """
-
-    name: str
-    source: str
-    port: int
-    longest_delay: int
-    static: Deliverer | None = None
-    plastic: PlasticSynapses | None = None
-    next_step: int = 0
-    history: Spikes | None = None
+Reader = Incoming | Modulation
+"""What takes in the spikes of a source."""
 
 
 class Population:
@@ -69,52 +49,116 @@ class Population:
                 f"{described(model)}: the projection {self._plastic[0].name} is plastic, but the inputs of this model "
                 "are not the neurons that fire; let it end in a population before it"
             )
+        self._drift: Drift | None = None
+
+    def keep_rate(self, rule: Homeostasis) -> None:
+        """Let the thresholds of the neurons drift towards a rate, from step 0 on.
+
+        Raises:
+            ModelError: The model has no thresholds that may change, or they could fall too far.
+        """
+        if self.model.thresholds is None:
+            raise ModelError(f"{described(self.model)} has no threshold that homeostasis could change")
+        self._drift = Drift(rule, self.model.thresholds, self.model.setting.dt_ms)
 
     @property
     def name(self) -> str:
         """The name of the population."""
         return self.model.setting.name
 
-    def receive(self, projection: Incoming, spikes: Spikes) -> None:
-        """Take in a window of a projection's source, the next one.
+    @property
+    def modulations(self) -> list[Modulation]:
+        """What raises the modulators of the projections that end here."""
+        return [projection.modulation for projection in self.incoming if projection.modulation is not None]
+
+    @property
+    def readers(self) -> list[tuple[str, Reader]]:
+        """What takes in spikes here, each with the population that they come from."""
+        found: list[tuple[str, Reader]] = [(projection.source, projection) for projection in self.incoming]
+        return found + [(each.source, each) for each in self.modulations if each.source is not None]
+
+    def receive(self, reader: Reader, spikes: Spikes) -> None:
+        """Take in a window of a source of a projection or of its modulator, the next one.
 
         Raises:
             ModelError: It is not the next one.
         """
-        if spikes.first_step != projection.next_step:
-            raise ModelError(
-                f"{projection.name}: step {projection.next_step} is next, and the window begins with step "
-                f"{spikes.first_step}"
-            )
-        projection.next_step = spikes.end_step
-        if projection.static is not None:
-            projection.static.deliver(spikes, self._ring.sums[projection.port])
-            return
-        history = spikes if projection.history is None else Spikes.joined([projection.history, spikes])
-        projection.history = _since(history, self.next_step - projection.longest_delay)
+        if isinstance(reader, Modulation):
+            reader.receive(spikes)
+        else:
+            reader.receive(spikes, self._ring.sums[reader.port], self.next_step - reader.longest_delay)
+
+    def weights(self, projection: str) -> NDArray[np.float64]:
+        """Return the weights of a projection that ends here, as they are after the last step.
+
+        Args:
+            projection: Its name.
+
+        Returns:
+            float64 [synapses] in the unit of the model, without the efficacy of short-term plasticity; synapses stand
+            in the order of the rows that the rule of connectivity made, by source neuron.
+
+        Raises:
+            ModelError: There is no such projection here, or its weights are not stored.
+        """
+        return self._projection(projection).weights
+
+    def set_weights(self, projection: str, weights: Any) -> None:
+        """Set the weights of a plastic projection that ends here, for all that arrives from the next step on.
+
+        Args:
+            projection: Its name.
+            weights: [synapses] in the order of `weights`, or one number for all.
+
+        Raises:
+            ModelError: There is no such projection here, or it does not learn; a weight is not finite, too large or
+                outside of the bounds of the rule; or there are more or fewer than synapses. Nothing has changed then.
+        """
+        self._projection(projection).set_weights(weights)
+
+    def _projection(self, name: str) -> Incoming:
+        for projection in self.incoming:
+            if projection.name == name:
+                return projection
+        known = [projection.name for projection in self.incoming]
+        raise ModelError(
+            f"{self.name}: there is no projection {name!r}{did_you_mean(name, known)}; those that end here are "
+            f"{', '.join(known) or 'none'}"
+        )
 
     def advance(self, steps: int) -> Spikes:
         """Compute the next steps, for which all input must have been received, and return what fired."""
-        model, first = self.model, self.next_step
-        sums = {port: self._ring.take(index, first, steps) for index, port in enumerate(model.ports)}
-        if self._plastic:
-            spikes = self._advance_by_step(first, steps, sums)
-        else:
-            spikes = compute(model, Window(first, steps, model.setting.dt_ms, sums))
+        first = self.next_step
+        sums = {port: self._ring.take(index, first, steps) for index, port in enumerate(self.model.ports)}
+        spikes = self._computed(first, steps, sums) if self._drift is None else self._drifting(first, steps, sums)
         self.next_step = spikes.end_step
         self.digest.add(spikes)
         return spikes
 
-    def _advance_by_step(self, first: int, steps: int, sums: Mapping[str, NDArray[np.int64]]) -> Spikes:
-        """Compute step by step: what the neurons fire in one changes the weights in the next."""
+    def _drifting(self, first: int, steps: int, sums: Mapping[str, NDArray[np.int64]]) -> Spikes:
+        """Compute steps up to each point of the grid in which the thresholds move."""
+        assert self._drift is not None
+        parts, at = [], 0
+        while at < steps:
+            end = min(steps, at + self._drift.grid - (first + at) % self._drift.grid)
+            part = {port: values[at:end] for port, values in sums.items()}
+            parts.append(self._computed(first + at, end - at, part))
+            self._drift.count(first + end, parts[-1].neurons)
+            at = end
+        return Spikes.joined(parts)
+
+    def _computed(self, first: int, steps: int, sums: Mapping[str, NDArray[np.int64]]) -> Spikes:
+        """Compute steps in which no threshold moves."""
         model = self.model
+        if not self._plastic:
+            return compute(model, Window(first, steps, model.setting.dt_ms, sums))
+        # step by step: what the neurons fire in one changes the weights in the next
         parts = []
         for at in range(steps):
             row = {port: values[at : at + 1] for port, values in sums.items()}
             for projection in self._plastic:
-                if projection.history is not None and projection.plastic is not None:
-                    into = row[model.ports[projection.port]][0]
-                    projection.plastic.arrive(first + at, projection.history, into)
+                projection.modulate(first + at)
+                projection.arrive(first + at, row[model.ports[projection.port]][0])
             fired = compute(model, Window(first + at, 1, model.setting.dt_ms, row))
             for projection in self._plastic:
                 if projection.plastic is not None and fired.count:
@@ -127,16 +171,10 @@ class Population:
         saved: dict[str, NDArray[Any]] = {"next": np.array([self.next_step]), "ring": self._ring.sums.copy()}
         saved |= {f"model.{name}": array for name, array in self.model.save().items()}
         saved |= {f"digest.{name}": array for name, array in self.digest.save().items()}
+        if self._drift is not None:
+            saved |= {f"homeostasis.{name}": array for name, array in self._drift.save().items()}
         for index, projection in enumerate(self.incoming):
-            at = f"projection.{index}"
-            saved[f"{at}.next"] = np.array([projection.next_step])
-            if projection.plastic is not None:
-                saved |= {f"{at}.{name}": array.copy() for name, array in projection.plastic.state.items()}
-            if projection.history is not None:
-                history = projection.history
-                saved[f"{at}.history.first"] = np.array([history.first_step])
-                saved[f"{at}.history.offsets"] = history.offsets
-                saved[f"{at}.history.neurons"] = history.neurons
+            saved |= {f"projection.{index}.{name}": array for name, array in projection.save().items()}
         return saved
 
     def load(self, saved: Mapping[str, NDArray[Any]]) -> None:
@@ -147,30 +185,17 @@ class Population:
         """
         try:
             self._ring.sums[:] = saved["ring"]
-            model = {name.removeprefix("model."): array for name, array in saved.items() if name.startswith("model.")}
-            self.model.load(model)
+            self.model.load(_part(saved, "model."))
             self.digest.load({name: saved[f"digest.{name}"] for name in ("chain", "pending", "next")})
+            if self._drift is not None:
+                self._drift.load(_part(saved, "homeostasis."))
             for index, projection in enumerate(self.incoming):
-                at = f"projection.{index}"
-                projection.next_step = int(saved[f"{at}.next"][0])
-                if projection.plastic is not None:
-                    for name, array in projection.plastic.state.items():
-                        array[:] = saved[f"{at}.{name}"]
-                if f"{at}.history.first" in saved:
-                    projection.history = Spikes(
-                        int(saved[f"{at}.history.first"][0]),
-                        saved[f"{at}.history.offsets"],
-                        saved[f"{at}.history.neurons"],
-                    )
+                projection.load(_part(saved, f"projection.{index}."))
             self.next_step = int(saved["next"][0])
         except (KeyError, ValueError) as error:
             raise ModelError(f"the saved state is not one of {self.name}: {error}") from None
 
 
-def _since(spikes: Spikes, step: int) -> Spikes:
-    """Return the spikes from a step on."""
-    if step <= spikes.first_step:
-        return spikes
-    at = min(step, spikes.end_step) - spikes.first_step
-    low = spikes.offsets[at]
-    return Spikes(spikes.first_step + at, spikes.offsets[at:] - low, spikes.neurons[low:])
+def _part(saved: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): array for name, array in saved.items() if name.startswith(prefix)}

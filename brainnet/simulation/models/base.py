@@ -17,6 +17,7 @@ from brainnet.errors import ModelError
 from brainnet.imports import did_you_mean
 from brainnet.limits import mistake
 from brainnet.simulation.fixed_point import from_fixed
+from brainnet.simulation.plasticity.homeostasis import Thresholds
 from brainnet.simulation.random import key_of, normal, poisson_thresholds, uniform
 from brainnet.simulation.spikes import Spikes
 from brainnet.snn.kernels import compiled
@@ -207,6 +208,7 @@ class Model(ABC):
         setting: Name, size, step and seed.
         parameters: Its parameters.
         state: Arrays by name, whose shapes and types do not change; they are saved and restored with a checkpoint.
+        thresholds: What homeostasis may move; None where a model has no threshold that may change while it runs.
     """
 
     Parameters: ClassVar[type[ModelParameters]] = ModelParameters
@@ -221,6 +223,7 @@ class Model(ABC):
         self.setting = setting
         self.parameters = parameters
         self.state: dict[str, NDArray[Any]] = {}
+        self.thresholds: Thresholds | None = None
 
     @classmethod
     def shape(cls, parameters: ModelParameters, setting: Setting) -> tuple[int, int] | None:

@@ -24,6 +24,7 @@ from brainnet.errors import ModelError
 from brainnet.simulation.fixed_point import UNIT
 from brainnet.simulation.models.base import ModelParameters, Setting, Values, described
 from brainnet.simulation.models.compiled_model import CompiledModel, NeuronParameters, noise_of
+from brainnet.simulation.plasticity.homeostasis import Thresholds
 from brainnet.simulation.random import decay
 from brainnet.snn.kernels import compiled
 
@@ -51,9 +52,10 @@ class BiologicalLIF(CompiledModel):
         super().__init__(setting, parameters)
         p, spread = self.parameters, setting.spread
         rest, reset = spread("v_rest_mv", p.v_rest_mv), spread("v_reset_mv", p.v_reset_mv)
-        threshold = spread("v_threshold_mv", p.v_threshold_mv)
+        threshold = spread("v_threshold_mv", p.v_threshold_mv).copy()
         if not (np.maximum(rest, reset) < threshold).all():
             raise ModelError(f"{described(self)}: v_threshold_mv must lie above v_rest_mv and v_reset_mv")
+        self.thresholds = Thresholds(threshold, np.maximum(rest, reset))
         # rounding must not add a step to a period of whole steps (2.1 / 0.3 > 7)
         held_for = math.ceil(p.refractory_ms / setting.dt_ms - 1e-9)
         if held_for > np.iinfo(np.int32).max:

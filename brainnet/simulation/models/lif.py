@@ -28,6 +28,7 @@ from brainnet.errors import ModelError
 from brainnet.simulation.fixed_point import UNIT
 from brainnet.simulation.models.base import ModelParameters, Setting, Values, described
 from brainnet.simulation.models.compiled_model import CompiledModel, NeuronParameters, noise_of
+from brainnet.simulation.plasticity.homeostasis import Thresholds
 from brainnet.simulation.random import decay
 from brainnet.snn.kernels import compiled
 
@@ -65,11 +66,12 @@ class LIF(CompiledModel):
         p, n = self.parameters, setting.size
         spread = setting.spread
         rest, reset = spread("v_rest_mv", p.v_rest_mv), spread("v_reset_mv", p.v_reset_mv)
-        threshold = spread("v_threshold_mv", p.v_threshold_mv)
+        threshold = spread("v_threshold_mv", p.v_threshold_mv).copy()
         if not (reset < threshold).all():
             raise ModelError(
                 f"{described(self)}: v_reset_mv must lie below v_threshold_mv, or a neuron would fire for ever"
             )
+        self.thresholds = Thresholds(threshold, reset)
         dt, farad = setting.dt_ms, p.c_nf * 1000.0  # pF, so that pA and ms give mV
         leak = decay(dt, p.tau_m_ms)
         drive = spread("current_pa", p.current_pa) * (p.tau_m_ms / farad) * (1.0 - leak)

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainnet.errors import ModelError
-from brainnet.simulation.fixed_point import UNIT, to_fixed
+from brainnet.simulation.fixed_point import UNIT
+from brainnet.simulation.plasticity.arrival_rows import ArrivalRows, Bounds
+from brainnet.simulation.plasticity.traces import TABLE, powers, trace
 from brainnet.simulation.random import decay
 from brainnet.simulation.rows import Rows
 from brainnet.simulation.spikes import Spikes
@@ -31,8 +32,7 @@ from brainnet.snn.kernels import compiled
 if TYPE_CHECKING:
     from brainnet.simulation.plasticity.stdp import STDP
 
-_TABLE = 1 << 14
-"""Steps up to which the decay of a trace is looked up; after them a trace counts as zero."""
+_ALL_WHOLE = np.ones(0)
 
 
 class STDPSynapses:
@@ -49,83 +49,71 @@ class STDPSynapses:
     """
 
     def __init__(self, rows: Rows, targets: int, rule: STDP, dt_ms: float) -> None:
-        low, high = int(to_fixed(rule.w_min)), int(to_fixed(rule.w_max))
-        if low >= high:
-            raise ModelError(f"w_min {rule.w_min:g} must lie below w_max {rule.w_max:g}")
-        if rows.count and not (low <= int(rows.weights.min()) and int(rows.weights.max()) <= high):
-            raise ModelError(f"a weight lies outside of w_min {rule.w_min:g} and w_max {rule.w_max:g}")
+        self._bounds = Bounds(rule.w_min, rule.w_max)
+        if rows.count:
+            self._bounds.check(rows.weights)
         self.rule = rule
-        self._rows = rows
-        self._bounds = np.array([low, high], np.int64)
-        self._sources = rows.sources
-        count = rows.count
-        source = np.repeat(np.arange(rows.sources), np.diff(rows.start))
-        delay = np.broadcast_to(rows.delays, (count,))
-        self.delays = np.unique(delay).astype(np.int32)
-        # Synapses of one source with one delay are a row of their own: their spikes arrive in the same step.
-        row = np.searchsorted(self.delays, delay) * rows.sources + source
-        self._order = np.argsort(row, kind="stable")
-        rows_total = max(1, self.delays.size) * rows.sources
-        self._start = np.zeros(rows_total + 1, np.int64)
-        np.cumsum(np.bincount(row, minlength=rows_total), out=self._start[1:])
-        self._targets = np.ascontiguousarray(rows.targets[self._order])
-        row = row[self._order].astype(np.int32)
-        self._in_synapse = np.argsort(self._targets, kind="stable").astype(np.int32)
-        self._in_row = np.ascontiguousarray(row[self._in_synapse])
-        self._in_start = np.zeros(targets + 1, np.int64)
-        np.cumsum(np.bincount(self._targets, minlength=targets), out=self._in_start[1:])
+        self._rows = ArrivalRows(rows, targets)
         self._tables = np.array(
-            [_powers(decay(dt_ms, t)) for t in (rule.tau_plus_ms, rule.tau_x_ms, rule.tau_minus_ms, rule.tau_y_ms)]
+            [powers(decay(dt_ms, t)) for t in (rule.tau_plus_ms, rule.tau_x_ms, rule.tau_minus_ms, rule.tau_y_ms)]
         )
         self._amplitudes = UNIT * np.array(
             [rule.potentiation, rule.triplet_potentiation, rule.depression, rule.triplet_depression]
         )
-        weights = np.broadcast_to(rows.weights, (count,))[self._order].copy()
         self.state: dict[str, NDArray[Any]] = {
-            "weights": weights,
+            "weights": self._rows.sorted(rows.weights),
             # r1 and r2 of each row, after the arrivals of step `pre_at`, and before them
-            "pre": np.zeros((2, rows_total)),
-            "pre_before": np.zeros((2, rows_total)),
-            "pre_at": np.full(rows_total, -_TABLE, np.int64),
+            "pre": np.zeros((2, self._rows.count)),
+            "pre_before": np.zeros((2, self._rows.count)),
+            "pre_at": np.full(self._rows.count, -TABLE, np.int64),
             "post": np.zeros((2, targets)),
-            "post_at": np.full(targets, -_TABLE, np.int64),
+            "post_at": np.full(targets, -TABLE, np.int64),
         }
 
     @property
     def weights(self) -> NDArray[np.int32]:
         """The weights now, fixed point, in the order of the rows that they were made of."""
-        result = np.empty_like(self.state["weights"])
-        result[self._order] = self.state["weights"]
-        return result
+        return self._rows.given(self.state["weights"])
 
-    def arrive(self, step: int, history: Spikes, sums: NDArray[np.int64]) -> None:
+    def set_weights(self, weights: NDArray[np.int32]) -> None:
+        """Set the weights, for what arrives from the next step on.
+
+        Args:
+            weights: int32 [synapses], fixed point, in the order of the rows that they were made of.
+
+        Raises:
+            ModelError: A weight lies outside of the bounds.
+        """
+        self._bounds.check(weights)
+        self.state["weights"][:] = self._rows.sorted(weights)
+
+    def arrive(
+        self, step: int, history: Spikes, sums: NDArray[np.int64], efficacy: NDArray[np.float64] | None = None
+    ) -> None:
         """Add what arrives in one step to the sums [neurons], and let it depress the synapses.
 
         Args:
             step: The step.
             history: The spikes of the source, at least from `step` minus the longest delay on.
             sums: Input of the port in this step.
+            efficacy: [spikes of the history], what the added weights are multiplied by; None for 1.
         """
-        state = self.state
+        state, rows = self.state, self._rows
         _arrive(
-            step, history.first_step, history.offsets, history.neurons, self.delays, self._sources, self._start,
-            self._targets, state["weights"], state["pre"], state["pre_before"], state["pre_at"], state["post"],
-            state["post_at"], self._tables, self._amplitudes, self._bounds, sums,
+            step, history.first_step, history.offsets, history.neurons, rows.delays, rows.sources, rows.start,
+            rows.targets, state["weights"], state["pre"], state["pre_before"], state["pre_at"], state["post"],
+            state["post_at"], self._tables, self._amplitudes, self._bounds.fixed, sums,
+            _ALL_WHOLE if efficacy is None else efficacy,
         )  # fmt: skip
 
     def fire(self, step: int, neurons: NDArray[np.int32]) -> None:
         """Let target neurons that fired in one step potentiate their synapses."""
-        state = self.state
+        state, rows = self.state, self._rows
         _fire(
-            step, neurons, self._in_start, self._in_synapse, self._in_row, state["weights"], state["pre"],
+            step, neurons, rows.in_start, rows.in_synapse, rows.in_row, state["weights"], state["pre"],
             state["pre_before"], state["pre_at"], state["post"], state["post_at"], self._tables, self._amplitudes,
-            self._bounds,
+            self._bounds.fixed,
         )  # fmt: skip
-
-
-def _powers(base: float) -> NDArray[np.float64]:
-    """Return base**0, base**1, ... by multiplication, which is the same on every machine."""
-    return np.multiply.accumulate(np.concatenate([[1.0], np.full(_TABLE - 1, base)]))
 
 
 @compiled
@@ -135,14 +123,9 @@ def _changed(weight, change, bounds):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _trace(value, steps, powers):  # type: ignore[no-untyped-def]
-    return value * powers[steps] if steps < powers.size else 0.0
-
-
-@compiled
 def _arrive(  # type: ignore[no-untyped-def]
     step, first_step, offsets, neurons, delays, sources, start, targets, weights, pre, pre_before, pre_at, post,
-    post_at, tables, amplitudes, bounds, sums,
+    post_at, tables, amplitudes, bounds, sums, efficacy,
 ):  # fmt: skip
     for g in range(delays.size):
         at = step - delays[g] - first_step
@@ -153,17 +136,22 @@ def _arrive(  # type: ignore[no-untyped-def]
             passed = step - pre_at[row]
             if passed > 0:
                 for t in range(2):
-                    pre_before[t, row] = _trace(pre[t, row], passed, tables[t])
+                    pre_before[t, row] = trace(pre[t, row], passed, tables[t])
                     pre[t, row] = pre_before[t, row] + 1.0
                 pre_at[row] = step
             else:  # a source that fires twice in one step
                 for t in range(2):
                     pre[t, row] += 1.0
             rate = amplitudes[2] + amplitudes[3] * pre_before[1, row]
+            # A loop of its own: in the one below, the multiplication would be paid for by all that do without it.
+            if efficacy.size:
+                for k in range(start[row], start[row + 1]):
+                    sums[targets[k]] += np.int64(np.floor(weights[k] * efficacy[x] + 0.5))
+            whole = np.int64(efficacy.size == 0)
             for k in range(start[row], start[row + 1]):
                 j = targets[k]
-                sums[j] += np.int64(weights[k])
-                o1 = _trace(post[0, j], step - post_at[j], tables[2])
+                sums[j] += whole * np.int64(weights[k])
+                o1 = trace(post[0, j], step - post_at[j], tables[2])
                 if o1 > 0.0:
                     weights[k] = _changed(np.int64(weights[k]), -o1 * rate, bounds)
 
@@ -176,13 +164,13 @@ def _fire(  # type: ignore[no-untyped-def]
     for x in range(neurons.size):
         j = neurons[x]
         passed = step - post_at[j]
-        o1 = _trace(post[0, j], passed, tables[2])
-        o2 = _trace(post[1, j], passed, tables[3])
+        o1 = trace(post[0, j], passed, tables[2])
+        o2 = trace(post[1, j], passed, tables[3])
         rate = amplitudes[0] + amplitudes[1] * o2
         for y in range(in_start[j], in_start[j + 1]):
             row = in_row[y]
             since = step - pre_at[row]
-            r1 = pre_before[0, row] if since == 0 else _trace(pre[0, row], since, tables[0])
+            r1 = pre_before[0, row] if since == 0 else trace(pre[0, row], since, tables[0])
             if r1 > 0.0:
                 k = in_synapse[y]
                 weights[k] = _changed(np.int64(weights[k]), r1 * rate, bounds)

@@ -11,16 +11,18 @@ from pydantic import ValidationError
 from brainnet.errors import ModelError
 from brainnet.imports import did_you_mean, find_class
 from brainnet.limits import mistake
-from brainnet.simulation.plasticity.base import PlasticityRule
+from brainnet.simulation.plasticity.base import Rule
+from brainnet.simulation.plasticity.dopamine_stdp import DopamineSTDP
+from brainnet.simulation.plasticity.short_term import ShortTerm
 from brainnet.simulation.plasticity.stdp import STDP
 
 ENTRY_POINT_GROUP: Final = "brainnet.plasticity"
 
-RULES: Final[dict[str, type[PlasticityRule]]] = {"stdp": STDP}
+RULES: Final[dict[str, type[Rule]]] = {"stdp": STDP, "short_term": ShortTerm, "dopamine_stdp": DopamineSTDP}
 """The rules of this package by their short names."""
 
 
-def rule_of(description: Mapping[str, Any], folder: Path | None = None) -> PlasticityRule:
+def rule_of(description: Mapping[str, Any], folder: Path | None = None) -> Rule:
     """Return the rule that a description in a file gives.
 
     Args:
@@ -37,7 +39,7 @@ def rule_of(description: Mapping[str, Any], folder: Path | None = None) -> Plast
         raise ModelError(f"rule is missing; rules are {', '.join(RULES)}, FILE.py:Class and module:Class")
     kind = RULES.get(name)
     if kind is None:
-        base: Any = PlasticityRule
+        base: Any = Rule
         hint = f"{did_you_mean(name, RULES)}; rules are {', '.join(RULES)}, FILE.py:Class and module:Class"
         kind = find_class(name, base, "plasticity rule", ENTRY_POINT_GROUP, folder or Path(), hint)
     try:
