@@ -78,7 +78,7 @@ class Incoming:
             self.scaled.deliver(spikes, efficacy, sums)
             return
         history = spikes if self.history is None else Spikes.joined([self.history, spikes])
-        self.history = _since(history, since)
+        self.history = history.since(since)
         if efficacy is not None:
             known = efficacy if self.efficacy is None else np.concatenate([self.efficacy, efficacy])
             self.efficacy = known[known.size - self.history.count :]
@@ -188,12 +188,3 @@ class Incoming:
 def takes_efficacy(plastic: PlasticSynapses) -> bool:
     """Return whether synapses that learn can be used with a rule of efficacy."""
     return "efficacy" in inspect.signature(plastic.arrive).parameters
-
-
-def _since(spikes: Spikes, step: int) -> Spikes:
-    """Return the spikes from a step on."""
-    if step <= spikes.first_step:
-        return spikes
-    at = min(step, spikes.end_step) - spikes.first_step
-    low = spikes.offsets[at]
-    return Spikes(spikes.first_step + at, spikes.offsets[at:] - low, spikes.neurons[low:])

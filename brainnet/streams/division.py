@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from brainnet.connectome import Connectome, Projection, kind_of, shortest_delay, window_of
+from brainnet.connectome import Connectome, Link, kind_of, links, window_of
 from brainnet.streams.lockstep import DEFAULT_CREDIT, Plan
 from brainnet.wire.packet import MAX_ELEMENTS
 
 
-def between(connectome: Connectome, process_of: Mapping[str, str]) -> list[Projection]:
-    """Return the projections whose ends are in different processes."""
-    return [p for p in connectome.projections if process_of[p.entry.source] != process_of[p.entry.target]]
+def between(connectome: Connectome, process_of: Mapping[str, str]) -> list[Link]:
+    """Return the projections, and the modulators of projections, whose ends are in different processes."""
+    return [link for link in links(connectome) if process_of[link.source] != process_of[link.target]]
 
 
 def window_between(connectome: Connectome, process_of: Mapping[str, str]) -> int:
     """Return the steps that all processes send together: at most the shortest delay between any two of them."""
     crossing = between(connectome, process_of)
-    largest = max((kind_of(connectome, p.entry.source).setting.size for p in crossing), default=1)
-    return max(1, min(window_of(connectome, crossing), MAX_ELEMENTS // largest))
+    largest = max((kind_of(connectome, link.source).setting.size for link in crossing), default=1)
+    delays = [link.shortest_delay for link in crossing]
+    return max(1, min(window_of(connectome, ()), MAX_ELEMENTS // largest, *delays))
 
 
 def plan_of(
@@ -43,13 +44,12 @@ def plan_of(
     process_of = {name: owner for owner, names in processes.items() for name in names}
     sources: dict[str, int] = {}
     readers: dict[str, set[str]] = {}
-    for projection in between(connectome, process_of):
-        source, target = projection.entry.source, projection.entry.target
-        if process_of[target] == process:
-            delay = shortest_delay(connectome, projection)
+    for link in between(connectome, process_of):
+        source, delay = link.source, link.shortest_delay
+        if process_of[link.target] == process:
             sources[source] = min(delay, sources.get(source, delay))
         if process_of[source] == process:
-            readers.setdefault(source, set()).add(process_of[target])
+            readers.setdefault(source, set()).add(process_of[link.target])
     return Plan(
         process,
         window or window_between(connectome, process_of),

@@ -25,7 +25,10 @@ few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthChec
 def network(description: dict[str, Any]) -> tuple[Network, int]:
     with tempfile.TemporaryDirectory() as folder:
         connectome = written(Path(folder), description)
-        return build(connectome), window_of(connectome, connectome.projections)
+        made = build(connectome)
+        if "outside" in made.modulators:
+            made.modulate("outside", STEPS // 2, 1.5)
+        return made, window_of(connectome, connectome.projections)
 
 
 @few

@@ -16,9 +16,10 @@ from torch import nn
 from brainnet.errors import BrainnetError, ModelError
 from brainnet.simulation.delivery import StaticSynapses
 from brainnet.simulation.fixed_point import UNIT
+from brainnet.simulation.incoming import Incoming
 from brainnet.simulation.models.base import EXCITATORY, INHIBITORY
 from brainnet.simulation.models.registry import model_class
-from brainnet.simulation.population import Incoming, Population
+from brainnet.simulation.population import Population
 from brainnet.simulation.rows import Rows
 from brainnet.simulation.spikes import Spikes
 from brainnet.snn.neurons.lif import LIFParams

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from brainnet.connectome import Connectome, build, window_of
 from brainnet.errors import ModelError
 from brainnet.simulation.digest import combined
+from brainnet.simulation.network import Network
 from brainnet.simulation.spikes import Spikes
 from brainnet.streams.division import plan_of
 from brainnet.streams.lockstep import Lockstep, Progress
@@ -25,10 +27,20 @@ STEPS = 60
 def processes(connectome: Connectome, parts: list[list[str]], window: int) -> dict[str, Lockstep]:
     """Divide a network among processes."""
     of = {f"process {index}": part for index, part in enumerate(parts)}
-    return {
-        name: Lockstep(build(connectome, part), plan_of(connectome, of, name, window=window, credit=6, last_step=STEPS))
-        for name, part in of.items()
-    }
+    made = {}
+    for name, part in of.items():
+        plan = plan_of(connectome, of, name, window=window, credit=6, last_step=STEPS)
+        made[name] = Lockstep(build(connectome, part), plan)
+        assert made[name].network.sources == set(plan.sources)
+        reward(made[name].network)
+    return made
+
+
+def reward(network: Network) -> None:
+    """Let the modulator from outside rise, where there is one."""
+    if "outside" in network.modulators:
+        for step, amount in ((STEPS // 3, 0.1), (STEPS // 3, 0.7), (STEPS // 2, 2.0)):
+            network.modulate("outside", step, amount)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -41,6 +53,7 @@ def test_a_divided_network_fires_as_the_whole_whatever_happens_on_the_way(
         connectome = written(Path(folder), description)
         longest = window_of(connectome, connectome.projections)
         whole = build(connectome)
+        reward(whole)
         whole.run(STEPS, longest)
         names = list(connectome.populations)
         parts = [part for part in (names[index::number] for index in range(number)) if part]
@@ -66,6 +79,11 @@ def test_a_divided_network_fires_as_the_whole_whatever_happens_on_the_way(
             _tell(running, rng if not killed else None)
         digests = {name: d for process in running.values() for name, d in process.network.digests().items()}
         assert combined(digests) == whole.digest()
+        for process in running.values():
+            for name, population in process.network.populations.items():
+                for projection in population.incoming:
+                    expected = whole.populations[name].weights(projection.name)
+                    assert np.array_equal(population.weights(projection.name), expected)
 
 
 def _turn(running: dict[str, Lockstep], process: Lockstep, rng: random.Random) -> None:
