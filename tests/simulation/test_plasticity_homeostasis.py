@@ -20,7 +20,7 @@ from tests.simulation.networks import written
 
 
 def network(folder: Path, homeostasis: Any, model: str = "lif", **parameters: Any) -> Network:
-    noise = {"rate_hz": 1000.0, "weight": 700.0 if model == "lif" else 14.0}
+    noise = {"rate_hz": 1000.0, "weight": 700.0 if model == "lif" else 20.0}
     entry = {"id": "e", "model": model, "size": 200, "parameters": {"noise": noise, **parameters}}
     if homeostasis is not None:
         entry["homeostasis"] = homeostasis
