@@ -4,7 +4,7 @@ A description says which populations there are, which projections connect them, 
 here computes: `build` makes the `Network` that does.
 """
 
-from brainnet.connectome.building import build, check_signs, kind_of, links, shortest_delay, window_of
+from brainnet.connectome.building import build, check_signs, crossing, kind_of, links, shortest_delay, window_of
 from brainnet.connectome.description import Clock, ConnectomeFile, PopulationEntry, ProjectionEntry
 from brainnet.connectome.files import Connectome, Projection, load, processes_of
 from brainnet.connectome.learning import Link
@@ -19,6 +19,7 @@ __all__ = [
     "ProjectionEntry",
     "build",
     "check_signs",
+    "crossing",
     "kind_of",
     "links",
     "load",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
 from brainnet.limits import Line, Name
 from brainnet.simulation.connectivity import Rule
@@ -62,6 +62,15 @@ class PopulationEntry(_Part):
     dale: bool = Field(True, description="whether all projections that leave it must have weights of one sign")
 
 
+def _rules(value: Any) -> Any:
+    """Return a rule or a list of rules; a union of both would report the mistake of each."""
+    if isinstance(value, list | tuple) and all(isinstance(each, dict) for each in value):
+        return tuple(value)
+    if value is None or isinstance(value, dict):
+        return value
+    raise ValueError("should be a map of rule and its constants, or a list of such maps")
+
+
 class ProjectionEntry(_Part):
     """The synapses from one population to another."""
 
@@ -72,7 +81,7 @@ class ProjectionEntry(_Part):
         None, description="of the target's model; by default excitatory or inhibitory, by the sign of the weights"
     )
     synapses: Rule = Field(description="which neurons are connected, weights and delays")
-    plasticity: dict[str, Any] | tuple[dict[str, Any], ...] | None = Field(
+    plasticity: Annotated[dict[str, Any] | tuple[dict[str, Any], ...] | None, PlainValidator(_rules)] = Field(
         None,
         description="how the weights change, or the effect of spikes: rule (stdp, dopamine_stdp, short_term, or a "
         "class of your own), and its constants; or a list of one rule that changes weights and one that scales spikes",

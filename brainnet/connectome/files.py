@@ -78,15 +78,6 @@ class Connectome:
         """Return the process in which a population is computed: what the file says, or one of its own."""
         return self.populations[population].process or population
 
-    @property
-    def crossing(self) -> tuple[Projection, ...]:
-        """The projections between populations of different processes."""
-        return tuple(
-            each
-            for each in self.projections
-            if self.process_of(each.entry.source) != self.process_of(each.entry.target)
-        )
-
     def with_seed(self, seed: int | None) -> Connectome:
         """Return the same network with another seed; None keeps that of the file."""
         if seed is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainnet.connectome.files import Connectome, Projection, at_place
 from brainnet.errors import BrainnetError
+from brainnet.simulation.connectivity.base import MAX_DELAY_STEPS
 from brainnet.simulation.plasticity import EfficacyRule, ModulatedRule, PlasticityRule
 from brainnet.simulation.plasticity.registry import rule_of
 from brainnet.simulation.rows import Rows
@@ -65,11 +66,14 @@ def rules_of(connectome: Connectome, projection: Projection) -> Rules:
             raise connectome.error(
                 where, f"{rule.rule} {kind}, as a rule before it does; a projection has one rule of a kind"
             )
-        if isinstance(rule, ModulatedRule) and rule.modulator_delay_ms < connectome.clock.dt_ms * (1 - 1e-9):
-            raise connectome.error(
-                (*where, "modulator_delay_ms"),
-                f"a delay of {rule.modulator_delay_ms:g} ms is below one step of {connectome.clock.dt_ms:g} ms",
-            )
+        if isinstance(rule, ModulatedRule):
+            steps = rule.modulator_delay_ms / connectome.clock.dt_ms
+            if not 1 - 1e-9 <= steps <= MAX_DELAY_STEPS:
+                raise connectome.error(
+                    (*where, "modulator_delay_ms"),
+                    f"a delay of {rule.modulator_delay_ms:g} ms is {steps:g} steps; 1 to {MAX_DELAY_STEPS} are "
+                    f"possible, of {connectome.clock.dt_ms:g} ms",
+                )
     return Rules(learning, efficacy, at)
 
 
@@ -78,14 +82,18 @@ class Link:
     """A population that needs the spikes of another, or its own: for a projection, or as its modulator.
 
     Attributes:
+        name: Of the projection, or `modulator of` that.
         source: Whose spikes.
         target: Who needs them.
         shortest_delay: Steps, a lower bound.
+        modulates: Whether it is for a modulator.
     """
 
+    name: str
     source: str
     target: str
     shortest_delay: int
+    modulates: bool = False
 
 
 def modulator_of(connectome: Connectome, projection: Projection) -> Link | None:
@@ -98,7 +106,7 @@ def modulator_of(connectome: Connectome, projection: Projection) -> Link | None:
     if not isinstance(rule, ModulatedRule) or rule.modulator not in connectome.populations:
         return None
     steps = max(1, math.floor(rule.modulator_delay_ms / connectome.clock.dt_ms + 0.5))
-    return Link(rule.modulator, projection.entry.target, steps)
+    return Link(f"modulator of {projection.name}", rule.modulator, projection.entry.target, steps, True)
 
 
 def learn(

@@ -17,16 +17,19 @@ from brainnet.connectome.building import (
     Kind,
     check_signs,
     check_window,
+    crossing,
     kind_of,
+    links,
     populations,
-    shortest_delay,
     window_of,
 )
 from brainnet.connectome.files import Connectome, Projection, at_place, processes_of
+from brainnet.connectome.learning import rules_of
 from brainnet.errors import BrainnetError
 from brainnet.simulation import connectivity
 from brainnet.simulation.connectivity import Delays, Drawn, Estimate, SynapseRule
 from brainnet.simulation.fixed_point import to_fixed
+from brainnet.simulation.plasticity.arrival_rows import ArrivalRows
 from brainnet.simulation.rows import Rows
 from brainnet.wire.packet import MAX_ELEMENTS
 
@@ -73,7 +76,7 @@ class ProjectionSummary:
         nbytes: Bytes of the synapses, with what a rule of plasticity keeps.
         shortest_ms: No delay is shorter.
         longest_ms: No delay is longer.
-        plasticity: The rule by which the weights change; None where they do not.
+        plasticity: The rules by which weights, or the effect of spikes, change; None where they do not.
         line: Of the file.
     """
 
@@ -201,13 +204,13 @@ def _projection(
         estimate = connectivity.estimate(rule, source, target, projection.name)
     except BrainnetError as error:
         raise at_place(connectome, (*at, "synapses"), error) from None
-    nbytes, plasticity = estimate.nbytes, None
-    if entry.plasticity is not None:
-        from brainnet.simulation.plasticity.registry import rule_of
-
-        plasticity = str(entry.plasticity["rule"])
-        learning = rule_of(entry.plasticity, connectome.folder)
-        nbytes = _plastic_bytes(learning, rule, estimate, source, target, delays, dt_ms)
+    nbytes = estimate.nbytes
+    rules = rules_of(connectome, projection)
+    if rules.learning is not None:
+        nbytes = _plastic_bytes(rules.learning, rule, estimate, source, target, delays, dt_ms)
+    if rules.efficacy is not None:
+        nbytes += _bytes_of(rules.efficacy.efficacies(source, dt_ms))
+    plasticity = ", ".join(each.rule for each in (rules.learning, rules.efficacy) if each is not None) or None
     return ProjectionSummary(
         projection.name,
         entry.source,
@@ -243,13 +246,14 @@ def _processes(
 
 def _window(connectome: Connectome, kinds: Mapping[str, Kind]) -> Window:
     """Return the window that the processes send, and what limits it."""
-    crossing = connectome.crossing
-    limiting = crossing or connectome.projections
-    steps = window_of(connectome, limiting)
-    limit = next((each.name for each in limiting if shortest_delay(connectome, each) == steps), "")
+    sent = crossing(connectome)
+    modulators = [link for link in links(connectome) if link.modulates]
+    limiting = [*(sent or links(connectome)), *modulators]
+    steps = min([window_of(connectome, ()), *(link.shortest_delay for link in limiting)])
+    limit = next((link.name for link in limiting if link.shortest_delay == steps), "")
     if not limit:
         limit = "clock.window" if connectome.clock.window == steps else f"the most that are possible, {MAX_WINDOW}"
-    largest = max((kinds[each.entry.source].setting.size for each in crossing), default=1)
+    largest = max((kinds[link.source].setting.size for link in sent), default=1)
     if MAX_ELEMENTS // largest < steps:
         steps, limit = max(1, MAX_ELEMENTS // largest), f"a packet, which holds {MAX_ELEMENTS:,} neurons x steps"
     return Window(steps, steps * connectome.clock.dt_ms, limit)
@@ -304,6 +308,8 @@ def _bytes_of(made: Any) -> int:
         elif isinstance(value, dict):
             for each in value.values():
                 add(each)
+        elif isinstance(value, ArrivalRows):
+            add(value.__dict__)
 
     add(getattr(made, "__dict__", {}))
     return sum(found.values())

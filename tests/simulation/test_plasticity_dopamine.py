@@ -147,13 +147,17 @@ def test_the_delay_of_a_modulator_counts_for_windows_and_links(tmp_path: Path) -
         projection["synapses"]["delay_ms"] = 20
     connectome = written(tmp_path, described)
     assert window_of(connectome, connectome.projections) == 7
-    assert links(connectome) == [Link("pre", "post", 20), Link("reward", "post", 7), Link("driver", "post", 20)]
+    assert links(connectome) == [
+        Link("pre->post", "pre", "post", 20),
+        Link("modulator of pre->post", "reward", "post", 7, modulates=True),
+        Link("driver->post", "driver", "post", 20),
+    ]
     part = build(connectome, ["post"])
     assert part.sources == {"pre", "driver", "reward"}
     part.receive("reward", Spikes.none(0, 7))
     with pytest.raises(ModelError, match=r"modulator reward: step 7 is next, .* step 8"):
         part.receive("reward", Spikes.none(8, 1))
-    assert links(written(tmp_path, description([], [], RULE)))[0] == Link("pre", "post", 1)
+    assert [link.name for link in links(written(tmp_path, description([], [], RULE)))] == ["pre->post", "driver->post"]
 
 
 def test_values_from_outside_that_cannot_be_applied(tmp_path: Path) -> None:

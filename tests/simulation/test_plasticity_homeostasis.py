@@ -93,7 +93,7 @@ def test_a_threshold_moves_no_farther_than_it_may(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("homeostasis", "field", "text"),
     [
-        ({"max_shift": 15.0}, "populations[0].homeostasis", "must be below 15"),
+        ({"max_shift": 15.0}, "populations[0].homeostasis.max_shift", "must be below 15"),
         ({"target": 5}, "populations[0].homeostasis.target", "did you mean target_hz?"),
         ({"gain": 0}, "populations[0].homeostasis.gain", "greater than 0"),
         ({"target_hz": ".nan"}, "populations[0].homeostasis.target_hz", "number"),

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import ModelError
-from brainnet.simulation.fixed_point import UNIT, to_fixed
+from brainnet.simulation.fixed_point import to_fixed
 from brainnet.simulation.rows import Rows
 
 
@@ -75,7 +75,7 @@ class Bounds:
         self._named = f"w_min {w_min:g} and w_max {w_max:g}"
         low, high = int(to_fixed(w_min)), int(to_fixed(w_max))
         if low >= high:
-            raise ModelError(f"w_min {w_min:g} must lie below w_max {w_max:g}")
+            raise ModelError(f"w_min {w_min:g} must lie below w_max {w_max:g}", field="w_min")
         self.fixed = np.array([low, high], np.int64)
 
     def check(self, weights: NDArray[np.int32]) -> None:
@@ -84,6 +84,6 @@ class Bounds:
         Raises:
             ModelError: One does.
         """
-        outside = (weights < self.fixed[0]) | (weights > self.fixed[1])
-        if outside.any():
-            raise ModelError(f"a weight of {weights[outside][0] / UNIT:g} lies outside of {self._named}")
+        # The weight itself is not named: where some are drawn to try a rule, others would lie outside.
+        if ((weights < self.fixed[0]) | (weights > self.fixed[1])).any():
+            raise ModelError(f"a weight lies outside of {self._named}")

@@ -72,7 +72,7 @@ class EligibleSynapses:
 
     def __init__(self, rows: Rows, targets: int, rule: DopamineSTDP, dt_ms: float) -> None:
         if rule.tau_c_ms < dt_ms:
-            raise ModelError(f"tau_c_ms: {rule.tau_c_ms:g} is shorter than a step of {dt_ms:g} ms")
+            raise ModelError(f"tau_c_ms: {rule.tau_c_ms:g} is shorter than a step of {dt_ms:g} ms", field="tau_c_ms")
         self._bounds = Bounds(rule.w_min, rule.w_max)
         if rows.count:
             self._bounds.check(rows.weights)

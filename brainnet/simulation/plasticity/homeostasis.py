@@ -74,7 +74,8 @@ class Drift:
         if rule.max_shift >= room:
             raise ModelError(
                 f"max_shift: a threshold that falls by {rule.max_shift:g} meets the reset or resting potential; it "
-                f"must be below {room:g}"
+                f"must be below {room:g}",
+                field="max_shift",
             )
         self.grid = max(1, round(rule.window_ms / dt_ms))
         self._rule = rule

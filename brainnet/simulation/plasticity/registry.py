@@ -49,5 +49,7 @@ def rule_of(description: Mapping[str, Any], folder: Path | None = None) -> Rule:
         field = ".".join(map(str, problem["loc"])) or "rule"
         if problem["type"] == "extra_forbidden":
             known = [known for known in kind.model_fields if known != "rule"]
-            raise ModelError(f"unknown {field}{did_you_mean(field, known)}; constants are {', '.join(known)}") from None
-        raise ModelError(f"{field}: {mistake(problem)}") from None
+            raise ModelError(
+                f"unknown {field}{did_you_mean(field, known)}; constants are {', '.join(known)}", field=field
+            ) from None
+        raise ModelError(f"{field}: {mistake(problem)}", field=field) from None
