@@ -20,6 +20,8 @@ _START_IN_NS = 100_000_000
 async def clock_states(bus: Bus, order: ClockControl | None = None) -> list[ClockState]:
     """Return how far every process of the brain's network is, by name, after an order to all of them.
 
+    One that is away, because it is being started again or behind a link that is cut, has the phase `starting`.
+
     Raises:
         BrainnetError: No process of a network replied.
     """
@@ -30,7 +32,10 @@ async def clock_states(bus: Bus, order: ClockControl | None = None) -> list[Cloc
             "this brain computes no network of populations; launch a connectome file, or name one in the allocation",
             code="not_found",
         )
-    return sorted(states, key=lambda state: state.process)
+    found = {state.process: state for state in states}
+    for away in {name for state in states for name in state.processes} - found.keys():
+        found[away] = ClockState(process=away, run=states[0].run, reason="does not reply", dt_ms=states[0].dt_ms)
+    return [found[name] for name in sorted(found)]
 
 
 async def pause(bus: Bus) -> list[ClockState]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from brainnet.bus import Bus
 from brainnet.connectome import Connectome, build, load
-from brainnet.errors import BrainnetError, ConfigError
+from brainnet.errors import BrainnetError, CallError, CallTimeout, ConfigError
 from brainnet.guard import describe
 from brainnet.node import NetworkPart, Node, NodeSpec, load_program, serve, subscribe
 from brainnet.paths import digest_of
@@ -20,6 +20,8 @@ from brainnet.streams.saved_states import Identity, SavedStates
 from brainnet.wire.keys import chunk, key
 from brainnet.wire.messages import ClockControl, ClockState, Windows, WindowsQuery
 
+_JOIN_S = 0.5
+"""Seconds between two questions for the name of the run."""
 _STOP_S = 0.8
 """Seconds that the network has to save its state when the node stops."""
 
@@ -37,8 +39,9 @@ class RunsNetwork(Node):
         self._part: NetworkPart = spec.network
         self._connectome: Connectome
         self._lockstep: Lockstep
+        self._link: BusLink
         self._runner: Runner | None = None
-        self._run = self._part.run
+        self._run = ""
 
     def load(self) -> None:
         """Make the populations and the synapses that end in them."""
@@ -54,29 +57,36 @@ class RunsNetwork(Node):
         self._lockstep = Realtime(network, plan, clock.late) if clock.mode == "realtime" else Lockstep(network, plan)
 
     async def setup(self) -> None:
-        """Declare the streams and start the network."""
+        """Declare the streams."""
         await super().setup()
-        process_of = {name: owner for owner, names in self._part.processes.items() for name in names}
-        link = BusLink(self.bus, self.id)
+        self._link = BusLink(self.bus, self.id)
         for population in self._lockstep.network.populations:
-            link.declare(population)
+            self._link.declare(population)
             self.bus.serve(key("windows", population=population), self._serve_windows)
-        self._run = self._part.run or await self._ask_run(next(iter(self._part.processes)))
-        identity = Identity(self._run, f"{self._part.digest}/{self._part.seed}", self.id)
+        if self._part.run:
+            self._start(self._part.run)
+        else:  # another host may come later: this node is ready all the same
+            self.spawn(self._join(), essential=True)
+
+    def _start(self, run: str) -> None:
+        """Start the network, or go on where it was saved."""
+        self._run = run
+        clock, part = self._connectome.clock, self._part
+        identity = Identity(run, f"{part.digest}/{part.seed}", self.id)
         loop = asyncio.get_running_loop()
+        if part.paused:
+            self._lockstep.stop_at = 0
         runner = Runner(
             self._lockstep,
-            link,
+            self._link,
             SavedStates(Path(self.data_dir) / "streams", identity),
-            self._run,
-            process_of,
-            save_every_s=self._connectome.clock.save_every_s,
-            time_scale=self._connectome.clock.time_scale,
+            run,
+            {name: owner for owner, names in part.processes.items() for name in names},
+            save_every_s=clock.save_every_s,
+            time_scale=clock.time_scale,
             on_waiting=lambda whom: _call(loop, self._note_waiting, whom),
             on_failure=lambda error: _call(loop, self._note_failure, error),
         )
-        if self._part.paused:
-            self._lockstep.stop_at = 0
         for source in self._lockstep.plan.sources:
             self.bus.listen(key("stream", population=source), lambda _, payload: runner.take_window(payload))
         self._runner = runner
@@ -88,16 +98,19 @@ class RunsNetwork(Node):
             await asyncio.get_running_loop().run_in_executor(None, self._runner.stop, _STOP_S)
         await super().teardown()
 
-    async def _ask_run(self, process: str) -> str:
-        """Return the run that another process says; waits until it is there."""
+    async def _join(self) -> None:
+        """Start when the first process of the network says which run it is."""
+        first = next(iter(self._part.processes))
         while True:
             try:
-                state: ClockState = await self.bus.call(key("clock_control", process=process), ClockControl())
-            except BrainnetError:
-                self.log.info("waits for the name of the run", process=process)
-                await asyncio.sleep(0.5)
+                state: ClockState = await self.bus.call(key("clock_control", process=first), ClockControl())
+            except (CallError, CallTimeout):
+                self._note_waiting(first)
+                await asyncio.sleep(_JOIN_S)
             else:
-                return state.run
+                self._note_waiting("")
+                self._start(state.run)
+                await asyncio.Event().wait()  # a task that the node cannot do without does not end
 
     @subscribe("clock")
     async def on_clock(self, state: ClockState) -> None:

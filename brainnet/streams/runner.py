@@ -80,9 +80,9 @@ class Runner:
         self._process_of = process_of
         self._save_every_s = save_every_s
         self._time_scale = time_scale
-        everybody = list(dict.fromkeys(process_of.values()))
-        self._leads = everybody[0] == lockstep.plan.process
-        self._others = set(everybody) - {lockstep.plan.process}
+        self._everybody = list(dict.fromkeys(process_of.values()))
+        self._leads = self._everybody[0] == lockstep.plan.process
+        self._others = set(self._everybody) - {lockstep.plan.process}
         self._on_waiting, self._on_failure = on_waiting, on_failure
         self._populations = lockstep.network.populations
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -381,6 +381,7 @@ class Runner:
             waits_for=self._waits_for() if self._waits_since is not None else [],
             real_time_factor=self._factor,
             resent=self._resent,
+            processes=self._everybody if with_digests else [],
             digests=step.network.digests() if with_digests or step.finished else {},
             reason="; ".join(self._refused.values()),
             **self._in_real_time(),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from brainnet import Prompt, SpikePacket
 from brainnet.errors import ModelError
 from brainnet.node import load_program
+from brainnet.simulation.digest import combined
 from brainnet.snn.nir.snntorch import export_snntorch
 from brainnet.testing import MemoryBrain, wait_until
 from tests.support import Brain, has_subscriber, write_allocation
@@ -103,6 +104,38 @@ def test_a_trained_network_runs_in_a_launched_brain_spike_for_spike(
     chosen = [int(max(partial["candidates"], key=lambda c: c["probability"])["text"]) for partial in partials]
     assert chosen == expected.sum(-1).argmax(-1).tolist()
     assert sum(np.array(chosen) == labels.numpy()) >= 4
+
+
+def test_it_runs_continuously_in_a_network_and_answers_prompts_beside_that(
+    tmp_path: Path, trained: nn.Sequential, brain: Brain
+) -> None:
+    export_snntorch(trained, tmp_path / "reflex.nir")
+    path = write_allocation(
+        tmp_path / "brain.yaml",
+        {
+            "id": "eye",
+            "program": "population",
+            "parameters": {"model": "poisson", "size": INPUTS, "parameters": {"rate_hz": 200.0}},
+        },
+        {"id": "reflex", "program": "nir:reflex.nir", "parameters": {"ignore_dt": True}},
+        clock={"dt_ms": 1.0},
+        projections=[
+            {"from": "eye", "to": "reflex", "synapses": {"connect": "one_to_one", "weight": 1, "delay_ms": 3}}
+        ],
+    )
+    (simulated,) = (row["digest"] for row in brain.rows("simulate", str(path), "--steps", "3000", "--digest")[-1:])
+    brain.launch(path, "--paused", "--steps", "100000000")
+    spikes, _ = patterns(1, seed=2000)
+    packet = SpikePacket(spikes[:, 0].T.numpy().astype(np.uint8)).encode()
+    brain.run("clock", "step", "1000")
+    with brain.session() as session:
+        (answer,) = ask(session, "reflex", [packet])
+    np.testing.assert_array_equal(answer.data, answered(trained, spikes)[:, 0].detach().T.numpy())
+    # what it was asked in between leaves no trace in the network that runs
+    digests = {name: d for row in brain.rows("clock", "step", "2000") for name, d in row["digests"].items()}
+    assert combined(digests) == simulated
+    brain.run("stop")
+    brain.wait_gone()
 
 
 async def test_a_file_that_replays_otherwise_is_refused_at_the_start(tmp_path: Path, trained: nn.Sequential) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from brainnet.bus import Bus
@@ -47,16 +48,22 @@ class NetworkWatch:
 
         return combined(self.digests)
 
-    async def run(self, bus: Bus) -> None:
-        """Follow the processes until all have finished."""
+    async def run(self, bus: Bus, linger_s: float = 0.0) -> None:
+        """Follow the processes until all have finished.
+
+        Args:
+            bus: The launcher's bus.
+            linger_s: Seconds for which the processes are left to say so to the launchers of other hosts.
+        """
         states = bus.subscribe(key("clock"))
         try:
             async for received in states:
                 self._note(received.message)
                 if self.finished:
-                    return
+                    break
         finally:
             bus.unsubscribe(states)
+        await asyncio.sleep(linger_s)
 
     def _note(self, state: ClockState) -> None:
         if state.process not in self._part.processes or (self._run and state.run != self._run):

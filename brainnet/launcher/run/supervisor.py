@@ -53,6 +53,8 @@ congested link, queries are reliable. One heartbeat is then overdue, and a secon
 _LOST_TIMEOUT_S: Final = 3.0
 """Seconds that a killed node may still exist before that is logged. The kernel needs milliseconds, unless a device or a
 network file system holds the process."""
+_LINGER_S: Final = 6.0
+"""Seconds for which a finished network stays for the launchers of other hosts: a link that was cut heals meanwhile."""
 _LOG_CHECK_INTERVAL_S: Final = 2.0
 _MB: Final = 1_000_000
 
@@ -224,7 +226,7 @@ class Supervisor:
         await self._desk.run()
 
     async def _run_network(self, network: NetworkWatch, bus: Bus) -> None:
-        await network.run(bus)
+        await network.run(bus, 0.0 if self.plan.only_host else _LINGER_S)
         self._stop.set()
 
     async def _essential(self, work: Coroutine[Any, Any, None]) -> None:

@@ -55,6 +55,7 @@ class ClockState(Message):
     lateness: list[SourceLateness] = Field(default_factory=list, description="realtime: by source")
     overruns: int = Field(0, ge=0, description="realtime: windows that it computed more than one window late")
     resent: int = Field(0, ge=0, description="windows that it had to ask for again")
+    processes: list[Id] = Field(default_factory=list, description="all processes of the network; in replies")
     digests: dict[Id, str] = Field(
         default_factory=dict, description="SHA-256 of what each population has fired; in replies, and when finished"
     )

@@ -1,0 +1,81 @@
+"""A cable of a test's own: forwards TCP connections, each byte some time later, and cuts them from time to time.
+
+python -m tests.slow_link 7501 10.231.78.2:7447 --delay-ms 3 --cut-after-kb 40 --cuts 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+
+async def forward(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float, passed: Callable[[int], None]
+) -> None:
+    """Forward one direction until its end; what is on the way when the link is cut is lost."""
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+    async def read() -> None:
+        while data := await reader.read(65536):
+            waiting.put_nowait((loop.time() + delay_s, data))
+        waiting.put_nowait((loop.time() + delay_s, b""))
+
+    reading = asyncio.create_task(read())
+    try:
+        while True:
+            due, data = await waiting.get()
+            await asyncio.sleep(due - loop.time())
+            if not data:
+                return
+            passed(len(data))
+            writer.write(data)
+            await writer.drain()
+    finally:
+        reading.cancel()
+
+
+async def main() -> None:
+    """Serve until killed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("port", type=int)
+    parser.add_argument("target")
+    parser.add_argument("--delay-ms", type=float, default=0.0)
+    parser.add_argument("--cut-after-kb", type=int, default=0)
+    parser.add_argument("--cuts", type=int, default=0)
+    options = parser.parse_args()
+    host, _, port = options.target.partition(":")
+    left = options.cuts
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal left
+        with suppress(OSError):
+            to_reader, to_writer = await asyncio.open_connection(host, int(port))
+            total = 0
+
+            def passed(size: int) -> None:
+                nonlocal total, left
+                total += size
+                if left and total > options.cut_after_kb * 1024:
+                    left -= 1
+                    raise ConnectionAbortedError
+
+            both = [
+                asyncio.create_task(forward(one, other, options.delay_ms / 1000, passed))
+                for one, other in ((reader, to_writer), (to_reader, writer))
+            ]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+            to_writer.transport.abort()
+        writer.transport.abort()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", options.port)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
