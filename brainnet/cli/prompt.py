@@ -22,8 +22,22 @@ app = common.verb("Ask the brain.")
 @common.takes_brain()
 def prompt(
     brain: common.BrainOptions,
-    text: Annotated[str, typer.Argument(help="What to ask; - reads it from standard input.")],
+    text: Annotated[
+        str,
+        typer.Argument(
+            help="What to ask; - reads it from standard input. May be left out beside a picture or arrays.",
+            show_default=False,
+        ),
+    ] = "",
     image: Annotated[Path | None, typer.Option("--image", help="A picture to send along (PNG, JPEG, ...).")] = None,
+    array: Annotated[
+        Path | None,
+        typer.Option(
+            "--array",
+            help="Arrays to send along, neurons x steps each: FILE.npz, by their names, or FILE.npy.",
+            metavar="FILE",
+        ),
+    ] = None,
     region: Annotated[
         list[str] | None, typer.Option("--region", help="Ask this region instead of routing; may be repeated.")
     ] = None,
@@ -37,6 +51,9 @@ def prompt(
 ) -> None:
     """Ask the brain and print its answer. Exits with status 1 when there is none.
 
+    A region that takes spikes, such as one that runs a NIR file, is asked with arrays:
+    brainnet prompt --array spikes.npz --region retina
+
     Example: brainnet prompt "which digit is this?" --image seven.png
     """
     from brainnet import client
@@ -46,6 +63,7 @@ def prompt(
     question = client.make_prompt(
         _stdin() if text == "-" else text,
         image=image,
+        arrays=array,
         regions=region,
         session_id=session,
         deadline_ms=settings.deadline_ms if timeout is None else max(1, round(timeout * 1000)),

@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 from brainnet import settings
 from brainnet.bus import Bus, Endpoint, Mailbox, Received
+from brainnet.client.arrays import read_arrays
 from brainnet.client.connection import connect
 from brainnet.errors import CallError, CallTimeout, MessageError
 from brainnet.wire.keys import key
@@ -32,6 +33,7 @@ def make_prompt(
     text: str,
     *,
     image: Path | None = None,
+    arrays: Path | None = None,
     regions: list[str] | None = None,
     session_id: str = "",
     deadline_ms: int = 10_000,
@@ -41,18 +43,21 @@ def make_prompt(
     Args:
         text: The question or command.
         image: A picture file to send with it (PNG, JPEG, ...).
+        arrays: An npz or npy file with arrays [neurons, steps] to send with it, as SpikePackets.
         regions: Ask these regions instead of letting the brain route.
         session_id: Prompts of one session share working memory.
         deadline_ms: Milliseconds after which the brain answers with what it has.
 
     Raises:
-        MessageError: The picture cannot be read or is too large, or the prompt is empty or too long.
+        MessageError: The picture or the arrays cannot be read or are too large, or the prompt is empty or too long.
     """
     fields: dict[str, Any] = {"text": text, "session_id": session_id, "deadline_ms": deadline_ms}
     if regions:
         fields["regions"] = regions
     if image is not None:
         fields["image"] = _read_picture(image)
+    if arrays is not None:
+        fields["arrays"] = read_arrays(arrays)
     return validate(Prompt, fields)
 
 

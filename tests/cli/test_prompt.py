@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,6 +75,45 @@ async def test_picture_regions_session_and_deadline_travel_inline(small_brain: S
     assert 4000 < asked[0].deadline_ms <= 5000
 
 
+async def test_arrays_travel_as_packets_and_need_no_text(small_brain: SmallBrain, tmp_path: Path) -> None:
+    asked = _serve(await small_brain.join("supervisor"), _seven)
+    spikes = np.random.default_rng(1).random((8, 20)) < 0.3
+    np.savez(tmp_path / "spikes.npz", spikes=spikes, currents=np.full((2, 3), 0.5))
+    done = await small_brain.run("prompt", "--array", str(tmp_path / "spikes.npz"), "--region", "retina")
+    assert done.code == 0, done.err
+    assert (asked[0].text, asked[0].regions) == ("", ["retina"])
+    packets = {name: SpikePacket.decode(payload) for name, payload in asked[0].arrays.items()}
+    assert np.array_equal(packets["spikes"].data, spikes)
+    assert packets["spikes"].is_spikes
+    assert np.array_equal(packets["currents"].data, np.full((2, 3), 0.5, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "there is no such file"),
+        (b"no arrays", "is no npz or npy file"),
+        (np.array([[{}]], object), "x: holds objects"),
+        (np.zeros((1, 1 << 25), bool), "x: is too large"),
+    ],
+)
+async def test_arrays_that_cannot_be_sent_are_one_clear_error(
+    small_brain: SmallBrain, tmp_path: Path, content: Any, says: str
+) -> None:
+    asked = _serve(await small_brain.join("supervisor"), _seven)
+    path = tmp_path / "arrays.npz"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        np.savez_compressed(path, x=content)
+    done = await small_brain.run("prompt", "look", "--array", str(path))
+    assert done.code == 1
+    assert done.err.startswith(f"brainnet: arrays {path}")
+    assert says in done.err
+    assert done.err.count("\n") == 1
+    assert not asked
+
+
 async def test_an_answer_that_is_an_error_fails_the_command(small_brain: SmallBrain) -> None:
     async def fail(prompt: Prompt) -> Answer:
         return Answer(prompt_id=prompt.prompt_id, stopped_by="error", error="no region can read a melody")
@@ -112,6 +152,7 @@ async def test_a_brain_where_nobody_answers_prompts_is_said_at_the_deadline(smal
 @pytest.mark.parametrize(
     ("arguments", "stdin", "says"),
     [
+        ([], b"", "the prompt is empty"),
         ([""], b"", "the prompt is empty"),
         (["   "], b"", "the prompt is empty"),
         (["-"], b"", "the prompt is empty"),
