@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,6 @@ import numpy as np
 import pytest
 
 from brainnet.connectome import Connectome, build, load, processes_of
-from brainnet.connectome import summary as summaries
 from brainnet.connectome.summary import Window, summary
 from brainnet.errors import ConnectomeError
 from brainnet.simulation import connectivity
@@ -142,35 +143,47 @@ VALUES: dict[str, dict[str, Any]] = {
     "fixed": {"weight": 0.5, "delay_ms": 2},
     "drawn": {"weight": {"normal": [0.5, 0.05]}, "delay_ms": {"uniform": [1, 5]}},
 }
-CASES = [
-    (r, v, plastic) for r in RULES for v in VALUES for plastic in (False, True) if not (r == "procedural" and plastic)
-]
+STDP, DOPAMINE, SHORT_TERM = {"rule": "stdp"}, {"rule": "dopamine_stdp", "modulator": "reward"}, {"rule": "short_term"}
+LEARNING: dict[str, Any] = {"nothing": None, "stdp": STDP, "dopamine": DOPAMINE, "both": [STDP, SHORT_TERM]}
+CASES = [(r, v, p) for r in RULES for v in VALUES for p in ("nothing", "stdp") if (r, p) != ("procedural", "stdp")]
+CASES += [("fixed_probability", v, p) for v in VALUES for p in ("dopamine", "both")]
 
 
-@pytest.mark.parametrize(("rule", "values", "plastic"), CASES)
-def test_the_estimate_is_what_is_built(tmp_path: Path, rule: str, values: str, plastic: bool) -> None:
+@pytest.mark.parametrize(("rule", "values", "plasticity"), CASES)
+def test_the_estimate_is_what_is_built(tmp_path: Path, rule: str, values: str, plasticity: str) -> None:
     draws = np.random.default_rng(1)
     np.savez(tmp_path / "edges.npz", sources=draws.integers(0, 300, 4000), targets=draws.integers(0, 200, 4000))
     fields = dict(RULES[rule])
     target = fields.pop("to", "b")
     projection = {"from": "a", "to": target, "synapses": {"connect": rule} | fields | VALUES[values]}
-    if plastic:
-        projection["plasticity"] = {"rule": "stdp", "w_max": 1}
+    if plasticity != "nothing":
+        projection["plasticity"] = LEARNING[plasticity]
     sizes = {"a": 300, "b": 200, "c": 300}
     populations = [{"id": name, "model": "lif", "size": size} for name, size in sizes.items()]
-    connectome = written(tmp_path, str({"version": 1, "populations": populations, "projections": [projection]}))
+    connectome = written(tmp_path, json.dumps({"version": 1, "populations": populations, "projections": [projection]}))
     found = summary(connectome)
     (incoming,) = build(connectome).populations[target].incoming
+    static: Any = incoming.static
     if incoming.plastic is not None:
-        count, nbytes = incoming.plastic.weights.size, summaries._bytes_of(incoming.plastic)
-    elif isinstance(incoming.static, StaticSynapses):
-        count, nbytes = incoming.static.rows.count, incoming.static.rows.nbytes
+        count = incoming.plastic.weights.size
     else:
-        made: Any = incoming.static
-        count, nbytes = made.rows().count, made.nbytes
+        count = static.rows.count if isinstance(static, StaticSynapses) else static.rows().count
+    kept = {id(array): array.nbytes for array in arrays_in([incoming.plastic, incoming.efficacies, static])}
     assert found.projections[0].synapses == pytest.approx(count, rel=0.1)
-    assert found.projections[0].nbytes == pytest.approx(nbytes, rel=0.1)
+    assert found.projections[0].nbytes == pytest.approx(sum(kept.values()), rel=0.1)
     assert {p.name: p.nbytes for p in found.processes}[target] == found.projections[0].nbytes
+
+
+def arrays_in(value: Any) -> Iterator[np.ndarray[Any, Any]]:
+    """The arrays that an object keeps, directly and in what it keeps."""
+    if isinstance(value, np.ndarray):
+        yield value
+    parts = list(value.values()) if isinstance(value, dict) else list(value) if isinstance(value, list | tuple) else []
+    if type(value).__module__.startswith("brainnet."):
+        names = [*getattr(value, "__dict__", {}), *getattr(type(value), "__slots__", ())]
+        parts += [getattr(value, name) for name in names]
+    for part in parts:
+        yield from arrays_in(part)
 
 
 def test_delays_that_a_file_lists(tmp_path: Path) -> None:
