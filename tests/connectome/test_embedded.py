@@ -115,7 +115,7 @@ def test_what_only_a_model_can_say_is_named_there_too(tmp_path: Path) -> None:
     connectome = load(allocation(tmp_path, **node(2, parameters={"size": 3, "gian": 2.0})))
     with pytest.raises(ConnectomeError, match="has no parameter 'gian'") as caught:
         kind_of(connectome, "mine")
-    assert caught.value.field == "nodes[2].parameters"
+    assert caught.value.field == "nodes[2].parameters.gian"
     connectome = load(allocation(tmp_path, **node(2, program="mine.py:Nobody")))
     with pytest.raises(ConnectomeError, match="Nobody") as caught:
         kind_of(connectome, "mine")
