@@ -187,6 +187,17 @@ def test_values_from_outside_are_a_part_of_the_saved_state(tmp_path: Path) -> No
     assert weight(whole) == weight(other) != 0.5
 
 
+@pytest.mark.parametrize("at", [20, 103, 107, 108, 162])
+def test_rewards_that_are_on_their_way_are_a_part_of_the_saved_state(tmp_path: Path, at: int) -> None:
+    whole, resumed = made(tmp_path, rewarded(7.0)), made(tmp_path, rewarded(7.0))
+    whole.run(at, 1)
+    for name, population in resumed.populations.items():
+        population.load(whole.populations[name].save())
+    for network in (whole, resumed):
+        network.run(300 - at, 1)
+    assert weight(resumed) == weight(whole) > 0.6
+
+
 @given(st.permutations([(5, 0.1), (5, 0.7), (5, -0.3), (6, 1e6), (6, 1e-7), (6, -1e6)]))
 def test_the_order_in_which_values_come_does_not_matter(values: list[tuple[int, float]]) -> None:
     modulation = Modulation("r", None, 1, 0.0, 10)
