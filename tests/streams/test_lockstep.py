@@ -154,3 +154,23 @@ def test_a_window_that_comes_again_is_counted(pair: dict[str, Lockstep]) -> None
     assert reader.repeated == 2
     with pytest.raises(ModelError, match="not one of"):
         reader.load({})
+
+
+def test_a_modulator_is_a_source_with_the_shortest_of_its_delays(tmp_path: Path) -> None:
+    rule = {"rule": "dopamine_stdp", "modulator": "c", "modulator_delay_ms": 3}
+    description = {
+        "version": 1,
+        "populations": [{"id": name, "model": "lif", "size": 2, "dale": False} for name in "abc"],
+        "projections": [
+            {"from": "a", "to": "b", "synapses": {"connect": "all_to_all", "weight": 1, "delay_ms": 5}},
+            {"from": "c", "to": "b", "synapses": {"connect": "all_to_all", "weight": 1, "delay_ms": 4}},
+        ],
+    }
+    description["projections"][0]["plasticity"] = rule  # type: ignore[index]
+    connectome = written(tmp_path, description)
+    processes = {"one": ["a"], "two": ["b"], "three": ["c"]}
+    plan = plan_of(connectome, processes, "two")
+    assert plan.sources == {"a": 5, "c": 3}
+    assert plan.window == 3
+    assert plan_of(connectome, processes, "three").readers == {"c": frozenset({"two"})}
+    assert plan_of(connectome, {"one": ["a", "b"], "three": ["c"]}, "one").sources == {"c": 3}
