@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -19,23 +20,52 @@ FILES = sorted((ROOT / "nodes").glob("*/*.py"))
 RUNTIME = sorted((ROOT / "brainnet").rglob("*.py"))
 
 
-def imported(path: Path) -> set[str]:
-    names: set[str] = set()
+@dataclass
+class Source:
+    """What one reading of a file finds: its imports, its docstrings, its other strings and its classes."""
+
+    imports: set[str] = field(default_factory=set)
+    docstrings: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    classes: list[ast.ClassDef] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def sources() -> dict[Path, Source]:
+    """Every file of the library and of the regions, read once for all tests."""
+    return {file.relative_to(ROOT): source_of(file) for file in [*RUNTIME, *FILES]}
+
+
+def source_of(path: Path) -> Source:
+    found = Source()
+    alone: set[int] = set()
+    strings: list[ast.Constant] = []
     for item in ast.walk(ast.parse(path.read_text())):
         if isinstance(item, ast.Import):
-            names |= {alias.name for alias in item.names}
+            found.imports |= {alias.name for alias in item.names}
         elif isinstance(item, ast.ImportFrom):
-            names.add("." * item.level + (item.module or ""))
-    return names
+            found.imports.add("." * item.level + (item.module or ""))
+        elif isinstance(item, ast.Expr):
+            alone.add(id(item.value))
+        elif isinstance(item, ast.Constant) and isinstance(item.value, str):
+            strings.append(item)
+        if isinstance(item, ast.ClassDef):
+            found.classes.append(item)
+        if isinstance(item, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(item)
+            found.docstrings += [] if text is None else [text]
+    found.texts = [str(item.value) for item in strings if id(item) not in alone]
+    return found
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda p: p.stem)
-def test_a_region_imports_the_library_and_its_own_files_and_no_other_region(file: Path) -> None:
-    names = imported(file)
-    assert not any(name.startswith(".") for name in names), "a program's files import each other by name"
-    roots = {name.partition(".")[0] for name in names}
-    others = {other.stem for other in FILES if other.parent != file.parent}
-    assert not roots & (others | {"nodes", "topics", "launch", "config", "scripts", "tests"})
+def test_a_region_imports_the_library_and_its_own_files_and_no_other_region(sources: dict[Path, Source]) -> None:
+    for file in FILES:
+        names = sources[file.relative_to(ROOT)].imports
+        by_place = [name for name in names if name.startswith(".")]
+        assert by_place == [], f"{file}: a program's files import each other by name"
+        roots = {name.partition(".")[0] for name in names}
+        others = {other.stem for other in FILES if other.parent != file.parent}
+        assert not roots & (others | {"nodes", "topics", "launch", "config", "scripts", "tests"}), file
 
 
 def test_every_region_is_a_folder_that_holds_all_of_it() -> None:
@@ -46,24 +76,22 @@ def test_every_region_is_a_folder_that_holds_all_of_it() -> None:
     assert {path.partition("/")[2] for path in settings["mypy"]["mypy_path"].split(":")} == folders
 
 
-@pytest.mark.parametrize("module", RUNTIME, ids=lambda p: str(p.relative_to(ROOT)))
-def test_the_runtime_does_not_know_the_regions(module: Path) -> None:
+def test_the_runtime_does_not_know_the_regions() -> None:
     names = "|".join(name.replace("_", "[_ ]") for name in REGIONS)
-    assert re.findall(rf"\b(?:{names})\b", module.read_text(), re.IGNORECASE) == []
+    named = re.compile(rf"\b(?:{names})\b", re.IGNORECASE)
+    assert {module: found for module in RUNTIME if (found := named.findall(module.read_text()))} == {}
 
 
-@pytest.mark.parametrize("file", [*RUNTIME, *FILES], ids=lambda p: str(p.relative_to(ROOT)))
-def test_keys_are_made_from_the_contract(file: Path) -> None:
+def test_keys_are_made_from_the_contract(sources: dict[Path, Source]) -> None:
     """No string but a docstring begins like a key of the contract, up to its first variable chunk."""
-    tree = ast.parse(file.read_text())
-    docstrings = {id(item.value) for item in ast.walk(tree) if isinstance(item, ast.Expr)}
     beginnings = tuple(topic.key.partition("{")[0] for topic in contract().topics)
-    texts = [
-        item.value
-        for item in ast.walk(tree)
-        if isinstance(item, ast.Constant) and isinstance(item.value, str) and id(item) not in docstrings
+    keys = [
+        (file, text)
+        for file, source in sources.items()
+        for text in source.texts
+        if text.startswith(beginnings) and " " not in text
     ]
-    assert [text for text in texts if text.startswith(beginnings) and " " not in text] == []
+    assert keys == []
 
 
 @pytest.mark.parametrize(
@@ -118,25 +146,17 @@ def created(definition: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> set[s
     return names.union(assigned(definition, "__init__", "__post_init__"), *(created(base, classes) for base in bases))
 
 
-def test_state_is_created_in_init_or_declared_with_its_type() -> None:
-    definitions = [
-        item
-        for file in [*RUNTIME, *FILES]
-        for item in ast.walk(ast.parse(file.read_text()))
-        if isinstance(item, ast.ClassDef)
-    ]
+def test_state_is_created_in_init_or_declared_with_its_type(sources: dict[Path, Source]) -> None:
+    definitions = [item for source in sources.values() for item in source.classes]
     classes = {definition.name: definition for definition in definitions}
     late = {d.name: found for d in definitions if (found := assigned(d) - created(d, classes))}
     assert late == {}
 
 
-@pytest.mark.parametrize("file", [*RUNTIME, *FILES], ids=lambda p: str(p.relative_to(ROOT)))
-def test_docstrings_have_one_form(file: Path) -> None:
+def test_docstrings_have_one_form(sources: dict[Path, Source]) -> None:
     """Errors stand in a "Raises:" section, code in single backticks; ruff checks the rest."""
-    tree = ast.parse(file.read_text())
-    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    for item in ast.walk(tree):
-        text = ast.get_docstring(item) if isinstance(item, kinds) else None
-        if text is not None:
-            assert re.search(r"\bRaises (?!:)`?[A-Z]\w+", text) is None, text
-            assert re.search(r"(?<!`)``(?!`)|:(?:math|class|func|meth):`|::\n|\.\. math::", text) is None, text
+    for file, source in sources.items():
+        for text in source.docstrings:
+            assert re.search(r"\bRaises (?!:)`?[A-Z]\w+", text) is None, f"{file}: {text}"
+            other = re.search(r"(?<!`)``(?!`)|:(?:math|class|func|meth):`|::\n|\.\. math::", text)
+            assert other is None, f"{file}: {text}"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -82,13 +83,12 @@ class Page:
             if block.check == "syntax":
                 continue
             if block.check.startswith("background"):
-                self.background = self.shell(command.text)
+                self.background = subprocess.Popen(**self.words(command.text))
                 continue
-            process = self.shell(command.text)
-            out, _ = process.communicate(timeout=3 * PATIENCE_S)
-            assert process.returncode == 0, f"{block}: {command.text}\n{out}"
+            done = subprocess.run(timeout=3 * PATIENCE_S, check=False, **self.words(command.text))
+            assert done.returncode == 0, f"{block}: {command.text}\n{done.stdout}"
             if block.check == "output" and command.output:
-                assert comparable(out) == comparable("\n".join(command.output)), f"{block}: {command.text}"
+                assert comparable(done.stdout) == comparable("\n".join(command.output)), f"{block}: {command.text}"
 
     def python(self, block: Block) -> None:
         compile(block.text, str(block), "exec")
@@ -135,19 +135,18 @@ class Page:
 
     # -- processes ---------------------------------------------------------------------------------------------------
 
-    def shell(self, command: str) -> subprocess.Popen[str]:
-        """Start a command as a shell does; one of brainnet alone needs none."""
+    def words(self, command: str) -> dict[str, Any]:
+        """How a command is started, as a shell does; one of brainnet alone needs none."""
         plain = command.startswith("brainnet ") and not set("|&;<>()$`\\*?[]{}~#!\n") & set(command)
-        words = [sys.executable, "-m", *shlex.split(command)] if plain else ["bash", "-c", command]
-        return subprocess.Popen(
-            words,
-            cwd=self.folder,
-            env=self.brain.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        return {
+            "args": [sys.executable, "-m", *shlex.split(command)] if plain else ["bash", "-c", command],
+            "cwd": self.folder,
+            "env": self.brain.env,
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+        }
 
 
 def comparable(text: str) -> list[str]:

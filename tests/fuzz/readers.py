@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from brainnet.bus import Sample, read_stamp
 from brainnet.errors import WireError
 from brainnet.observe import reading
 from brainnet.wire import messages, packet
-from brainnet.wire.messages import Message
+from brainnet.wire.messages import Message, StatusQuery
 from brainnet.wire.packet import SpikePacket
 from brainnet.wire.topics import check_key, contract
 
@@ -32,6 +33,22 @@ def kinds() -> list[type[Message]]:
         for kind in found
         if isinstance(kind, type) and issubclass(kind, Message) and kind not in (Message, messages.Header)
     ]
+
+
+def kinds_that_differ() -> list[type[Message]]:
+    """Return as many kinds as have, together, every type of field that can hold much, and one that has none of them.
+
+    What a large payload costs depends on the types of the fields, not on their names.
+    """
+    found: list[type[Message]] = [StatusQuery]
+    seen: set[str] = set()
+    for kind in kinds():
+        types = {str(field.annotation) for field in kind.model_fields.values()}
+        large = {text for text in types if re.search(r"\b(list|dict|tuple|bytes|Any)\b", text)}
+        if not large <= seen:
+            found.append(kind)
+        seen |= large
+    return found
 
 
 def _message(kind: type[Message], encoding: str) -> Reader:
@@ -83,6 +100,17 @@ READERS: dict[str, Reader] = {
     "shown json": _shown("foreign/key", "application/json"),
     "shown text": _shown("foreign/key", "text/plain"),
 }
+
+
+LARGE = 1 << 18
+
+
+def readers_for(payload: bytes) -> list[Reader]:
+    """Return the readers that a payload is tried with: all, but for a large one only those that differ."""
+    same = {kind.__name__ for kind in kinds()} - {kind.__name__ for kind in kinds_that_differ()}
+    return [
+        reader for name, reader in READERS.items() if len(payload) < LARGE or name.partition(" ")[0] not in same
+    ]
 
 
 def read(reader: Reader, payload: bytes) -> bool:

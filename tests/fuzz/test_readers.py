@@ -81,11 +81,12 @@ def test_each_field_as_everything_that_it_may_not_be(kind: type[Message]) -> Non
 
 _MEASURE = """
 import os, resource, sys, time
-from tests.fuzz.readers import HOSTILE, READERS, read
+from tests.fuzz.readers import HOSTILE, READERS, read, readers_for
 for reader in READERS.values():
     read(reader, b"")  # whatever is loaded at first use is no part of the measure
 for name in sys.stdin:
     payload = HOSTILE[name.rstrip("\\n")]
+    readers = readers_for(payload)
     child = os.fork()
     if child:
         print("status", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
@@ -94,10 +95,10 @@ for name in sys.stdin:
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begun = time.process_time()
-    for reader in READERS.values():
+    for reader in readers:
         read(reader, payload)
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(used * 1024, (time.process_time() - begun) / len(READERS), flush=True)
+    print(used * 1024, (time.process_time() - begun) / len(readers), flush=True)
     os._exit(0)
 """
 

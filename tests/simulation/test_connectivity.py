@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import subprocess
@@ -50,6 +51,7 @@ def matrix(rows: Rows, targets: int) -> NDArray[np.int64]:
     return counts
 
 
+@functools.cache
 def binomial_limits(n: int, p: float, chance: float = ONE_IN_A_MILLION) -> tuple[int, int]:
     """The numbers of successes below and above which each less than half of `chance` lies."""
     logs = [
@@ -271,8 +273,8 @@ def test_distances_against_all_pairs(
 
 
 def test_probability_falls_with_distance() -> None:
-    """On a ring of 200 neurons, 40 names: the number of synapses at each distance has its probability."""
-    size, repeats, sigma = 200, 40, 5.0
+    """On a ring of 200 neurons, 20 names: the number of synapses at each distance has its probability."""
+    size, repeats, sigma = 200, 20, 5.0
     ring: dict[str, Any] = {"grid": [size], "spacing": 0.5}
     counts = np.zeros(size, np.int64)
     for repeat in range(repeats):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -105,6 +105,7 @@ def test_input_of_integer_neurons_is_rounded_down() -> None:
 
 
 @pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), kappa=st.floats(0, 2), dt_ms=st.sampled_from([0.1, 1.0, 3.0]))
 def test_adaptive_lif_is_that_of_the_library(seed: int, kappa: float, dt_ms: float, reset: Any) -> None:
     sums = sums_of(np.random.default_rng(seed).standard_normal((100, 7)) + 0.4)
@@ -121,6 +122,7 @@ def values(sums: dict[str, NDArray[np.int64]]) -> torch.Tensor:
     return torch.from_numpy(sum(sums.values()) / UNIT)
 
 
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), refractory=st.floats(0, 6), dt_ms=st.sampled_from([0.5, 1.0, 0.3]))
 def test_biological_lif_is_that_of_the_library(seed: int, refractory: float, dt_ms: float) -> None:
     sums = sums_of(60 * np.random.default_rng(seed).standard_normal((150, 7)) + 20)
@@ -135,6 +137,7 @@ def test_biological_lif_is_that_of_the_library(seed: int, refractory: float, dt_
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
+@settings(max_examples=12)  # of each pattern; one has 1,500 values of input
 @given(seed=st.integers(0, 2**32), dt_ms=st.sampled_from([0.5, 0.1]))
 def test_izhikevich_is_that_of_the_library(pattern: str, seed: int, dt_ms: float) -> None:
     cell = PATTERNS[pattern]
