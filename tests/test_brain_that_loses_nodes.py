@@ -19,9 +19,29 @@ DIGIT = Path(__file__).resolve().parent.parent / "scripts" / "samples" / "digit_
 
 
 @pytest.fixture(scope="module")
-def brain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brain]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brain]:
     with default_brain(tmp_path_factory.mktemp) as brain:
         yield brain
+
+
+@pytest.fixture
+def brain(home: Brain) -> Brain:
+    """The brain, launched again if the last test has left none."""
+    if not home.processes():
+        home.launch()
+    return home
+
+
+def test_every_kind_of_node_that_freezes_is_replaced(brain: Brain) -> None:
+    before = brain.nodes()
+    assert len(before) == 8
+    for record in before.values():
+        assert record.pid is not None
+        os.kill(record.pid, signal.SIGSTOP)
+    for id, record in before.items():
+        after = brain.wait_state(id, "ready", but_pid=record.pid)
+        assert "no heartbeat" in after.reason
+    assert not {record.pid for record in before.values()} & brain.processes().keys()
 
 
 @pytest.mark.parametrize("victim", ["vision", "prefrontal", "memory_integrator"])
@@ -75,4 +95,3 @@ def test_a_killed_launcher_leaves_nothing_behind(brain: Brain) -> None:
     launcher.kill()
     brain.wait_gone()
     assert set(Path("/dev/shm").iterdir()) <= left_before
-    brain.launch()

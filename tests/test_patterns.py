@@ -25,7 +25,7 @@ NODES = share_dir() / "nodes"
 LIMITS_S = {100: 0.015, 20: 0.0375, 1: 1.5}
 """Divisor of the length of `MAX_TEXT` characters: CPU time.
 
-A linear pattern takes milliseconds for the longest text, a quadratic one half a minute, so it is found out with a shorter
+A linear pattern takes milliseconds for the longest text, a quadratic one half a minute. It is found out with a shorter
 one: what takes 15 s for the longest takes 37 ms for a twentieth of it.
 """
 

@@ -11,8 +11,9 @@ from brainnet.testing import PATIENCE_S
 
 def shell(redirection: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a verb with its streams redirected as a shell does; the test's own streams are pipes."""
+    command = [sys.executable, "-m", "brainnet", *words]
     return subprocess.run(
-        ["bash", "-c", f'"$0" -m brainnet "$@" {redirection}', sys.executable, *words],
+        ["bash", "-c", f'"$@" {redirection}', "bash", *command] if redirection else command,
         capture_output=True,
         encoding="utf-8",
         errors="strict",

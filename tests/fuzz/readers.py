@@ -108,9 +108,7 @@ LARGE = 1 << 18
 def readers_for(payload: bytes) -> list[Reader]:
     """Return the readers that a payload is tried with: all, but for a large one only those that differ."""
     same = {kind.__name__ for kind in kinds()} - {kind.__name__ for kind in kinds_that_differ()}
-    return [
-        reader for name, reader in READERS.items() if len(payload) < LARGE or name.partition(" ")[0] not in same
-    ]
+    return [reader for name, reader in READERS.items() if len(payload) < LARGE or name.partition(" ")[0] not in same]
 
 
 def read(reader: Reader, payload: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -34,7 +35,8 @@ class TestEnd:
         brain.wait_state("one", "ready")
         (zygote,) = (pid for pid, name in brain.processes().items() if name == "brainnet-zygote"[:15])
         launcher.kill()
-        os.kill(zygote, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it may have seen the launcher end, and have ended
+            os.kill(zygote, signal.SIGKILL)
         launcher.wait(PATIENCE_S)
         brain.wait_gone()
 

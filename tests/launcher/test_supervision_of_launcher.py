@@ -39,29 +39,26 @@ def orphaned(brain: Brain, allocation: Callable[..., Path]) -> Brain:
 
 
 class TestFrozen:
-    @pytest.mark.parametrize(
-        "words",
-        ["status", "prompt hello", "node list", "node info one", "node restart one", "topic list", "logs --follow one"],
-    )
-    def test_a_command_says_that_the_launcher_is_frozen(self, frozen: Brain, words: str) -> None:
-        if words.startswith("logs"):  # what is in the files needs no launcher
-            following = frozen.start(*words.split())
-            assert following.stdout is not None
-            assert following.stdout.readline()
-            return
-        failed = frozen.run(*words.split(), check=False)
-        assert failed.returncode == 1
-        assert len(failed.stderr.strip().splitlines()) == 1, failed.stderr
-        for said in (f"launcher {launcher_of(frozen)}", "frozen", f"kill -CONT {launcher_of(frozen)}", "brainnet stop"):
-            assert said in failed.stderr
-
-    def test_a_launch_says_so_too(self, frozen: Brain, tmp_path: Path) -> None:
+    def test_commands_say_that_the_launcher_is_frozen_and_stop_ends_it(self, frozen: Brain, tmp_path: Path) -> None:
+        """One brain for all of them, since none but the last changes it."""
+        launcher = launcher_of(frozen)
+        verbs = ["status", "prompt hello", "node list", "node info one", "node restart one", "topic list"]
+        for words in verbs:
+            failed = frozen.run(*words.split(), check=False)
+            assert failed.returncode == 1, words
+            assert len(failed.stderr.strip().splitlines()) == 1, failed.stderr
+            for said in (f"launcher {launcher}", "frozen", f"kill -CONT {launcher}", "brainnet stop"):
+                assert said in failed.stderr, words
+        # what is in the files needs no launcher
+        following = frozen.start("logs", "--follow", "one")
+        assert following.stdout is not None
+        assert following.stdout.readline()
+        following.kill()
+        following.wait()
         failed = frozen.run("launch", str(tmp_path / "allocation.yaml"), "--detach", check=False)
         assert failed.returncode == 1
         assert "already running" in failed.stderr
         assert "frozen" in failed.stderr
-
-    def test_stop_ends_it_and_its_nodes(self, frozen: Brain) -> None:
         frozen.run("stop")
         assert frozen.processes() == {}
         frozen.wait_gone()
@@ -73,7 +70,9 @@ class TestFrozen:
 
 
 class TestOrphans:
-    def test_a_launch_refuses_and_names_them(self, orphaned: Brain, tmp_path: Path) -> None:
+    def test_a_launch_refuses_and_names_them_and_ends_them_when_it_is_told_to(
+        self, orphaned: Brain, tmp_path: Path
+    ) -> None:
         failed = orphaned.run("launch", str(tmp_path / "allocation.yaml"), "--detach", check=False)
         assert failed.returncode == 1
         assert len(failed.stderr.strip().splitlines()) == 1
@@ -82,12 +81,10 @@ class TestOrphans:
         for said in ("earlier launcher", "--end-orphans", "brainnet stop"):
             assert said in failed.stderr
 
-    def test_a_launch_in_the_foreground_refuses_too(self, orphaned: Brain, tmp_path: Path) -> None:
+        # in the foreground, too
         failed = orphaned.run("launch", str(tmp_path / "allocation.yaml"), check=False)
         assert failed.returncode == 1
         assert "--end-orphans" in failed.stderr
-
-    def test_a_launch_ends_them_when_it_is_told_to(self, orphaned: Brain, tmp_path: Path) -> None:
         left = orphaned.processes()
         orphaned.launch(tmp_path / "allocation.yaml", "--end-orphans")
         assert not left.keys() & orphaned.processes().keys()
@@ -121,14 +118,11 @@ class TestOrphans:
             os.close(ours)
         assert {record.state for record in orphaned.nodes().values()} == {"ready"}
 
-    def test_stop_ends_them(self, orphaned: Brain) -> None:
-        done = orphaned.run("stop")
-        assert "earlier launcher" in done.stderr
-        assert orphaned.processes() == {}
-
-    def test_what_else_writes_to_a_log_file_is_left_alone(self, orphaned: Brain) -> None:
+    def test_stop_ends_them_and_leaves_alone_what_else_writes_to_a_log_file(self, orphaned: Brain) -> None:
         log = next(orphaned.home.rglob("one.log"))
         with log.open("a") as file, subprocess.Popen(["sleep", "1000"], stdout=file, stderr=file) as other:
-            orphaned.run("stop")
+            done = orphaned.run("stop")
             assert other.poll() is None
             other.kill()
+        assert "earlier launcher" in done.stderr
+        assert orphaned.processes() == {}
