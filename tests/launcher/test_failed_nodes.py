@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,36 @@ from brainnet.launcher.run.managed_node import ManagedNode
 from brainnet.node.spec import NodeSpec, Restart
 from brainnet.testing import until, wait_until
 from brainnet.wire.messages import NodeRecord
-from tests.support import Brain, node
+from tests.support import Brain, node, write_allocation
+
+POLICIES = ["always", "on-failure"]
 
 
 def restart(**more: Any) -> dict[str, Any]:
     return {"backoff_s": 0.05, "max_backoff_s": 0.1, "max_restarts": 2, **more}
+
+
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brain]:
+    """A brain with a node, and nothing but it, for each test that asks for it."""
+    folder = tmp_path_factory.mktemp("failing")
+    late, at_once = restart(retry_failed_s=3600), restart(max_restarts=0, retry_failed_s=600)
+    path = write_allocation(
+        folder / "allocation.yaml",
+        node("bad", "CrashAtOnce", restart=late),
+        node("killed", restart={"policy": "never"}),
+        node("answers", "Answers", restart={"max_restarts": 0, "retry_failed_s": 600}),
+        node("exits", "exits", restart=at_once),
+        node("waits", "CrashAtOnce", restart=late),
+        node("failed", "CrashAtOnce", restart=restart(retry_failed_s=0)),
+        *(node(policy, "fails", restart=restart(policy=policy, retry_failed_s=600)) for policy in POLICIES),
+        node("hangs", "fails", parameters={"hang": True}, restart={"policy": "never"}),
+    )
+    with Brain(folder / "brain", BRAINNET_STOP_GRACE_S="0.5") as brain:
+        brain.launch_foreground(path)
+        for id in ("killed", "answers"):
+            brain.wait_state(id, "ready")
+        yield brain
 
 
 class TestFailedNode:
@@ -36,73 +61,56 @@ class TestFailedNode:
         assert record.starts >= 5
         assert brain.wait_state("good", "ready").restarts == 0
 
-    def test_status_says_why_and_when_and_what_to_do(self, brain: Brain, allocation: Callable[..., Path]) -> None:
-        brain.launch_foreground(allocation(node("bad", "CrashAtOnce", restart=restart(retry_failed_s=600))))
-        brain.wait_state("bad", "failed")
-        (row,) = brain.rows("status")
+    def test_status_says_why_and_when_and_what_to_do(self, failing: Brain) -> None:
+        failing.wait_state("bad", "failed")
+        row = failing.status()["bad"]
         assert row["state"] == "failed"
         assert "segment 4 is out of spikes" in row["reason"]
-        assert 500 < row["next_start_s"] <= 600
+        assert 3000 < row["next_start_s"] <= 3600
         assert "brainnet node restart bad" in row["advice"]
         assert "brainnet logs bad" in row["advice"]
-        shown = " ".join(brain.run("status").stdout.split())
+        shown = " ".join(failing.run("status").stdout.split())
         for said in ("failed", "segment 4", "next start in", "brainnet node restart bad"):
             assert said in shown
 
-    def test_one_that_is_killed_says_what_it_said_last(self, brain: Brain, allocation: Callable[..., Path]) -> None:
-        brain.launch(allocation(node("one", restart={"policy": "never"})))
-        with next(brain.home.rglob("one.log")).open("a") as log:
+    def test_one_that_is_killed_says_what_it_said_last(self, failing: Brain) -> None:
+        with next(failing.home.rglob("killed.log")).open("a") as log:
             log.write("terminate called: the device is on fire\n")
-        os.kill(brain.pid("one"), signal.SIGKILL)
-        reason = brain.wait_state("one", "failed").reason
+        os.kill(failing.pid("killed"), signal.SIGKILL)
+        reason = failing.wait_state("killed", "failed").reason
         assert "SIGKILL" in reason
         assert "the device is on fire" in reason
-        assert brain.nodes()["one"].next_start_s is None
+        assert failing.nodes()["killed"].next_start_s is None
 
-    def test_a_restart_by_hand_does_not_wait(self, brain: Brain, allocation: Callable[..., Path]) -> None:
-        brain.launch(allocation(node("one", "Answers", restart={"max_restarts": 0, "retry_failed_s": 600})))
-        os.kill(brain.pid("one"), signal.SIGKILL)
-        brain.wait_state("one", "failed")
-        brain.run("node", "restart", "one")
-        assert brain.nodes()["one"].state == "ready"
+    def test_a_restart_by_hand_does_not_wait(self, failing: Brain) -> None:
+        os.kill(failing.pid("answers"), signal.SIGKILL)
+        failing.wait_state("answers", "failed")
+        failing.run("node", "restart", "answers")
+        assert failing.nodes()["answers"].state == "ready"
 
-    def test_a_restart_by_hand_that_fails_says_why(self, brain: Brain, allocation: Callable[..., Path]) -> None:
-        at_once = restart(max_restarts=0, retry_failed_s=600)
-        brain.launch_foreground(allocation(node("bad", "exits", restart=at_once)))
-        brain.wait_state("bad", "failed")
-        failed = brain.run("node", "restart", "bad", check=False)
+    def test_a_restart_by_hand_that_fails_says_why(self, failing: Brain) -> None:
+        failing.wait_state("exits", "failed")
+        failed = failing.run("node", "restart", "exits", check=False)
         assert failed.returncode == 1
         assert "the sensor is not plugged in" in failed.stderr
 
-    def test_one_that_is_stopped_stays_stopped(self, brain: Brain, allocation: Callable[..., Path]) -> None:
-        path = allocation(
-            node("waits", "CrashAtOnce", restart=restart(retry_failed_s=600)),
-            node("failed", "CrashAtOnce", restart=restart(retry_failed_s=0)),
-        )
-        brain.launch_foreground(path)
+    def test_one_that_is_stopped_stays_stopped(self, failing: Brain) -> None:
         for id in ("waits", "failed"):
-            brain.wait_state(id, "failed")
-            brain.run("node", "stop", id)
-            record = brain.nodes()[id]
+            failing.wait_state(id, "failed")
+            failing.run("node", "stop", id)
+            record = failing.nodes()[id]
             assert (record.state, record.next_start_s, record.advice) == ("stopped", None, "")
 
 
 class TestReportedFailure:
-    @pytest.mark.parametrize("policy", ["always", "on-failure"])
-    def test_it_is_restarted_and_its_reason_is_shown(
-        self, brain: Brain, allocation: Callable[..., Path], policy: str
-    ) -> None:
-        brain.launch_foreground(allocation(node("one", "fails", restart=restart(policy=policy, retry_failed_s=600))))
-        record = brain.wait_state("one", "failed")
+    @pytest.mark.parametrize("policy", POLICIES)
+    def test_it_is_restarted_and_its_reason_is_shown(self, failing: Brain, policy: str) -> None:
+        record = failing.wait_state(policy, "failed")
         assert (record.reason, record.restarts, record.exit_code) == ("the sensor is gone", 2, 1)
 
-    def test_one_that_does_not_end_after_its_report_is_ended(
-        self, brain: Brain, allocation: Callable[..., Path]
-    ) -> None:
-        never = {"policy": "never"}
-        brain.launch_foreground(allocation(node("one", "fails", parameters={"hang": True}, restart=never)))
-        assert brain.wait_state("one", "failed").reason == "the sensor is gone"
-        assert "one" not in brain.processes().values()
+    def test_one_that_does_not_end_after_its_report_is_ended(self, failing: Brain) -> None:
+        assert failing.wait_state("hangs", "failed").reason == "the sensor is gone"
+        assert "hangs" not in failing.processes().values()
 
 
 class TestWhyDown:

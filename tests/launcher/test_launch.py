@@ -18,30 +18,26 @@ def logged(brain: Brain, id: str, event: str) -> dict[str, Any]:
 
 
 class TestLaunch:
-    def test_detach_returns_when_every_node_is_ready(self, brain: Brain, allocation: Callable[..., Path]) -> None:
-        done = brain.launch(allocation(node("one"), node("two")))
-        assert "2 nodes ready" in done.stderr
-        nodes = brain.nodes()
-        assert set(nodes) == {"one", "two"}
-        for record in nodes.values():
-            assert record.state == "ready"
-            assert record.pid in brain.processes()
-            assert record.memory_bytes > 1_000_000
-            assert record.restarts == 0
-
-    def test_stop_returns_when_nothing_is_left(self, brain: Brain, allocation: Callable[..., Path]) -> None:
-        brain.launch(allocation(node("one")))
-        brain.run("stop")
-        assert brain.processes() == {}
+    def test_detach_returns_when_every_node_is_ready_and_stop_when_nothing_is_left(
+        self, brain: Brain, allocation: Callable[..., Path]
+    ) -> None:
+        path = allocation(node("one"), node("two"))
+        for _ in range(2):  # it can be launched again at once
+            done = brain.launch(path)
+            assert "2 nodes ready" in done.stderr
+            nodes = brain.nodes()
+            assert set(nodes) == {"one", "two"}
+            for record in nodes.values():
+                assert record.state == "ready"
+                assert record.pid in brain.processes()
+                assert record.memory_bytes > 1_000_000
+                assert record.restarts == 0
+            brain.run("stop")
+            assert brain.processes() == {}
         brain.wait_gone()
         again = brain.run("stop", check=False)
         assert again.returncode == 1
         assert "no brain runs" in again.stderr
-
-    def test_a_brain_can_be_launched_again_at_once(self, brain: Brain, allocation: Callable[..., Path]) -> None:
-        for _ in range(2):
-            brain.launch(allocation(node("one")))
-            brain.run("stop")
 
     def test_a_second_launch_of_the_same_brain_is_refused(self, brain: Brain, allocation: Callable[..., Path]) -> None:
         path = allocation(node("one"))
