@@ -17,6 +17,7 @@ from brainnet import settings as settings_module
 from brainnet.errors import BrainnetError, ConfigError
 from brainnet.settings import load
 from brainnet.texts import printable
+from tests.support import node, write_allocation
 
 
 @pytest.fixture
@@ -178,7 +179,8 @@ class TestFolders:
 
 def test_proxies_are_for_others(tmp_path: Path) -> None:
     proxies = dict.fromkeys(["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "no_proxy"], "http://127.0.0.1:1")
-    done = brainnet("validate", **proxies)
+    path = write_allocation(tmp_path / "allocation.yaml", node("one"))
+    done = brainnet("validate", str(path), **proxies)
     assert done.returncode == 0, done.stderr
 
 
