@@ -28,7 +28,7 @@ def replace_zygote(brain: Brain, number: signal.Signals) -> int:
     return wait_until("the next zygote", lambda: next((pid for pid in zygotes_of(brain) if pid != old), None))
 
 
-def test_nodes_outlive_their_zygotes_and_stay_supervised(brain: Brain, allocation: Callable[..., Path]) -> None:
+def test_nodes_outlive_their_zygote_and_stay_supervised(brain: Brain, allocation: Callable[..., Path]) -> None:
     brain.launch(allocation(node("one"), node("two"), node("three")))
     for number in ENDS:
         before = brain.nodes()
