@@ -29,7 +29,7 @@ import psutil
 from pydantic import BaseModel, Field, ValidationError
 
 from brainnet import __version__
-from brainnet.bench import boot, bus, memory, prompt, snn
+from brainnet.bench import boot, bus, memory, prompt, snn, streams
 from brainnet.errors import ConfigError
 from brainnet.paths import share_dir
 from brainnet.rows import Row
@@ -55,6 +55,10 @@ ABOUT: Final = {
     ),
     "boot": "From the launch of the default brain until every node is ready, and the memory that it takes (PSS).",
     "memory": "The episodic store, beside SQLite's FTS5 with the same texts. Each single episode is on the disk.",
+    "streams": (
+        "Networks of populations divided between two processes, beside the same network in one process: simulated time "
+        "by time on the wall, and how long after their end the windows come in real time."
+    ),
     "snn": "LIF layers over time, beside the libraries that are installed.",
 }
 """The groups, in their order, and what each measures."""
@@ -106,6 +110,7 @@ def measure(quick: bool, progress: Callable[[str], None] = lambda _: None) -> Re
     groups["prompt"] = prompt.measure(prompt.Plan.quick() if quick else prompt.Plan(), told("prompt"))
     groups["boot"] = boot.measure(boot.Plan.quick() if quick else boot.Plan(), told("boot"))
     groups["memory"] = memory.measure(memory.Plan.quick() if quick else memory.Plan(), told("memory"))
+    groups["streams"] = streams.measure(streams.Plan.quick() if quick else streams.Plan(), told("streams"))
     groups["snn"] = snn.measure(snn.Plan.quick() if quick else snn.Plan(), told("snn"))
     return Report(machine=machine, quick=quick, groups=groups)
 

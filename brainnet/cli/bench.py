@@ -116,6 +116,21 @@ def snn(as_json: common.JsonOption = False, quick: QuickOption = False) -> None:
     report(rows, as_json)
 
 
+@app.command()
+def streams(as_json: common.JsonOption = False, quick: QuickOption = False) -> None:
+    """Measure networks that run divided between two processes: how many times real time, and how late in real time.
+
+    Launches brains of its own, one after the other, on free ports. Exits with status 1 when a bar is missed.
+
+    Example: brainnet bench streams --quick
+    """
+    from brainnet.bench.streams import Plan, measure
+
+    with output.working("starting") as show:
+        rows = measure(Plan.quick() if quick else Plan(), show)
+    report(rows, as_json)
+
+
 @app.command("all")
 def all_groups(
     report_file: Annotated[
