@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from brainnet.simulation.models.base import Model, ModelParameters, Setting, Window
+from brainnet.simulation.models.base import EXCITATORY, Model, ModelParameters, Setting, Window
 from brainnet.simulation.spikes import Spikes
 
 
@@ -38,6 +38,8 @@ class Replay(Model):
 
 class Silent(Model):
     """A population that takes everything in and never fires."""
+
+    ports: ClassVar[tuple[str, ...]] = (EXCITATORY,)
 
     def advance(self, window: Window) -> Spikes:
         """Return a window without spikes."""

@@ -30,9 +30,9 @@ from brainnet.wire.messages import ClockState
 
 _START_S = 120.0
 _POLL_S = 0.05
-_BOUNDARY_STEPS = 10
-_BOUNDARY_NEURONS = 40_000
-_BOUNDARY_SHARE = 0.25
+_BOUNDARY_STEPS = 20
+_BOUNDARY_NEURONS = 8_000
+_BOUNDARY_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def _spikes_per_step(description: dict[str, Any]) -> int:
 
 
 def _window_bytes(description: dict[str, Any]) -> bytes:
-    from brainnet.wire.window import SpikeWindow, encode_window
+    from brainnet.streams.window import SpikeWindow, encode_window
 
     spikes = _built(description).advance(_BOUNDARY_STEPS)["a"]
     return encode_window(SpikeWindow("a", "run", 0, _BOUNDARY_NEURONS, 1000, spikes.offsets, spikes.neurons))

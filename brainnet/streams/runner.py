@@ -18,9 +18,9 @@ from brainnet.streams.link import MAX_REPLY_BYTES, Link
 from brainnet.streams.lockstep import Lockstep, Progress
 from brainnet.streams.realtime import Anchor, Realtime
 from brainnet.streams.saved_states import SavedStates
+from brainnet.streams.window import SpikeWindow, decode_window, encode_window
 from brainnet.wire.messages import ClockAnchor, ClockControl, ClockState, SourceLateness, Windows
 from brainnet.wire.messages.streams import ClockPhase
-from brainnet.wire.window import SpikeWindow, decode_window, encode_window
 
 log = structlog.get_logger("brainnet.streams")
 T = TypeVar("T")

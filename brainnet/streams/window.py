@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import PacketError
+from brainnet.streams.window_kernels import bits_of, fired_of_addresses, fired_of_bits, fired_of_counts
 from brainnet.wire import bounded
 from brainnet.wire.packet import MAX_ELEMENTS, MAX_NAME, VERSION, decode_addresses, encode_addresses
 
@@ -67,16 +68,7 @@ def encode_window(window: SpikeWindow) -> bytes:
     steps, size = window.steps, window.neurons * window.steps
     if size > MAX_ELEMENTS:
         raise PacketError(f"a window of {window.neurons} neurons and {steps} steps exceeds {MAX_ELEMENTS} elements")
-    addresses = window.fired.astype(np.intp)
-    if steps > 1:
-        addresses *= steps
-        addresses += np.repeat(np.arange(steps), np.diff(window.offsets))
-        addresses.sort()
-    if addresses.size > 1 and not (addresses[1:] > addresses[:-1]).all():
-        counts = np.bincount(addresses, minlength=size)
-        encoding, body = "u8", np.minimum(counts, 255).astype(np.uint8).tobytes()
-    else:
-        encoding, body = encode_addresses(addresses, size, lambda: _dense(addresses, size))
+    encoding, body = _encoded(window, size)
     wire: bytes = msgpack.packb(
         (
             STREAM_VERSION,
@@ -117,28 +109,36 @@ def decode_window(payload: bytes) -> SpikeWindow:
         raise PacketError("a packet of a stream has a field of a wrong type")
     if len(source) > MAX_NAME or len(run) > MAX_NAME or not dt_us or not steps or neurons * steps > MAX_ELEMENTS:
         raise PacketError(f"a packet of a stream has no step, or its shape [{neurons}, {steps}] is too large")
-    addresses, times = _events(encoding, body, neurons * steps)
-    neuron, step = np.divmod(addresses, steps)
-    if steps > 1:  # by step, and by neuron within it; sorting small integers is a radix sort
-        order = np.argsort(step.astype(np.uint16 if steps < 1 << 16 else np.int64), kind="stable")
-        neuron, step = neuron[order], step[order]
-        times = None if times is None else times[order]
-    if times is not None:
-        neuron, step = np.repeat(neuron, times), np.repeat(step, times)
     offsets = np.zeros(steps + 1, np.int32)
-    np.cumsum(np.bincount(step, minlength=steps), out=offsets[1:])
-    return SpikeWindow(source, run, first_step, neurons, dt_us, offsets, neuron.astype(np.int32), seq)
+    if encoding == "bits":
+        if len(body) != (neurons * steps + 7) >> 3:
+            raise PacketError(f"{neurons * steps} bits are {(neurons * steps + 7) >> 3} bytes, got {len(body)}")
+        fired = fired_of_bits(np.frombuffer(body, np.uint8), neurons, steps, offsets)
+    elif encoding == "u8":
+        if len(body) != neurons * steps:
+            raise PacketError(f"{neurons * steps} values as u8 are {neurons * steps} bytes, got {len(body)}")
+        fired = fired_of_counts(np.frombuffer(body, np.uint8), neurons, steps, offsets)
+    else:
+        fired = fired_of_addresses(decode_addresses(encoding, body, neurons * steps), steps, offsets)
+    return SpikeWindow(source, run, first_step, neurons, dt_us, offsets, fired, seq)
 
 
-def _events(encoding: str, body: bytes, size: int) -> tuple[NDArray[np.intp], NDArray[Any] | None]:
-    """Return the addresses of events, and how often each came where that may be more than once."""
-    if encoding != "u8":
-        return decode_addresses(encoding, body, size), None
-    if len(body) != size:
-        raise PacketError(f"{size} values as u8 are {size} bytes, got {len(body)}")
-    counts = np.frombuffer(body, np.uint8)
-    addresses = counts.nonzero()[0]
-    return addresses, counts[addresses]
+def _encoded(window: SpikeWindow, size: int) -> tuple[str, bytes]:
+    """Return the encoding of a window's spikes, and its bytes."""
+    steps = window.steps
+    if window.fired.size >= (size + 7) >> 3:  # no list of addresses is smaller than bits then
+        bits = bits_of(window.offsets, window.fired, window.neurons)
+        if bits is not None:
+            return "bits", bits.tobytes()
+    addresses = window.fired.astype(np.intp)
+    if steps > 1:
+        addresses *= steps
+        addresses += np.repeat(np.arange(steps), np.diff(window.offsets))
+        addresses.sort()
+    if addresses.size > 1 and not (addresses[1:] > addresses[:-1]).all():
+        counts = np.bincount(addresses, minlength=size)
+        return "u8", np.minimum(counts, 255).astype(np.uint8).tobytes()
+    return encode_addresses(addresses, size, lambda: _dense(addresses, size))
 
 
 def _dense(addresses: NDArray[np.intp], size: int) -> NDArray[np.bool_]:
