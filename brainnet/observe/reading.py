@@ -7,6 +7,8 @@ import itertools
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from brainnet.bus import Sample, Stamp, read_stamp
 from brainnet.errors import WireError
 from brainnet.observe import keys
@@ -18,6 +20,7 @@ from brainnet.wire.topics import PACKET
 
 _MAX_LINE: Final = 160
 _MAX_FIELDS: Final = 100
+_MAX_VALUES: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +102,23 @@ def _foreign(payload: bytes, encoding: str) -> tuple[str, Any]:
     return ("bytes", payload) if unprintable else ("text", text)
 
 
-def as_json(decoded: DecodedSample) -> dict[str, Any]:
-    """Return a message as a JSON object; bytes are base64, except foreign payloads, which are hexadecimal."""
+def as_json(decoded: DecodedSample, *, data: bool = False) -> dict[str, Any]:
+    """Return a message as a JSON object; bytes are base64, except foreign payloads, which are hexadecimal.
+
+    Args:
+        decoded: The message.
+        data: Add the values of a packet: spikes as `[step, neuron]` by step, graded values as `[neurons][steps]`.
+    """
     row: dict[str, Any] = {"key": decoded.key, "kind": decoded.kind, "bytes": decoded.size}
     if decoded.stamp is not None:
         row |= {"source": decoded.stamp.source, "seq": decoded.stamp.seq, "timestamp_ns": decoded.stamp.timestamp_ns}
     if decoded.packet is not None:
-        return row | _summary(decoded.packet, decoded.payload) | {"metadata": plain(decoded.packet.metadata)}
+        row |= _summary(decoded.packet, decoded.payload) | {"metadata": plain(decoded.packet.metadata)}
+        if data:
+            spikes = _events(decoded)
+            values = {"values": decoded.packet.data.tolist()} if spikes is None else {"spikes": list(map(list, spikes))}
+            row |= values
+        return row
     if isinstance(decoded.value, Message):
         return row | {"message": decoded.value.model_dump(mode="json")}
     if decoded.kind == "malformed":
@@ -114,22 +127,59 @@ def as_json(decoded: DecodedSample) -> dict[str, Any]:
     return row | {"encoding": decoded.encoding, "value": value}
 
 
-def as_lines(decoded: DecodedSample) -> list[str]:
+def as_lines(decoded: DecodedSample, *, data: bool = False) -> list[str]:
     """Return a message as lines of text: a headline, then its fields. What others wrote is in it as it came.
 
     The number of lines and their length are bounded; `brainnet.texts.printable` makes a line safe for a terminal.
+
+    Args:
+        decoded: The message.
+        data: Add the values of a packet: a line for each step with spikes, or for each neuron with graded values.
     """
     if decoded.packet is not None:
         fields = decoded.packet.metadata
         extra = "  ".join(
             f"{name} {_abbreviate(value)}" for name, value in _summary(decoded.packet, decoded.payload).items()
         )
-        return [f"{headline(decoded)}  {extra}", *_fields(fields)]
+        return [f"{headline(decoded)}  {extra}", *_fields(fields), *(_values(decoded) if data else ())]
     if isinstance(decoded.value, Message):
         fields = decoded.value.model_dump()
         return [headline(decoded), *_fields({name: value for name, value in fields.items() if _has_content(value)})]
     value = decoded.value[:_MAX_LINE].hex(" ") if isinstance(decoded.value, bytes) else decoded.value
     return [headline(decoded), f"  {_abbreviate(value)}"]
+
+
+def _values(decoded: DecodedSample) -> list[str]:
+    """Return the values of a packet as lines."""
+    assert decoded.packet is not None
+    spikes = _events(decoded)
+    if spikes is None:
+        rows = {f"neuron {neuron}": values for neuron, values in enumerate(decoded.packet.data.tolist())}
+    else:
+        steps = itertools.groupby(spikes, key=lambda event: event[0])
+        rows = {f"step {step}": [neuron for _, neuron in fired] for step, fired in steps}
+    lines = [
+        f"  {name}: {' '.join(f'{value:g}' for value in values[:_MAX_VALUES])}"
+        + (f" and {len(values) - _MAX_VALUES} more" if len(values) > _MAX_VALUES else "")
+        for name, values in itertools.islice(rows.items(), _MAX_FIELDS)
+    ]
+    return lines if len(rows) <= _MAX_FIELDS else [*lines, f"  and {len(rows) - _MAX_FIELDS} more"]
+
+
+def _events(decoded: DecodedSample) -> list[tuple[int, int]] | None:
+    """Return the spikes of a packet as (step, neuron), by step; None for graded values.
+
+    In a window of a stream the steps are counted from the start of the network. A neuron that fired several times in a
+    step, as a Poisson source may, is there several times.
+    """
+    shown = decoded.packet
+    assert shown is not None
+    first = packet.first_step_of(decoded.payload)
+    if first is None and not shown.is_spikes:
+        return None
+    steps, neurons = np.nonzero(shown.data.T)
+    times = shown.data.T[steps, neurons].astype(int)
+    return list(zip((np.repeat(steps, times) + (first or 0)).tolist(), np.repeat(neurons, times).tolist(), strict=True))
 
 
 def _fields(fields: dict[str, Any]) -> list[str]:

@@ -214,7 +214,8 @@ class Runner:
             round(setting.dt_ms * 1000),
             spikes.offsets,
             spikes.neurons,
-            seq=spikes.first_step,
+            # On the grid of windows, so that whoever watches sees a lost one as a gap, also after a resume.
+            seq=spikes.first_step // self.lockstep.plan.window + 1,
         )
         return encode_window(window)
 

@@ -45,8 +45,8 @@ def fired_of_addresses(addresses: NDArray[np.intp], steps: int, offsets: NDArray
     return fired
 
 
-# Each kernel below first counts the spikes of every step, and then puts every spike into its place: neurons come in rising
-# order, and so they stand within each step.
+# Each kernel below first counts the spikes of every step, and then puts every spike into its place.
+# Neurons come in rising order, and so they stand within each step.
 
 
 @compiled

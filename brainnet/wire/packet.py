@@ -230,6 +230,13 @@ def body_encoding(payload: bytes) -> str:
     return encoding
 
 
+def first_step_of(payload: bytes) -> int | None:
+    """Return the first step of a window of a stream in wire form; None for any other packet that `decode` accepts."""
+    fields = bounded.unpack(payload)
+    first = fields[_FIELDS] if fields[0] > VERSION and len(fields) > _FIELDS else None
+    return first if type(first) is int and first >= 0 else None
+
+
 def _encode_data(data: NDArray[Any]) -> tuple[str, bytes]:
     flat = data.ravel()
     kind = flat.dtype

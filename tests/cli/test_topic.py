@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from brainnet.bus import Bus, Publisher
+from brainnet.simulation.spikes import Spikes
+from brainnet.streams.window import SpikeWindow, encode_window
 from brainnet.testing import PATIENCE_S, until
 from brainnet.wire.messages import Decision
 from brainnet.wire.packet import SpikePacket
@@ -168,6 +171,33 @@ class TestEcho:
         assert lines[1:5] == ["▀▄", "  ▀▄", "    ▀▄", "      ▀▄"]
         assert "vision" in lines[5]
         assert lines[6:] == ["█" * 100] * 4
+
+    async def test_packets_without_spikes_are_not_drawn(self, small_brain: SmallBrain) -> None:
+        stranger = await small_brain.join("client")
+        echo = await small_brain.start("topic", "echo", "--raster", "spikes/**", "-n", "2")
+        publisher = await _publisher(stranger, "test/spikes/eye/ear")
+        publisher.put(SpikePacket(np.zeros((8, 8), bool), source="eye", seq=2).encode(), None)
+        publisher.put(_spikes(3), None)
+        shown = (await echo.ended()).out
+        assert ("#2" in shown, "#3" in shown) == (False, True)
+
+    async def test_values_are_shown_by_step(self, small_brain: SmallBrain) -> None:
+        stranger = await small_brain.join("client")
+        echo = await small_brain.start("topic", "echo", "--data", "stream/v1", "-n", "2")
+        as_json = await small_brain.start("topic", "echo", "--data", "--json", "stream/v1", "-n", "2")
+        publisher = await _publisher(stranger, "test/stream/v1")
+        counts = np.array([[0, 1, 0], [0, 2, 0], [0, 0, 1]])
+        spikes = Spikes.of_dense(40, counts)
+        window = SpikeWindow("v1", "run", 40, 3, 1000, spikes.offsets, spikes.neurons, seq=9)
+        publisher.put(encode_window(window), None)
+        graded = SpikePacket(np.array([[0.5, -1.0]], np.float32), source="v1", seq=10)
+        publisher.put(graded.encode(), None)
+        lines = (await echo.ended()).out.splitlines()
+        assert lines[1:3] == ["  step 41: 0 1 1", "  step 42: 2"]
+        assert lines[4:] == ["  neuron 0: 0.5 -1"]
+        rows = [json.loads(line) for line in (await as_json.ended()).out.splitlines()]
+        assert rows[0]["spikes"] == [[41, 0], [41, 1], [41, 1], [42, 2]]
+        assert rows[1]["values"] == [[0.5, -1.0]]
 
     @pytest.mark.parametrize("key", ["a//b", "/a", "a/", "spikes/**/x*y?", "a b#c"])
     async def test_a_wrong_key_expression_is_one_clear_error(self, small_brain: SmallBrain, key: str) -> None:

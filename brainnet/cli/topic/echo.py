@@ -25,24 +25,31 @@ def echo(
         bool, typer.Option("--raster", help="Draw spikes: neurons down, steps across. On a terminal it updates live.")
     ] = False,
     rows: Annotated[int, typer.Option("--rows", min=1, max=200, help="Lines of one raster.")] = 12,
+    data: Annotated[
+        bool, typer.Option("--data", help="Show the values of packets: the neurons that fired, by step.")
+    ] = False,
     as_json: common.JsonOption = False,
 ) -> None:
     """Print what comes on a key: packets in summary, typed messages by field, foreign payloads as text, JSON or hex.
 
-    Example: brainnet topic echo --raster 'spikes/**' --duration 10
+    A raster is not drawn for a packet without spikes.
+
+    Example: brainnet topic echo --raster 'stream/**' --duration 10
+
+    Example: brainnet topic echo --data --json stream/v1 -n 100
     """
     from brainnet.cli.topic import listening
 
     settings = brain.settings()
     printer: _Printer
     if as_json:
-        printer = _JsonPrinter(settings.namespace)
+        printer = _JsonPrinter(settings.namespace, data)
     elif raster and output.is_terminal():
         printer = _LiveRasterPrinter(settings.namespace, rows)
     elif raster:
         printer = _RasterPrinter(settings.namespace, rows)
     else:
-        printer = _Printer(settings.namespace)
+        printer = _Printer(settings.namespace, data)
     with output.endless(), printer:
         losses = common.run_async(listening.listen(settings, key, printer.take, count=count, duration=duration))
     listening.check_count(losses, count)
@@ -51,8 +58,9 @@ def echo(
 class _Printer:
     """Prints each message as lines of text; the base class of the other printers."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, data: bool = False) -> None:
         self.namespace = namespace
+        self.data = data
 
     def take(self, sample: Sample) -> None:
         from brainnet.observe import reading
@@ -62,7 +70,7 @@ class _Printer:
     def show(self, decoded: DecodedSample) -> None:
         from brainnet.observe import reading
 
-        for line in reading.as_lines(decoded):
+        for line in reading.as_lines(decoded, data=self.data):
             output.line(line)
 
     def __enter__(self) -> _Printer:
@@ -76,7 +84,7 @@ class _JsonPrinter(_Printer):
     def show(self, decoded: DecodedSample) -> None:
         from brainnet.observe import reading
 
-        output.print_json(reading.as_json(decoded))
+        output.print_json(reading.as_json(decoded, data=self.data))
 
 
 class _RasterPrinter(_Printer):
@@ -88,6 +96,8 @@ class _RasterPrinter(_Printer):
         self.width = 100
 
     def show(self, decoded: DecodedSample) -> None:
+        if _is_empty(decoded):
+            return
         for line in self.lines(decoded):
             output.line(line)
 
@@ -112,6 +122,8 @@ class _LiveRasterPrinter(_RasterPrinter):
         self._drawn = 0.0
 
     def show(self, decoded: DecodedSample) -> None:
+        if _is_empty(decoded):
+            return
         self._newest.pop(decoded.key, None)  # inserted again below, so that the dict is ordered by time
         self._newest[decoded.key] = decoded
         self._counts[decoded.key] = self._counts.get(decoded.key, 0) + 1
@@ -140,6 +152,10 @@ class _LiveRasterPrinter(_RasterPrinter):
         if self._newest:
             self._draw()
         self._screen.__exit__()
+
+
+def _is_empty(decoded: DecodedSample) -> bool:
+    return decoded.packet is not None and not decoded.packet.data.any()
 
 
 def _caption(decoded: DecodedSample) -> str:
