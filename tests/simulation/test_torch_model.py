@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,11 @@ def test_windows_and_resuming_give_the_spikes_of_one_long_run(case: str, cuts: l
 
 def prepared(case: str) -> list[Model]:
     """Four models in the state before the first step; to make one, with its trial, takes longer than its steps."""
-    models = _MADE.setdefault(case, [made(case) for _ in range(4)])
-    start = _START.setdefault(case, models[0].save())
+    if case not in _MADE:
+        model = made(case)
+        _MADE[case] = [model, made(case), copy.deepcopy(model), copy.deepcopy(model)]
+        _START[case] = model.save()
+    models, start = _MADE[case], _START[case]
     for model in models:
         model.load(start)
     return list(models)
