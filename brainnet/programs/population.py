@@ -18,7 +18,7 @@ from brainnet.streams.realtime import Realtime
 from brainnet.streams.runner import Runner
 from brainnet.streams.saved_states import Identity, SavedStates
 from brainnet.wire.keys import chunk, key
-from brainnet.wire.messages import ClockControl, ClockState, Windows, WindowsQuery
+from brainnet.wire.messages import ClockControl, ClockState, Modulation, Windows, WindowsQuery
 
 _JOIN_S = 0.5
 """Seconds between two questions for the name of the run."""
@@ -63,6 +63,9 @@ class RunsNetwork(Node):
         for population in self._lockstep.network.populations:
             self._link.declare(population)
             self.bus.serve(key("windows", population=population), self._serve_windows)
+        outside = self._lockstep.network.modulators - self._connectome.populations.keys()
+        for name in sorted(outside):
+            await self.add_subscription(key("modulator", name=name), self._on_modulation)
         if self._part.run:
             self._start(self._part.run)
         else:  # another host may come later: this node is ready all the same
@@ -125,6 +128,9 @@ class RunsNetwork(Node):
     async def on_control(self, order: ClockControl) -> ClockState:
         """Stop at a step, or go on, and say how far the network is here."""
         return await self._running.control(order)
+
+    async def _on_modulation(self, modulation: Modulation, full_key: str) -> None:
+        self._running.modulate(chunk("modulator", full_key, "name"), modulation.amount, modulation.step)
 
     async def _serve_windows(self, query: WindowsQuery, full_key: str) -> Windows:
         population = chunk("windows", full_key, "population")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
+import numpy as np
 import structlog
 
 from brainnet.errors import BrainnetError, ModelError, StoreError, WireError
@@ -16,6 +17,7 @@ from brainnet.guard import RepeatFilter, describe
 from brainnet.simulation.spikes import Spikes
 from brainnet.streams.link import MAX_REPLY_BYTES, Link
 from brainnet.streams.lockstep import Lockstep, Progress
+from brainnet.streams.modulation_log import ModulationLog
 from brainnet.streams.realtime import Anchor, Realtime
 from brainnet.streams.saved_states import SavedStates
 from brainnet.streams.window import SpikeWindow, decode_window, encode_window
@@ -76,6 +78,7 @@ class Runner:
         self.lockstep = lockstep
         self._link = link
         self._states = states
+        self._told = ModulationLog(states.path.with_suffix(".modulators"), run)
         self._run = run
         self._process_of = process_of
         self._save_every_s = save_every_s
@@ -123,6 +126,10 @@ class Runner:
         """Take note of how far another process is."""
         self._inbox.put(lambda: self._on_state(state))
 
+    def modulate(self, name: str, amount: float, step: int | None) -> None:
+        """Raise a modulator in a step, or in the next one; a value for a step that is past is left out, and counted."""
+        self._inbox.put(lambda: self._on_modulation(name, amount, step))
+
     async def windows(self, population: str, run: str, step: int) -> Windows:
         """Return the windows of a population of this process from a step on, as far as they are kept and computed.
 
@@ -160,6 +167,9 @@ class Runner:
             if saved is not None:
                 self.lockstep.load(saved)
                 log.info("the network goes on from its saved state", step=self.lockstep.next_step)
+            for told in self._told.load(0 if saved is None else int(saved["told"][0])):
+                if told.step >= self.lockstep.next_step:
+                    self.lockstep.network.modulate(told.name, told.step, told.amount)
             self._announce()
             while not self._stopping:
                 while not self._inbox.empty():
@@ -324,6 +334,12 @@ class Runner:
                 break
         return Windows(windows=windows)
 
+    def _on_modulation(self, name: str, amount: float, step: int | None) -> None:
+        at = self.lockstep.next_step if step is None else step
+        self.lockstep.network.modulate(name, at, amount)
+        # The saved state does not have it yet, and nobody sends it again.
+        self._told.add(name, at, amount)
+
     # -- what comes --------------------------------------------------------------------------------------------------
 
     def _on_window(self, payload: bytes) -> None:
@@ -438,21 +454,29 @@ class Runner:
             if not wait:
                 return
             self._saving.join()
-        arrays, would_need = self.lockstep.save(), self.lockstep.would_need
+        arrays, would_need, told = self.lockstep.save(), self.lockstep.would_need, self._told.number
+        arrays["told"] = np.array([told])
         if wait:
-            self._write(arrays, would_need)
+            self._write(arrays, would_need, told)
             return
-        self._saving = threading.Thread(target=self._write, args=(arrays, would_need), name="stream-save", daemon=True)
+        self._saving = threading.Thread(
+            target=self._write, args=(arrays, would_need, told), name="stream-save", daemon=True
+        )
         self._saving.start()
 
-    def _write(self, arrays: dict[str, Any], would_need: int) -> None:
+    def _write(self, arrays: dict[str, Any], would_need: int, told: int) -> None:
         try:
             self._states.save(arrays)
         except StoreError as error:
             if self._faults.admit("save") is not None:
                 log.error("the state of the network is not saved", error=str(error))
             return
-        self._inbox.put(lambda: self.lockstep.note_saved(would_need))
+        self._inbox.put(lambda: self._on_saved(would_need, told))
+
+    def _on_saved(self, would_need: int, told: int) -> None:
+        self.lockstep.note_saved(would_need)
+        if self._told.number:
+            self._told.forget(told)
 
 
 def _set(future: asyncio.Future[Any], value: Any, error: Exception | None) -> None:

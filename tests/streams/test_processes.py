@@ -175,3 +175,31 @@ def test_a_clock_that_is_not_there(tmp_path: Path, make_brain: MakeBrain, answer
     assert (done.returncode, "computes no network" in done.stderr) == (1, True)
     brain.run("stop")
     brain.wait_gone()
+
+
+def test_a_reward_from_outside_is_for_one_step_and_outlives_a_kill(tmp_path: Path, brain: Brain) -> None:
+    path = tmp_path / "reward.yaml"
+    rule = {"rule": "dopamine_stdp", "modulator": "reward", "potentiation": 5.0, "depression": 4.0, "w_max": 400.0}
+    description = NETWORK | {"clock": {"dt_ms": 1.0, "save_every_s": 3600.0}}
+    description["projections"] = [
+        projection | ({"plasticity": rule} if "plasticity" in projection else {})
+        for projection in NETWORK["projections"]
+    ]
+    path.write_text(yaml.safe_dump(description))
+    connectome = load(path)
+    rewarded, alone = build(connectome), build(connectome)
+    for step, amount in ((700, 0.5), (900, 1.5)):
+        rewarded.modulate("reward", step, amount)
+    for network in (rewarded, alone):
+        network.run(2000, window_of(connectome, connectome.projections))
+    launcher = brain.start("launch", str(path), "--steps", "2000", "--digest", "--json", "--paused")
+    wait_until("the network to be there", lambda: len(clocks(brain, "status")) == 3)
+    for step, amount in ((700, 0.5), (900, 1.5)):
+        brain.run("topic", "pub", "modulator/reward", json.dumps({"amount": amount, "step": step}))
+    clocks(brain, "step", "800")
+    pid = brain.pid("b")  # it has the reward, and no saved state
+    os.kill(pid, signal.SIGKILL)
+    brain.wait_state("b", "ready", but_pid=pid)
+    brain.run("clock", "resume")
+    assert digest_of(launcher) == rewarded.digest() != alone.digest()
+    brain.wait_gone()

@@ -71,6 +71,17 @@ class ClockControl(Message):
     anchor: ClockAnchor | None = Field(None, description="realtime: when the steps are due from now on")
 
 
+class Modulation(Message):
+    """Raises a modulator of a network by an amount, in all processes whose synapses name it."""
+
+    amount: float = Field(allow_inf_nan=False, description="what is added to it")
+    step: Step | None = Field(
+        None,
+        description="the step in which it is added; without one, each process takes its next step, so that the spikes "
+        "depend on when the message comes",
+    )
+
+
 class WindowsQuery(Message):
     """Asks for the windows of a stream from a step on."""
 
