@@ -9,29 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from brainnet.errors import ConfigError, PacketError, RegionError
-from brainnet.node import NodeParameters, Query, Region
+from brainnet.errors import ConfigError
+from brainnet.node import NodeParameters
+from brainnet.programs.array_region import ArrayRegion
 from brainnet.snn.nir.conventions import Method, Reset
-from brainnet.wire.messages import Candidate, Partial
-from brainnet.wire.packet import SpikePacket
 
 if TYPE_CHECKING:
     from brainnet.snn.nir.models import Network
 
-ARRAY = "spikes"
-"""Name of the prompt's array that holds the input, when it has several."""
 
-
-class NirRegion(Region):
+class NirRegion(ArrayRegion):
     """Runs the spiking network of a NIR file.
 
-    The prompt has a SpikePacket [inputs, steps] in its arrays; one column is one time step of the network, which
-    starts each prompt from rest. An input with several axes, such as channels, height and width, is flattened in
-    row-major order. The partial holds the output spikes [outputs, steps], their counts, and one candidate per neuron
-    that fired, with its share of the spikes as probability.
-
-    Where the output is no spikes but potentials or currents, the partial holds these values as float32 and their means
-    over the steps, and every output is a candidate, with the softmax of its mean as probability.
+    An input with several axes, such as channels, height and width, is flattened in row-major order.
     """
 
     class Parameters(NodeParameters):
@@ -59,6 +49,20 @@ class NirRegion(Region):
         # The first run loads the compiled kernels, which would delay the first answer.
         self.outputs_of(np.zeros((self.network.inputs, 1), np.uint8))
 
+    @property
+    def inputs(self) -> int:
+        """Number of inputs."""
+        return self.network.inputs
+
+    @property
+    def emits_values(self) -> bool:
+        """Whether the outputs are values instead of spikes."""
+        return self.network.emits == "values"
+
+    def details(self) -> dict[str, Any]:
+        """Return whether the file's golden trace was replayed."""
+        return {"verified": self.network.verified}
+
     def outputs_of(self, data: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [outputs, steps] for input [inputs, steps]: uint8 spikes, or float32 values."""
         import torch
@@ -71,45 +75,6 @@ class NirRegion(Region):
         # several spikes of a neuron in a step are a whole number; beyond 255 it needs the wider type
         narrow = self.network.emits != "values" and float(outputs.max()) <= 255
         return np.ascontiguousarray(outputs, np.uint8 if narrow else np.float32)
-
-    def answer(self, query: Query) -> Partial:
-        """Run the network on the prompt's spikes."""
-        data = self.input_of(query.prompt.arrays)
-        outputs = self.outputs_of(data)
-        content: dict[str, Any] = {"steps": outputs.shape[1], "verified": self.network.verified}
-        if self.network.emits == "values":
-            means = outputs.mean(1, dtype=float)
-            content["means"] = means.tolist()
-            scores = np.exp(means - means.max())
-        else:
-            scores = outputs.sum(1, dtype=int)
-            content["counts"] = scores.tolist()
-        total = scores.sum()
-        ranking = [int(n) for n in np.argsort(-scores, kind="stable") if scores[n]]
-        return Partial(
-            candidates=[Candidate(text=str(n), probability=float(scores[n] / total)) for n in ranking],
-            confidence=float(scores.max() / total) if total else 0.0,
-            spikes=outputs,
-            content=content,
-        )
-
-    def input_of(self, arrays: dict[str, bytes]) -> NDArray[Any]:
-        """Return the input [inputs, steps] of a prompt.
-
-        Raises:
-            RegionError: The prompt's arrays hold no SpikePacket of the network's inputs.
-        """
-        payload = next(iter(arrays.values())) if len(arrays) == 1 else arrays.get(ARRAY)
-        if payload is None:
-            raise RegionError(f"{self.id} needs a SpikePacket in the prompt's arrays, named {ARRAY!r}")
-        try:
-            packet = SpikePacket.decode(payload)
-        except PacketError as error:
-            raise RegionError(f"{self.id}: the prompt's array is no SpikePacket: {error}") from error
-        neurons, steps = packet.shape
-        if neurons != self.network.inputs or not steps:
-            raise RegionError(f"{self.id} takes spikes [{self.network.inputs}, steps >= 1], got [{neurons}, {steps}]")
-        return packet.data
 
 
 def program(file: Path) -> type[NirRegion]:

@@ -416,10 +416,10 @@ def _complete(source: Source, parsed: AllocationFile, index: int, network: Netwo
 
 def _as_population(source: Source, entry: NodeEntry, at: Location) -> dict[str, Any]:
     """Return what is different in the entry of a node that computes a population."""
-    if not entry.program.startswith("nir:"):
+    if not entry.program.startswith(("nir:", "torch:")):
         return {"program": PROGRAM, "parameters": {}}
-    # A NIR network answers prompts beside that; the rest of its parameters are those of the population.
-    both = {name: value for name, value in entry.parameters.items() if name in ("reset", "method")}
+    # These answer prompts beside that; the rest of their parameters are those of the population.
+    both = {name: value for name, value in entry.parameters.items() if name not in ("size", "ignore_dt")}
     return {"program": f"{PROGRAM}:{_find_program(source, entry.program, (*at, 'program'))}", "parameters": both}
 
 
@@ -428,7 +428,8 @@ def _find_program(source: Source, program: str, at: Location) -> str:
     is_file = location.endswith(".py") or "/" in location
     # Not asked for files, which most programs are: it reads the metadata of every installed package.
     if colon and not is_file and importlib.metadata.entry_points(group=SCHEME_GROUP, name=location):
-        return f"{location}:{_find_file(source, class_name, at)}"
+        file, separator, name = class_name.partition(":")
+        return f"{location}:{_find_file(source, file, at)}{separator}{name}"
     if is_file:
         found = _find(location, source.path) or _find(_in_its_folder(location), source.path)
         if found is None:
