@@ -26,6 +26,7 @@ from brainnet.client.clocks import clock_states
 from brainnet.errors import BusError
 from brainnet.rows import Row, compare
 from brainnet.testing.own_brain import OwnBrain
+from brainnet.wire.keys import key
 from brainnet.wire.messages import ClockState
 
 _START_S = 120.0
@@ -285,7 +286,7 @@ class _Network:
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
         """Let somebody watch all streams."""
-        command = self._brain.command("topic", "echo", "stream/**")
+        command = self._brain.command("topic", "echo", key("stream"))
         watcher = subprocess.Popen(
             command, env=self._brain.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

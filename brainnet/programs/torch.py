@@ -28,6 +28,10 @@ class TorchRegion(ArrayRegion):
     Parameters: Any = cast(type[NodeParameters], create_model("Parameters", __base__=NodeParameters, **_FIELDS))
     kind: type[TorchModel]
     """The model of the module; set by `program`."""
+    network: TorchModel
+    """Made by `load`, used in the model thread."""
+    _rest: dict[str, NDArray[Any]]
+    """Its state before the first step."""
 
     def load(self) -> None:
         """Make the module, load its checkpoint, and find its state."""
