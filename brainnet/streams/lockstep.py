@@ -22,7 +22,7 @@ from brainnet.errors import ModelError
 from brainnet.simulation.network import Network
 from brainnet.simulation.spikes import Spikes
 
-DEFAULT_CREDIT: Final = 64
+DEFAULT_CREDIT: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
