@@ -57,4 +57,5 @@ def plan_of(
         {name: frozenset(names) for name, names in readers.items()},
         credit,
         last_step,
+        {name: kind_of(connectome, name).setting.size for name in sources},
     )

@@ -36,6 +36,7 @@ class Plan:
         readers: By population of this process, the other processes that need its spikes.
         credit: Windows that may be computed beyond what the slowest reader has taken in.
         last_step: Steps after which the network stops; None to go on.
+        sizes: Neurons of each source.
     """
 
     process: str
@@ -44,6 +45,7 @@ class Plan:
     readers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     credit: int = DEFAULT_CREDIT
     last_step: int | None = None
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import structlog
 
-from brainnet.errors import BrainnetError, ModelError, StoreError, WireError
+from brainnet.errors import BrainnetError, ModelError, StoreError
 from brainnet.guard import RepeatFilter, describe
 from brainnet.simulation.spikes import Spikes
 from brainnet.streams.link import MAX_REPLY_BYTES, Link
@@ -88,6 +88,7 @@ class Runner:
         self._others = set(self._everybody) - {lockstep.plan.process}
         self._on_waiting, self._on_failure = on_waiting, on_failure
         self._populations = lockstep.network.populations
+        self._dt_ms = next(iter(self._populations.values())).model.setting.dt_ms
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopping = False
         self._control = 0
@@ -196,9 +197,9 @@ class Runner:
             return
         try:
             handle()
-        except (WireError, ModelError) as error:  # of this message
+        except Exception as error:  # of this message
             if self._faults.admit(type(error).__name__) is not None:
-                log.warning("a message of the network was left out", error=str(error))
+                log.warning("a message of the network was left out", error=describe(error))
 
     def _advance(self) -> None:
         fired = self.lockstep.advance()
@@ -346,6 +347,14 @@ class Runner:
         window = decode_window(payload)
         if window.run != self._run:
             return
+        # The synapses take for granted what is checked here.
+        plan = self.lockstep.plan
+        size, dt_us = plan.sizes.get(window.source), round(self._dt_ms * 1000)
+        if (window.neurons, window.dt_us) != (size, dt_us) or window.steps > plan.window:
+            raise ModelError(
+                f"a window of {window.source} has {window.neurons} neurons, {window.steps} steps of {window.dt_us} us; "
+                f"it has {size} neurons and at most {plan.window} steps of {dt_us} us"
+            )
         self.lockstep.receive(window.source, Spikes(window.first_step, window.offsets, window.fired))
 
     def _on_state(self, state: ClockState) -> None:
@@ -394,7 +403,7 @@ class Runner:
             last_step=step.plan.last_step,
             until=step.stop_at,
             control=self._control,
-            dt_ms=next(iter(self._populations.values())).model.setting.dt_ms,
+            dt_ms=self._dt_ms,
             waits_for=self._waits_for() if self._waits_since is not None else [],
             real_time_factor=self._factor,
             resent=self._resent,
@@ -410,7 +419,6 @@ class Runner:
             return {}
         anchor = realtime.anchor
         scale = self._time_scale if anchor is None else anchor.scale
-        dt_ms = next(iter(self._populations.values())).model.setting.dt_ms
         return {
             "mode": "realtime",
             "anchor": None if anchor is None else ClockAnchor(step=anchor.step, at_ns=anchor.at_ns, scale=scale),
@@ -424,7 +432,7 @@ class Runner:
                     p50_ms=lateness.percentile(0.5),
                     p99_ms=lateness.percentile(0.99),
                     longest_ms=lateness.longest_ms,
-                    allowed_ms=realtime.plan.sources[source] * dt_ms * scale,
+                    allowed_ms=realtime.plan.sources[source] * self._dt_ms * scale,
                 )
                 for source, lateness in realtime.lateness.items()
             ],
@@ -434,8 +442,7 @@ class Runner:
         now, step = time.monotonic(), self.lockstep.next_step
         before, step_before = self._announced
         if now - before > ANNOUNCE_S / 2:
-            dt_s = next(iter(self._populations.values())).model.setting.dt_ms / 1000
-            self._factor = max(0, step - step_before) * dt_s / (now - before)
+            self._factor = max(0, step - step_before) * self._dt_ms / 1000 / (now - before)
             self._announced = now, step
         self._windows_unannounced = 0
         self._link.announce(self._state())

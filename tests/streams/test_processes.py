@@ -148,6 +148,40 @@ def test_in_real_time_processes_begin_together_and_nobody_waits(tmp_path: Path, 
     brain.wait_gone()
 
 
+def test_a_population_that_breaks_is_named_and_the_rest_waits_visibly(tmp_path: Path, brain: Brain) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from brainnet.simulation.models.base import Model\n"
+        "class Breaks(Model):\n"
+        "    def advance(self, window):\n"
+        "        assert window.first_step < 50, 'it broke'\n"
+        "        return window.total() > 1e9\n"
+    )
+    path = tmp_path / "broken.yaml"
+    description = NETWORK | {
+        "populations": [
+            {"id": "c", "model": "mine.py:Breaks", "size": 30},
+            *NETWORK["populations"][:2],
+            NETWORK["populations"][3] | {"process": "d"},
+        ],
+        "projections": [p for p in NETWORK["projections"] if (p["from"], p["to"]) != ("b", "c")]
+        + [
+            {
+                "from": "b",
+                "to": "c",
+                "synapses": {"connect": "fixed_probability", "p": 0.3, "weight": 3.0, "delay_ms": 6},
+            }
+        ],
+    }
+    path.write_text(yaml.safe_dump(description))
+    brain.launch(path)
+    record = brain.wait_state("c", "failed", "backoff")
+    assert "it broke" in record.reason
+    wait_until("the process that it feeds to wait for it", lambda: brain.nodes()["d"].state == "degraded")
+    assert clocks(brain, "status")["d"]["waits_for"] == ["c"]
+    brain.run("stop")
+    brain.wait_gone()
+
+
 @pytest.mark.parametrize(
     ("arguments", "texts"),
     [

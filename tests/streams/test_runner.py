@@ -22,6 +22,7 @@ from brainnet.streams.division import plan_of
 from brainnet.streams.lockstep import Lockstep
 from brainnet.streams.runner import Runner
 from brainnet.streams.saved_states import Identity, SavedStates
+from brainnet.streams.window import SpikeWindow, encode_window
 from brainnet.testing import wait_until
 from brainnet.wire.messages import ClockControl, ClockState
 from tests.simulation.networks import connectomes, written
@@ -229,12 +230,19 @@ def test_who_waits_says_for_whom(pair: Divided) -> None:
     pair.wires.runners["process1"] = runner
 
 
-def test_windows_and_states_of_another_run_are_left_out(pair: Divided) -> None:
+def test_windows_of_another_run_and_wrong_ones_are_left_out(pair: Divided) -> None:
     other = pair.make("process1", run="another")
     payload = other._encoded("b", other.lockstep.network.advance(3)["b"])
     pair.control("process0", action="stop_at", control=1)
     pair.wires.runners["process0"].take_window(payload)
-    pair.wires.runners["process0"].take_window(b"no window")
+    for wrong in (
+        b"no window",
+        encode_window(SpikeWindow("b", "run", 0, 500, 1000, np.array([0, 1], np.int32), np.array([400], np.int32))),
+        encode_window(SpikeWindow("b", "run", 0, 5, 1000, np.zeros(1001, np.int32), np.zeros(0, np.int32))),
+        encode_window(SpikeWindow("b", "run", 0, 5, 100, np.zeros(2, np.int32), np.zeros(0, np.int32))),
+        encode_window(SpikeWindow("c", "run", 0, 5, 1000, np.zeros(2, np.int32), np.zeros(0, np.int32))),
+    ):
+        pair.wires.runners["process0"].take_window(wrong)
     pair.control("process0", action="go_on", control=2)
     step = step_of(pair, "process0")
     wait_until("it to run on", lambda: step_of(pair, "process0") > step + 20)

@@ -58,26 +58,32 @@ def fields(**changes: Any) -> bytes:
     return bytes(msgpack.packb(known))
 
 
-@pytest.mark.parametrize(
-    ("payload", "text"),
-    [
-        (b"\xc1", "not msgpack"),
-        (b"\x90", "array of 13 fields"),
-        (fields(version=2001), "another version"),
-        (fields(first_step=-1), "no whole number"),
-        (fields(seq=True), "no whole number"),
-        (fields(run=7), "wrong type"),
-        (fields(source="x" * 5000), "too large"),
-        (fields(steps=0), "no step"),
-        (fields(neurons=1 << 20, steps=1 << 20), "too large"),
-        (fields(encoding="bits", body=b"\x00"), "bytes, got 1"),
-        (fields(encoding="u8", body=b"\x00"), "bytes, got 1"),
-        (fields(encoding="aer8", body=b"\x00\x00"), "repeats"),
-        (fields(encoding="aer8", body=b"\x7f"), "outside"),
-        (fields(encoding="f32", body=b"\x00" * 48), "graded"),
-    ],
-)
-def test_what_is_no_window_is_refused(payload: bytes, text: str) -> None:
+WRONG: dict[str, dict[str, Any]] = {
+    "another version": {"version": 2001},
+    "a first step below zero": {"first_step": -1},
+    "a number that is a truth value": {"seq": True},
+    "a run that is no text": {"run": 7},
+    "a long name": {"source": "x" * 5000},
+    "no step": {"steps": 0},
+    "too large": {"neurons": 1 << 20, "steps": 1 << 20},
+    "too few bits": {"encoding": "bits", "body": b"\x00"},
+    "too few counts": {"encoding": "u8", "body": b"\x00"},
+    "an address twice": {"encoding": "aer8", "body": b"\x00\x00"},
+    "an address outside": {"encoding": "aer8", "body": b"\x7f"},
+    "graded values": {"encoding": "f32", "body": b"\x00" * 48},
+}
+TEXTS = ["another version", "no whole number", "no whole number", "wrong type", "too large", "no step", "too large"]
+TEXTS += ["bytes, got 1", "bytes, got 1", "repeats", "outside", "graded"]
+
+
+@pytest.mark.parametrize(("name", "text"), zip(WRONG, TEXTS, strict=True))
+def test_what_is_no_window_is_refused(name: str, text: str) -> None:
+    with pytest.raises(PacketError, match=text):
+        decode_window(fields(**WRONG[name]))
+
+
+@pytest.mark.parametrize(("payload", "text"), [(b"\xc1", "not msgpack"), (b"\x90", "array of 13 fields")])
+def test_what_is_no_packet_is_refused(payload: bytes, text: str) -> None:
     with pytest.raises(PacketError, match=text):
         decode_window(payload)
 
