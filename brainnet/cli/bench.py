@@ -117,17 +117,25 @@ def snn(as_json: common.JsonOption = False, quick: QuickOption = False) -> None:
 
 
 @app.command()
-def streams(as_json: common.JsonOption = False, quick: QuickOption = False) -> None:
+def streams(
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="CASE", help="Measure only this; may be repeated.")
+    ] = None,
+    as_json: common.JsonOption = False,
+    quick: QuickOption = False,
+) -> None:
     """Measure networks that run divided between two processes: how many times real time, and how late in real time.
 
     Launches brains of its own, one after the other, on free ports. Exits with status 1 when a bar is missed.
 
-    Example: brainnet bench streams --quick
+    Cases are pair, stdp, short, large, watched, realtime and boundary.
+
+    Example: brainnet bench streams --quick --only pair --only realtime
     """
     from brainnet.bench.streams import Plan, measure
 
     with output.working("starting") as show:
-        rows = measure(Plan.quick() if quick else Plan(), show)
+        rows = measure(Plan.quick() if quick else Plan(), show, only or ())
     report(rows, as_json)
 
 
