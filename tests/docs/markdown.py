@@ -3,6 +3,7 @@
 A comment in the line before a fence says how its block is checked, where that is not plain from its language:
 
     <!-- check: output -->          console: what each command prints is what stands below it, but for numbers
+    <!-- check: output in any order -->  the same, and the lines may come in any order
     <!-- check: syntax -->          console: verbs and options exist; nothing is run
     <!-- check: background -->      console: runs beside the next block, and must end by itself
     <!-- check: message NAME -->    json: the fields of this message
