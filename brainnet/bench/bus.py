@@ -1,36 +1,29 @@
-"""Benchmark of the bus between two processes; the baseline is plain zenoh-python with the same bytes.
+"""Benchmark of the bus between two processes, beside plain zenoh-python with the same bytes, and beside dora-rs.
 
 Round trip: the bus is measured from `await` to `await`, from one event loop to the other and back, with encoding and
 decoding on both sides; the baseline replies inside its callbacks and does not read the bytes. Stream: the bus delivers
 decoded packets to one asyncio consumer; the baseline's callback copies the bytes.
 
-Blocks of both alternate, so that a change of the machine's load affects both. Reported is the median over all trips, or
+dora-rs takes part where it is installed: two Python nodes that encode and decode the same packets with the same codec,
+and wait for events as dora's nodes do, without an event loop.
+
+Blocks of all alternate, so that a change of the machine's load affects all. Reported is the median over all trips, or
 over the rates of the blocks: one block on a busy core does not change it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 import statistics
-import sys
-import threading
-import time
 import timeit
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from brainnet.bench import workload
-from brainnet.bus import Bus, Endpoint, open_bus, open_session
-from brainnet.errors import BusError
+from brainnet.bench import dora, workload
+from brainnet.bench.dora import Dora
+from brainnet.bench.peer_link import PeerLink
 from brainnet.rows import Row, compare, percentile
-from brainnet.testing.ports import free_port
-from brainnet.wire.packet import SpikePacket, decode, encode
-
-_TIMEOUT_S = 10.0
-"""Seconds without any message after which the benchmark fails."""
+from brainnet.wire.packet import decode, encode
 
 
 @dataclass(frozen=True)
@@ -48,7 +41,25 @@ class Plan:
 
 
 @dataclass
-class _Measurements:
+class Measurements:
+    """What was measured: seconds of each round trip, packets/s of each block of the stream, and counts of packets.
+
+    Attributes:
+        trips: Through the bus.
+        raw_trips: Between two callbacks.
+        codec_trips: Between two callbacks that encode and decode.
+        rates: Through the bus.
+        raw_rates: To a callback.
+        sent: Packets of the streams through the bus.
+        received: Those that were received.
+        lost: Those that are missing in sequence, or were dropped by a mailbox.
+        dora: Name and version of dora; empty where it did not take part.
+        dora_trips: Between two nodes of dora.
+        dora_rates: From one node of dora to another.
+        dora_sent: Packets of the streams of dora.
+        dora_received: Those that were received.
+    """
+
     trips: list[float] = field(default_factory=list)
     raw_trips: list[float] = field(default_factory=list)
     codec_trips: list[float] = field(default_factory=list)
@@ -57,6 +68,11 @@ class _Measurements:
     sent: int = 0
     received: int = 0
     lost: int = 0
+    dora: str = ""
+    dora_trips: list[float] = field(default_factory=list)
+    dora_rates: list[float] = field(default_factory=list)
+    dora_sent: int = 0
+    dora_received: int = 0
 
 
 async def measure(plan: Plan, progress: Callable[[str], None] = lambda _: None) -> list[Row]:
@@ -67,15 +83,23 @@ async def measure(plan: Plan, progress: Callable[[str], None] = lambda _: None) 
         progress: Called with a description of each step.
 
     Raises:
-        BusError: The two processes do not reach each other, or a message did not return.
+        BusError: The two processes do not reach each other, a message did not return, or dora is installed and does not
+            start its nodes.
     """
-    measured = _Measurements()
-    async with _Peer.start() as peer:
+    measured = Measurements()
+    async with contextlib.AsyncExitStack() as stack:
+        peer = await stack.enter_async_context(PeerLink.start())
+        rival: Dora | None = None
+        if dora.absent() is None:
+            measured.dora = dora.name()
+            rival = await stack.enter_async_context(Dora.start(queue=plan.stream))
         for block in range(plan.blocks):
             progress(f"round trip, block {block + 1} of {plan.blocks}")
             measured.raw_trips += await peer.raw_trips(plan.trips)
             measured.trips += await peer.trips(plan.trips)
             measured.codec_trips += await peer.raw_trips(plan.trips, with_codec=True)
+            if rival is not None:
+                measured.dora_trips += await rival.trips(plan.trips)
         for block in range(plan.blocks):
             progress(f"stream, block {block + 1} of {plan.blocks}")
             measured.raw_rates.append(await peer.raw_stream(plan.stream))
@@ -83,14 +107,21 @@ async def measure(plan: Plan, progress: Callable[[str], None] = lambda _: None) 
             measured.rates.append(rate)
             measured.sent += plan.stream
             measured.received += received
+            if rival is not None:
+                rate, received = await rival.stream(plan.stream)
+                measured.dora_rates.append(rate)
+                measured.dora_sent += plan.stream
+                measured.dora_received += received
         measured.lost = peer.lost()
-    return [*_rows(measured), *_codec()]
+    return [*rows(measured), *_codec()]
 
 
-def _rows(measured: _Measurements) -> list[Row]:
+def rows(measured: Measurements) -> list[Row]:
+    """Return the rows of what was measured; those of dora only where it took part."""
     raw = "raw zenoh callbacks, same bytes"
     micro = 1e6
-    return [
+    beside_dora = _beside_dora(measured) if measured.dora else {}
+    listed = [
         compare(
             "round_trip_p50",
             statistics.median(measured.trips) * micro,
@@ -128,6 +159,31 @@ def _rows(measured: _Measurements) -> list[Row]:
             limit=("value", "==", 0),
         ),
     ]
+    # Beside the row of the same measure, so that both baselines of it stand together.
+    return [row for own in listed for row in (own, beside_dora.get(own.name)) if row is not None]
+
+
+def _beside_dora(measured: Measurements) -> dict[str, Row]:
+    """Return the rows beside dora, by the name of the row that each follows."""
+    lost = measured.dora_sent - measured.dora_received
+    return {
+        "round_trip_p50": compare(
+            "round_trip_p50_dora",
+            statistics.median(measured.trips) * 1e6,
+            "us",
+            rival=f"{measured.dora}, two Python nodes, same packets and codec",
+            rival_value=statistics.median(measured.dora_trips) * 1e6,
+            limit=("ratio", "<=", 0.85),
+        ),
+        "stream": compare(
+            "stream_dora",
+            statistics.median(measured.rates),
+            "packets/s",
+            rival=f"{measured.dora}, which lost {lost:,} of {measured.dora_sent:,}",
+            rival_value=statistics.median(measured.dora_rates),
+            limit=("ratio", ">=", 4),
+        ),
+    }
 
 
 def _codec() -> list[Row]:
@@ -142,191 +198,3 @@ def _codec() -> list[Row]:
         compare("decode", decode_s * 1e6, "us"),
         compare("packet_size", len(wire), "bytes", rival="bit-packed data alone", rival_value=packet.data.size / 8),
     ]
-
-
-class _Peer:
-    """The other process, and this side's sessions to it."""
-
-    def __init__(self, process: asyncio.subprocess.Process, bus: Bus, reading: Bus, session: Any) -> None:
-        self._bus = bus
-        self._reading = reading
-        self._process = process
-        self._payload = encode(workload.packet())
-        self._data = workload.spikes()
-        # Two buses: the stream's mailbox blocks, and must not delay the round trips.
-        self._pongs = bus.subscribe(workload.PONG)
-        # `block` on a session of its own: back-pressure makes the sender as fast as this consumer, so the measured
-        # rate is that of the consumer and no packet is dropped.
-        self._stream = reading.subscribe(workload.STREAM, capacity=2048, overflow="block")
-        self._ping = workload.best_effort_publisher(session, workload.RAW_PING)
-        self._codec_ping = workload.best_effort_publisher(session, workload.CODEC_PING)
-        self._raw_pong: Callable[[bytes], None] = lambda payload: None
-        self._raw_sample: Callable[[bytes], None] = lambda payload: None
-        self._subscribers = [
-            session.declare_subscriber(workload.RAW_PONG, lambda s: self._raw_pong(s.payload.to_bytes())),
-            session.declare_subscriber(workload.CODEC_PONG, lambda s: self._raw_pong(s.payload.to_bytes())),
-            session.declare_subscriber(workload.RAW_STREAM, lambda s: self._raw_sample(s.payload.to_bytes())),
-        ]
-
-    @classmethod
-    @contextlib.asynccontextmanager
-    async def start(cls) -> AsyncIterator[_Peer]:
-        port = free_port()
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "brainnet.bench.peer",
-            str(port),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        try:
-            await _expect(process, "ready")
-            endpoint = Endpoint(workload.NAMESPACE, f"tcp/127.0.0.1:{port}")
-            session = await asyncio.to_thread(open_session, endpoint, "peer")
-            try:
-                async with (
-                    await open_bus(endpoint, role="region", mode="peer", source="bench") as bus,
-                    await open_bus(endpoint, role="client", mode="peer", source="reader") as reading,
-                ):
-                    peer = cls(process, bus, reading, session)
-                    await peer._connected()
-                    yield peer
-            finally:
-                session.close()
-        finally:
-            await _end(process)
-
-    async def _connected(self) -> None:
-        """Wait until every publisher has its subscriber, and run some trips to warm up."""
-        if not await self._bus.wait_matching(workload.PING, 10):
-            raise BusError("the benchmark's two processes do not reach each other over loopback")
-        deadline = time.monotonic() + 10
-        while not (self._ping.matching_status.matching and self._codec_ping.matching_status.matching):
-            if time.monotonic() > deadline:
-                raise BusError("the benchmark's two processes do not reach each other over loopback")
-            await asyncio.sleep(0.01)
-        await self.trips(50)
-        await self.raw_trips(50)
-        await self.raw_trips(50, with_codec=True)
-
-    async def trips(self, count: int) -> list[float]:
-        """Measure round trips through the bus; return the seconds of each."""
-        taken = []
-        for _ in range(count):
-            start = time.perf_counter()
-            self._bus.publish(workload.PING, SpikePacket(self._data, modality="bench"))
-            try:
-                async with asyncio.timeout(_TIMEOUT_S):
-                    await self._pongs.get()
-            except TimeoutError:
-                raise BusError(f"a round trip did not come back within {_TIMEOUT_S:g} s") from None
-            taken.append(time.perf_counter() - start)
-        return taken
-
-    async def raw_trips(self, count: int, *, with_codec: bool = False) -> list[float]:
-        """Measure round trips between two callbacks; return the seconds of each.
-
-        Args:
-            count: Number of trips.
-            with_codec: Encode and decode packets as the bus does.
-        """
-        taken: list[float] = []
-        done = threading.Event()
-        clock, payload, data = time.perf_counter, self._payload, self._data
-        put = self._codec_ping.put if with_codec else self._ping.put
-        start = 0.0
-
-        def ping() -> None:
-            nonlocal start
-            start = clock()
-            put(encode(SpikePacket(data, modality="bench", source="bench", timestamp_ns=1)) if with_codec else payload)
-
-        def pong(received: bytes) -> None:
-            if with_codec:
-                decode(received)
-            taken.append(clock() - start)
-            if len(taken) < count:
-                ping()
-            else:
-                done.set()
-
-        self._raw_pong = pong
-        ping()
-        if not await asyncio.to_thread(done.wait, _TIMEOUT_S + count * 0.01):
-            raise BusError("a round trip between two callbacks did not come back")
-        return taken
-
-    async def stream(self, count: int) -> tuple[float, int]:
-        """Receive a stream with one asyncio consumer; return packets/s and the number of received packets."""
-        await self._command("stream", count)
-        received = 0
-        start = end = 0.0
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_TIMEOUT_S) as limit:
-                async for _ in self._stream:
-                    received += 1
-                    if received == 1:
-                        start = time.perf_counter()
-                    if received % 4096 == 0:  # rarely, because rescheduling a timer costs time
-                        limit.reschedule(loop.time() + _TIMEOUT_S)
-                    if received == count:
-                        break
-        end = time.perf_counter()
-        await _expect(self._process, "sent")
-        return (received - 1) / (end - start), received
-
-    def lost(self) -> int:
-        """Return how many messages are missing in sequence or were dropped by a mailbox."""
-        return sum(row.lost + row.dropped for row in self._reading.counters.snapshot())
-
-    async def raw_stream(self, count: int) -> float:
-        """Receive a stream with a callback that copies the bytes; return samples/s."""
-        done = threading.Event()
-        received = 0
-        start = end = 0.0
-
-        def sample(_: bytes) -> None:
-            nonlocal received, start, end
-            received += 1
-            if received == 1:
-                start = time.perf_counter()
-            if received == count:
-                end = time.perf_counter()
-                done.set()
-
-        self._raw_sample = sample
-        await self._command("stream_raw", count)
-        arrived = await asyncio.to_thread(done.wait, _TIMEOUT_S + count / 5000)
-        await _expect(self._process, "sent")
-        if not arrived:
-            raise BusError(f"{count - received} of {count} raw samples did not arrive")
-        return (count - 1) / (end - start)
-
-    async def _command(self, do: str, count: int) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": do, "count": count}).encode() + b"\n")
-        await self._process.stdin.drain()
-
-
-async def _expect(process: asyncio.subprocess.Process, event: str) -> None:
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(60):
-            line = await process.stdout.readline()
-    except TimeoutError:
-        raise BusError(f"the benchmark's second process did not say {event!r} within 60 s") from None
-    if not line or json.loads(line).get("event") != event:
-        raise BusError(f"the benchmark's second process ended instead of saying {event!r}")
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.stdin is not None:
-        process.stdin.close()
-    try:
-        async with asyncio.timeout(3):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from brainnet.bench import bus
-from brainnet.bench.bus import Plan
+from brainnet.bench.bus import Measurements, Plan
 from brainnet.rows import compare, percentile
 from brainnet.testing import PATIENCE_S, wait_until
 from tests.support import processes_of
@@ -31,6 +31,54 @@ async def test_rows_say_what_was_measured_and_nothing_is_lost() -> None:
     assert (rows["round_trip_p50"].bar, rows["stream"].bar) == ("ratio <= 1.5", "value >= 60,000")
     assert rows["packet_size"].value < 1000
     assert len(told) == 4
+
+
+def _measured(**further: object) -> Measurements:
+    return Measurements(
+        trips=[3e-4, 2e-4, 9e-4],
+        raw_trips=[1e-4],
+        codec_trips=[2e-4],
+        rates=[80_000.0, 100_000.0, 90_000.0],
+        raw_rates=[900_000.0],
+        sent=300,
+        received=300,
+        **further,  # type: ignore[arg-type]
+    )
+
+
+def test_rows_beside_dora_follow_those_of_the_same_measure() -> None:
+    measured = _measured(
+        dora="dora-rs 9.9", dora_trips=[5e-4, 4e-4, 4e-4], dora_rates=[20_000.0], dora_sent=3000, dora_received=2990
+    )
+    rows = {row.name: row for row in bus.rows(measured)}
+    assert list(rows) == [
+        "round_trip_p50",
+        "round_trip_p50_dora",
+        "round_trip_p99",
+        "round_trip_p50_same_work",
+        "stream",
+        "stream_dora",
+        "stream_lost",
+    ]
+    trip, stream = rows["round_trip_p50_dora"], rows["stream_dora"]
+    assert (trip.value, trip.rival_value, trip.ratio) == pytest.approx((300, 400, 0.75))
+    assert (stream.value, stream.rival_value, stream.ratio) == pytest.approx((90_000, 20_000, 4.5))
+    assert (trip.bar, trip.ok, stream.bar, stream.ok) == ("ratio <= 0.85", True, "ratio >= 4", True)
+    assert "dora-rs 9.9" in str(trip.rival)
+    assert "10 of 3,000" in str(stream.rival)
+    assert rows["stream_lost"].value == 0
+
+
+def test_without_dora_its_rows_are_left_out() -> None:
+    assert not [row.name for row in bus.rows(_measured()) if "dora" in row.name]
+
+
+@pytest.mark.parametrize(("received", "lost", "found"), [(300, 0, 0), (290, 0, 10), (300, 4, 4)])
+def test_a_packet_that_is_missing_is_counted_once(received: int, lost: int, found: int) -> None:
+    measured = _measured(lost=lost)
+    measured.received = received
+    row = next(row for row in bus.rows(measured) if row.name == "stream_lost")
+    assert (row.value, row.ok) == (found, found == 0)
 
 
 def test_a_missed_bar_is_status_1_and_rows_are_json() -> None:
