@@ -10,7 +10,6 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -147,13 +146,10 @@ def _run(control: Path, queue: int, log: Path) -> subprocess.Popen[bytes]:
     flow.write_text(_dataflow(control, queue))
     command = _command()
     assert command is not None
-    # This process has set it for the sessions of brainnet; dora, which uses Zenoh too, is measured as it comes.
-    env = {name: value for name, value in os.environ.items() if name != "ZENOH_RUNTIME"}
     with log.open("wb") as output:
         return subprocess.Popen(
             [command, "run", str(flow)],
             cwd=folder,
-            env=env,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

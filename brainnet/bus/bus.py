@@ -18,6 +18,7 @@ from brainnet.bus.query_client import QueryClient, Reply
 from brainnet.bus.query_server import Handler, QueryServer, refusal
 from brainnet.bus.topic_publisher import Payload, TopicPublisher
 from brainnet.bus.transport import Handle, Publisher, QoS, Request, Sample, Transport
+from brainnet.bus.waker import Waker
 from brainnet.errors import BusError, CallError, CallTimeout, TopicError
 from brainnet.wire import keys, messages
 from brainnet.wire.messages import Message
@@ -48,6 +49,7 @@ class Bus:
         self.counters = Counters()
         self._transport = transport
         self._loop = asyncio.get_running_loop()
+        self._waker = Waker(self._loop)
         self._thread = threading.get_ident()
         self._prefix = namespace + "/"
         self._publishers: dict[str, TopicPublisher] = {}
@@ -238,10 +240,21 @@ class Bus:
             self._check_role(topic, "in")
         spec = topics[0].mailbox
         read = reader(self._transport, self._prefix, self.counters, self._malformed_log, on_malformed, read_message)
-        mailbox = Mailbox(read, capacity=capacity or spec.capacity, overflow=overflow or spec.overflow, loop=self._loop)
+        mailbox = Mailbox(
+            read,
+            capacity=capacity or spec.capacity,
+            overflow=overflow or spec.overflow,
+            loop=self._loop,
+            wake=self._waker.call_soon,
+        )
         self.counters.watch(expression, mailbox)
         self._mailboxes.append(mailbox)
-        self._subscriptions[mailbox] = self._transport.subscribe(self._prefix + expression, mailbox.offer)
+        # Directly where latency counts. Elsewhere the queue of the subscriber's own thread lets Zenoh's threads go on
+        # while Python computes, and a stream reaches the mailbox in larger parts.
+        direct = all(topic.express for topic in topics)
+        self._subscriptions[mailbox] = self._transport.subscribe(
+            self._prefix + expression, mailbox.offer, direct=direct
+        )
         return mailbox
 
     def listen(self, expression: str, callback: Callable[[str, bytes], None]) -> None:
@@ -423,6 +436,7 @@ class Bus:
         for mailbox in self._mailboxes:
             mailbox.close()
         await self._loop.run_in_executor(None, self._close_transport)  # undeclaring and closing block on the network
+        self._waker.close()
 
     def _close_transport(self) -> None:
         self._outbox.close()

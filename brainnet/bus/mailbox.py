@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
@@ -57,6 +57,8 @@ class Mailbox(Generic[T]):
             delays the others: use it on a session of its own, or with a consumer that is never slow. On the consumer's
             own thread, which would wait for itself, the newest is dropped instead.
         loop: The consumer's event loop; the running one by default.
+        wake: Runs a function on that loop from any thread, or raises RuntimeError where the loop is closed;
+            `call_soon_threadsafe` by default.
     """
 
     def __init__(
@@ -66,11 +68,13 @@ class Mailbox(Generic[T]):
         capacity: int = 256,
         overflow: Overflow = "drop_newest",
         loop: asyncio.AbstractEventLoop | None = None,
+        wake: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._read = read
         self._capacity = capacity
         self._overflow = overflow
         self._loop = loop or asyncio.get_running_loop()
+        self._call_soon = wake or self._loop.call_soon_threadsafe
         self._thread = threading.get_ident()
         self._items: deque[Any] = deque()
         self._lock = threading.Lock()
@@ -90,7 +94,9 @@ class Mailbox(Generic[T]):
             items = self._items
             if len(items) >= self._capacity and not self._make_room():
                 return
-            self._peak = max(self._peak, len(items) + 1)
+            waiting = len(items) + 1
+            if waiting > self._peak:  # noqa: PLR1730 - max() is a call, which costs more than the rest of this method
+                self._peak = waiting
             items.append(raw)
             # Taken under the lock, so that only the first of many messages wakes the event loop.
             waiter, self._waiter = self._waiter, None
@@ -112,7 +118,7 @@ class Mailbox(Generic[T]):
 
     def _wake(self, waiter: _Waiter) -> None:
         try:
-            self._loop.call_soon_threadsafe(waiter.resume)
+            self._call_soon(waiter.resume)
         except RuntimeError:  # the event loop was closed, and the consumer with it
             self._closed = True
 
@@ -139,7 +145,7 @@ class Mailbox(Generic[T]):
                     raise EOFError("the mailbox is closed")
                 if self._waiter is not None and not self._waiter.done():
                     raise RuntimeError("a mailbox has one consumer, and it is waiting already")
-                waiter = self._waiter = _Waiter(loop=self._loop)
+                waiter = self._waiter = _Waiter(self._loop)
             await waiter
 
     def get_nowait(self) -> T | None:
@@ -201,53 +207,72 @@ class Mailbox(Generic[T]):
             )
 
 
-class _Waiter(asyncio.Future[None]):
-    """A future whose done callbacks run at once in `resume`, not in the next iteration of the event loop.
+class _Waiter:
+    """What a waiting `get` awaits: like a future, but `resume` continues the task itself.
 
-    `Future.set_result` schedules the callbacks, among them the step of the task that awaits, with `call_soon`. That is
-    one more iteration of the event loop, with one more `select` system call, for every wake-up. Here the callback that
-    `call_soon_threadsafe` runs continues the task itself.
+    `Future.set_result` schedules the step of the task that awaits with `call_soon`. That is one more iteration of the
+    event loop, with one more `select` system call, for every wake-up. Here the callback that wakes the event loop
+    continues the task.
 
-    The callbacks are kept here until the future is done, because asyncio's own list would be scheduled by
-    `set_result`.
+    It has what tasks need of a future that they await, and one task awaits it. As a subclass of asyncio.Future it
+    took longer: to make it, and to keep its callbacks from the list of the base class.
     """
 
-    def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        self._immediate_callbacks: list[tuple[Callable[[Any], object], Context | None]] = []
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_done", "_loop", "_message")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._asyncio_future_blocking = False
+        self._callback: Callable[[Any], object] | None = None
+        self._context: Context | None = None
+        self._done = self._cancelled = False
+        self._message: Any = None
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if not self._done:
+            self._asyncio_future_blocking = True  # tells the task that this is awaited and not just yielded
+            yield self
+        self.result()
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the event loop; a task awaits futures of its own loop only."""
+        return self._loop
+
+    def done(self) -> bool:
+        """Return whether it was resumed or cancelled."""
+        return self._done
+
+    def result(self) -> None:
+        """Raise CancelledError if it was cancelled; the task calls this before it continues."""
+        if self._cancelled:
+            raise asyncio.CancelledError(*(() if self._message is None else (self._message,)))
 
     def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Context | None = None) -> None:
-        """Keep a callback for `resume`; a task calls this when it awaits the future."""
-        if self.done():
-            super().add_done_callback(fn, context=context)
+        """Keep the step of the task for `resume`; the task calls this when it awaits."""
+        if self._done:
+            self._loop.call_soon(fn, self, context=context)
         else:
-            self._immediate_callbacks.append((fn, context))
-
-    def remove_done_callback(self, fn: Callable[[Any], object], /) -> int:
-        """Remove every entry of a callback and return how many there were."""
-        remaining = [entry for entry in self._immediate_callbacks if entry[0] != fn]
-        removed = len(self._immediate_callbacks) - len(remaining)
-        self._immediate_callbacks = remaining
-        return removed + super().remove_done_callback(fn)
+            self._callback, self._context = fn, context
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel the future; the callbacks are scheduled, as by any future."""
-        cancelled = super().cancel(msg)
-        if cancelled:
-            for fn, context in self._take_callbacks():
-                self.get_loop().call_soon(fn, self, context=context)
-        return cancelled
+        """Cancel the wait; the step of the task is scheduled, as by any future."""
+        if self._done:
+            return False
+        self._done = self._cancelled = True
+        self._message = msg
+        if self._callback is not None:
+            self._loop.call_soon(self._callback, self, context=self._context)
+            self._callback = None
+        return True
 
     def resume(self) -> None:
-        """Set the result and run the callbacks; on the event loop, outside of any task."""
-        if not self.done():
-            self.set_result(None)
-            for fn, context in self._take_callbacks():
-                if context is None:
-                    fn(self)
-                else:
-                    context.run(fn, self)
-
-    def _take_callbacks(self) -> list[tuple[Callable[[Any], object], Context | None]]:
-        taken, self._immediate_callbacks = self._immediate_callbacks, []
-        return taken
+        """Continue the task; on the event loop, outside of any task."""
+        if self._done:
+            return
+        self._done = True
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            if self._context is None:
+                callback(self)
+            else:
+                self._context.run(callback, self)

@@ -95,7 +95,7 @@ class _MemoryTransport(Transport):
     def declare_publisher(self, key: str, qos: QoS) -> Publisher:
         return _MemoryPublisher(self._network, self, key, qos)
 
-    def subscribe(self, expression: str, callback: Callable[[Any], None]) -> Handle:
+    def subscribe(self, expression: str, callback: Callable[[Any], None], *, direct: bool = False) -> Handle:
         handle = self._register(self._network.subscribers, expression, callback, self._network.notify_matching)
         self._network.notify_matching()
         return handle

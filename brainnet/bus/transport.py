@@ -105,8 +105,15 @@ class Transport(ABC):
         """Declare a publisher."""
 
     @abstractmethod
-    def subscribe(self, expression: str, callback: Callable[[Any], None]) -> Handle:
-        """Declare a subscriber; the callback gets raw samples, which `read` turns into a `Sample`."""
+    def subscribe(self, expression: str, callback: Callable[[Any], None], *, direct: bool = False) -> Handle:
+        """Declare a subscriber; the callback gets raw samples, which `read` turns into a `Sample`.
+
+        Args:
+            expression: A full key expression.
+            callback: Called with each raw sample, in order.
+            direct: Call on the thread that received the message, or that published it in this session, instead of a
+                thread of this subscriber, which is faster. Such a callback must neither publish nor call the transport.
+        """
 
     @staticmethod
     @abstractmethod

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import threading
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -51,9 +53,14 @@ class ZenohTransport(Transport):
             )
         )
 
-    def subscribe(self, expression: str, callback: Callable[[Any], None]) -> Handle:
+    def subscribe(self, expression: str, callback: Callable[[Any], None], *, direct: bool = False) -> Handle:
         """Declare a subscriber; the callback runs on Zenoh's threads with `zenoh.Sample`s."""
-        return _Declared(self._session.declare_subscriber(expression, callback))
+        if not direct:
+            return _Declared(self._session.declare_subscriber(expression, callback))
+        # Otherwise zenoh-python gives every subscriber a thread and a queue of its own, and every message that finds
+        # the thread asleep costs one more switch of threads.
+        handler = zenoh.handlers.Callback(_attached(callback), indirect=False)
+        return _Declared(self._session.declare_subscriber(expression, handler))
 
     @staticmethod
     def read(raw: Any) -> Sample:
@@ -137,6 +144,28 @@ class ZenohTransport(Transport):
         """Close the session; closing a closed one does nothing."""
         with contextlib.suppress(zenoh.ZError):
             self._session.close()
+
+
+_thread = threading.local()
+
+
+def _attached(callback: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return a callback for threads that Python did not start, which stay known to Python after their first call.
+
+    Otherwise Python allocates its state of the thread before every call, with pages from the operating system, and
+    frees it afterwards, which takes longer than the call.
+    """
+
+    def received(raw: Any) -> None:
+        try:
+            _thread.is_attached  # noqa: B018 - a failed look-up costs once, a default value every time
+        except AttributeError:
+            # One reference more to the state of this thread than the caller releases.
+            ctypes.pythonapi.PyGILState_Ensure()
+            _thread.is_attached = True
+        callback(raw)
+
+    return received
 
 
 class _Declared:
