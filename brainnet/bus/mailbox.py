@@ -108,7 +108,10 @@ class Mailbox(Generic[T]):
             self._dropped += 1
             return False
         if self._overflow == "drop_oldest":  # for states, of which only the newest is of use
-            self._items.popleft()
+            try:
+                self._items.popleft()
+            except IndexError:  # the consumer, which takes no lock, has just taken it
+                return True
             self._dropped += 1
             return True
         self._blocked += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -109,6 +110,34 @@ async def test_several_threads_lose_nothing_and_each_keeps_its_order() -> None:
     messages = [await mailbox.get() for _ in range(4000)]
     for name in range(4):
         assert [n for who, n in messages if who == name] == list(range(1000))
+
+
+@pytest.mark.parametrize("overflow", ["drop_newest", "drop_oldest"])
+async def test_one_place_loses_nothing_uncounted_while_it_is_taken(overflow: Overflow) -> None:
+    mailbox = _mailbox(1, overflow)
+    errors: list[BaseException] = []
+
+    def send() -> None:
+        try:
+            for number in range(30_000):
+                mailbox.offer(number)
+        except BaseException as error:
+            errors.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads change places also between two steps of one `offer`
+    try:
+        sender = threading.Thread(target=send)
+        sender.start()
+        taken = 0
+        while sender.is_alive():
+            taken += mailbox.get_nowait() is not None
+        sender.join()
+    finally:
+        sys.setswitchinterval(interval)
+    found = mailbox.statistics()
+    assert not errors
+    assert found.received == 30_000 == taken + found.waiting + found.dropped
 
 
 async def test_a_message_wakes_a_waiting_consumer() -> None:
