@@ -17,6 +17,7 @@ from brainnet.guard import RepeatFilter, describe
 from brainnet.simulation.spikes import Spikes
 from brainnet.streams.link import MAX_REPLY_BYTES, Link
 from brainnet.streams.lockstep import Lockstep, Progress
+from brainnet.streams.lost_windows import GAP_S, ON_THE_WAY_S, LostWindows
 from brainnet.streams.modulation_log import ModulationLog
 from brainnet.streams.realtime import Anchor, Realtime
 from brainnet.streams.saved_states import SavedStates
@@ -33,13 +34,6 @@ ANNOUNCE_S: Final = 0.25
 """Seconds after which a process says how far it is, whether it got on or not."""
 START_IN_S: Final = 0.3
 """Seconds after which the first step is due in real time, once all processes are there: all have heard of it then."""
-_ON_THE_WAY_S: Final = 0.03
-"""Seconds for which a window that has been sent may be on the way; only then it counts as lost."""
-_GAP_S: Final = 0.005
-"""The same where a later one has come already."""
-_ASK_S: Final = 0.05
-"""Seconds between two questions for one window, and by which that grows."""
-_ASK_AT_MOST_S: Final = 1.0
 _WAITS_S: Final = 2.0
 """Seconds of waiting after which it is worth a word to people."""
 
@@ -93,10 +87,7 @@ class Runner:
         self._stopping = False
         self._control = 0
         self._known: dict[str, int] = {}  # the first step that is not computed, of every other process
-        self._asking: dict[str, bool] = {}
-        self._ask_at: dict[str, tuple[float, float]] = {}
-        self._refused: dict[str, str] = {}
-        self._resent = 0
+        self._lost = LostWindows()
         self._announced = (time.monotonic(), 0)
         self._announced_phase: ClockPhase = "starting"
         self._factor = 0.0
@@ -245,10 +236,14 @@ class Runner:
             self._announce()
         if now > self._save_at:
             self._save()
+        gap = False
         for source, step in self.lockstep.missing().items():
-            if not self._asking.get(source) and self._is_due(source, step, now):
+            has_gap = self.lockstep.has_gap(source)
+            gap |= has_gap
+            sent = self._known.get(self._process_of[source], 0) > step
+            if self._lost.is_due(source, now, now - self._waits_since, has_gap=has_gap, sent=sent):
                 self._ask(source, step)
-        self._take_one(_GAP_S if any(map(self.lockstep.has_gap, self.lockstep.plan.sources)) else _ON_THE_WAY_S)
+        self._take_one(GAP_S if gap else ON_THE_WAY_S)
 
     def _wait_in_real_time(self, realtime: Realtime, now: float) -> None:
         if now - self._announced[0] > ANNOUNCE_S:
@@ -268,8 +263,7 @@ class Runner:
 
     def _stop_waiting(self) -> None:
         self._waits_since = None
-        self._ask_at.clear()
-        self._refused.clear()
+        self._lost.clear()
         if self._said_waiting:
             self._said_waiting = ""
             self._on_waiting("")
@@ -278,7 +272,7 @@ class Runner:
         if self.lockstep.finished or self.lockstep.stopped:
             return
         whom = ", ".join(self._waits_for())
-        said = f"{whom}: {'; '.join(self._refused.values())}" if self._refused else whom
+        said = f"{whom}: {self._lost.reason}" if self._lost.reason else whom
         if said and said != self._said_waiting:
             self._said_waiting = said
             self._on_waiting(said)
@@ -292,19 +286,8 @@ class Runner:
 
     # -- asking again ------------------------------------------------------------------------------------------------
 
-    def _is_due(self, source: str, step: int, now: float) -> bool:
-        """Return whether a window must have been sent, so that it was lost or came before this process listened."""
-        at, _ = self._ask_at.get(source, (0.0, 0.0))
-        waited = now - (now if self._waits_since is None else self._waits_since)
-        lost = self.lockstep.has_gap(source) and waited > _GAP_S
-        lost |= self._known.get(self._process_of[source], 0) > step and waited > _ON_THE_WAY_S
-        return lost and now >= at
-
     def _ask(self, source: str, step: int) -> None:
-        _, pause = self._ask_at.get(source, (0.0, 0.0))
-        pause = min(_ASK_AT_MOST_S, pause + _ASK_S)
-        self._ask_at[source] = time.monotonic() + pause, pause
-        self._asking[source] = True
+        self._lost.asked(source, time.monotonic())
         self._link.ask(
             source,
             self._run,
@@ -313,13 +296,7 @@ class Runner:
         )
 
     def _on_asked(self, source: str, windows: list[bytes], reason: str) -> None:
-        self._asking[source] = False
-        if reason:
-            self._refused[source] = reason
-        elif windows:
-            self._refused.pop(source, None)
-            self._ask_at.pop(source, None)
-            self._resent += len(windows)
+        self._lost.replied(source, len(windows), reason)
         for payload in windows:
             self._on_window(payload)
 
@@ -406,10 +383,10 @@ class Runner:
             dt_ms=self._dt_ms,
             waits_for=self._waits_for() if self._waits_since is not None else [],
             real_time_factor=self._factor,
-            resent=self._resent,
+            resent=self._lost.resent,
             processes=self._everybody if with_digests else [],
             digests=step.network.digests() if with_digests or step.finished else {},
-            reason="; ".join(self._refused.values()),
+            reason=self._lost.reason,
             **self._in_real_time(),
         )
 

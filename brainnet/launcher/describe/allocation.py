@@ -16,9 +16,6 @@ its parameters is in `programs`, what only the host can say is in `here`.
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.metadata
-import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,10 +24,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from brainnet import yaml_text
 from brainnet.endpoints import ConnectEndpoint, ListenEndpoint, address_of
-from brainnet.errors import AllocationError, ConfigError, TextError
+from brainnet.errors import AllocationError, TextError
 from brainnet.imports import did_you_mean
 from brainnet.launcher.describe.networks import PROGRAM, NetworkPlan, read_network
-from brainnet.launcher.describe.weights import check_weights
+from brainnet.launcher.describe.source import (
+    Source,
+    allocation_error,
+    find,
+    find_file,
+    find_program,
+    is_importable,
+    not_found,
+)
 from brainnet.limits import (
     DEVICE_PATTERN,
     MAX_THREADS,
@@ -42,9 +47,7 @@ from brainnet.limits import (
     is_name,
     mistake,
 )
-from brainnet.node.program import ENTRY_POINT_GROUP, SCHEME_GROUP
 from brainnet.node.spec import NodeEntry, Restart
-from brainnet.paths import current_folder, share_dir
 from brainnet.texts import printable, shorten
 from brainnet.yaml_text import Location
 
@@ -93,44 +96,6 @@ class AllocationFile(_Part):
         None, description="synapses between nodes, which are populations then, as in a connectome"
     )
     nodes: tuple[NodeEntry, ...] = Field((), description="the nodes")
-
-
-class Source:
-    """An allocation file as text: the place of each mistake."""
-
-    def __init__(self, path: Path, document: yaml_text.Document) -> None:
-        self.path = path
-        self._document = document
-        self.value = document.value
-        """What the file holds, with texts where texts belong: in `id: 007` and `environment: {LEVEL: 1}`."""
-        if isinstance(self.value, dict):
-            self._keep_texts(self.value, (), ("namespace",))
-            self._keep_texts(self.value.get("defaults"), ("defaults",), ("device",))
-            nodes = self.value.get("nodes")
-            for index, node in enumerate(nodes if isinstance(nodes, list) else ()):
-                self._keep_texts(node, ("nodes", index), ("id", "program", "host", "device", "checkpoint"))
-
-    def _keep_texts(self, values: Any, at: Location, names: tuple[str, ...]) -> None:
-        if not isinstance(values, dict):
-            return
-        for name in names:
-            if isinstance(values.get(name), int | float):
-                values[name] = self._document.written((*at, name)) or values[name]
-        variables = values.get("environment")
-        if isinstance(variables, dict):
-            self._keep_texts(variables, (*at, "environment"), tuple(variables))
-
-    def line(self, location: Location) -> int:
-        """Return the line of a value."""
-        return self._document.position(location).line
-
-    def error(self, location: Location, message: str) -> AllocationError:
-        """Make the error for a mistake at a location of the file."""
-        return _allocation_error(self._document.error(location, message), self.path)
-
-
-def _allocation_error(error: TextError, path: Path) -> AllocationError:
-    return AllocationError(str(error), path=path, line=error.line, field=error.where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,9 +230,9 @@ def _read_network(source: Source, parsed: AllocationFile) -> NetworkPlan | None:
             ("connectome",),
             "names a file with the whole network; its clock, seed, populations and projections stand there",
         )
-    found = _find(parsed.connectome, source.path)
+    found = find(parsed.connectome, source.path)
     if found is None:
-        raise source.error(("connectome",), _not_found(parsed.connectome, source.path))
+        raise source.error(("connectome",), not_found(parsed.connectome, source.path))
     network = read_network(found)
     taken = {node.id for node in parsed.nodes}
     for process in network.processes:
@@ -299,7 +264,7 @@ def _read(path: Path) -> Source:
         path = path.absolute()
         return Source(path, yaml_text.read(path))
     except TextError as error:
-        raise _allocation_error(error, path) from None
+        raise allocation_error(error, path) from None
     except FileNotFoundError:  # the file, or the current folder
         raise AllocationError(f"allocation {path} does not exist", path=path) from None
 
@@ -351,23 +316,10 @@ def _check_preload(source: Source, parsed: AllocationFile) -> None:
     for index, module in enumerate(parsed.preload):
         if not all(part.isidentifier() for part in module.split(".")):
             raise source.error(("preload", index), f"{module!r} is no name of a module, such as package.module")
-        if not _is_importable(module):
+        if not is_importable(module):
             raise source.error(
                 ("preload", index), f"there is no module {module!r} here; install its package, or leave it out"
             )
-
-
-def _is_importable(module: str) -> bool:
-    """Return whether the top-level package of a module is there."""
-    # Not the module itself: to find a submodule, Python would import its package.
-    top = module.partition(".")[0]
-    try:
-        if importlib.util.find_spec(top) is not None:
-            return True
-    except (ImportError, ValueError):
-        return False
-    # The processes of nodes have the current folder on their path; this one may have been started without it.
-    return any(importlib.machinery.PathFinder.find_spec(top, [str(folder)]) is not None for folder in current_folder())
 
 
 def _check_ids_and_hosts(source: Source, parsed: AllocationFile) -> None:
@@ -400,12 +352,12 @@ def _complete(source: Source, parsed: AllocationFile, index: int, network: Netwo
     if parsed.connectome is None and network is not None and entry.id in network.processes:
         changes |= _as_population(source, entry, at)
     else:
-        changes["program"] = _find_program(source, entry.program, (*at, "program"))
+        changes["program"] = find_program(source, entry.program, (*at, "program"))
     for name in ("device", "threads"):
         if name not in entry.model_fields_set:
             changes[name] = getattr(defaults, name)
     if entry.checkpoint is not None:
-        changes["checkpoint"] = _find_file(source, str(entry.checkpoint), (*at, "checkpoint"))
+        changes["checkpoint"] = find_file(source, str(entry.checkpoint), (*at, "checkpoint"))
     try:
         # Checked again: the defaults add variables, and a path that was found is longer than the one that is written.
         return NodeEntry.model_validate({**dict(entry), **changes})
@@ -420,80 +372,4 @@ def _as_population(source: Source, entry: NodeEntry, at: Location) -> dict[str, 
         return {"program": PROGRAM, "parameters": {}}
     # These answer prompts beside that; the rest of their parameters are those of the population.
     both = {name: value for name, value in entry.parameters.items() if name not in ("size", "ignore_dt")}
-    return {"program": f"{PROGRAM}:{_find_program(source, entry.program, (*at, 'program'))}", "parameters": both}
-
-
-def _find_program(source: Source, program: str, at: Location) -> str:
-    location, colon, class_name = program.partition(":")
-    is_file = location.endswith(".py") or "/" in location
-    # Not asked for files, which most programs are: it reads the metadata of every installed package.
-    if colon and not is_file and importlib.metadata.entry_points(group=SCHEME_GROUP, name=location):
-        file, separator, name = class_name.partition(":")
-        return f"{location}:{_find_file(source, file, at)}{separator}{name}"
-    if is_file:
-        found = _find(location, source.path) or _find(_in_its_folder(location), source.path)
-        if found is None:
-            raise source.error(at, _not_found(location, source.path))
-        return str(found) + colon + class_name
-    if importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=program):
-        return program
-    if not _is_importable(location):
-        raise source.error(
-            at,
-            f"{program!r} is no file (those end in .py), no importable module and "
-            f"no entry point of {ENTRY_POINT_GROUP}",
-        )
-    return program
-
-
-def _in_its_folder(location: str) -> str:
-    """Return `nodes/olfactory/olfactory.py` for `nodes/olfactory` and for `nodes/olfactory.py`."""
-    path = Path(location)
-    return str(path.with_suffix("") / f"{path.stem}.py")
-
-
-def _find_file(source: Source, name: str, at: Location) -> Path:
-    """Return the path of a file of a model that an allocation names, and check that it can be read."""
-    found = _find(name, source.path)
-    if found is None:
-        raise source.error(at, _not_found(name, source.path))
-    try:
-        check_weights(found)
-    except ConfigError as error:
-        raise source.error(at, str(error)) from None
-    return found
-
-
-def _find(name: str, allocation: Path) -> Path | None:
-    """Return the path of a file that an allocation names, or None; `_places` lists where it may be."""
-    return next((p for folder in _places(allocation) if _is_file(p := folder / name)), None)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a folder on the way that may not be searched, a name that is too long
-        return False
-
-
-def _not_found(name: str, allocation: Path) -> str:
-    return f"{name} does not exist; looked in {', '.join(str(p) for p in _places(allocation))}"
-
-
-def _places(allocation: Path) -> list[Path]:
-    """Return the folders in which a file of an allocation may be.
-
-    The allocation's folder and its parents up to the project's root, the current folder, the installed data.
-    """
-    folder = allocation.parent
-    up = [folder, *folder.parents]
-    # Without a project around it only the allocation's own folder counts, not every folder up to `/`.
-    root = next((i for i, p in enumerate(up) if _is_root(p)), 0)
-    return list(dict.fromkeys([*up[: root + 1], *current_folder(), share_dir()]))
-
-
-def _is_root(folder: Path) -> bool:
-    try:
-        return (folder / ".git").exists() or (folder / "pyproject.toml").is_file()
-    except OSError:
-        return False
+    return {"program": f"{PROGRAM}:{find_program(source, entry.program, (*at, 'program'))}", "parameters": both}
