@@ -58,7 +58,7 @@ class ZenohTransport(Transport):
         if not direct:
             return _Declared(self._session.declare_subscriber(expression, callback))
         # Otherwise zenoh-python gives every subscriber a thread and a queue of its own, and every message that finds
-        # the thread asleep costs one more switch of threads.
+        # the thread asleep costs one more switch of threads. (zenoh-python may still rename `indirect`.)
         handler = zenoh.handlers.Callback(_attached(callback), indirect=False)
         return _Declared(self._session.declare_subscriber(expression, handler))
 
