@@ -15,6 +15,7 @@ import typer
 
 from brainnet import stdio
 from brainnet.cli import common, output
+from brainnet.errors import LaunchError
 
 if TYPE_CHECKING:
     from brainnet.launcher.run.launch import LaunchOptions
@@ -51,6 +52,9 @@ def launch(
     paused: Annotated[
         bool, typer.Option("--paused", help="The network begins with `brainnet clock resume` or `step`.")
     ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="The network goes on where the last launch was stopped.")
+    ] = False,
     digest: Annotated[
         bool, typer.Option("--digest", help="With --steps: print the SHA-256 of all spikes at the end.")
     ] = False,
@@ -59,7 +63,7 @@ def launch(
     """Start the nodes of an allocation and watch over them until Ctrl-C.
 
     A connectome file is launched as it is: each process of the network becomes a node. With --steps the brain stops
-    when the network has computed them.
+    when the network has computed them. A network begins at step 0, or with --resume where its last launch was stopped.
 
     With --detach the command returns when every node is ready, or fails with the reason and leaves nothing running.
     What becomes of the output has no influence on the brain: a closed pipe, a full disk or a stopped terminal.
@@ -72,7 +76,9 @@ def launch(
     from brainnet.launcher.run.orphans import OrphansError
 
     ids = [name for value in only or [] for name in value.split(",") if name]
-    options = LaunchOptions(allocation, host, ids, brain.namespace, brain.port, end_orphans, steps, seed, paused)
+    options = LaunchOptions(
+        allocation, host, ids, brain.namespace, brain.port, end_orphans, steps, seed, paused, resume
+    )
     if digest and steps is None:
         raise typer.BadParameter("--digest is that of a number of steps; say how many with --steps")
     if digest and detach:
@@ -125,7 +131,23 @@ def _until_finished(supervisor: Supervisor, *, as_json: bool) -> Iterator[None]:
                 done = step
 
         network.on_progress = progress
+        failure = ""
+        began: set[str] = set()
+
+        def on_change(record: NodeRecord) -> None:
+            nonlocal failure
+            if record.ready_s is not None:
+                began.add(record.id)
+            down = record.state in ("failed", "backoff", "lost") or record.restarts
+            if network.has(record.id) and record.id not in began and down and not failure:
+                # As with --detach: the cause is nearly always a mistake in the file, and no restart mends it.
+                failure = f"node {record.id}: {record.reason}"
+                supervisor.stop()
+
+        supervisor.on_change = on_change
         yield
+    if failure:
+        raise LaunchError(f"{failure}; see `brainnet logs`, nothing was left running")
     if not network.finished:
         output.note("brainnet: stopped before the network had computed all steps")
         raise typer.Exit(1)

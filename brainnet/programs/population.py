@@ -17,6 +17,7 @@ from brainnet.streams.lockstep import Lockstep
 from brainnet.streams.realtime import Realtime
 from brainnet.streams.runner import Runner
 from brainnet.streams.saved_states import Identity, SavedStates
+from brainnet.streams.warming import warm_up
 from brainnet.wire.keys import chunk, key
 from brainnet.wire.messages import ClockControl, ClockState, Modulation, Windows, WindowsQuery
 
@@ -55,6 +56,7 @@ class RunsNetwork(Node):
         clock = self._connectome.clock
         network = build(self._connectome, processes[self.id], plan.window)
         self._lockstep = Realtime(network, plan, clock.late) if clock.mode == "realtime" else Lockstep(network, plan)
+        warm_up(network, plan.window)
 
     async def setup(self) -> None:
         """Declare the streams."""

@@ -183,19 +183,21 @@ class TestEcho:
 
     async def test_values_are_shown_by_step(self, small_brain: SmallBrain) -> None:
         stranger = await small_brain.join("client")
-        echo = await small_brain.start("topic", "echo", "--data", "stream/v1", "-n", "2")
-        as_json = await small_brain.start("topic", "echo", "--data", "--json", "stream/v1", "-n", "2")
-        publisher = await _publisher(stranger, "test/stream/v1")
         counts = np.array([[0, 1, 0], [0, 2, 0], [0, 0, 1]])
         spikes = Spikes.of_dense(40, counts)
         window = SpikeWindow("v1", "run", 40, 3, 1000, spikes.offsets, spikes.neurons, seq=9)
-        publisher.put(encode_window(window), None)
         graded = SpikePacket(np.array([[0.5, -1.0]], np.float32), source="v1", seq=10)
-        publisher.put(graded.encode(), None)
-        lines = (await echo.ended()).out.splitlines()
+        shown = []
+        for options in ([], ["--json"]):
+            echo = await small_brain.start("topic", "echo", "--data", "stream/v1", "-n", "2", *options)
+            publisher = await _publisher(stranger, "test/stream/v1")
+            for payload in (encode_window(window), graded.encode()):
+                publisher.put(payload, None)
+            shown.append((await echo.ended()).out.splitlines())
+        lines, json_lines = shown
         assert lines[1:3] == ["  step 41: 0 1 1", "  step 42: 2"]
         assert lines[4:] == ["  neuron 0: 0.5 -1"]
-        rows = [json.loads(line) for line in (await as_json.ended()).out.splitlines()]
+        rows = [json.loads(line) for line in json_lines]
         assert rows[0]["spikes"] == [[41, 0], [41, 1], [41, 1], [42, 2]]
         assert rows[1]["values"] == [[0.5, -1.0]]
 

@@ -178,7 +178,7 @@ async def test_a_prompt_is_concluded_once(tmp_path: Path, program: type[Node]) -
         brain.decide(prompt, {"eye": 1.0})
         brain.reply(prompt, "eye", "7")
         brain.reply(prompt, "eye", "8")
-        brain.bus("supervisor").publish("brain/accepted", Accepted(prompt=prompt, left_ms=1000.0))
+        brain.bus("supervisor").publish("brain/accepted", Accepted(prompt=prompt, left_ms=60_000.0))
         assert (await brain.answer()).text == "7"
         assert (await concluded.get()).message.text == "7"
         assert concluded.get_nowait() is None

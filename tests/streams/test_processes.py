@@ -237,3 +237,34 @@ def test_a_reward_from_outside_is_for_one_step_and_outlives_a_kill(tmp_path: Pat
     brain.run("clock", "resume")
     assert digest_of(launcher) == rewarded.digest() != alone.digest()
     brain.wait_gone()
+
+
+def test_a_network_that_was_stopped_goes_on_with_resume(
+    tmp_path: Path, network: Path, digest: str, brain: Brain
+) -> None:
+    refused = brain.run("launch", str(network), "--resume", "--detach", check=False)
+    assert (refused.returncode, "no network was launched here yet" in refused.stderr) == (1, True)
+    brain.launch(network, "--paused")
+    clocks(brain, "step", "1500")
+    brain.run("stop")
+    brain.wait_gone()
+    other = tmp_path / "other.yaml"
+    other.write_text(network.read_text() + "# another\n")
+    refused = brain.run("launch", str(other), "--resume", "--detach", check=False)
+    assert (refused.returncode, "is not that of" in refused.stderr) == (1, True)
+    launcher = brain.start("launch", str(network), "--resume", "--steps", str(STEPS), "--digest", "--json", "--paused")
+    wait_until("the network to be there", lambda: len(clocks(brain, "status")) == 3)
+    assert {row["next_step"] for row in clocks(brain, "status").values()} == {1500}
+    brain.run("clock", "resume")
+    assert digest_of(launcher) == digest
+    brain.wait_gone()
+
+
+def test_a_network_that_cannot_be_built_ends_the_launch_with_the_reason(tmp_path: Path, brain: Brain) -> None:
+    path = tmp_path / "wrong.yaml"
+    wrong = {"id": "a", "model": "lif", "size": 60, "parameters": {"tau_m_ms": -1.0}}
+    path.write_text(yaml.safe_dump(NETWORK | {"populations": [wrong, *NETWORK["populations"][1:]]}))
+    done = brain.run("launch", str(path), "--steps", "10", "--digest", check=False)
+    assert done.returncode == 1
+    assert "populations[0].parameters.tau_m_ms" in done.stderr
+    brain.wait_gone()

@@ -76,7 +76,7 @@ TEXTS = ["another version", "no whole number", "no whole number", "wrong type", 
 TEXTS += ["bytes, got 1", "bytes, got 1", "repeats", "outside", "graded"]
 
 
-@pytest.mark.parametrize(("name", "text"), zip(WRONG, TEXTS, strict=True))
+@pytest.mark.parametrize(("name", "text"), list(zip(WRONG, TEXTS, strict=True)))
 def test_what_is_no_window_is_refused(name: str, text: str) -> None:
     with pytest.raises(PacketError, match=text):
         decode_window(fields(**WRONG[name]))

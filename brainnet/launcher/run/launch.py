@@ -53,6 +53,7 @@ class LaunchOptions:
         steps: Steps after which a network of populations stops.
         seed: Of the network, in place of that of its file.
         paused: The network begins only when it is told to.
+        resume: The network goes on where its last launch was stopped.
     """
 
     allocation: Path | None = None
@@ -64,6 +65,7 @@ class LaunchOptions:
     steps: int | None = None
     seed: int | None = None
     paused: bool = False
+    resume: bool = False
 
 
 def make_plan(options: LaunchOptions) -> Plan:
@@ -96,7 +98,7 @@ def make_plan(options: LaunchOptions) -> Plan:
     hub = allocation.hosts.get(host, Host())
     entries = allocation.placed_on(host, options.only)
     check_here(allocation, host, entries, effective.port)
-    part = _network_part(allocation, host, options)
+    part = _network_part(allocation, host, options, effective.state)
     computing = () if allocation.network is None else allocation.network.processes
     try:
         state = effective.state
@@ -140,29 +142,32 @@ def make_plan(options: LaunchOptions) -> Plan:
     )
 
 
-def _network_part(allocation: Allocation, host: str, options: LaunchOptions) -> NetworkPart | None:
+def _network_part(allocation: Allocation, host: str, options: LaunchOptions, state: Path) -> NetworkPart | None:
     """Return what every node of the allocation's network is told; None without a network.
 
     Raises:
         ConfigError: Options for a network, and there is none.
     """
+    from brainnet.launcher.run.runs import last_run
     from brainnet.node.spec import NetworkPart
 
     network = allocation.network
     if network is None:
-        if options.steps is not None or options.seed is not None or options.paused:
-            raise ConfigError(
-                f"{allocation.path} has no network of populations, which --steps, --seed and --paused are for"
-            )
+        given = {"--steps": options.steps is not None, "--seed": options.seed is not None}
+        given |= {"--paused": options.paused, "--resume": options.resume}
+        if any(given.values()):
+            named = ", ".join(name for name, is_given in given.items() if is_given)
+            raise ConfigError(f"{allocation.path} has no network of populations, which {named} would be for")
         return None
     # On one host this launch is the run. Over several hosts, the first process says which run it is.
     first = next(iter(network.processes))
     says_it = len(allocation.hosts) < 2 or network.hosts.get(first, next(iter(allocation.hosts))) == host
+    run = last_run(state, network, options.seed) if options.resume else uuid.uuid4().hex[:12]
     return NetworkPart(
         file=network.file,
         digest=network.digest,
         processes=network.processes,
-        run=uuid.uuid4().hex[:12] if says_it else "",
+        run=run if says_it else "",
         seed=options.seed,
         last_step=options.steps,
         paused=options.paused,
@@ -173,6 +178,7 @@ def _network_part(allocation: Allocation, host: str, options: LaunchOptions) -> 
 def _launch_context(options: LaunchOptions) -> Iterator[tuple[Plan, ZygoteProcess]]:
     """Start a zygote, make the plan and hold the lock of the brain; kill the zygote at the end."""
     from brainnet.launcher.run.lock import BrainLock, Holder
+    from brainnet.launcher.run.runs import note_run
     from brainnet.launcher.run.zygote_client import ZygoteProcess
 
     _allow_open_files()
@@ -180,6 +186,7 @@ def _launch_context(options: LaunchOptions) -> Iterator[tuple[Plan, ZygoteProces
     try:
         plan = make_plan(options)
         with BrainLock(plan.state, Holder(os.getpid(), plan.host, plan.namespace, plan.port)):
+            note_run(plan)
             _check_open_files(len(plan.nodes))
             _handle_orphans(plan.state, options)
             for path in plan.log_dir.glob("*.log"):

@@ -28,6 +28,10 @@ class NetworkWatch:
         self._part = part
         self._run = part.run
 
+    def has(self, process: str) -> bool:
+        """Return whether a node is a process of the network."""
+        return process in self._part.processes
+
     @property
     def finished(self) -> bool:
         """Whether every process has computed its last step."""
@@ -38,8 +42,9 @@ class NetworkWatch:
 
     @property
     def digests(self) -> dict[str, str]:
-        """The digest of every population, once it is finished."""
-        return {name: digest for state in self.states.values() for name, digest in state.digests.items()}
+        """The digest of every population in the order of the file, once it is finished."""
+        found = {name: digest for state in self.states.values() for name, digest in state.digests.items()}
+        return {name: found[name] for names in self._part.processes.values() for name in names if name in found}
 
     @property
     def digest(self) -> str:
