@@ -279,7 +279,7 @@ class Bus:
             count.bytes += len(payload)
             callback(key, payload)
 
-        self._handles.append(self._transport.subscribe(self._prefix + expression, received))
+        self._handles.append(self._transport.subscribe(self._prefix + expression, received, direct=True))
 
     def unsubscribe(self, mailbox: Mailbox[Any]) -> None:
         """Undeclare the subscription and close the mailbox; messages that wait in it can still be read."""
