@@ -93,7 +93,7 @@ class RunsNetwork(Node):
             on_failure=lambda error: _call(loop, self._note_failure, error),
         )
         for source in self._lockstep.plan.sources:
-            self.bus.listen(key("stream", population=source), lambda _, payload: runner.take_window(payload))
+            self.bus.listen(key("window", population=source), lambda _, payload: runner.take_window(payload))
         self._runner = runner
         runner.start()
 

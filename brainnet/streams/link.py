@@ -19,11 +19,14 @@ _TIMEOUT_S: Final = 2.0
 class Link(Protocol):
     """The network as a runner sees it. Every method returns at once, on any thread."""
 
-    def listens(self, population: str) -> bool:
-        """Return whether somebody reads a stream of this process."""
-
     def send(self, population: str, payload: bytes) -> None:
-        """Send a window; it may be lost."""
+        """Send a window to the processes that need it; it may be lost."""
+
+    def is_watched(self, population: str) -> bool:
+        """Return whether somebody watches a population of this process."""
+
+    def show(self, population: str, payload: bytes) -> None:
+        """Send a packet to whoever watches; it may be lost."""
 
     def announce(self, state: ClockState) -> None:
         """Tell everybody how far this process is; it may be lost."""
@@ -44,21 +47,28 @@ class BusLink:
         self._bus = bus
         self._loop = asyncio.get_running_loop()
         self._clock_key = key("clock", process=process)
+        self._window_keys: dict[str, str] = {}
         self._stream_keys: dict[str, str] = {}
         self._asking: set[asyncio.Task[None]] = set()
         bus.declare(self._clock_key)
 
     def declare(self, population: str) -> None:
-        """Declare the stream of a population of this process."""
+        """Declare the topics of a population of this process."""
+        self._window_keys[population] = key("window", population=population)
         self._stream_keys[population] = key("stream", population=population)
+        self._bus.declare(self._window_keys[population])
         self._bus.declare(self._stream_keys[population])
 
-    def listens(self, population: str) -> bool:
-        """Return whether somebody reads a stream of this process."""
+    def send(self, population: str, payload: bytes) -> None:
+        """Send a window to the processes that need it; it may be lost."""
+        self._bus.publish_encoded(self._window_keys[population], payload)
+
+    def is_watched(self, population: str) -> bool:
+        """Return whether somebody watches a population of this process."""
         return self._bus.is_matched(self._stream_keys[population])
 
-    def send(self, population: str, payload: bytes) -> None:
-        """Send a window; it may be lost."""
+    def show(self, population: str, payload: bytes) -> None:
+        """Send a packet to whoever watches; it may be lost."""
         self._bus.publish_encoded(self._stream_keys[population], payload)
 
     def announce(self, state: ClockState) -> None:

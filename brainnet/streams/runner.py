@@ -21,6 +21,7 @@ from brainnet.streams.lost_windows import GAP_S, ON_THE_WAY_S, LostWindows
 from brainnet.streams.modulation_log import ModulationLog
 from brainnet.streams.realtime import Anchor, Realtime
 from brainnet.streams.saved_states import SavedStates
+from brainnet.streams.watched import TOGETHER_S, Watched
 from brainnet.streams.window import SpikeWindow, decode_window, encode_window
 from brainnet.wire.messages import ClockAnchor, ClockControl, ClockState, SourceLateness, Windows
 from brainnet.wire.messages.streams import ClockPhase
@@ -88,6 +89,13 @@ class Runner:
         self._control = 0
         self._known: dict[str, int] = {}  # the first step that is not computed, of every other process
         self._lost = LostWindows()
+        self._watched = Watched(
+            link,
+            run,
+            round(self._dt_ms * 1000),
+            {name: population.model.setting.size for name, population in self._populations.items()},
+            0.0 if isinstance(lockstep, Realtime) else TOGETHER_S,
+        )
         self._announced = (time.monotonic(), 0)
         self._announced_phase: ClockPhase = "starting"
         self._factor = 0.0
@@ -173,6 +181,7 @@ class Runner:
                 else:
                     self._wait()
             self._save(wait=True)
+            self._watched.show(time.monotonic())
             self._announce()
         except BaseException as error:
             self._announce_failure(error)
@@ -195,12 +204,13 @@ class Runner:
     def _advance(self) -> None:
         fired = self.lockstep.advance()
         for name, spikes in fired.items():
-            if name in self.lockstep.plan.readers or self._link.listens(name):
+            if name in self.lockstep.plan.readers:
                 self._link.send(name, self._encoded(name, spikes))
         if self._waits_since is not None:
             self._stop_waiting()
         self._windows_unannounced += 1
         now = time.monotonic()
+        self._watched.add(fired.items(), now)
         if self._windows_unannounced >= max(1, self.lockstep.plan.credit // 4) or now - self._announced[0] > ANNOUNCE_S:
             self._announce()
         if now > self._save_at:
@@ -216,7 +226,7 @@ class Runner:
             round(setting.dt_ms * 1000),
             spikes.offsets,
             spikes.neurons,
-            # On the grid of windows, so that whoever watches sees a lost one as a gap, also after a resume.
+            # On the grid of windows, also after a resume, and for one that is sent again.
             seq=spikes.first_step // self.lockstep.plan.window + 1,
         )
         return encode_window(window)
@@ -230,8 +240,10 @@ class Runner:
             self._waits_since = now
             if self.lockstep.finished or self.lockstep.stopped:
                 self._announce()
+                self._watched.show(now)
         elif now - self._waits_since > _WAITS_S:
             self._say_waiting()
+        self._watched.look(now)
         if now - self._announced[0] > ANNOUNCE_S:
             self._announce()
         if now > self._save_at:
@@ -246,6 +258,7 @@ class Runner:
         self._take_one(GAP_S if gap else ON_THE_WAY_S)
 
     def _wait_in_real_time(self, realtime: Realtime, now: float) -> None:
+        self._watched.look(now)
         if now - self._announced[0] > ANNOUNCE_S:
             self._announce()
         if now > self._save_at:

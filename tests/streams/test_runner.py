@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import tempfile
 import threading
@@ -22,7 +23,7 @@ from brainnet.streams.division import plan_of
 from brainnet.streams.lockstep import Lockstep
 from brainnet.streams.runner import Runner
 from brainnet.streams.saved_states import Identity, SavedStates
-from brainnet.streams.window import SpikeWindow, encode_window
+from brainnet.streams.window import SpikeWindow, decode_window, encode_window
 from brainnet.testing import wait_until
 from brainnet.wire.messages import ClockControl, ClockState
 from tests.simulation.networks import connectomes, written
@@ -40,6 +41,8 @@ class Wires:
         self.loop = asyncio.new_event_loop()
         self._rng = random.Random(seed)
         self._loss = loss
+        self.watched = False
+        self.shown: list[bytes] = []
         self._held: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -73,8 +76,11 @@ class WireLink:
     def __init__(self, wires: Wires) -> None:
         self._wires = wires
 
-    def listens(self, population: str) -> bool:
-        return False
+    def is_watched(self, population: str) -> bool:
+        return self._wires.watched
+
+    def show(self, population: str, payload: bytes) -> None:
+        self._wires.shown.append(payload)
 
     def send(self, population: str, payload: bytes) -> None:
         wires = self._wires
@@ -219,6 +225,24 @@ def test_an_order_to_stop_holds_to_the_step_and_for_a_process_that_was_away(pair
     assert step_of(pair, "process1") == until
     pair.control("process0", action="go_on", control=3)  # the other one hears of it
     wait_until("both to go on", lambda: min(step_of(pair, p) for p in pair.parts) > until + 100)
+
+
+def test_whoever_watches_is_shown_all_steps_in_few_packets(pair: Divided) -> None:
+    pair.wires.watched = True
+    wait_until("it to run", lambda: step_of(pair, "process0") > 2000)
+    for process in pair.parts:
+        pair.control(process, action="stop_at", control=1)
+    wait_until("both to stop", lambda: {pair.control(p).phase for p in pair.parts} == {"paused"})
+    pair.wires.watched = False
+    seen = [decode_window(payload) for payload in pair.wires.shown]
+    for name in "ab":
+        windows = [window for window in seen if window.source == name]
+        assert [window.seq for window in windows] == list(range(1, len(windows) + 1))
+        for before, after in itertools.pairwise(windows):
+            assert after.first_step == before.first_step + before.steps
+        steps = windows[-1].first_step + windows[-1].steps - windows[0].first_step
+        assert steps / len(windows) > 3 * 3  # windows of 3 steps, many of them together
+        assert sum(window.fired.size for window in windows) > 0
 
 
 def test_who_waits_says_for_whom(pair: Divided) -> None:
