@@ -90,7 +90,7 @@ def measure(plan: Plan, progress: Callable[[str], None] = lambda _: None, only: 
 def pair(*, stdp: bool = False, window: int | None = None, mode: str = "lockstep") -> dict[str, Any]:
     """Return two regions in a loop: 1,000 LIF each, 10 % connectivity, delays of 5 ms, steps of 1 ms."""
     # What the neurons lack in input from each other is noise, so that they fire at 10 to 30 Hz.
-    neurons = {"model": "lif", "size": 1000, "parameters": {"noise": {"rate_hz": 8000, "weight": 70}}}
+    neurons = {"model": "lif", "size": 1000, "parameters": {"noise": {"rate_hz": 8000, "weight": 88}}}
     synapses = {"connect": "fixed_probability", "p": 0.1, "weight": {"uniform": [5, 15]}, "delay_ms": 5}
     rule = {"rule": "stdp", "potentiation": 0.05, "depression": 0.055, "w_max": 30}
     return {
@@ -106,7 +106,7 @@ def pair(*, stdp: bool = False, window: int | None = None, mode: str = "lockstep
 
 def large(neurons: int) -> dict[str, Any]:
     """Return a network of two regions with 100 synapses for each neuron, half of them from the other region."""
-    entry = {"model": "lif", "size": neurons // 2, "parameters": {"noise": {"rate_hz": 8000, "weight": 68}}}
+    entry = {"model": "lif", "size": neurons // 2, "parameters": {"noise": {"rate_hz": 8000, "weight": 84}}}
     synapses = {"connect": "fixed_in_degree", "n": 50, "weight": 10.0, "delay_ms": 5}
     return {
         "version": 1,

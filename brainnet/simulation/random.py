@@ -225,10 +225,30 @@ def poisson_thresholds(mean: float) -> NDArray[np.uint64]:
 MAX_MEAN_COUNT: Final = 100.0
 
 
+def poisson_table(mean: float) -> NDArray[np.uint64]:
+    """Return the table of `poisson_count` for a mean count: a guide, and `poisson_thresholds`.
+
+    The guide has the number of thresholds that all bits with a certain beginning reach, so that the search begins
+    where it nearly ends: for a mean of 8 it takes one comparison in place of nine.
+
+    Raises:
+        ModelError: As `poisson_thresholds`.
+    """
+    thresholds = poisson_thresholds(mean)
+    beginnings = np.arange(_GUIDE, dtype=np.uint64) << np.uint64(64 - _GUIDE_BITS)
+    guide = np.searchsorted(thresholds, beginnings, side="right").astype(np.uint64)
+    return np.concatenate([guide, thresholds])
+
+
+MAX_MEAN_COUNT: Final = 100.0
+_GUIDE_BITS: Final = 8
+_GUIDE: Final = 1 << _GUIDE_BITS
+
+
 @numba.njit(inline="always", error_model="numpy")
-def poisson_count(bits: np.uint64, thresholds: NDArray[np.uint64]) -> int:
-    """Return the Poisson count that belongs to 64 random bits: how many thresholds they reach."""
-    count = 0
-    while count < thresholds.size and bits >= thresholds[count]:
+def poisson_count(bits: np.uint64, table: NDArray[np.uint64]) -> int:
+    """Return the Poisson count that belongs to 64 random bits: how many thresholds of a table they reach."""
+    count = np.int64(table[bits >> np.uint64(64 - _GUIDE_BITS)])
+    while count < table.size - _GUIDE and bits >= table[_GUIDE + count]:
         count += 1
     return count

@@ -25,6 +25,7 @@ from brainnet.simulation.random import (
     normal,
     normal_quantile,
     poisson_count,
+    poisson_table,
     poisson_thresholds,
     uniform,
 )
@@ -183,13 +184,13 @@ def test_poisson_thresholds_are_exact_probabilities(mean: float) -> None:
 def test_counts_are_how_many_thresholds_are_reached(mean: float, bits: int) -> None:
     thresholds = poisson_thresholds(mean)
     expected = sum(bits >= int(threshold) for threshold in thresholds)
-    assert poisson_count(np.uint64(bits), thresholds) == expected
+    assert poisson_count(np.uint64(bits), poisson_table(mean)) == expected
 
 
 def test_poisson_counts_have_their_mean_and_variance() -> None:
     count, mean = 20_000, 3.5
-    thresholds = poisson_thresholds(mean)
-    drawn = np.array([poisson_count(np.uint64(draw(key_of(5, "events"), n, 0)), thresholds) for n in range(count)])
+    table = poisson_table(mean)
+    drawn = np.array([poisson_count(np.uint64(draw(key_of(5, "events"), n, 0)), table) for n in range(count)])
     assert abs(drawn.mean() - mean) < 5 * math.sqrt(mean / count)
     # the variance of a variance: (mean + 2 mean^2) / n
     assert abs(drawn.var() - mean) < 5 * math.sqrt((mean + 2 * mean**2) / count)

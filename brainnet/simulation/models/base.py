@@ -18,7 +18,7 @@ from brainnet.imports import did_you_mean
 from brainnet.limits import mistake
 from brainnet.simulation.fixed_point import from_fixed
 from brainnet.simulation.plasticity.homeostasis import Thresholds
-from brainnet.simulation.random import key_of, normal, poisson_thresholds, uniform
+from brainnet.simulation.random import key_of, normal, poisson_table, uniform
 from brainnet.simulation.spikes import Spikes
 from brainnet.snn.kernels import compiled
 
@@ -83,7 +83,7 @@ class NoiseSource(NamedTuple):
 
     Attributes:
         key: Of the random numbers.
-        thresholds: Of `brainnet.simulation.random.poisson_count`.
+        thresholds: The table of `brainnet.simulation.random.poisson_count`.
         weight: Of each spike; a fixed-point number for models that compute in integers.
     """
 
@@ -153,7 +153,7 @@ class Setting:
         """
         noise = noise or Noise(rate_hz=0.0, weight=0.0)
         try:
-            thresholds = poisson_thresholds(noise.rate_hz * self.dt_ms / 1000.0)
+            thresholds = poisson_table(noise.rate_hz * self.dt_ms / 1000.0)
         except ModelError as error:
             raise ModelError(
                 f"population {self.name}: noise of {noise.rate_hz:g} Hz: {error}", field="noise.rate_hz"

@@ -17,7 +17,7 @@ from brainnet.simulation.models.base import (
     Setting,
     Window,
 )
-from brainnet.simulation.random import draw, poisson_count
+from brainnet.simulation.random import draw, mix, poisson_count
 from brainnet.simulation.spikes import Spikes
 from brainnet.snn.kernels import compiled
 
@@ -68,6 +68,36 @@ class CompiledModel(Model):
             fired,
         )
         return Spikes(window.first_step, offsets, fired[: offsets[-1]].copy())
+
+
+@compiled
+def add_noise(key, table, weight, step, low, bits, into):  # type: ignore[no-untyped-def]
+    """Add `noise_of` for the neurons from `low` on to an array with an element for each of them.
+
+    The random bits of all of them come first: that loop becomes vector instructions, the search in the table does not.
+    """
+    inner = mix(key ^ np.uint64(step))
+    for j in range(into.size):
+        bits[j] = mix(inner ^ np.uint64(low + j))
+    for j in range(into.size):
+        into[j] += weight * poisson_count(bits[j], table)
+
+
+@compiled
+def sort_by_step(fired, when, count, offsets):  # type: ignore[no-untyped-def]
+    """Bring the first `count` neurons of `fired` into the order of the steps `when` they fired; fill in the offsets.
+
+    Those of one step keep their order.
+    """
+    for x in range(count):
+        offsets[when[x] + 1] += 1
+    for s in range(1, offsets.size):
+        offsets[s] += offsets[s - 1]
+    place = offsets[:-1].copy()
+    unsorted = fired[:count].copy()
+    for x in range(count):
+        fired[place[when[x]]] = unsorted[x]
+        place[when[x]] += 1
 
 
 @compiled

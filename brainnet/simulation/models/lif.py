@@ -27,7 +27,7 @@ from pydantic import Field
 from brainnet.errors import ModelError
 from brainnet.simulation.fixed_point import UNIT
 from brainnet.simulation.models.base import ModelParameters, Setting, Values, described
-from brainnet.simulation.models.compiled_model import CompiledModel, NeuronParameters, noise_of
+from brainnet.simulation.models.compiled_model import CompiledModel, NeuronParameters, add_noise, sort_by_step
 from brainnet.simulation.plasticity.homeostasis import Thresholds
 from brainnet.simulation.random import decay
 from brainnet.snn.kernels import compiled
@@ -122,30 +122,39 @@ def _advance_exponential(  # type: ignore[no-untyped-def]
     first_step, excitatory, inhibitory, v, currents, wait, leak, offset, gains, decays, threshold, reset, refractory,
     noise_port, key, noise, noise_weight, offsets, fired,
 ):  # fmt: skip
-    n = v.size
     scale = 1.0 / UNIT
+    steps, n = excitatory.shape
     count = 0
     e, i = currents[0], currents[1]
-    for s in range(excitatory.shape[0]):
-        into_e, into_i = excitatory[s], inhibitory[s]
-        for low in range(0, n, _BLOCK):
-            high = min(n, low + _BLOCK)
+    gain_e, gain_i, decay_e, decay_i = gains[0], gains[1], decays[0], decays[1]
+    bits = np.empty(_BLOCK, np.uint64)
+    when = np.empty(fired.size, np.int32)
+    # All steps of one block of neurons before the next block: what belongs to a neuron is then read from the memory
+    # once a window, and not in every step.
+    for low in range(0, n, _BLOCK):
+        high = min(n, low + _BLOCK)
+        # Parts of the arrays, because an index that is known not to be negative lets the loop become vector instructions.
+        part_v, part_e, part_i, part_wait = v[low:high], e[low:high], i[low:high], wait[low:high]
+        part_offset, part_reset, part_threshold = offset[low:high], reset[low:high], threshold[low:high]
+        for s in range(steps):
+            into_e, into_i = excitatory[s, low:high], inhibitory[s, low:high]
             reached = np.int64(0)
-            for j in range(low, high):
-                u = leak * v[j] + offset[j] + gains[0] * e[j] + gains[1] * i[j]
-                held = wait[j] > 0
-                u = reset[j] if held else u
-                wait[j] -= np.int32(held)
-                v[j] = u
-                e[j] = decays[0] * e[j] + scale * into_e[j]
-                i[j] = decays[1] * i[j] + scale * into_i[j]
-                reached += np.int64(u >= threshold[j])
+            for j in range(part_v.size):
+                u = leak * part_v[j] + part_offset[j] + gain_e * part_e[j] + gain_i * part_i[j]
+                held = part_wait[j] > 0
+                u = part_reset[j] if held else u
+                part_wait[j] -= np.int32(held)
+                part_v[j] = u
+                part_e[j] = decay_e * part_e[j] + scale * into_e[j]
+                part_i[j] = decay_i * part_i[j] + scale * into_i[j]
+                reached += np.int64(u >= part_threshold[j])
             if noise.size:
-                for j in range(low, high):
-                    currents[noise_port, j] += noise_of(key, noise, noise_weight, first_step + s, j)
+                add_noise(key, noise, noise_weight, first_step + s, low, bits, part_i if noise_port else part_e)
             if reached:
+                before = count
                 count = _fire(low, high, v, threshold, reset, wait, refractory, fired, count)
-        offsets[s + 1] = count
+                when[before:count] = s
+    sort_by_step(fired, when, count, offsets)
 
 
 @compiled
@@ -153,22 +162,31 @@ def _advance_delta(  # type: ignore[no-untyped-def]
     first_step, excitatory, inhibitory, v, currents, wait, leak, offset, gains, decays, threshold, reset, refractory,
     noise_port, key, noise, noise_weight, offsets, fired,
 ):  # fmt: skip
-    n = v.size
     scale = 1.0 / UNIT
+    steps, n = excitatory.shape
     count = 0
-    for s in range(excitatory.shape[0]):
-        into_e, into_i = excitatory[s], inhibitory[s]
-        for low in range(0, n, _BLOCK):
-            high = min(n, low + _BLOCK)
+    bits, arrived = np.empty(_BLOCK, np.uint64), np.zeros(_BLOCK)
+    when = np.empty(fired.size, np.int32)
+    for low in range(0, n, _BLOCK):  # as above
+        high = min(n, low + _BLOCK)
+        part_v, part_wait, part_arrived = v[low:high], wait[low:high], arrived[: high - low]
+        part_offset, part_reset, part_threshold = offset[low:high], reset[low:high], threshold[low:high]
+        for s in range(steps):
+            into_e, into_i = excitatory[s, low:high], inhibitory[s, low:high]
+            if noise.size:
+                part_arrived[:] = 0.0
+                add_noise(key, noise, noise_weight, first_step + s, low, bits, part_arrived)
             reached = np.int64(0)
-            for j in range(low, high):
-                u = leak * v[j] + offset[j] + scale * (into_e[j] + into_i[j])
-                u += noise_of(key, noise, noise_weight, first_step + s, j)
-                held = wait[j] > 0
-                u = reset[j] if held else u
-                wait[j] -= np.int32(held)
-                v[j] = u
-                reached += np.int64(u >= threshold[j])
+            for j in range(part_v.size):
+                u = leak * part_v[j] + part_offset[j] + scale * (into_e[j] + into_i[j])
+                u += part_arrived[j]
+                held = part_wait[j] > 0
+                u = part_reset[j] if held else u
+                part_wait[j] -= np.int32(held)
+                part_v[j] = u
+                reached += np.int64(u >= part_threshold[j])
             if reached:
+                before = count
                 count = _fire(low, high, v, threshold, reset, wait, refractory, fired, count)
-        offsets[s + 1] = count
+                when[before:count] = s
+    sort_by_step(fired, when, count, offsets)

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from brainnet.errors import ModelError
 from brainnet.simulation.models.base import Distribution, Finite, Model, ModelParameters, Setting, Window, described
-from brainnet.simulation.random import draw, poisson_count, poisson_thresholds
+from brainnet.simulation.random import draw, poisson_count, poisson_table
 from brainnet.simulation.spikes import Spikes
 from brainnet.snn.kernels import compiled
 
@@ -98,7 +98,7 @@ class _Table:
 
     def __init__(self, means: NDArray[np.float64]) -> None:
         distinct, which = np.unique(means, return_inverse=True)
-        tables = [poisson_thresholds(float(mean)) if mean else np.zeros(0, np.uint64) for mean in distinct]
+        tables = [poisson_table(float(mean)) if mean else np.zeros(0, np.uint64) for mean in distinct]
         of_neuron: list[Any] = [tables[i] for i in which]
         self.start = np.zeros(means.size + 1, np.int64)
         np.cumsum([table.size for table in of_neuron], out=self.start[1:])
