@@ -107,6 +107,7 @@ class ScaledSynapses:
 
 
 # Four kernels instead of one with branches in its innermost loop: an array element less to load is a tenth of the time.
+# Indices are unsigned numbers: for others Numba asks of each whether it counts from the end of the array.
 
 
 @compiled
@@ -117,8 +118,8 @@ def _deliver_uniform(first_step, offsets, neurons, start, targets, weights, dela
         row = sums[(first_step + s + delays[0]) & mask]
         for x in range(offsets[s], offsets[s + 1]):
             i = neurons[x]
-            for k in range(start[i], start[i + 1]):
-                row[targets[k]] += weight
+            for k in range(np.uint64(start[i]), np.uint64(start[i + 1])):
+                row[np.uint32(targets[k])] += weight
 
 
 @compiled
@@ -128,29 +129,29 @@ def _deliver_weights(first_step, offsets, neurons, start, targets, weights, dela
         row = sums[(first_step + s + delays[0]) & mask]
         for x in range(offsets[s], offsets[s + 1]):
             i = neurons[x]
-            for k in range(start[i], start[i + 1]):
-                row[targets[k]] += np.int64(weights[k])
+            for k in range(np.uint64(start[i]), np.uint64(start[i + 1])):
+                row[np.uint32(targets[k])] += np.int64(weights[k])
 
 
 @compiled
 def _deliver_delays(first_step, offsets, neurons, start, targets, weights, delays, sums):  # type: ignore[no-untyped-def]
     weight = np.int64(weights[0])
-    mask = sums.shape[0] - 1
+    mask = np.uint64(sums.shape[0] - 1)
     for s in range(offsets.size - 1):
         for x in range(offsets[s], offsets[s + 1]):
             i = neurons[x]
-            for k in range(start[i], start[i + 1]):
-                sums[(first_step + s + delays[k]) & mask, targets[k]] += weight
+            for k in range(np.uint64(start[i]), np.uint64(start[i + 1])):
+                sums[np.uint64(first_step + s + delays[k]) & mask, np.uint32(targets[k])] += weight
 
 
 @compiled
 def _deliver_both(first_step, offsets, neurons, start, targets, weights, delays, sums):  # type: ignore[no-untyped-def]
-    mask = sums.shape[0] - 1
+    mask = np.uint64(sums.shape[0] - 1)
     for s in range(offsets.size - 1):
         for x in range(offsets[s], offsets[s + 1]):
             i = neurons[x]
-            for k in range(start[i], start[i + 1]):
-                sums[(first_step + s + delays[k]) & mask, targets[k]] += np.int64(weights[k])
+            for k in range(np.uint64(start[i]), np.uint64(start[i + 1])):
+                sums[np.uint64(first_step + s + delays[k]) & mask, np.uint32(targets[k])] += np.int64(weights[k])
 
 
 @compiled
@@ -163,7 +164,7 @@ def _deliver_scaled(  # type: ignore[no-untyped-def]
     for s in range(offsets.size - 1):
         for x in range(offsets[s], offsets[s + 1]):
             i = neurons[x]
-            for k in range(start[i], start[i + 1]):
+            for k in range(np.uint64(start[i]), np.uint64(start[i + 1])):
                 at = (first_step + s + delays[k * each_delay]) & mask
                 sums[at, targets[k]] += np.int64(np.floor(weights[k * each_weight] * efficacy[x] + 0.5))
 

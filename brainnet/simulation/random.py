@@ -246,7 +246,7 @@ _GUIDE: Final = 1 << _GUIDE_BITS
 
 
 @numba.njit(inline="always", error_model="numpy")
-def poisson_count(bits: np.uint64, table: NDArray[np.uint64]) -> int:
+def poisson_count(bits: np.uint64, table: NDArray[np.uint64]) -> np.int64:
     """Return the Poisson count that belongs to 64 random bits: how many thresholds of a table they reach."""
     count = np.int64(table[bits >> np.uint64(64 - _GUIDE_BITS)])
     while count < table.size - _GUIDE and bits >= table[_GUIDE + count]:

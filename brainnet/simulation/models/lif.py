@@ -133,7 +133,7 @@ def _advance_exponential(  # type: ignore[no-untyped-def]
     # once a window, and not in every step.
     for low in range(0, n, _BLOCK):
         high = min(n, low + _BLOCK)
-        # Parts of the arrays, because an index that is known not to be negative lets the loop become vector instructions.
+        # Parts of the arrays: an index that cannot be negative lets the loop become vector instructions.
         part_v, part_e, part_i, part_wait = v[low:high], e[low:high], i[low:high], wait[low:high]
         part_offset, part_reset, part_threshold = offset[low:high], reset[low:high], threshold[low:high]
         for s in range(steps):
