@@ -14,6 +14,7 @@ from brainnet.paths import digest_of
 from brainnet.streams.division import plan_of
 from brainnet.streams.link import BusLink
 from brainnet.streams.lockstep import Lockstep
+from brainnet.streams.packing import packer
 from brainnet.streams.realtime import Realtime
 from brainnet.streams.runner import Runner
 from brainnet.streams.saved_states import Identity, SavedStates
@@ -55,7 +56,11 @@ class RunsNetwork(Node):
         plan = plan_of(self._connectome, processes, self.id, last_step=part.last_step)
         clock = self._connectome.clock
         network = build(self._connectome, processes[self.id], plan.window)
-        self._lockstep = Realtime(network, plan, clock.late) if clock.mode == "realtime" else Lockstep(network, plan)
+        pack = packer(network, lambda: self._run, plan.window)
+        if clock.mode == "realtime":
+            self._lockstep = Realtime(network, plan, pack, clock.late)
+        else:
+            self._lockstep = Lockstep(network, plan, pack)
         warm_up(network, plan.window)
 
     async def setup(self) -> None:

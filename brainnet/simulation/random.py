@@ -222,9 +222,6 @@ def poisson_thresholds(mean: float) -> NDArray[np.uint64]:
     return np.array(thresholds, np.uint64)
 
 
-MAX_MEAN_COUNT: Final = 100.0
-
-
 def poisson_table(mean: float) -> NDArray[np.uint64]:
     """Return the table of `poisson_count` for a mean count: a guide, and `poisson_thresholds`.
 

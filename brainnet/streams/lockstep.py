@@ -11,7 +11,7 @@ A sender keeps what its readers may still ask for: all windows since the last sa
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -61,15 +61,31 @@ class Progress:
     needed_step: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A window that was sent, kept in its form on the wire, which is many times smaller than its spikes.
+
+    Attributes:
+        first_step: Its first step.
+        end_step: The first step after it.
+        payload: Its bytes.
+    """
+
+    first_step: int
+    end_step: int
+    payload: bytes
+
+
 class Lockstep:
     """One process in lock-step. Not thread-safe.
 
     Args:
         network: The populations of this process.
         plan: Its place among the others.
+        pack: Writes a window of a population in its form on the wire; what others may ask for again is kept so.
     """
 
-    def __init__(self, network: Network, plan: Plan) -> None:
+    def __init__(self, network: Network, plan: Plan, pack: Callable[[str, Spikes], bytes]) -> None:
         self.network = network
         self.plan = plan
         self.next_step = 0
@@ -84,7 +100,8 @@ class Lockstep:
         """Windows behind a gap, by their first step."""
         self._covered = dict.fromkeys(plan.sources, 0)
         self._given = dict.fromkeys(plan.sources, 0)
-        self._sent: dict[str, deque[Spikes]] = {name: deque() for name in plan.readers}
+        self._pack = pack
+        self._sent: dict[str, deque[Sent]] = {name: deque() for name in plan.readers}
         everybody = {reader for readers in plan.readers.values() for reader in readers}
         self._progress = {reader: Progress() for reader in sorted(everybody)}
 
@@ -130,7 +147,11 @@ class Lockstep:
                 while sent and sent[0].end_step <= needed:
                     sent.popleft()
 
-    def sent_since(self, population: str, step: int) -> list[Spikes]:
+    def last_sent(self, population: str) -> bytes:
+        """Return the window of a population of this process that was computed last, in its form on the wire."""
+        return self._sent[population][-1].payload
+
+    def sent_since(self, population: str, step: int) -> list[Sent]:
         """Return the windows of a population of this process from that which holds a step on, as far as computed.
 
         Raises:
@@ -141,7 +162,7 @@ class Lockstep:
             raise ModelError(f"{population} is no population of process {self.plan.process} that others read")
         if sent and step < sent[0].first_step:
             raise ModelError(f"{population}: step {step} is no longer kept; step {sent[0].first_step} is the first")
-        return [spikes for spikes in sent if spikes.end_step > step]
+        return [window for window in sent if window.end_step > step]
 
     # -- what is next ------------------------------------------------------------------------------------------------
 
@@ -200,7 +221,8 @@ class Lockstep:
         fired = self.network.advance(end - self.next_step)
         self.next_step = end
         for name, sent in self._sent.items():
-            sent.append(fired[name])
+            spikes = fired[name]
+            sent.append(Sent(spikes.first_step, spikes.end_step, self._pack(name, spikes)))
         return fired
 
     # -- saved states ------------------------------------------------------------------------------------------------
@@ -212,15 +234,9 @@ class Lockstep:
             saved |= {f"population/{name}/{key}": array for key, array in population.save().items()}
         for name, sent in self._sent.items():
             if sent:
-                kept = Spikes.joined(list(sent))
-                lengths = np.array([spikes.steps for spikes in sent])
-                for key, array in (
-                    ("first", np.array([kept.first_step])),
-                    ("offsets", kept.offsets),
-                    ("neurons", kept.neurons),
-                    ("lengths", lengths),
-                ):
-                    saved[f"sent/{name}/{key}"] = array
+                steps = [(window.first_step, window.end_step, len(window.payload)) for window in sent]
+                saved[f"sent/{name}/steps"] = np.array(steps, np.int64)
+                saved[f"sent/{name}/bytes"] = np.frombuffer(b"".join(w.payload for w in sent), np.uint8)
         for source, step in self._given.items():
             saved[f"given/{source}"] = np.array([step])
         return saved
@@ -256,8 +272,8 @@ class Lockstep:
                 population.load(own)
             for name, sent in self._sent.items():
                 sent.clear()
-                if f"sent/{name}/first" in saved:
-                    sent.extend(_divided(saved, f"sent/{name}"))
+                if f"sent/{name}/steps" in saved:
+                    sent.extend(_kept(saved[f"sent/{name}/steps"], saved[f"sent/{name}/bytes"].tobytes()))
             for source in self._given:
                 self._given[source] = self._covered[source] = int(saved[f"given/{source}"][0])
                 self._ready[source].clear()
@@ -268,11 +284,8 @@ class Lockstep:
             raise ModelError(f"the saved state is not one of process {self.plan.process}: {error} is missing") from None
 
 
-def _divided(saved: Mapping[str, NDArray[Any]], name: str) -> Iterable[Spikes]:
-    first = int(saved[f"{name}/first"][0])
-    offsets, neurons = saved[f"{name}/offsets"], saved[f"{name}/neurons"]
+def _kept(steps: NDArray[Any], payloads: bytes) -> Iterable[Sent]:
     at = 0
-    for length in saved[f"{name}/lengths"]:
-        part = offsets[at : at + int(length) + 1]
-        yield Spikes(first + at, part - part[0], neurons[part[0] : part[-1]])
-        at += int(length)
+    for first_step, end_step, size in steps.tolist():
+        yield Sent(first_step, end_step, payloads[at : at + size])
+        at += size

@@ -79,6 +79,7 @@ class Realtime(Lockstep):
     Args:
         network: The populations of this process.
         plan: Its place among the others.
+        pack: Writes a window of a population in its form on the wire.
         late: What becomes of a window that comes after it was needed.
         monotonic: The clock that durations are measured with, in seconds.
         wall_ns: The clock on the wall, which the processes have in common, in nanoseconds.
@@ -92,11 +93,12 @@ class Realtime(Lockstep):
         self,
         network: Network,
         plan: Plan,
+        pack: Callable[[str, Spikes], bytes],
         late: Literal["drop", "deliver"] = "drop",
         monotonic: Callable[[], float] = time.monotonic,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        super().__init__(network, plan)
+        super().__init__(network, plan, pack)
         self.lateness = {source: Lateness() for source in plan.sources}
         self.anchor: Anchor | None = None
         self.overruns = 0
@@ -176,10 +178,9 @@ class Realtime(Lockstep):
             self.overruns += 1
         for source, delay in self.plan.sources.items():
             self._fill(source, end - delay)
-        fired = super().advance()
         for sent in self._sent.values():  # nobody asks for them again
             sent.clear()
-        return fired
+        return super().advance()
 
     def _fill(self, source: str, until: int) -> None:
         """Put silence in the place of what has not come, as far as it is needed now."""

@@ -22,7 +22,7 @@ from brainnet.streams.modulation_log import ModulationLog
 from brainnet.streams.realtime import Anchor, Realtime
 from brainnet.streams.saved_states import SavedStates
 from brainnet.streams.watched import TOGETHER_S, Watched
-from brainnet.streams.window import SpikeWindow, decode_window, encode_window
+from brainnet.streams.window import decode_window
 from brainnet.wire.messages import ClockAnchor, ClockControl, ClockState, SourceLateness, Windows
 from brainnet.wire.messages.streams import ClockPhase
 
@@ -203,9 +203,9 @@ class Runner:
 
     def _advance(self) -> None:
         fired = self.lockstep.advance()
-        for name, spikes in fired.items():
+        for name in fired:
             if name in self.lockstep.plan.readers:
-                self._link.send(name, self._encoded(name, spikes))
+                self._link.send(name, self.lockstep.last_sent(name))
         if self._waits_since is not None:
             self._stop_waiting()
         self._windows_unannounced += 1
@@ -215,21 +215,6 @@ class Runner:
             self._announce()
         if now > self._save_at:
             self._save()
-
-    def _encoded(self, name: str, spikes: Spikes) -> bytes:
-        setting = self._populations[name].model.setting
-        window = SpikeWindow(
-            name,
-            self._run,
-            spikes.first_step,
-            setting.size,
-            round(setting.dt_ms * 1000),
-            spikes.offsets,
-            spikes.neurons,
-            # On the grid of windows, also after a resume, and for one that is sent again.
-            seq=spikes.first_step // self.lockstep.plan.window + 1,
-        )
-        return encode_window(window)
 
     def _wait(self) -> None:
         now = time.monotonic()
@@ -318,8 +303,8 @@ class Runner:
             raise ModelError(f"process {self.lockstep.plan.process} is in run {self._run}, not {run}")
         windows: list[bytes] = []
         size = 0
-        for spikes in self.lockstep.sent_since(population, step):
-            windows.append(self._encoded(population, spikes))
+        for sent in self.lockstep.sent_since(population, step):
+            windows.append(sent.payload)
             size += len(windows[-1])
             if size > MAX_REPLY_BYTES:
                 break

@@ -13,6 +13,7 @@ import pytest
 from brainnet.connectome import Connectome, build, load, shortest_delay
 from brainnet.simulation.digest import combined
 from brainnet.streams.lockstep import Lockstep, Plan
+from brainnet.streams.packing import packer
 
 FOLDER = Path(__file__).parents[2] / "launch" / "microcircuit"
 SKIPPED_STEPS = 2_000
@@ -100,5 +101,6 @@ def divided(connectome: Connectome) -> list[Lockstep]:
         other = next(name for name in parts if name != process)
         readers = {entry.source: frozenset({other}) for entry in between if entry.source in part}
         plan = Plan(process, window, sources, readers, last_step=DIVIDED_STEPS)
-        halves.append(Lockstep(build(connectome, part), plan))
+        network = build(connectome, part)
+        halves.append(Lockstep(network, plan, packer(network, lambda: "run", window)))
     return halves

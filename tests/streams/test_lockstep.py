@@ -18,10 +18,21 @@ from brainnet.simulation.digest import combined
 from brainnet.simulation.network import Network
 from brainnet.simulation.spikes import Spikes
 from brainnet.streams.division import plan_of
-from brainnet.streams.lockstep import Lockstep, Progress
+from brainnet.streams.lockstep import Lockstep, Plan, Progress, Sent
+from brainnet.streams.packing import packer
+from brainnet.streams.window import decode_window
 from tests.simulation.networks import connectomes, written
 
 STEPS = 60
+
+
+def packed(network: Network, plan: Plan) -> Lockstep:
+    return Lockstep(network, plan, packer(network, lambda: "run", plan.window))
+
+
+def unpacked(sent: Sent) -> Spikes:
+    window = decode_window(sent.payload)
+    return Spikes(window.first_step, window.offsets, window.fired)
 
 
 def processes(connectome: Connectome, parts: list[list[str]], window: int) -> dict[str, Lockstep]:
@@ -30,7 +41,7 @@ def processes(connectome: Connectome, parts: list[list[str]], window: int) -> di
     made = {}
     for name, part in of.items():
         plan = plan_of(connectome, of, name, window=window, credit=6, last_step=STEPS)
-        made[name] = Lockstep(build(connectome, part), plan)
+        made[name] = packed(build(connectome, part), plan)
         assert made[name].network.sources == set(plan.sources)
         reward(made[name].network)
     return made
@@ -97,8 +108,8 @@ def _turn(running: dict[str, Lockstep], process: Lockstep, rng: random.Random) -
         return
     for source, step in process.missing().items():
         sender = next(p for p in running.values() if source in p.plan.readers)
-        for spikes in sender.sent_since(source, step):
-            process.receive(source, spikes)
+        for sent in sender.sent_since(source, step):
+            process.receive(source, unpacked(sent))
 
 
 def _tell(running: dict[str, Lockstep], rng: random.Random | None) -> None:

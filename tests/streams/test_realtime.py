@@ -46,12 +46,16 @@ def clock() -> Clock:
     return Clock()
 
 
+def pack(population: str, spikes: Spikes) -> bytes:
+    raise AssertionError("nobody reads this process")
+
+
 def process(folder: Path, clock: Clock, late: Literal["drop", "deliver"] = "drop") -> Realtime:
     """The process that reads, with windows of 4 steps of 1 ms; step 0 begins now."""
     connectome = written(folder, NETWORK)
     parts = {"sensor": ["eye"], "here": ["echo"]}
     plan = plan_of(connectome, parts, "here")
-    made = Realtime(build(connectome, ["echo"], plan.window), plan, late, clock.monotonic, clock.wall_ns)
+    made = Realtime(build(connectome, ["echo"], plan.window), plan, pack, late, clock.monotonic, clock.wall_ns)
     made.set_anchor(Anchor(0, clock.wall_ns(), 1.0))
     return made
 
@@ -136,7 +140,7 @@ def test_after_a_pause_of_the_process_all_steps_are_computed_and_counted_as_over
 def test_without_an_agreement_nothing_is_due(tmp_path: Path, clock: Clock) -> None:
     connectome = written(tmp_path, NETWORK)
     plan = plan_of(connectome, {"sensor": ["eye"], "here": ["echo"]}, "here")
-    made = Realtime(build(connectome, ["echo"], plan.window), plan)
+    made = Realtime(build(connectome, ["echo"], plan.window), plan, pack)
     assert made.due_in_s() == math.inf
     made.receive("eye", window(0))
     with pytest.raises(ModelError, match="does not know when"):

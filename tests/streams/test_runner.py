@@ -21,6 +21,7 @@ from brainnet.errors import BrainnetError, StoreError
 from brainnet.simulation.digest import combined
 from brainnet.streams.division import plan_of
 from brainnet.streams.lockstep import Lockstep
+from brainnet.streams.packing import packer
 from brainnet.streams.runner import Runner
 from brainnet.streams.saved_states import Identity, SavedStates
 from brainnet.streams.window import SpikeWindow, decode_window, encode_window
@@ -120,7 +121,8 @@ class Divided:
 
     def make(self, process: str, run: str = "run") -> Runner:
         plan = plan_of(self.connectome, self.parts, process, credit=8, last_step=self.steps)
-        lockstep = Lockstep(build(self.connectome, self.parts[process], plan.window), plan)
+        network = build(self.connectome, self.parts[process], plan.window)
+        lockstep = Lockstep(network, plan, packer(network, lambda: run, plan.window))
         return Runner(
             lockstep,
             self.wires.link(),
@@ -256,7 +258,8 @@ def test_who_waits_says_for_whom(pair: Divided) -> None:
 
 def test_windows_of_another_run_and_wrong_ones_are_left_out(pair: Divided) -> None:
     other = pair.make("process1", run="another")
-    payload = other._encoded("b", other.lockstep.network.advance(3)["b"])
+    other.lockstep.advance()
+    payload = other.lockstep.last_sent("b")
     pair.control("process0", action="stop_at", control=1)
     pair.wires.runners["process0"].take_window(payload)
     for wrong in (
