@@ -145,11 +145,11 @@ def _arrive(  # type: ignore[no-untyped-def]
             rate = amplitudes[2] + amplitudes[3] * pre_before[1, row]
             # A loop of its own: in the one below, the multiplication would be paid for by all that do without it.
             if efficacy.size:
-                for k in range(start[row], start[row + 1]):
-                    sums[targets[k]] += np.int64(np.floor(weights[k] * efficacy[x] + 0.5))
+                for k in range(np.uint64(start[row]), np.uint64(start[row + 1])):
+                    sums[np.uint32(targets[k])] += np.int64(np.floor(weights[k] * efficacy[x] + 0.5))
             whole = np.int64(efficacy.size == 0)
-            for k in range(start[row], start[row + 1]):
-                j = targets[k]
+            for k in range(np.uint64(start[row]), np.uint64(start[row + 1])):
+                j = np.uint32(targets[k])
                 sums[j] += whole * np.int64(weights[k])
                 o1 = trace(post[0, j], step - post_at[j], tables[2])
                 if o1 > 0.0:
@@ -162,17 +162,17 @@ def _fire(  # type: ignore[no-untyped-def]
     bounds,
 ):  # fmt: skip
     for x in range(neurons.size):
-        j = neurons[x]
+        j = np.uint32(neurons[x])
         passed = step - post_at[j]
         o1 = trace(post[0, j], passed, tables[2])
         o2 = trace(post[1, j], passed, tables[3])
         rate = amplitudes[0] + amplitudes[1] * o2
-        for y in range(in_start[j], in_start[j + 1]):
-            row = in_row[y]
+        for y in range(np.uint64(in_start[j]), np.uint64(in_start[j + 1])):
+            row = np.uint32(in_row[y])
             since = step - pre_at[row]
             r1 = pre_before[0, row] if since == 0 else trace(pre[0, row], since, tables[0])
             if r1 > 0.0:
-                k = in_synapse[y]
+                k = np.uint32(in_synapse[y])
                 weights[k] = _changed(np.int64(weights[k]), r1 * rate, bounds)
         post[0, j] = o1 + 1.0
         post[1, j] = o2 + 1.0
