@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 from brainnet.bus import Bus
@@ -24,6 +25,8 @@ from brainnet.wire.messages import ClockControl, ClockState, Modulation, Windows
 
 _JOIN_S = 0.5
 """Seconds between two questions for the name of the run."""
+_SWITCH_S = 0.0005
+"""Seconds after which a thread of Python lets another one run; by default there are ten times as many."""
 _STOP_S = 0.8
 """Seconds that the network has to save its state when the node stops."""
 
@@ -81,6 +84,8 @@ class RunsNetwork(Node):
     def _start(self, run: str) -> None:
         """Start the network, or go on where it was saved."""
         self._run = run
+        # The thread of the network wakes up for every window, and must not wait for what the event loop does then.
+        sys.setswitchinterval(_SWITCH_S)
         clock, part = self._connectome.clock, self._part
         identity = Identity(run, f"{part.digest}/{part.seed}", self.id)
         loop = asyncio.get_running_loop()
