@@ -221,7 +221,8 @@ def build(connectome: Connectome, names: Collection[str] | None = None, longest_
     Args:
         connectome: The description.
         names: The populations; None for all.
-        longest_window: Steps of the longest window that their sources send; by default that of the whole network.
+        longest_window: Steps of the longest window that their sources send, and that is computed at once; by default
+            that of the whole network.
 
     Raises:
         ConnectomeError: A model or a rule cannot be made; names the place in the file.
@@ -241,7 +242,10 @@ def build(connectome: Connectome, names: Collection[str] | None = None, longest_
 
     within = [p for p in connectome.projections if p.entry.target in own and p.entry.source in own]
     inner = window_of(connectome, within)
-    longest = max(inner, longest_window or window_of(connectome, connectome.projections))
+    longest = longest_window or window_of(connectome, connectome.projections)
+    # Never more steps at once than the others send: the sums of what arrives are kept for three windows, and a process
+    # whose populations do not project to each other would keep them for 3,000 steps.
+    inner = min(inner, longest)
     return Network(populations(connectome, kinds, own, longest, made), inner)
 
 
