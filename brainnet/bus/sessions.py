@@ -141,8 +141,8 @@ def _config(mode: str, *, listen: list[str], connect: list[str], connect_timeout
         "open/return_conditions/connect_scouted": False,
         # A process killed by SIGKILL would leave its shared-memory segment in /dev/shm.
         "transport/shared_memory/enabled": False,
-        # Windows of networks come in bursts, and are dropped when this queue is full: 16 batches of 64 KB, made on need.
-        "transport/link/tx/queue/size/data_high": 16,
+        # Windows of networks come in bursts, and are dropped when this queue is full: 4 batches of 64 KB, made on need.
+        "transport/link/tx/queue/size/data_high": 4,
         "transport/link/tx/lease": LOCAL_LEASE_MS if is_local else LEASE_MS,
     }
     if mode == "router":  # a hub starts before the hubs of other hosts, and retries for ever

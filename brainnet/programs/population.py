@@ -84,9 +84,10 @@ class RunsNetwork(Node):
     def _start(self, run: str) -> None:
         """Start the network, or go on where it was saved."""
         self._run = run
-        # The thread of the network wakes up for every window, and must not wait for what the event loop does then.
-        sys.setswitchinterval(_SWITCH_S)
         clock, part = self._connectome.clock, self._part
+        if clock.mode == "realtime":
+            # The thread of the network wakes up for every window, and must not wait for what the event loop does then.
+            sys.setswitchinterval(_SWITCH_S)
         identity = Identity(run, f"{part.digest}/{part.seed}", self.id)
         loop = asyncio.get_running_loop()
         if part.paused:

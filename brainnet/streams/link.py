@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from brainnet.bus import Bus
 from brainnet.errors import BrainnetError
+from brainnet.guard import describe
 from brainnet.wire.keys import key
 from brainnet.wire.messages import ClockState, Windows, WindowsQuery
 
@@ -91,6 +92,6 @@ class BusLink:
             query = WindowsQuery(run=run, step=step)
             reply: Windows = await self._bus.call(key("windows", population=population), query, timeout=_TIMEOUT_S)
             windows = reply.windows
-        except BrainnetError as error:
-            reason = str(error)
+        except Exception as error:  # whatever it is: the question must not stay open
+            reason = str(error) if isinstance(error, BrainnetError) else describe(error)
         done(windows, reason)

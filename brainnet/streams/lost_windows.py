@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 ON_THE_WAY_S: Final = 0.03
@@ -11,6 +12,8 @@ GAP_S: Final = 0.005
 _ASK_S: Final = 0.05
 """Seconds between two questions for one window, and by which that grows."""
 _ASK_AT_MOST_S: Final = 1.0
+_REPLY_S: Final = 5.0
+"""Seconds after which a question that got no reply, not even that nobody answers, is asked again."""
 
 
 class LostWindows:
@@ -22,7 +25,7 @@ class LostWindows:
 
     def __init__(self) -> None:
         self.resent = 0
-        self._asking: set[str] = set()
+        self._asking: dict[str, float] = {}  # when the question that has no reply yet was asked
         self._ask_at: dict[str, tuple[float, float]] = {}  # the time of the next question, and the pause before it
         self._refused: dict[str, str] = {}
 
@@ -37,17 +40,18 @@ class LostWindows:
             sent: Whether its process has said that it has sent it.
         """
         lost = (has_gap and waited > GAP_S) or (sent and waited > ON_THE_WAY_S)
-        return lost and source not in self._asking and now >= self._ask_at.get(source, (0.0, 0.0))[0]
+        open_since = self._asking.get(source, -math.inf)
+        return lost and now - open_since > _REPLY_S and now >= self._ask_at.get(source, (0.0, 0.0))[0]
 
     def asked(self, source: str, now: float) -> None:
         """Take note of a question; there is no other one before its reply."""
         pause = min(_ASK_AT_MOST_S, self._ask_at.get(source, (0.0, 0.0))[1] + _ASK_S)
         self._ask_at[source] = now + pause, pause
-        self._asking.add(source)
+        self._asking[source] = now
 
     def replied(self, source: str, windows: int, reason: str) -> None:
         """Take note of a reply: how many windows came, or why there are none."""
-        self._asking.discard(source)
+        self._asking.pop(source, None)
         if reason:
             self._refused[source] = reason
         elif windows:
