@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 
 
-async def forward(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float, passed: Callable[[int], None]
-) -> None:
-    """Forward one direction until its end; what is on the way when the link is cut is lost."""
+async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
+    """Forward one direction until its end."""
     loop = asyncio.get_running_loop()
     waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 
@@ -30,7 +27,6 @@ async def forward(
             await asyncio.sleep(due - loop.time())
             if not data:
                 return
-            passed(len(data))
             writer.write(data)
             await writer.drain()
     finally:
@@ -43,27 +39,14 @@ async def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("target")
     parser.add_argument("--delay-ms", type=float, default=0.0)
-    parser.add_argument("--cut-after-kb", type=int, default=0)
-    parser.add_argument("--cuts", type=int, default=0)
     options = parser.parse_args()
     host, _, port = options.target.partition(":")
-    left = options.cuts
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal left
         with suppress(OSError):
             to_reader, to_writer = await asyncio.open_connection(host, int(port))
-            total = 0
-
-            def passed(size: int) -> None:
-                nonlocal total, left
-                total += size
-                if left and total > options.cut_after_kb * 1024:
-                    left -= 1
-                    raise ConnectionAbortedError
-
             both = [
-                asyncio.create_task(forward(one, other, options.delay_ms / 1000, passed))
+                asyncio.create_task(forward(one, other, options.delay_ms / 1000))
                 for one, other in ((reader, to_writer), (to_reader, writer))
             ]
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
