@@ -155,6 +155,15 @@ class Bus:
         self._publishers[key] = out
         return out
 
+    def _topics_to_hear(self, expression: str) -> list[Topic]:
+        """Return the topics of an expression, all of which this role may listen to."""
+        topics = contract().covering(expression)
+        if not topics:
+            raise TopicError(f"no topic of the contract matches {expression!r}; see `brainnet topic list --contract`")
+        for topic in topics:
+            self._check_role(topic, "in")
+        return topics
+
     def _check_role(self, topic: Topic, direction: Any) -> None:
         if not topic.permits(self.role, direction):
             verb = "publish" if direction == "out" else "listen"
@@ -233,11 +242,7 @@ class Bus:
         Raises:
             TopicError: The contract has no such topic, or not for this role.
         """
-        topics = contract().covering(expression)
-        if not topics:
-            raise TopicError(f"no topic of the contract matches {expression!r}; see `brainnet topic list --contract`")
-        for topic in topics:
-            self._check_role(topic, "in")
+        topics = self._topics_to_hear(expression)
         spec = topics[0].mailbox
         read = reader(self._transport, self._prefix, self.counters, self._malformed_log, on_malformed, read_message)
         mailbox = Mailbox(
@@ -265,11 +270,7 @@ class Bus:
         Raises:
             TopicError: The contract has no such topic, or not for this role.
         """
-        topics = contract().covering(expression)
-        if not topics:
-            raise TopicError(f"no topic of the contract matches {expression!r}; see `brainnet topic list --contract`")
-        for topic in topics:
-            self._check_role(topic, "in")
+        self._topics_to_hear(expression)
 
         def received(raw: Any) -> None:
             full_key, payload = self._transport.key_and_payload(raw)
