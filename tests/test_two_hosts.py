@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from brainnet.testing import wait_until
+from tests.namespaces import joined
 from tests.support import Brain, MakeBrain, node, write_allocation
 
 HOSTS = {"left": "10.231.77.1", "right": "10.231.77.2"}
@@ -23,34 +21,11 @@ CABLED = {
 PICTURE = Path(__file__).parent.parent / "scripts" / "samples" / "digit_7.png"
 
 
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
-
-
 @pytest.fixture(scope="module")
 def namespaces() -> Iterator[dict[str, str]]:
     """A network namespace per host, by host name."""
-    if shutil.which("ip") is None:
-        pytest.skip("needs the ip command to make network namespaces")
-    names = {host: f"brainnet-{os.getpid()}-{host}" for host in HOSTS}
-    made: list[str] = []
-    try:
-        try:
-            for name in names.values():
-                ip("netns", "add", name)
-                made.append(name)
-            left, right = names.values()
-            ip("link", "add", "cable", "netns", left, "type", "veth", "peer", "name", "cable", "netns", right)
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"may not make network namespaces here: {error.stderr.strip()}")
-        for host, name in names.items():
-            ip("-n", name, "addr", "add", f"{HOSTS[host]}/24", "dev", "cable")
-            ip("-n", name, "link", "set", "cable", "up")
-            ip("-n", name, "link", "set", "lo", "up")
+    with joined(HOSTS) as names:
         yield names
-    finally:
-        for name in made:
-            ip("netns", "del", name)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import yaml
 
 from brainnet.connectome import build, load, window_of
 from brainnet.testing import PATIENCE_S, wait_until
+from tests.namespaces import joined
 from tests.support import Brain, MakeBrain
 
 HOSTS = {"left": "10.231.78.1", "middle": "10.231.78.2", "right": "10.231.78.3"}
@@ -44,37 +44,11 @@ NETWORK: dict[str, Any] = {
 }
 
 
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
-
-
 @pytest.fixture(scope="module")
 def namespaces() -> Iterator[dict[str, str]]:
-    """A network namespace per host, all joined by a switch."""
-    if shutil.which("ip") is None:
-        pytest.skip("needs the ip command to make network namespaces")
-    names = {host: f"brainnet-{os.getpid()}-{host}" for host in HOSTS}
-    switch = f"brainnet-{os.getpid()}-switch"
-    made: list[str] = []
-    try:
-        try:
-            for name in (switch, *names.values()):
-                ip("netns", "add", name)
-                made.append(name)
-            ip("-n", switch, "link", "add", "bridge", "type", "bridge")
-            ip("-n", switch, "link", "set", "bridge", "up")
-            for host, name in names.items():
-                ip("link", "add", "cable", "netns", name, "type", "veth", "peer", "name", host, "netns", switch)
-                ip("-n", switch, "link", "set", host, "master", "bridge", "up")
-                ip("-n", name, "addr", "add", f"{HOSTS[host]}/24", "dev", "cable")
-                ip("-n", name, "link", "set", "cable", "up")
-                ip("-n", name, "link", "set", "lo", "up")
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"may not make network namespaces here: {error.stderr.strip()}")
+    """A network namespace per host."""
+    with joined(HOSTS) as names:
         yield names
-    finally:
-        for name in made:
-            ip("netns", "del", name)
 
 
 def test_three_hosts_behind_slow_links_fire_as_one_process_also_when_one_is_killed(
