@@ -33,11 +33,10 @@ from numpy.typing import NDArray
 
 from brainnet.errors import ModelError
 from brainnet.simulation.fixed_point import UNIT
-from brainnet.simulation.plasticity.arrival_rows import ArrivalRows, Bounds
-from brainnet.simulation.plasticity.traces import TABLE, powers, trace
+from brainnet.simulation.plasticity.timed_synapses import TimedSynapses
+from brainnet.simulation.plasticity.traces import powers, trace
 from brainnet.simulation.random import decay
 from brainnet.simulation.rows import Rows
-from brainnet.simulation.spikes import Spikes
 from brainnet.snn.kernels import compiled
 
 if TYPE_CHECKING:
@@ -46,10 +45,9 @@ if TYPE_CHECKING:
 _EPOCH: Final = 4.0
 """Time constants of the eligibility that an epoch lasts."""
 _LONGEST_EPOCH: Final = 1 << 16
-_ALL_WHOLE = np.ones(0)
 
 
-class EligibleSynapses:
+class EligibleSynapses(TimedSynapses):
     """The synapses of one projection that learn by STDP and a modulator.
 
     Args:
@@ -73,11 +71,8 @@ class EligibleSynapses:
     def __init__(self, rows: Rows, targets: int, rule: DopamineSTDP, dt_ms: float) -> None:
         if rule.tau_c_ms < dt_ms:
             raise ModelError(f"tau_c_ms: {rule.tau_c_ms:g} is shorter than a step of {dt_ms:g} ms", field="tau_c_ms")
-        self._bounds = Bounds(rule.w_min, rule.w_max)
-        if rows.count:
-            self._bounds.check(rows.weights)
+        super().__init__(rows, targets, (rule.w_min, rule.w_max))
         self.rule = rule
-        self._rows = ArrivalRows(rows, targets)
         self.epoch: Final = min(math.floor(_EPOCH * rule.tau_c_ms / dt_ms), _LONGEST_EPOCH)
         self._tables = np.array([powers(decay(dt_ms, tau)) for tau in (rule.tau_plus_ms, rule.tau_minus_ms)])
         self._amplitudes = UNIT * np.array([rule.potentiation, rule.depression])
@@ -86,16 +81,11 @@ class EligibleSynapses:
         # the integral of c d over one step in seconds, for c = d = 1 at its beginning
         tau_s = 1e-3 / (1.0 / rule.tau_c_ms + 1.0 / rule.tau_d_ms)
         self._step_s = tau_s * (1.0 - self._eligible[1] * self._decay)
-        count = self._rows.count
         self.state: dict[str, NDArray[Any]] = {
             "synapses": np.zeros((rows.count, 3)),
             "integral": np.zeros(2),
             "modulator": np.zeros(1),
-            "pre": np.zeros(count),
-            "pre_before": np.zeros(count),
-            "pre_at": np.full(count, -TABLE, np.int64),
-            "post": np.zeros(targets),
-            "post_at": np.full(targets, -TABLE, np.int64),
+            **self._traces(),
         }
         self.state["synapses"][:, 0] = self._rows.sorted(rows.weights)
 
@@ -148,24 +138,14 @@ class EligibleSynapses:
         integral[0] = integral[1]
         integral[1] += self._eligible[now] * modulator[0] * self._step_s
 
-    def arrive(
-        self, step: int, history: Spikes, sums: NDArray[np.int64], efficacy: NDArray[np.float64] | None = None
-    ) -> None:
-        """Add what arrives in one step to the sums [neurons], and let it lower the eligibility of the synapses.
-
-        Args:
-            step: The step.
-            history: The spikes of the source, at least from `step` minus the longest delay on.
-            sums: Input of the port in this step.
-            efficacy: [spikes of the history], what the added weights are multiplied by; None for 1.
-        """
-        state, rows = self.state, self._rows
-        _arrive(
-            step, history.first_step, history.offsets, history.neurons, rows.delays, rows.sources, rows.start,
-            rows.targets, state["synapses"], state["integral"][0], state["pre"], state["pre_before"], state["pre_at"],
-            state["post"], state["post_at"], self._tables, self._amplitudes[1] / self._eligible[step % self.epoch],
-            self._bounds.fixed, sums, _ALL_WHOLE if efficacy is None else efficacy,
+    def _take(self, step: int, arrivals: Any, sums: NDArray[np.int64], efficacy: NDArray[np.float64]) -> None:
+        state = self.state
+        arguments: tuple[Any, ...] = (
+            step, *arrivals, state["synapses"], state["integral"][0], state["pre"], state["pre_before"],
+            state["pre_at"], state["post"], state["post_at"], self._tables,
+            self._amplitudes[1] / self._eligible[step % self.epoch], self._bounds.fixed, sums, efficacy,
         )  # fmt: skip
+        _arrive(*arguments)
 
     def fire(self, step: int, neurons: NDArray[np.int32]) -> None:
         """Let target neurons that fired in one step raise the eligibility of their synapses."""

@@ -22,20 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.simulation.fixed_point import UNIT
-from brainnet.simulation.plasticity.arrival_rows import ArrivalRows, Bounds
-from brainnet.simulation.plasticity.traces import TABLE, powers, trace
+from brainnet.simulation.plasticity.timed_synapses import TimedSynapses
+from brainnet.simulation.plasticity.traces import powers, trace
 from brainnet.simulation.random import decay
 from brainnet.simulation.rows import Rows
-from brainnet.simulation.spikes import Spikes
 from brainnet.snn.kernels import compiled
 
 if TYPE_CHECKING:
     from brainnet.simulation.plasticity.stdp import STDP
 
-_ALL_WHOLE = np.ones(0)
 
-
-class STDPSynapses:
+class STDPSynapses(TimedSynapses):
     """The synapses of one projection that learn by STDP.
 
     Args:
@@ -49,26 +46,15 @@ class STDPSynapses:
     """
 
     def __init__(self, rows: Rows, targets: int, rule: STDP, dt_ms: float) -> None:
-        self._bounds = Bounds(rule.w_min, rule.w_max)
-        if rows.count:
-            self._bounds.check(rows.weights)
+        super().__init__(rows, targets, (rule.w_min, rule.w_max))
         self.rule = rule
-        self._rows = ArrivalRows(rows, targets)
         self._tables = np.array(
             [powers(decay(dt_ms, t)) for t in (rule.tau_plus_ms, rule.tau_x_ms, rule.tau_minus_ms, rule.tau_y_ms)]
         )
         self._amplitudes = UNIT * np.array(
             [rule.potentiation, rule.triplet_potentiation, rule.depression, rule.triplet_depression]
         )
-        self.state: dict[str, NDArray[Any]] = {
-            "weights": self._rows.sorted(rows.weights),
-            # r1 and r2 of each row, after the arrivals of step `pre_at`, and before them
-            "pre": np.zeros((2, self._rows.count)),
-            "pre_before": np.zeros((2, self._rows.count)),
-            "pre_at": np.full(self._rows.count, -TABLE, np.int64),
-            "post": np.zeros((2, targets)),
-            "post_at": np.full(targets, -TABLE, np.int64),
-        }
+        self.state: dict[str, NDArray[Any]] = {"weights": self._rows.sorted(rows.weights), **self._traces(2)}
 
     @property
     def weights(self) -> NDArray[np.int32]:
@@ -87,24 +73,13 @@ class STDPSynapses:
         self._bounds.check(weights)
         self.state["weights"][:] = self._rows.sorted(weights)
 
-    def arrive(
-        self, step: int, history: Spikes, sums: NDArray[np.int64], efficacy: NDArray[np.float64] | None = None
-    ) -> None:
-        """Add what arrives in one step to the sums [neurons], and let it depress the synapses.
-
-        Args:
-            step: The step.
-            history: The spikes of the source, at least from `step` minus the longest delay on.
-            sums: Input of the port in this step.
-            efficacy: [spikes of the history], what the added weights are multiplied by; None for 1.
-        """
-        state, rows = self.state, self._rows
-        _arrive(
-            step, history.first_step, history.offsets, history.neurons, rows.delays, rows.sources, rows.start,
-            rows.targets, state["weights"], state["pre"], state["pre_before"], state["pre_at"], state["post"],
-            state["post_at"], self._tables, self._amplitudes, self._bounds.fixed, sums,
-            _ALL_WHOLE if efficacy is None else efficacy,
+    def _take(self, step: int, arrivals: Any, sums: NDArray[np.int64], efficacy: NDArray[np.float64]) -> None:
+        state = self.state
+        arguments: tuple[Any, ...] = (
+            step, *arrivals, state["weights"], state["pre"], state["pre_before"], state["pre_at"], state["post"],
+            state["post_at"], self._tables, self._amplitudes, self._bounds.fixed, sums, efficacy,
         )  # fmt: skip
+        _arrive(*arguments)
 
     def fire(self, step: int, neurons: NDArray[np.int32]) -> None:
         """Let target neurons that fired in one step potentiate their synapses."""
