@@ -8,9 +8,10 @@ Rust arrives as one, and so does `sys.exit` in the code of a region.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Final
 
 from brainnet.texts import shorten
@@ -21,6 +22,12 @@ _INTERVAL_S: Final = 60.0
 """Seconds between two records of one fault after that: a fault at 1 kHz must not fill the disk with its records."""
 _MAX_KINDS: Final = 1000
 """Kinds of faults are made by senders, so the table of them is bounded."""
+
+
+def call_soon(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object) -> None:
+    """Call a function on an event loop, from any thread; does nothing once the loop is closed."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, *args)
 
 
 def ends_task(error: BaseException) -> bool:

@@ -16,6 +16,8 @@ NAME_PATTERN: Final = r"^[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*$"
 """A name is a chunk of a key and the stem of a file, so it holds none of their separators and is not only dots."""
 NAME_RULE: Final = f"should be a name of at most {MAX_NAME} letters, digits, '_', '-' and '.', and not only dots"
 """What `NAME_PATTERN` and `MAX_NAME` accept, as the end of a sentence."""
+POPULATION: Final = "population"
+"""The program of a node that computes populations of a network; `population:PROGRAM` also does what another does."""
 RESERVED_IDS: Final = ("launcher",)
 """Ids that no node may have: the launcher logs under its own name."""
 MAX_LINE: Final = 4352

@@ -18,10 +18,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from brainnet.limits import POPULATION
 from brainnet.yaml_text import Location
 
-PROGRAM: Final = "population"
-"""The program of a node whose parameters are those of a population."""
 KEYS: Final = ("clock", "seed", "projections")
 """The fields of a connectome that an allocation may have."""
 _OF_NODE: Final = ("id", "host", "checkpoint")
@@ -43,7 +42,7 @@ def populations_in(value: Mapping[str, Any]) -> list[int]:
     return [
         index
         for index, node in enumerate(nodes if isinstance(nodes, list) else ())
-        if isinstance(node, dict) and (node.get("program") == PROGRAM or str(node.get("id")) in ends)
+        if isinstance(node, dict) and (node.get("program") == POPULATION or str(node.get("id")) in ends)
     ]
 
 
@@ -59,7 +58,7 @@ class Embedded:
 
     def __init__(self, allocation: Mapping[str, Any]) -> None:
         self._nodes = populations_in(allocation)
-        self._is_population = [allocation["nodes"][index].get("program") == PROGRAM for index in self._nodes]
+        self._is_population = [allocation["nodes"][index].get("program") == POPULATION for index in self._nodes]
         self.value: dict[str, Any] = {"version": 1}
         self.value |= {key: allocation[key] for key in KEYS if allocation.get(key) is not None}
         self.value["populations"] = [_population(allocation["nodes"][index]) for index in self._nodes]
@@ -84,7 +83,7 @@ class Embedded:
 def _population(node: Mapping[str, Any]) -> dict[str, Any]:
     parameters = node.get("parameters")
     known = dict(parameters) if isinstance(parameters, dict) else {}
-    if node.get("program") != PROGRAM:
+    if node.get("program") != POPULATION:
         own = {"model": node.get("program")}
         if "size" in known:
             own["size"] = known.pop("size")

@@ -23,6 +23,7 @@ from brainnet import yaml_text
 from brainnet.bus import Endpoint, open_bus
 from brainnet.collector import collect_less_often
 from brainnet.errors import BrainnetError
+from brainnet.guard import call_soon
 from brainnet.node import logs
 from brainnet.node.node import Node
 from brainnet.node.program import load_program
@@ -123,16 +124,11 @@ async def _run_async(spec: NodeSpec, program: type[Node] | None, notify_fd: int 
         # Handlers of the event loop, because KeyboardInterrupt could be raised at any point of the shutdown.
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, node.stop)
-        stopping.connect(lambda: _call_soon(loop, node.stop))
+        stopping.connect(lambda: call_soon(loop, node.stop))
         try:
             await node.run_until_stopped(lambda state, reason: _notify(notify_fd, state, reason))
         finally:
             logs.configure(spec.id, spec.log_level)
-
-
-def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
-    with contextlib.suppress(RuntimeError):  # the event loop is closed: the node has stopped
-        loop.call_soon_threadsafe(function)
 
 
 def _notify(notify_fd: int | None, state: NodeState, reason: str) -> None:

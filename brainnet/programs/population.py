@@ -9,10 +9,10 @@ from pathlib import Path
 from brainnet.bus import Bus
 from brainnet.connectome import Connectome, build, load
 from brainnet.errors import BrainnetError, CallError, CallTimeout, ConfigError
-from brainnet.guard import describe
+from brainnet.guard import call_soon, describe
 from brainnet.node import NetworkPart, Node, NodeSpec, load_program, serve, subscribe
 from brainnet.paths import digest_of
-from brainnet.streams.division import plan_of
+from brainnet.streams.division import owners, plan_of
 from brainnet.streams.link import BusLink
 from brainnet.streams.lockstep import Lockstep
 from brainnet.streams.packing import packer
@@ -55,10 +55,9 @@ class RunsNetwork(Node):
         if digest_of(part.file) != part.digest:
             raise ConfigError(f"{part.file} has changed since the network was launched; stop it, and launch it again")
         self._connectome = load(part.file).with_seed(part.seed)
-        processes = {name: list(populations) for name, populations in part.processes.items()}
-        plan = plan_of(self._connectome, processes, self.id, last_step=part.last_step)
+        plan = plan_of(self._connectome, part.processes, self.id, last_step=part.last_step)
         clock = self._connectome.clock
-        network = build(self._connectome, processes[self.id], plan.window)
+        network = build(self._connectome, part.processes[self.id], plan.window)
         pack = packer(network, lambda: self._run, plan.window)
         if clock.mode == "realtime":
             self._lockstep = Realtime(network, plan, pack, clock.late)
@@ -97,11 +96,11 @@ class RunsNetwork(Node):
             self._link,
             SavedStates(Path(self.data_dir) / "streams", identity),
             run,
-            {name: owner for owner, names in part.processes.items() for name in names},
+            owners(part.processes),
             save_every_s=clock.save_every_s,
             time_scale=clock.time_scale,
-            on_waiting=lambda whom: _call(loop, self._note_waiting, whom),
-            on_failure=lambda error: _call(loop, self._note_failure, error),
+            on_waiting=lambda whom: call_soon(loop, self._note_waiting, whom),
+            on_failure=lambda error: call_soon(loop, self._note_failure, error),
         )
         for source in self._lockstep.plan.sources:
             self.bus.listen(key("window", population=source), lambda _, payload: runner.take_window(payload))
@@ -164,13 +163,6 @@ class RunsNetwork(Node):
     def _note_failure(self, error: BaseException) -> None:
         self.report_error("network", error)
         self.fail(f"the network ended: {describe(error)}")
-
-
-def _call(loop: asyncio.AbstractEventLoop, function: object, *args: object) -> None:
-    try:
-        loop.call_soon_threadsafe(function, *args)  # type: ignore[arg-type]
-    except RuntimeError:  # the event loop is closed: the node has stopped
-        return
 
 
 class PopulationNode(RunsNetwork):

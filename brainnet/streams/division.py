@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from brainnet.connectome import Connectome, Link, kind_of, links, window_of
 from brainnet.streams.lockstep import DEFAULT_CREDIT, Plan
 from brainnet.wire.packet import MAX_ELEMENTS
+
+
+def owners(processes: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """Return the process of each population."""
+    return {name: process for process, names in processes.items() for name in names}
 
 
 def between(connectome: Connectome, process_of: Mapping[str, str]) -> list[Link]:
@@ -24,7 +29,7 @@ def window_between(connectome: Connectome, process_of: Mapping[str, str]) -> int
 
 def plan_of(
     connectome: Connectome,
-    processes: Mapping[str, list[str]],
+    processes: Mapping[str, Collection[str]],
     process: str,
     *,
     window: int | None = None,
@@ -41,7 +46,7 @@ def plan_of(
         credit: Windows that may be computed beyond what the slowest reader has taken in.
         last_step: Steps after which the network stops; None to go on.
     """
-    process_of = {name: owner for owner, names in processes.items() for name in names}
+    process_of = owners(processes)
     sources: dict[str, int] = {}
     readers: dict[str, set[str]] = {}
     for link in between(connectome, process_of):

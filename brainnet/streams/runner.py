@@ -29,8 +29,6 @@ from brainnet.wire.messages.streams import ClockPhase
 log = structlog.get_logger("brainnet.streams")
 T = TypeVar("T")
 
-SAVE_EVERY_S: Final = 5.0
-"""Seconds between two saved states. What was sent since the oldest one is kept for who may be resumed from it."""
 ANNOUNCE_S: Final = 0.25
 """Seconds after which a process says how far it is, whether it got on or not."""
 START_IN_S: Final = 0.3
@@ -51,7 +49,8 @@ class Runner:
         states: Where its state is saved.
         run: Name of this run; windows of any other are left out.
         process_of: The process of each population.
-        save_every_s: Seconds between two saved states.
+        save_every_s: Seconds between two saved states. What was sent since the oldest one is kept for who may be
+            resumed from it.
         time_scale: In real time, time on the wall by simulated time.
         on_waiting: Called in the thread, with whom it waits for when that takes long, and with "" when it goes on.
         on_failure: Called in the thread with what ended it.
@@ -65,7 +64,7 @@ class Runner:
         run: str,
         process_of: Mapping[str, str],
         *,
-        save_every_s: float = SAVE_EVERY_S,
+        save_every_s: float,
         time_scale: float = 1.0,
         on_waiting: Callable[[str], None] = lambda whom: None,
         on_failure: Callable[[BaseException], None] = lambda error: None,
@@ -97,7 +96,6 @@ class Runner:
             0.0 if isinstance(lockstep, Realtime) else TOGETHER_S,
         )
         self._announced = (time.monotonic(), 0)
-        self._announced_phase: ClockPhase = "starting"
         self._factor = 0.0
         self._windows_unannounced = 0
         self._saving: threading.Thread | None = None

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from brainnet.connectome import Connectome, build, window_of
 from brainnet.errors import BrainnetError, StoreError
 from brainnet.simulation.digest import combined
-from brainnet.streams.division import plan_of
+from brainnet.streams.division import owners, plan_of
 from brainnet.streams.lockstep import Lockstep
 from brainnet.streams.packing import packer
 from brainnet.streams.runner import Runner
@@ -116,7 +116,7 @@ class Divided:
         names = list(connectome.populations)
         self.parts = {f"process{i}": names[i::number] for i in range(number) if names[i::number]}
         self.connectome, self.folder, self.wires, self.steps = connectome, folder, wires, steps
-        wires.process_of = {name: process for process, own in self.parts.items() for name in own}
+        wires.process_of = owners(self.parts)
         self.failures: dict[str, BaseException] = {}
 
     def make(self, process: str, run: str = "run") -> Runner:

@@ -26,7 +26,7 @@ from brainnet import yaml_text
 from brainnet.endpoints import ConnectEndpoint, ListenEndpoint, address_of
 from brainnet.errors import AllocationError, TextError
 from brainnet.imports import did_you_mean
-from brainnet.launcher.describe.networks import PROGRAM, NetworkPlan, read_network
+from brainnet.launcher.describe.networks import NetworkPlan, read_network
 from brainnet.launcher.describe.source import (
     Source,
     allocation_error,
@@ -40,6 +40,7 @@ from brainnet.limits import (
     DEVICE_PATTERN,
     MAX_THREADS,
     NAME_RULE,
+    POPULATION,
     RESERVED_IDS,
     Environment,
     Line,
@@ -222,7 +223,7 @@ def load(path: Path) -> Allocation:
 
 def _read_network(source: Source, parsed: AllocationFile) -> NetworkPlan | None:
     """Return the network of the allocation: its own, or that of the connectome file that it names."""
-    embedded = any(node.program == PROGRAM for node in parsed.nodes) or parsed.projections is not None
+    embedded = any(node.program == POPULATION for node in parsed.nodes) or parsed.projections is not None
     if parsed.connectome is None:
         return read_network(source.path) if embedded else None
     if embedded or parsed.clock is not None or parsed.seed is not None:
@@ -250,7 +251,7 @@ def _network_node(source: Source, parsed: AllocationFile, network: NetworkPlan, 
         raise source.error(("connectome",), f"process {process!r} of the network runs on {host!r}; {known}")
     return NodeEntry(
         id=process,
-        program=PROGRAM,
+        program=POPULATION,
         host=host,
         device=parsed.defaults.device,
         threads=parsed.defaults.threads,
@@ -369,7 +370,7 @@ def _complete(source: Source, parsed: AllocationFile, index: int, network: Netwo
 def _as_population(source: Source, entry: NodeEntry, at: Location) -> dict[str, Any]:
     """Return what is different in the entry of a node that computes a population."""
     if not entry.program.startswith(("nir:", "torch:")):
-        return {"program": PROGRAM, "parameters": {}}
+        return {"program": POPULATION, "parameters": {}}
     # These answer prompts beside that; the rest of their parameters are those of the population.
     both = {name: value for name, value in entry.parameters.items() if name not in ("size", "ignore_dt")}
-    return {"program": f"{PROGRAM}:{find_program(source, entry.program, (*at, 'program'))}", "parameters": both}
+    return {"program": f"{POPULATION}:{find_program(source, entry.program, (*at, 'program'))}", "parameters": both}

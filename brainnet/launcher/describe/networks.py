@@ -11,9 +11,6 @@ from brainnet.paths import digest_of
 if TYPE_CHECKING:
     from brainnet.connectome import Connectome
 
-PROGRAM = "population"
-"""The program of a node that computes populations; an entry point of `brainnet.nodes`. `population:PROGRAM` is a node
-that also does what another program does."""
 
 PRELOAD = ("brainnet.programs.population", "brainnet.simulation.population", "brainnet.simulation.connectivity.kernels")
 """What the processes of a network import, so that they share it: the compiler is the largest part of their memory."""
