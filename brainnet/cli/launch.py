@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -15,7 +14,7 @@ import typer
 
 from brainnet import stdio
 from brainnet.cli import common, output
-from brainnet.errors import LaunchError
+from brainnet.cli.launch_network import until_finished
 
 if TYPE_CHECKING:
     from brainnet.launcher.run.launch import LaunchOptions
@@ -85,7 +84,7 @@ def launch(
         raise typer.BadParameter("--digest waits for the end of the network; leave out --detach")
     if as_json and not digest:
         raise typer.BadParameter("--json is the form of --digest")
-    show = partial(_until_finished, as_json=as_json) if digest else None
+    show = partial(until_finished, as_json=as_json) if digest else None
     try:
         _run(options, detach, show)
     except OrphansError as error:
@@ -112,61 +111,6 @@ def _run(options: LaunchOptions, detach: bool, show: Show | None) -> None:
         f"brain {done.namespace} on port {done.port}: {done.nodes} nodes ready on {done.host} "
         f"after {done.seconds:.2f} s (launcher pid {done.pid})"
     )
-
-
-@contextlib.contextmanager
-def _until_finished(supervisor: Supervisor, *, as_json: bool) -> Iterator[None]:
-    """Show how far the network is, and at the end its digests."""
-    network = supervisor.network
-    assert network is not None
-    started = time.monotonic()
-    total = next(spec.network.last_step for spec in supervisor.plan.nodes if spec.network is not None) or 0
-    with output.progress("steps", total) as advance:
-        done = 0
-
-        def progress(step: int) -> None:
-            nonlocal done
-            if step > done:
-                advance(step - done)
-                done = step
-
-        network.on_progress = progress
-        failure = ""
-        began: set[str] = set()
-
-        def on_change(record: NodeRecord) -> None:
-            nonlocal failure
-            if record.ready_s is not None:
-                began.add(record.id)
-            down = record.state in ("failed", "backoff", "lost") or record.restarts
-            if network.has(record.id) and record.id not in began and down and not failure:
-                # As with --detach: the cause is nearly always a mistake in the file, and no restart mends it.
-                failure = f"node {record.id}: {record.reason}"
-                supervisor.stop()
-
-        supervisor.on_change = on_change
-        yield
-    if failure:
-        raise LaunchError(f"{failure}; see `brainnet logs`, nothing was left running")
-    if not network.finished:
-        output.note("brainnet: stopped before the network had computed all steps")
-        raise typer.Exit(1)
-    seconds = time.monotonic() - started
-    dt_ms = next(iter(network.states.values())).dt_ms
-    summary = {"steps": total, "dt_ms": dt_ms, "seconds": seconds, "digest": network.digest}
-    processes = {population: state.process for state in network.states.values() for population in state.digests}
-    if as_json:
-        for population, digest in network.digests.items():
-            output.print_json({"population": population, "process": processes[population], "digest": digest})
-        output.print_json(summary)
-        return
-    output.table(
-        ["population", "process", "digest"],
-        [(name, processes[name], digest) for name, digest in network.digests.items()],
-    )
-    output.line(f"digest {summary['digest']}")
-    resent = sum(state.resent for state in network.states.values())
-    output.note(f"{total:,} steps of {dt_ms:g} ms in {seconds:.2f} s with start and end; {resent:,} windows sent again")
 
 
 def _progress() -> _Progress:

@@ -391,7 +391,7 @@ async def _detached(
         send_progress(node=record.model_dump(mode="json"))
         # A node that exits before it was ever ready fails the launch at once, although its policy would restart it:
         # the user waits for the command, and the cause is nearly always a mistake in the allocation.
-        if record.ready_s is None and (record.state in ("failed", "backoff", "lost") or record.restarts):
+        if record.ended_before_ready:
             fail(f"node {record.id}: {record.reason}")
         elif all(node.record.ready_s is not None for node in supervisor.nodes.values()):
             report_outcome(

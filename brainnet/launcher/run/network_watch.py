@@ -28,6 +28,12 @@ class NetworkWatch:
         self._part = part
         self._run = part.run
 
+    @property
+    def last_step(self) -> int:
+        """Steps after which the network stops."""
+        assert self._part.last_step is not None  # only such a network is followed
+        return self._part.last_step
+
     def has(self, process: str) -> bool:
         """Return whether a node is a process of the network."""
         return process in self._part.processes

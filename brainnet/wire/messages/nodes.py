@@ -117,6 +117,11 @@ class NodeRecord(Message):
     next_start_s: float | None = Field(None, description="seconds until it is started again; null when it is not due")
     advice: ErrorText = Field("", description="what to do about a node that is down")
 
+    @property
+    def ended_before_ready(self) -> bool:
+        """Whether its process has ended, or is being started again, and none of it is ready."""
+        return self.ready_s is None and (self.state in ("failed", "backoff", "lost") or self.restarts > 0)
+
 
 class PromptStatus(Message):
     """What the broker of a host has to do, and has done since it started."""
