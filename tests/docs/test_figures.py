@@ -39,4 +39,4 @@ def test_the_figures_in_a_page_follow_from_the_report(page: Path) -> None:
 def test_the_report_is_of_a_whole_run() -> None:
     report = read(PAGE.with_suffix(".json"))
     assert not report.quick
-    assert set(report.groups) == {"bus", "prompt", "boot", "memory", "snn"}
+    assert set(report.groups) == {"bus", "prompt", "boot", "memory", "streams", "snn"}
