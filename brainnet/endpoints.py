@@ -90,6 +90,15 @@ def address_of(endpoint: str) -> Address:
     return Address(transport, _host(host), int(port))
 
 
+def tcp_address(endpoint: str) -> tuple[str, int] | None:
+    """Return host and port of a Zenoh endpoint such as `tcp/[::1]:7447?key=value`, or None for one that is not TCP."""
+    kind, _, address = endpoint.partition("/")
+    host, _, port = address.partition("?")[0].partition("#")[0].rpartition(":")
+    if kind not in ("tcp", "tls") or not port.isdigit():
+        return None
+    return host.strip("[]"), int(port)
+
+
 def _host(text: str) -> str:
     """Return a host in its shortest form."""
     try:

@@ -1,13 +1,18 @@
-"""A cable of a test's own: forwards TCP connections, each byte some time later, and cuts them from time to time.
+"""A cable of a test's own: forwards TCP connections, each byte some time later, and is loose when told to be.
 
-python -m tests.slow_link 7501 10.231.78.2:7447 --delay-ms 3 --cut-after-kb 40 --cuts 3
+python -m tests.slow_link 7501 10.231.78.2:7447 --delay-ms 3
+
+SIGUSR1 cuts what is connected, and what is connected next once more after 30 ms.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 from contextlib import suppress
+
+LOOSE_S = 0.03
 
 
 async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
@@ -42,9 +47,30 @@ async def main() -> None:
     options = parser.parse_args()
     host, _, port = options.target.partition(":")
 
+    loop = asyncio.get_running_loop()
+    ends: set[asyncio.WriteTransport] = set()
+    to_cut_again = False
+
+    def cut() -> None:
+        for end in ends:
+            end.abort()
+
+    def shaken() -> None:
+        nonlocal to_cut_again
+        to_cut_again = True
+        cut()
+
+    loop.add_signal_handler(signal.SIGUSR1, shaken)
+
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal to_cut_again
         with suppress(OSError):
             to_reader, to_writer = await asyncio.open_connection(host, int(port))
+            both_ends = {writer.transport, to_writer.transport}
+            ends.update(both_ends)
+            if to_cut_again:
+                to_cut_again = False
+                loop.call_later(LOOSE_S, cut)
             both = [
                 asyncio.create_task(forward(one, other, options.delay_ms / 1000))
                 for one, other in ((reader, to_writer), (to_reader, writer))
@@ -53,6 +79,7 @@ async def main() -> None:
             for task in both:
                 task.cancel()
             await asyncio.gather(*both, return_exceptions=True)
+            ends.difference_update(both_ends)
             to_writer.transport.abort()
         writer.transport.abort()
 

@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 from brainnet.bus.bus import Bus
+from brainnet.bus.hub_links import HubLinks
 from brainnet.bus.incoming import Received
 from brainnet.bus.mailbox import Mailbox, MailboxStatistics
 from brainnet.bus.memory import MemoryNetwork
 from brainnet.bus.query_client import Reply
-from brainnet.bus.sessions import Endpoint, open_bus, open_hub, open_session, tcp_address
+from brainnet.bus.sessions import Endpoint, open_bus, open_hub, open_session
 from brainnet.bus.stamp import SequenceTracker, Stamp, read_stamp
 from brainnet.bus.transport import Publisher, QoS, Sample, Transport
 
 __all__ = [
     "Bus",
     "Endpoint",
+    "HubLinks",
     "Mailbox",
     "MailboxStatistics",
     "MemoryNetwork",
@@ -32,5 +34,4 @@ __all__ = [
     "open_hub",
     "open_session",
     "read_stamp",
-    "tcp_address",
 ]

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from brainnet.bus.bus import Bus
-from brainnet.endpoints import address_of
+from brainnet.bus.hub_links import new_hub_id
+from brainnet.endpoints import address_of, tcp_address
 from brainnet.errors import AddressInUseError, BusError, ConnectError
 
 LEASE_MS = 2000
@@ -100,15 +101,6 @@ def open_hub(listen: list[str], connect: list[str]) -> Any:
         raise BusError(f"cannot listen on {', '.join(listen)}: {error}") from None
 
 
-def tcp_address(endpoint: str) -> tuple[str, int] | None:
-    """Return host and port of a Zenoh endpoint such as `tcp/[::1]:7447?key=value`, or None for one that is not TCP."""
-    kind, _, address = endpoint.partition("/")
-    host, _, port = address.partition("?")[0].partition("#")[0].rpartition(":")
-    if kind not in ("tcp", "tls") or not port.isdigit():
-        return None
-    return host.strip("[]"), int(port)
-
-
 def _is_taken(endpoint: str) -> bool:
     """Return whether another program listens at a TCP endpoint."""
     address = tcp_address(endpoint)
@@ -146,6 +138,7 @@ def _config(mode: str, *, listen: list[str], connect: list[str], connect_timeout
         "transport/link/tx/lease": LOCAL_LEASE_MS if is_local else LEASE_MS,
     }
     if mode == "router":  # a hub starts before the hubs of other hosts, and retries for ever
+        settings["id"] = new_hub_id()
         settings["connect/timeout_ms"] = -1
         settings["connect/exit_on_failure"] = False
     elif connect_timeout is not None:

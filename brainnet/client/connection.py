@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import socket
 
-from brainnet.bus import Bus, Endpoint, open_bus, tcp_address
+from brainnet.bus import Bus, Endpoint, open_bus
+from brainnet.endpoints import tcp_address
 from brainnet.errors import ConnectError, LaunchError
 from brainnet.wire.keys import key
 from brainnet.wire.messages import HostStatus, StatusQuery

@@ -1,4 +1,4 @@
-"""One network on three hosts: network namespaces, joined by links that delay."""
+"""One network on three hosts: network namespaces, joined by links that delay and break."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def namespaces() -> Iterator[dict[str, str]]:
         yield names
 
 
-def test_three_hosts_behind_slow_links_fire_as_one_process_also_when_one_is_killed(
+def test_three_hosts_behind_slow_links_fire_as_one_process_also_when_one_is_killed_and_links_break(
     tmp_path: Path, namespaces: dict[str, str], make_brain: MakeBrain, request: pytest.FixtureRequest
 ) -> None:
     (tmp_path / "network.yaml").write_text(yaml.safe_dump(NETWORK))
@@ -85,7 +85,13 @@ def test_three_hosts_behind_slow_links_fire_as_one_process_also_when_one_is_kill
     os.kill(pid, signal.SIGKILL)
     stepped = clocks("step", "100")
     assert {row["next_step"] for row in stepped} == {200}
+    for cable in links:
+        cable.send_signal(signal.SIGUSR1)
+    wait_until("the links between all hosts", lambda: len(clocks("status")) == len(HOSTS))
     clocks("resume")
+    wait_until("the network running again", lambda: any(row["next_step"] > 250 for row in clocks("status")))
+    for cable in links:
+        cable.send_signal(signal.SIGUSR1)
     for launcher in launchers.values():
         stdout, stderr = launcher.communicate(timeout=3 * PATIENCE_S)
         assert launcher.returncode == 0, stderr

@@ -16,8 +16,8 @@ from typing import Any, Final
 import structlog
 
 from brainnet.broker import Limits
-from brainnet.bus import Bus, open_hub, tcp_address
-from brainnet.endpoints import hub_endpoints, loopback
+from brainnet.bus import Bus, HubLinks, open_hub
+from brainnet.endpoints import hub_endpoints, loopback, tcp_address
 from brainnet.errors import AddressInUseError, BrainnetError, BusError, ConfigError, LaunchError
 from brainnet.guard import describe, ends_task
 from brainnet.launcher.run import log_files
@@ -56,6 +56,7 @@ network file system holds the process."""
 _LINGER_S: Final = 6.0
 """Seconds for which a finished network stays for the launchers of other hosts: a link that was cut heals meanwhile."""
 _LOG_CHECK_INTERVAL_S: Final = 2.0
+_LINK_CHECK_INTERVAL_S: Final = 0.5
 _MB: Final = 1_000_000
 
 
@@ -152,6 +153,7 @@ class Supervisor:
         self._memory: tuple[float, dict[int, int]] = (0.0, {})  # when it was measured, and bytes by process id
         self._background: set[asyncio.Task[None]] = set()
         self._bus: Bus | None = None
+        self._links: HubLinks | None = None
         self._desk: PromptDesk | None = None
         part = next((spec.network for spec in plan.nodes if spec.network is not None), None)
         self.network = None if part is None or part.last_step is None else NetworkWatch(part)
@@ -211,6 +213,8 @@ class Supervisor:
             asyncio.create_task(self._essential(self._limit_logs())),
             asyncio.create_task(self._essential(self._run_desk())),
         ]
+        if self._links is not None:
+            tasks.append(asyncio.create_task(self._essential(self._watch_links(self._links))))
         if self.network is not None:
             tasks.append(asyncio.create_task(self._essential(self._run_network(self.network, bus))))
         try:
@@ -271,6 +275,8 @@ class Supervisor:
                     f"{'--port' if refused == plan.hub else 'listen in ' + str(plan.allocation)}"
                 ) from None
             raise LaunchError(f"the hub {error}") from None
+        if plan.listen or plan.connect:
+            self._links = HubLinks(session, plan.namespace)
         return Bus(ZenohTransport(session), namespace=plan.namespace, role="supervisor", source=ID)
 
     # -- processes ---------------------------------------------------------------------------------------------------
@@ -318,6 +324,13 @@ class Supervisor:
                 elif node.record.id not in stuck:
                     stuck.add(node.record.id)
                     log.error("the kernel does not end a killed node", id=node.record.id, pid=node.record.pid)
+
+    async def _watch_links(self, links: HubLinks) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_LINK_CHECK_INTERVAL_S)
+            for id in await loop.run_in_executor(None, links.check):
+                log.warning("a link to another host was up but passed nothing on, and is made anew", hub=id)
 
     async def _limit_logs(self) -> None:
         loop, limit = asyncio.get_running_loop(), int(self.plan.log_max_mb * _MB)
