@@ -89,6 +89,36 @@ def test_what_the_file_lacks_the_rule_gives(tmp_path: Path) -> None:
     assert made(file, 2, 3, weight=2, delay_ms=1).count == 0
 
 
+# As scipy.sparse.save_npz (1.17) writes a csr_matrix or csr_array.
+SCIPY: dict[str, Any] = {
+    "indptr": np.array([0, 2, 3], np.int32),
+    "indices": np.array([0, 2, 1], np.int32),
+    "format": np.array(b"csr"),
+    "shape": np.array([2, 3]),
+    "data": np.array([1.0, 2.0, 3.0]),
+}
+
+
+def test_a_sparse_matrix_of_scipy(tmp_path: Path) -> None:
+    file = tmp_path / "matrix.npz"
+    np.savez_compressed(file, **SCIPY, _is_array=np.array(True))
+    assert listed(made(file, 2, 3, delay_ms=1)) == [(0, 0, 1 << 16, 2), (0, 2, 2 << 16, 2), (1, 1, 3 << 16, 2)]
+    assert estimate(rule_of({"connect": "explicit", "file": str(file), "delay_ms": 1}, "x"), 2, 3).synapses == 3
+    changes: list[tuple[dict[str, Any], list[str]]] = [
+        ({"format": np.array(b"csc")}, ["csc", "tocsr"]),
+        ({"format": np.array([1.5])}, ["1.5", "tocsr"]),
+        ({"shape": np.array([3, 2])}, ["[3, 2]", "[2, 3]", "row"]),
+        ({"indices": np.array([0, 3, 1])}, ["targets", "0 to 2"]),
+        ({"indptr": None}, ["indptr"]),
+    ]
+    for change, words in changes:
+        changed = {name: values for name, values in (SCIPY | change).items() if values is not None}
+        np.savez(file, **changed)
+        with pytest.raises(ModelError) as caught:
+            made(file, 2, 3, delay_ms=1)
+        assert [word for word in [str(file), *words] if word not in str(caught.value)] == []
+
+
 GOOD: dict[str, Any] = {"sources": [0, 1], "targets": [0, 2], "weights": [1.0, 2.0], "delays": [1.0, 0.5]}
 
 

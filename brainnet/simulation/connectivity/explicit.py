@@ -28,6 +28,8 @@ from brainnet.simulation.connectivity.values import Drawn, Value
 from brainnet.simulation.rows import Rows
 
 _HDF5 = {".h5", ".hdf5", ".sonata"}
+_OF_SCIPY = {"start": "indptr", "targets": "indices", "weights": "data"}
+"""Where `scipy.sparse.save_npz` puts the rows of a matrix in CSR form: sources are rows, targets are columns."""
 
 
 class Explicit(SynapseRule):
@@ -35,7 +37,8 @@ class Explicit(SynapseRule):
 
     An npz file holds `targets` with either `sources`, of the same length, or `start` [sources + 1], where the targets
     of source i are `targets[start[i] : start[i + 1]]`; and, where the rule gives none, `weights` in the unit of the
-    target model and `delays` in milliseconds, of the length of `targets`.
+    target model and `delays` in milliseconds, of the length of `targets`. Or it is a matrix of weights [sources,
+    targets] in CSR form, as `scipy.sparse.save_npz` writes it.
 
     A SONATA file holds `/edges/POPULATION/source_node_id` and `target_node_id`. Weights are `syn_weight` and delays
     `delay` of the edges' groups, or else of their types in the CSV file `edge_types`; `nsyns` multiplies weights.
@@ -61,7 +64,7 @@ class Explicit(SynapseRule):
         if self._is_sonata:
             count = size_of_edges(ends, self.file, self.population)
         else:
-            shape = shape_of(ends, "file", self.file, "targets")
+            shape = shape_of(ends, "file", self.file, _names(ends, self.file).get("targets", "targets"))
             if len(shape) != 1:
                 raise ends.error("file", f"{self.file}: targets must have one axis, found {list(shape)}")
             count = shape[0]
@@ -161,15 +164,39 @@ def _in_rows(ends: Ends, sources: NDArray[Any], targets: NDArray[Any]) -> tuple[
     return start, (targets[order] - ends.low).astype(np.int32), order
 
 
-def _read_npz(ends: Ends, path: Path) -> Edges:
+def _names(ends: Ends, path: Path) -> dict[str, str]:
+    """Return how the file calls those of our arrays that it has."""
     names = names_of(ends, "file", path)
-    if ("sources" in names) == ("start" in names):
+    if "format" not in names:
+        return {name: name for name in ("sources", "start", "targets", "weights", "delays") if name in names}
+    found = read_arrays(ends, "file", path, ["format", "shape"])
+    form = found["format"].tolist()
+    if form not in (b"csr", "csr"):
         raise ends.error(
-            "file", f"{path} must hold targets with either sources or start, found {', '.join(sorted(names))}"
+            "file",
+            f"{path} is a sparse matrix in the form {form!r}; save it with scipy.sparse.save_npz(FILE, matrix.tocsr())",
         )
-    which = "sources" if "sources" in names else "start"
-    optional = [name for name in ("weights", "delays") if name in names]
-    arrays = read_arrays(ends, "file", path, [which, "targets", *optional])
+    if found["shape"].tolist() != [ends.sources, ends.targets]:
+        raise ends.error(
+            "file",
+            f"{path} is a matrix of shape {found['shape'].tolist()}; [{ends.sources}, {ends.targets}] is needed: a row "
+            "for each source neuron and a column for each target",
+        )
+    return _OF_SCIPY
+
+
+def _read_npz(ends: Ends, path: Path) -> Edges:
+    called = _names(ends, path)
+    if "targets" not in called or ("sources" in called) == ("start" in called):
+        raise ends.error(
+            "file",
+            f"{path} must hold targets with either sources or start, or a matrix of scipy.sparse.save_npz; found "
+            f"{', '.join(sorted(names_of(ends, 'file', path)))}",
+        )
+    which = "sources" if "sources" in called else "start"
+    optional = [name for name in ("weights", "delays") if name in called]
+    read = read_arrays(ends, "file", path, [called[name] for name in (which, "targets", *optional)])
+    arrays = {name: read[called[name]] for name in (which, "targets", *optional)}
     for name, values in arrays.items():
         kinds = "iu" if name in ("sources", "start", "targets") else "fiu"
         if values.ndim != 1 or (values.dtype.kind not in kinds and values.size):
