@@ -7,19 +7,19 @@ module of Python itself: a file `random.py` beside a program must not change wha
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.metadata
 import importlib.util
 import sys
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
 from brainnet.errors import ConfigError
+from brainnet.texts import did_you_mean
 
 Kind = TypeVar("Kind")
 
@@ -222,9 +222,3 @@ def _subclass(found: object, base: type[Kind], what: str, name: str) -> type[Kin
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(f"{what} {name} is not a {base.__name__} class: {found!r}")
     return found
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `, did you mean NAME?` for the known name that is close to a wrong one, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f", did you mean {close[0]}?" if close else ""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
 
-from brainnet.texts import printable, shorten
+from brainnet.texts import did_you_mean, printable, shorten
 
 MAX_NAME: Final = 64
 """Characters of a name: the id of a node, the name of a host, a namespace."""
@@ -94,6 +94,14 @@ _RULES: Final = {
     LINE_PATTERN: "should be one line without control characters",
     DEVICE_PATTERN: "should be cpu, cuda or cuda:N",
 }
+_KINDS: Final = {
+    "tuple_type": "should be a list",
+    "list_type": "should be a list",
+    "dict_type": "should be a map",
+    "model_type": "should be a map",
+    "model_attributes_type": "should be a map",
+}
+"""What pydantic calls by the names of Python, in those of YAML."""
 
 
 def mistake(item: Any) -> str:
@@ -107,6 +115,21 @@ def mistake(item: Any) -> str:
         message = _RULES.get(item["ctx"]["pattern"], message)
     elif item["type"] == "string_unicode":
         message = _NOT_TEXT
+    elif item["type"] == "union_tag_not_found":
+        message = f"should have {item['ctx']['discriminator'].strip(chr(39))}, which says of which kind it is"
+    elif item["type"] == "union_tag_invalid":
+        return _unknown_kind(item["ctx"])
+    elif item["type"] == "too_short":
+        message = f"should hold at least {item['ctx']['min_length']}"
+    else:
+        message = _KINDS.get(item["type"], message)
     value = item["input"]
     shown = "" if isinstance(value, dict | list | tuple) else f", got {printable(shorten(repr(value), 80))}"
     return message[0].lower() + message[1:] + shown
+
+
+def _unknown_kind(context: Any) -> str:
+    field, kind = context["discriminator"].strip("'"), str(context["tag"])
+    known = [name.strip("'") for name in context["expected_tags"].split(", ")]
+    hint = f"{did_you_mean(kind, known)}; known are {', '.join(known)}"
+    return f"{field}: unknown {printable(shorten(repr(kind), 80))}{hint}"

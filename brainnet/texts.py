@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Final
 
 _UNSAFE: Final = re.compile(
@@ -51,3 +52,11 @@ def _escape(match: re.Match[str]) -> str:
 
 def _escape_but_lines(match: re.Match[str]) -> str:
     return match[0] if match[0] in _KEPT_IN_LINES else _escape(match)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `, did you mean NAME?` for the known name that is close to a wrong one, or nothing."""
+    import difflib  # for mistakes only
+
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]}?" if close else ""

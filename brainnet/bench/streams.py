@@ -26,9 +26,9 @@ from brainnet.bench.raw_stream import raw_rate
 from brainnet.bus import Bus
 from brainnet.client.clocks import clock_states
 from brainnet.errors import BusError, ConfigError
-from brainnet.imports import did_you_mean
 from brainnet.rows import Row, compare
 from brainnet.testing.own_brain import OwnBrain
+from brainnet.texts import did_you_mean
 from brainnet.wire.keys import key
 from brainnet.wire.messages import ClockState
 

@@ -13,10 +13,10 @@ from brainnet import yaml_text
 from brainnet.connectome.description import Clock, ConnectomeFile, PopulationEntry, ProjectionEntry
 from brainnet.connectome.embedded import Embedded, is_allocation
 from brainnet.errors import BrainnetError, ConnectomeError, ModelError, TextError
-from brainnet.imports import did_you_mean
 from brainnet.limits import mistake
 from brainnet.simulation.connectivity import Rule
 from brainnet.simulation.plasticity.homeostasis import Homeostasis
+from brainnet.texts import did_you_mean
 from brainnet.yaml_text import Document, Location
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from brainnet.errors import ModelError
-from brainnet.imports import did_you_mean
 from brainnet.simulation.digest import combined
 from brainnet.simulation.population import Population, Reader
 from brainnet.simulation.spikes import Spikes
+from brainnet.texts import did_you_mean
 
 
 class Network:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import ModelError
-from brainnet.imports import did_you_mean
 from brainnet.simulation.delivery import Ring
 from brainnet.simulation.digest import SpikeDigest
 from brainnet.simulation.incoming import Incoming
@@ -17,6 +16,7 @@ from brainnet.simulation.models.base import Model, Window, compute, described
 from brainnet.simulation.modulation import Modulation
 from brainnet.simulation.plasticity.homeostasis import Drift, Homeostasis
 from brainnet.simulation.spikes import Spikes
+from brainnet.texts import did_you_mean
 
 Reader = Incoming | Modulation
 """What takes in the spikes of a source."""

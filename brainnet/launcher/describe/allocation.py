@@ -25,7 +25,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from brainnet import yaml_text
 from brainnet.endpoints import ConnectEndpoint, ListenEndpoint, address_of
 from brainnet.errors import AllocationError, TextError
-from brainnet.imports import did_you_mean
 from brainnet.launcher.describe.networks import NetworkPlan, read_network
 from brainnet.launcher.describe.source import (
     Source,
@@ -49,7 +48,7 @@ from brainnet.limits import (
     mistake,
 )
 from brainnet.node.spec import NodeEntry, Restart
-from brainnet.texts import printable, shorten
+from brainnet.texts import did_you_mean, printable, shorten
 from brainnet.yaml_text import Location
 
 

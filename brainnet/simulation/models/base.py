@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from brainnet.errors import ModelError
-from brainnet.imports import did_you_mean
 from brainnet.limits import mistake
 from brainnet.simulation.fixed_point import from_fixed
 from brainnet.simulation.plasticity.homeostasis import Thresholds
 from brainnet.simulation.random import key_of, normal, poisson_table, uniform
 from brainnet.simulation.spikes import Spikes
 from brainnet.snn.kernels import compiled
+from brainnet.texts import did_you_mean
 
 EXCITATORY: Final = "excitatory"
 INHIBITORY: Final = "inhibitory"

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from brainnet.errors import ConfigError, ModelError
-from brainnet.imports import did_you_mean, find_class
+from brainnet.imports import find_class
 from brainnet.simulation.models.base import Model, Setting, parameters_of
+from brainnet.texts import did_you_mean
 
 ENTRY_POINT_GROUP: Final = "brainnet.models"
 

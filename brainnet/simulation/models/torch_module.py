@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainnet.errors import ConfigError, ModelError
-from brainnet.imports import did_you_mean, find_file
+from brainnet.imports import find_file
 from brainnet.simulation.models.base import Model, ModelParameters, Setting, Window, check_saved
 from brainnet.simulation.models.torch_state import (
     ABSENT,
@@ -46,6 +46,7 @@ from brainnet.simulation.models.torch_state import (
 from brainnet.simulation.models.torch_steps import input_of, one_thread
 from brainnet.simulation.random import draw
 from brainnet.simulation.spikes import Spikes
+from brainnet.texts import did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -9,12 +9,13 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from brainnet.errors import ModelError
-from brainnet.imports import did_you_mean, find_class
+from brainnet.imports import find_class
 from brainnet.limits import mistake
 from brainnet.simulation.plasticity.base import Rule
 from brainnet.simulation.plasticity.dopamine_stdp import DopamineSTDP
 from brainnet.simulation.plasticity.short_term import ShortTerm
 from brainnet.simulation.plasticity.stdp import STDP
+from brainnet.texts import did_you_mean
 
 ENTRY_POINT_GROUP: Final = "brainnet.plasticity"
 
