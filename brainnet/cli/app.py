@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from brainnet.cli import output
+from brainnet.collector import collect_rarely, end_uncollected
 from brainnet.errors import BrainnetError
 from brainnet.texts import shorten
 
@@ -122,10 +123,13 @@ def _top(
 
 def main() -> None:
     """Run the command line; the exit status is 0 only when the verb succeeded and its output was written."""
+    collect_rarely()
     output.prepare()
     status = 0
     try:
         typer.main.get_command(app)(prog_name="brainnet")
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    sys.exit(output.finish(status))
+    status = output.finish(status)
+    end_uncollected()
+    sys.exit(status)

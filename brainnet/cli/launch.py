@@ -19,7 +19,7 @@ from brainnet.cli.launch_network import until_finished
 if TYPE_CHECKING:
     from brainnet.launcher.run.launch import LaunchOptions
     from brainnet.launcher.run.supervisor import Supervisor
-    from brainnet.wire.messages import NodeRecord
+    from brainnet.wire.messages import NodeRecord, NodeState
 
     Show = Callable[[Supervisor], contextlib.AbstractContextManager[None]]
 
@@ -124,9 +124,9 @@ class _Progress:
         self._shown = shown
         self._last_state: dict[str, str] = {}
 
-    def __call__(self, record: NodeRecord) -> None:
-        if self._shown and self._last_state.get(record.id) != record.state:
-            self._last_state[record.id] = record.state
+    def __call__(self, id: str, state: NodeState) -> None:
+        if self._shown and self._last_state.get(id) != state:
+            self._last_state[id] = state
             ready = sum(state == "ready" for state in self._last_state.values())
             output.note_progress("" if ready == len(self._last_state) else f"{ready}/{len(self._last_state)} ready")
 

@@ -5,6 +5,7 @@ It runs in a process of its own, because a program may import, print and change 
 
 from __future__ import annotations
 
+import gc
 import importlib
 import inspect
 import json
@@ -92,12 +93,14 @@ def _main() -> None:
         results.flush()
 
     request = json.load(sys.stdin)
+    gc.disable()  # until all is imported that the forks share
     for index, module in enumerate(request["preload"]):  # before the forks below, so that it is imported once
         try:
             importlib.import_module(module)
         except BaseException as error:  # a module may also call sys.exit
             report(preload=index, error=f"cannot import {module}: {type(error).__name__}: {error}")
             return
+    gc.freeze()
     for node in request["nodes"]:
         # Each in a process of its own, as when it runs: two programs may have modules of the same name beside them.
         child = os.fork()
@@ -132,3 +135,5 @@ def _check(id: str, program: str, parameters: dict[str, object], has_checkpoint:
 
 if __name__ == "__main__":
     _main()
+    sys.stderr.flush()
+    os._exit(0)  # to take apart all that was imported takes time, and what a program does at exit is no concern here

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from brainnet.launcher.run.supervisor import Plan, Supervisor
     from brainnet.launcher.run.zygote_client import ZygoteProcess
     from brainnet.node.spec import NetworkPart
-    from brainnet.wire.messages import NodeRecord
+    from brainnet.wire.messages import NodeRecord, NodeState
 
 _OPEN_FILES: Final = 4096
 _OPEN_FILES_OF_HUB: Final = 64
@@ -290,12 +290,12 @@ class LaunchResult:
     seconds: float
 
 
-def run_detached(options: LaunchOptions, on_node: Callable[[NodeRecord], None]) -> LaunchResult:
+def run_detached(options: LaunchOptions, on_state: Callable[[str, NodeState], None]) -> LaunchResult:
     """Start the brain as a daemon and return when every node is ready.
 
     Args:
         options: The options of the launch.
-        on_node: Called at every change of a node until then.
+        on_state: Called with the id and the state of a node at every change until then.
 
     Raises:
         BrainnetError: A node, or the brain, cannot be started; no process of it is left.
@@ -316,7 +316,7 @@ def run_detached(options: LaunchOptions, on_node: Callable[[NodeRecord], None]) 
     theirs.close()
     try:
         with ours, ours.makefile() as progress:
-            outcome = _read_progress(progress, on_node)
+            outcome = _read_progress(progress, on_state)
         if isinstance(outcome, dict):
             return LaunchResult(**outcome, pid=daemon, seconds=time.monotonic() - started)
     except KeyboardInterrupt:
@@ -328,14 +328,12 @@ def run_detached(options: LaunchOptions, on_node: Callable[[NodeRecord], None]) 
     raise outcome
 
 
-def _read_progress(progress: Any, on_node: Callable[[NodeRecord], None]) -> dict[str, Any] | LaunchError:
+def _read_progress(progress: Any, on_state: Callable[[str, NodeState], None]) -> dict[str, Any] | LaunchError:
     """Read the daemon's progress until every node is ready, or until the daemon has exited.
 
     Returns:
         What runs, or the reason of the failure.
     """
-    from brainnet.wire.messages import NodeRecord
-
     failure = LaunchError("the launcher was ended before every node was ready")
     for line in progress:
         match json.loads(line):
@@ -345,8 +343,8 @@ def _read_progress(progress: Any, on_node: Callable[[NodeRecord], None]) -> dict
                 failure = OrphansError(reason)
             case {"failed": str(reason)}:
                 failure = LaunchError(reason)  # go on to end of file: the daemon first stops what it has started
-            case {"node": record}:
-                on_node(NodeRecord.model_validate(record))
+            case {"node": str(id), "state": state}:
+                on_state(id, state)
     return failure
 
 
@@ -388,7 +386,7 @@ async def _detached(
     def on_change(record: NodeRecord) -> None:
         if done:
             return
-        send_progress(node=record.model_dump(mode="json"))
+        send_progress(node=record.id, state=record.state)
         # A node that exits before it was ever ready fails the launch at once, although its policy would restart it:
         # the user waits for the command, and the cause is nearly always a mistake in the allocation.
         if record.ended_before_ready:

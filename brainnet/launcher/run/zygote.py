@@ -112,6 +112,7 @@ class Zygote:
             end.setblocking(False)
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
+        gc.disable()  # until all is imported: what an import makes stays, and would be looked through again and again
         started = time.monotonic()
         if not self._import(_BASE_MODULES):
             return 1
@@ -156,6 +157,7 @@ class Zygote:
                 # frozen garbage would stay for ever.
                 gc.collect()
                 gc.freeze()
+                gc.enable()
                 end_with_parent(False)
                 self._send_event(event="ready", seconds=time.monotonic() - started)
             case "log":
