@@ -1,12 +1,13 @@
 """Commands of brainnet that start in a fork of a process that has imported what they need.
 
 Most of the time of a short command goes to its imports, which are the same each time. While `forked_commands` is
-entered, `subprocess.run` starts `python -m brainnet VERB ...`, for the verbs of `VERBS` and `MODEL_VERBS`, as a fork of
-such a process, and so the reader of NIR files. What `subprocess.Popen` or `asyncio` start, which nobody may wait for,
-is always a new process: its environment tells whose it is, by which whatever a test leaves is found and killed.
+entered, `subprocess` and `asyncio` start `python -m brainnet VERB ...`, for the verbs of `VERBS` and `MODEL_VERBS`, as
+a fork of such a process, and so the reader of NIR files. What a command starts in turn, such as the zygote of a
+launcher, is a new process.
 
 For a test nothing else differs: the command is a real process and a child of the test's own, with a process
-id, a session, streams, a folder and an environment of its own, and it ends as the interpreter ends.
+id, a session, streams, a folder and an environment of its own, and it ends as the interpreter ends. Its environment is
+also what the kernel shows of it, by which whatever a test leaves is found and killed.
 
 Everything that a fork would not do exactly as a new process is left to a new process: other verbs and interpreters,
 variables that an interpreter or a library reads when it starts, descriptors that are handed on, limits that a test
@@ -29,18 +30,41 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.warm_server import MAX_PACKET
+from tests.warm_server import MAX_PACKET, ROOM, ROOM_SIZE
 
 SERVER = Path(__file__).with_name("warm_server.py")
-VERBS = ("config", "logs", "node", "prompt", "status", "stop", "topic", "validate")
+VERBS = (
+    "chaos",
+    "clock",
+    "config",
+    "launch",
+    "logs",
+    "node",
+    "prompt",
+    "simulate",
+    "status",
+    "stop",
+    "topic",
+    "validate",
+)
 MODULES = (
     *(f"brainnet.cli.{verb}" for verb in VERBS),
     "brainnet.bus.zenoh_transport",
     "brainnet.cli.node_table",
+    "brainnet.cli.validate_connectome",
     "brainnet.client",
-    "brainnet.launcher.describe.allocation",
+    "brainnet.connectome.summary",
+    "brainnet.launcher.describe.networks",
+    "brainnet.launcher.describe.programs",
+    "brainnet.launcher.run.launch",
+    "brainnet.launcher.run.stopping",
+    "brainnet.launcher.run.supervisor",
     "brainnet.observe",
     "brainnet.settings",
+    "brainnet.simulation.models.lif",
+    "brainnet.simulation.network",
+    "brainnet.testing.chaos.run",
+    "typer.rich_utils",
 )
 MODEL_VERBS = ("eval", "train")
 MODEL_MODULES = ("brainnet.cli.evaluate", "brainnet.cli.train", "brainnet.snn", "brainnet.training", "torch")
@@ -62,8 +86,6 @@ _USUAL = {
 _PR_SET_CHILD_SUBREAPER = 36
 _ADOPTING = threading.Lock()
 """Held while this process adopts a fork, since that is a state of the whole process."""
-_WAITED = threading.local()
-"""Has the attribute `here` while this thread runs a command whose end it waits for."""
 
 
 class _Server:
@@ -83,7 +105,7 @@ class _Server:
             if self._control is None or _kept(env) != self._kept:
                 return None
             packet = json.dumps({"words": words, "cwd": cwd, "env": dict(env), "session": session}).encode()
-            if len(packet) > MAX_PACKET:
+            if len(packet) > min(MAX_PACKET, ROOM_SIZE):
                 return None
             try:
                 _be_subreaper(True)
@@ -98,7 +120,7 @@ class _Server:
         with there:
             self._process = subprocess.Popen(
                 [sys.executable, str(SERVER), str(there.fileno()), *self._modules],
-                env={**self._kept, "PATH": env.get("PATH", ""), "OPENBLAS_NUM_THREADS": "1"},
+                env={**self._kept, "PATH": env.get("PATH", ""), "OPENBLAS_NUM_THREADS": "1", ROOM: "-" * ROOM_SIZE},
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 pass_fds=[there.fileno()],
@@ -130,8 +152,7 @@ def _be_subreaper(wanted: bool) -> None:
 def forked_commands() -> Iterator[None]:
     """Start commands as forks of a warm process until the context ends."""
     kind: Any = subprocess.Popen
-    module: Any = subprocess
-    original, original_run = kind._execute_child, module.run
+    original = kind._execute_child
     signature = inspect.signature(original)
     servers: dict[tuple[str, ...], _Server] = {
         **dict.fromkeys((("brainnet", verb) for verb in VERBS), _Server(*MODULES)),
@@ -142,7 +163,7 @@ def forked_commands() -> Iterator[None]:
     @functools.wraps(original)
     def execute(self: Any, *arguments: Any) -> None:
         given = signature.bind(self, *arguments).arguments
-        pid = _forked(servers, given) if hasattr(_WAITED, "here") else None
+        pid = _forked(servers, given)
         if pid is None:
             original(self, *arguments)
             return
@@ -151,19 +172,11 @@ def forked_commands() -> Iterator[None]:
         names = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
         self._close_pipe_fds(*(given[name] for name in names))
 
-    @functools.wraps(original_run)
-    def run(*arguments: Any, **options: Any) -> Any:
-        _WAITED.here = True
-        try:
-            return original_run(*arguments, **options)
-        finally:
-            del _WAITED.here
-
-    kind._execute_child, module.run = execute, run
+    kind._execute_child = execute
     try:
         yield
     finally:
-        kind._execute_child, module.run = original, original_run
+        kind._execute_child = original
         for server in servers.values():
             server.close()
 

@@ -5,6 +5,8 @@ It starts no thread and opens no Zenoh session: a fork copies only the calling t
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import gc
 import importlib
 import io
@@ -18,6 +20,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 MAX_PACKET = 1 << 17
+ROOM = "_BRAINNET_ROOM"
+"""Variable that only makes room for the variables of a fork, where the kernel looks for those of a process."""
+ROOM_SIZE = 1 << 16
 _ADOPTION_S = 30.0
 """Seconds in which a fork becomes a child of the process that asked for it. The kernel needs microseconds."""
 
@@ -29,6 +34,7 @@ def main() -> None:
     for name in sys.argv[2:]:
         importlib.import_module(name)
     gc.freeze()
+    atexit.register(keep_modules)  # the first to be registered is called last
     control.send(b"{}")
     while True:
         packet, descriptors, _, _ = socket.recv_fds(control, MAX_PACKET, 3)
@@ -55,12 +61,12 @@ def main() -> None:
 
 def become(request: dict[str, Any], descriptors: list[int]) -> None:
     """Take on the surroundings of a command: session, folder, environment, arguments, standard streams."""
-    gc.unfreeze()
     if request["session"]:
         os.setsid()
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
+    show_environment(request["env"])
     for place, descriptor in enumerate(descriptors):
         os.dup2(descriptor, place)
         os.close(descriptor)
@@ -71,6 +77,26 @@ def become(request: dict[str, Any], descriptors: list[int]) -> None:
         opened = stream(place, mode, getattr(standard, name))
         setattr(standard, name, opened)
         setattr(standard, f"__{name}__", opened)
+
+
+def keep_modules() -> None:
+    """Let the interpreter end without taking apart each module, which would copy the pages shared with the server."""
+    kept = dict(sys.modules)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
+    for name in kept.keys() - {"builtins", "sys"}:
+        del sys.modules[name]
+
+
+def show_environment(variables: dict[str, str]) -> None:
+    """Let /proc/PID/environ show these variables, as that of a new process does.
+
+    The kernel shows the part of the memory in which a process got its variables. Nothing else uses it any more when
+    all of them have been removed.
+    """
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = (int(fields[number - 3]) for number in (50, 51))  # counted as proc(5) does; the third comes first
+    block = b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in variables.items())
+    ctypes.memmove(start, block.ljust(end - start, b"\0"), end - start)
 
 
 def stream(descriptor: int, mode: str, like: TextIO) -> TextIO:
