@@ -15,7 +15,9 @@ from brainnet.limits import MAX_LINE
 PROTOCOLS: Final = ("tcp", "udp", "tls", "quic", "ws", "unixsock-stream")
 """What the Zenoh of the Python package speaks."""
 _FORM: Final = "write PROTOCOL/HOST:PORT, such as tcp/192.168.1.20:7447"
-_HOST_NAME: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\.?")
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\.?")
+_MAX_HOST_NAME: Final = 253
+"""Characters that a name may have in DNS."""
 _METADATA: Final = re.compile(r"(rel=[01]|prio=[0-7](-[0-7])?)(;(rel=[01]|prio=[0-7](-[0-7])?))*")
 _WILDCARDS: Final = ("0.0.0.0", "::")
 
@@ -110,7 +112,7 @@ def _host(text: str) -> str:
         raise ValueError(f"has the address {text!r}, which is no IP address; {_FORM}") from None
     if ":" in text:
         raise ValueError("has an IPv6 address without brackets; write tcp/[::1]:7447")
-    if not _HOST_NAME.fullmatch(text):
+    if len(text) > _MAX_HOST_NAME or not _HOST_NAME.fullmatch(text):
         raise ValueError(f"has the host {text!r}, which is no name and no IP address; {_FORM}")
     return "127.0.0.1" if text.lower() == "localhost" else text.lower().rstrip(".")
 

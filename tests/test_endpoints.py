@@ -70,6 +70,13 @@ def test_nobody_connects_to_a_wildcard(endpoint: str) -> None:
         check_connect(endpoint)
 
 
+def test_a_name_of_a_host_has_a_length() -> None:
+    name = "a" * 60 + ".b" * 96 + "c"
+    assert address_of(f"tcp/{name}:1").host == name
+    with pytest.raises(ValueError, match="no name"):
+        address_of(f"tcp/{name}d:1")
+
+
 @settings(deadline=None, max_examples=30)
 @given(
     st.sampled_from(["tcp", "udp", "ws", "tls", "quic", "vsock", "TCP", ""]),

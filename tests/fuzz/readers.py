@@ -81,8 +81,9 @@ def _shown(key: str, encoding: str) -> Reader:
 
 
 def _key(payload: bytes) -> None:
-    check_key(payload.decode(errors="replace"))
-    contract().find(payload.decode(errors="replace"))
+    key = payload.decode(errors="replace")
+    check_key(key)
+    contract().find(key)
 
 
 READERS: dict[str, Reader] = {
@@ -106,9 +107,21 @@ LARGE = 1 << 18
 
 
 def readers_for(payload: bytes) -> list[Reader]:
-    """Return the readers that a payload is tried with: all, but for a large one only those that differ."""
-    same = {kind.__name__ for kind in kinds()} - {kind.__name__ for kind in kinds_that_differ()}
-    return [reader for name, reader in READERS.items() if len(payload) < LARGE or name.partition(" ")[0] not in same]
+    """Return the readers that a payload is tried with: all, but for a large one only those that differ.
+
+    A message whose fields a payload does not name leaves out whatever it holds, and one such message is enough.
+    """
+    if len(payload) < LARGE:
+        return [*READERS.values()]
+    differing = {
+        kind.__name__
+        for kind in kinds_that_differ()
+        if kind is StatusQuery
+        or issubclass(kind, messages.Header)
+        or any(field.encode() in payload for field in kind.model_fields)
+    }
+    same = {kind.__name__ for kind in kinds()} - differing
+    return [reader for name, reader in READERS.items() if name.partition(" ")[0] not in same]
 
 
 def read(reader: Reader, payload: bytes) -> bool:

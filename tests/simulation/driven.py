@@ -15,8 +15,9 @@ PLASTIC = "pre->post"
 def description(
     pre: list[tuple[int, int]], post: list[tuple[int, int]], plasticity: Any, more: tuple[dict[str, Any], ...] = (),
     weight: Any = 0.5, neurons: int = 2, delay_ms: Any = 1, dt_ms: float = 1.0,
+    drive_delay_ms: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Neurons of `post` fire one step after those of the list, which drives them; `pre` is too weak for that.
+    """Neurons of `post` fire a delay after those of the list, which drives them; `pre` is too weak for that.
 
     Args:
         pre: Spikes of the source as (ms, neuron).
@@ -27,6 +28,7 @@ def description(
         neurons: Of each population.
         delay_ms: Of that projection.
         dt_ms: One step.
+        drive_delay_ms: From what drives the target to the target; one step unless given.
     """
 
     def pattern(name: str, spikes: list[tuple[int, int]]) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def description(
     drive = {
         "from": "driver",
         "to": "post",
-        "synapses": {"connect": "one_to_one", "weight": 1000, "delay_ms": dt_ms},
+        "synapses": {"connect": "one_to_one", "weight": 1000, "delay_ms": drive_delay_ms or dt_ms},
     }
     relay = {"id": "post", "model": "relay", "size": neurons, "parameters": {"threshold": 500}}
     return {

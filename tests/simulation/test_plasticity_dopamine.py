@@ -49,9 +49,12 @@ def closed_form(amplitude: float, apart_ms: float, reward_ms: float, until_ms: f
 def test_a_pair_and_a_later_reward_change_the_weight_by_the_closed_form(
     tmp_path: Path, until: int, reward_ms: int, dt_ms: float
 ) -> None:
-    # the first arrives at 20 ms, and the target fires at 25 ms
-    network = made(tmp_path, description([(19, 0)], [(25, 0)], RULE, neurons=1, dt_ms=dt_ms))
-    fired_at = 25 + dt_ms
+    # the first arrives at 20 ms, and the target fires at 26 ms; delays of 10 ms, so that few windows are computed
+    network = made(
+        tmp_path,
+        description([(10, 0)], [(16, 0)], RULE, neurons=1, dt_ms=dt_ms, delay_ms=10, drive_delay_ms=10),
+    )
+    fired_at = 26
     step = round((fired_at + reward_ms) / dt_ms)
     network.modulate("reward", step, 0.5)
     network.advance(step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import resource
 import subprocess
@@ -83,11 +84,16 @@ def lie(group: str, name: str, shape: tuple[int, ...], **options: Any) -> Change
     return change
 
 
+@functools.cache
+def compressed_zeros() -> bytes:
+    return zlib.compress(bytes(1 << 28), 9)
+
+
 def bomb(root: Any) -> None:
     """A small chunk that decompresses to much more than its size."""
     del root["node/nodes/fc/weight"]
     data = root.create_dataset("node/nodes/fc/weight", (4, 3), "f8", chunks=(4, 3), compression="gzip")
-    data.id.write_direct_chunk((0, 0), zlib.compress(bytes(1 << 28), 9))
+    data.id.write_direct_chunk((0, 0), compressed_zeros())
 
 
 def external(root: Any) -> None:
