@@ -21,7 +21,7 @@ from brainnet.broker.refusals import refusal
 from brainnet.bus import Bus, Mailbox, Received, Sample
 from brainnet.errors import ErrorCode, WireError
 from brainnet.guard import RepeatFilter, describe, ends_task
-from brainnet.prompts import Admission, Limits, PriorityQueue, error_answer, warm_up
+from brainnet.prompts import Admission, Limits, PriorityQueue, Refused, error_answer, warm_up
 from brainnet.prompts.journal import Left, Written
 from brainnet.wire.keys import key
 from brainnet.wire.messages import (
@@ -38,7 +38,6 @@ from brainnet.wire.messages import (
     new_id,
     outline,
     prompt_id_of,
-    read_prompt,
 )
 
 log = structlog.get_logger("brainnet.broker")
@@ -49,6 +48,8 @@ integrator concludes with what it has, and that answer takes time. After it the 
 _RECENT: Final = 1024
 """Answers that are remembered without the journal, for a prompt that is sent again."""
 _RECENT_BYTES: Final = 16 << 20
+_UNDECIDED: Final = 2048
+"""More prompts than the mailbox holds."""
 _AVAILABILITY_INTERVAL_S: Final = 0.25
 
 
@@ -74,13 +75,6 @@ class _Open:
     asked: float = 0.0
     replies: list[asyncio.Future[Encoded]] = field(default_factory=list)
     timer: asyncio.TimerHandle | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    """What was made of a prompt that is refused without being read in full."""
-
-    answer: Encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +125,13 @@ class Broker:
         self._asked = 0
         self._recent: OrderedDict[str, Encoded] = OrderedDict()
         self._recent_bytes = 0
+        self._prompts: Mailbox[Received] | None = None
+        self._undecided: OrderedDict[str, None] = OrderedDict()
+        """Ids of the prompts that wait in the mailbox, as far as they are known; at most `_UNDECIDED`."""
+        self._screened = 0
+        """Prompts that were refused on the thread of their subscription, which alone counts them."""
+        self._away: Unavailable | None = None
+        """What `unavailable` returned last."""
         self._news = News(bus)
         self._faults = RepeatFilter()
 
@@ -141,7 +142,9 @@ class Broker:
 
     def counts_since_start(self) -> dict[str, int]:
         """Return how many prompts were accepted, refused and malformed, and how many answers and errors were given."""
-        return {name: self.counts[name] for name in ("accepted", "answers", "error_answers", "refused", "malformed")}
+        counts = {name: self.counts[name] for name in ("accepted", "answers", "error_answers", "refused", "malformed")}
+        counts["refused"] += self._screened
+        return counts
 
     @property
     def problem(self) -> str | None:
@@ -163,8 +166,8 @@ class Broker:
             self._guarded(self._take_up, left)
         # Where more prompts wait than its mailbox holds, their senders have to wait: none is dropped without a word.
         # The reader itself waits for nothing, so other links are held up only for as long as it takes to read these.
-        prompts = self._bus.subscribe(
-            key("prompt"), on_malformed=self._refuse_malformed, read_message=self._read_prompt
+        prompts = self._prompts = self._bus.subscribe(
+            key("prompt"), on_malformed=self._refuse_malformed, screen=self._screen
         )
         self._bus.serve(key("prompt"), self._ask)
         started()
@@ -201,27 +204,51 @@ class Broker:
         self._offer(prompt, reply)
         return await reply
 
-    def _read_prompt(self, payload: bytes, encoding: str) -> Prompt | _Refusal:
-        """Read a prompt, or, while too many are open, only what its refusal needs.
+    def _screen(self, payload: bytes, encoding: str) -> bool:
+        """Refuse a prompt at once while too much is open, from what its refusal needs alone; else leave it to `_offer`.
 
-        In a flood there are thousands a second. What is spent on a prompt that is refused in any case is taken from the
-        answers, and delays the refusals of all that come after it.
+        On the thread of the subscription. In a flood there are thousands a second: what is spent on a prompt that is
+        refused in any case is taken from the answers, and in the queue of the event loop it would wait for whatever
+        the loop does.
         """
-        if len(self._open) >= self.limits.max_open // 2:  # below that, not even the lowest priority is refused
-            found = outline(payload, encoding)
-            if found is not None and found.prompt_id not in self._open and found.prompt_id not in self._recent:
-                refused = self._admission.check_number(found.priority, len(self._open), self._open_bytes)
-                if refused is not None:
-                    named = found if found.prompt_id else found._replace(prompt_id=new_id())
-                    return _Refusal(refusal(named, "busy", refused.reason, refused.retry_after_ms))
-        return read_prompt(payload, encoding)
+        found = outline(payload, encoding)
+        if found is None:
+            return False
+        refused = self._refused(found)
+        if refused is None:
+            if found.prompt_id:
+                self._undecided[found.prompt_id] = None
+                if len(self._undecided) > _UNDECIDED:  # of one that was malformed in a way that hides its id
+                    self._undecided.popitem(last=False)
+            return False
+        self._screened += 1
+        named = found if found.prompt_id else found._replace(prompt_id=new_id())
+        self._bus.publish(key("result"), refusal(named, "busy", refused.reason, refused.retry_after_ms))
+        return True
 
-    def _take_in(self, prompt: Prompt | _Refusal) -> None:
-        if isinstance(prompt, Prompt):
+    def _refused(self, found: Outline) -> Refused | None:
+        """Return why a prompt is refused without further ado, or None to decide on the event loop. From any thread."""
+        if self._away is not None:  # then that is the reason
+            return None
+        prompt_id = found.prompt_id
+        if prompt_id in self._open or prompt_id in self._recent or prompt_id in self._undecided:
+            return None  # sent again
+        # Those that wait for the event loop are counted as if they were accepted, so that no more of them are let
+        # through than there is room for.
+        undecided = 0 if self._prompts is None else self._prompts.waiting
+        return self._admission.refuses(
+            found.priority,
+            found.deadline_ms,
+            len(self._open) + undecided,
+            self._ahead(found.priority) + undecided,
+            self._open_bytes,
+        )
+
+    def _take_in(self, prompt: Prompt) -> None:
+        try:
             self._offer(prompt)
-        else:
-            self.counts["refused"] += 1
-            self._publish(prompt.answer, [])
+        finally:
+            self._undecided.pop(prompt.prompt_id, None)
 
     def _offer(self, prompt: Prompt, reply: asyncio.Future[Encoded] | None = None) -> None:
         """Accept a prompt, or refuse it at once."""
@@ -296,13 +323,21 @@ class Broker:
     ) -> None:
         self.counts["refused"] += 1
         retry_after_ms = None if retry_after_s == math.inf else max(1, round(retry_after_s * 1000))
-        found = Outline(prompt.prompt_id, prompt.text, prompt.priority, prompt.session_id, prompt.reply_as == "json")
+        found = Outline(
+            prompt.prompt_id,
+            prompt.text,
+            prompt.priority,
+            prompt.deadline_ms,
+            prompt.session_id,
+            prompt.reply_as == "json",
+        )
         self._publish(refusal(found, code, reason, retry_after_ms), replies)
 
     def _refuse_malformed(self, sample: Sample, error: WireError) -> None:
         self.counts["malformed"] += 1
         as_json = not sample.encoding.startswith("application/msgpack")
         prompt_id = prompt_id_of(sample.payload, sample.encoding) or new_id()
+        self._undecided.pop(prompt_id, None)
         answer = Answer(prompt_id=prompt_id, stopped_by="error", error=str(error), code=error.code)
         self._bus.publish(key("result"), answer, as_json=as_json)
 
@@ -377,7 +412,7 @@ class Broker:
 
     def _check_availability(self) -> None:
         """Answer at once what cannot be answered before its deadline, because a part of the brain is away."""
-        unavailable = self._unavailable()
+        unavailable = self._away = self._unavailable()
         if unavailable is None:
             return
         back = time.monotonic() + unavailable.retry_after_s

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from brainnet.bus import liveliness
 from brainnet.bus.counters import Counters
-from brainnet.bus.incoming import OnMalformed, ReadMessage, Received, reader
+from brainnet.bus.incoming import OnMalformed, Received, Screen, reader, screened
 from brainnet.bus.log import MalformedMessageLog
 from brainnet.bus.mailbox import Mailbox
 from brainnet.bus.outbox import Outbox
@@ -227,7 +227,7 @@ class Bus:
         capacity: int | None = None,
         overflow: Overflow | None = None,
         on_malformed: OnMalformed | None = None,
-        read_message: ReadMessage | None = None,
+        screen: Screen | None = None,
     ) -> Mailbox[Received]:
         """Subscribe to a key expression of the contract; messages are decoded and checked when they are taken.
 
@@ -236,15 +236,23 @@ class Bus:
             capacity: Messages that may wait; by default what the contract says.
             overflow: What happens to one more; by default what the contract says.
             on_malformed: Called with every message that does not follow the contract.
-            read_message: Reads typed messages, in place of the decoder that the contract names: for a consumer that can
-                do with less than the whole message.
+            screen: Called first, on the subscription's thread, with payload and encoding of each message of a key
+                without wildcards, in order; what it returns True for does not enter the mailbox. For a consumer that
+                can settle most of a flood without its event loop. It may call `publish`, and must return at once.
 
         Raises:
             TopicError: The contract has no such topic, or not for this role.
         """
         topics = self._topics_to_hear(expression)
         spec = topics[0].mailbox
-        read = reader(self._transport, self._prefix, self.counters, self._malformed_log, on_malformed, read_message)
+        read = reader(
+            self._transport,
+            self._prefix,
+            self.counters,
+            self._malformed_log,
+            on_malformed,
+            counted=screen is not None,
+        )
         mailbox = Mailbox(
             read,
             capacity=capacity or spec.capacity,
@@ -256,10 +264,11 @@ class Bus:
         self._mailboxes.append(mailbox)
         # Directly where latency counts. Elsewhere the queue of the subscriber's own thread lets Zenoh's threads go on
         # while Python computes, and a stream reaches the mailbox in larger parts.
-        direct = all(topic.express for topic in topics)
-        self._subscriptions[mailbox] = self._transport.subscribe(
-            self._prefix + expression, mailbox.offer, direct=direct
-        )
+        direct = screen is None and all(topic.express for topic in topics)
+        offer: Callable[[Any], None] = mailbox.offer
+        if screen is not None:
+            offer = screened(self._transport, self.counters.of(check_key(expression), "in"), screen, offer)
+        self._subscriptions[mailbox] = self._transport.subscribe(self._prefix + expression, offer, direct=direct)
         return mailbox
 
     def listen(self, expression: str, callback: Callable[[str, bytes], None]) -> None:

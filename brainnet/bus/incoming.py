@@ -17,8 +17,8 @@ from brainnet.wire.packet import SpikePacket
 from brainnet.wire.topics import PACKET, Topic, contract
 
 OnMalformed = Callable[[Sample, WireError], None]
-ReadMessage = Callable[[bytes, str], Any]
-"""Makes a message of a payload and its Zenoh encoding, or raises a `WireError`."""
+Screen = Callable[[bytes, str], bool]
+"""Looks at a payload and its Zenoh encoding on the subscription's thread; returns whether the message is done with."""
 _MAX_CACHED_KEYS: Final = 4096
 """Keys are chosen by senders, so the cache of them is bounded; a key beyond it is looked up for every message."""
 
@@ -66,7 +66,8 @@ def reader(
     counters: Counters,
     malformed_log: MalformedMessageLog,
     on_malformed: OnMalformed | None = None,
-    read_message: ReadMessage | None = None,
+    *,
+    counted: bool = False,
 ) -> Callable[[Any], Received | None]:
     """Return the `read` function of one subscription's mailbox.
 
@@ -79,7 +80,7 @@ def reader(
         counters: Where messages, bytes, gaps and malformed messages are counted.
         malformed_log: Where malformed messages are logged.
         on_malformed: Called with every malformed message.
-        read_message: Reads typed messages, in place of the decoder that the contract names.
+        counted: Whether messages and bytes are counted already when they get here, by `screened`.
     """
     entries: dict[str, _KeyEntry] = {}
     # Local names: `read` runs for every message, and a local is found faster than a global or an attribute.
@@ -101,8 +102,9 @@ def reader(
         full, payload = key_and_payload(raw)
         entry = entries.get(full) or find(full)
         count = entry.count
-        count.count += 1
-        count.bytes += len(payload)
+        if not counted:
+            count.count += 1
+            count.bytes += len(payload)
         try:
             if entry.is_packet:
                 message = decode_packet(payload)
@@ -132,16 +134,35 @@ def reader(
 
     def read_typed(entry: _KeyEntry, sample: Sample) -> Received:
         assert entry.topic is not None
-        if read_message is not None:
-            typed = read_message(sample.payload, sample.encoding)
-        else:
-            typed = decode_message(entry.topic, sample.payload, sample.encoding)
+        typed = decode_message(entry.topic, sample.payload, sample.encoding)
         stamp = read_stamp(entry.topic, b"", sample.attachment)
         if stamp is not None:
             entry.count.lost += entry.sequence.missing(stamp.source, stamp.seq)
         return Received(typed, entry.key, stamp, sample.encoding)
 
     return read
+
+
+def screened(transport: Transport, count: Count, screen: Screen, offer: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return a callback for a subscription of one key: what `screen` is not done with is offered to the mailbox.
+
+    It counts every message, on its own thread only, and a message that `screen` fails on is offered, too: the reader
+    finds out what is wrong with it.
+    """
+
+    def received(raw: Any) -> None:
+        sample = transport.read(raw)
+        count.count += 1
+        count.bytes += len(sample.payload)
+        try:
+            done = screen(sample.payload, sample.encoding)
+        except Exception as error:
+            logger().warning("a message could not be screened", key=sample.key, error=describe(error))
+            done = False
+        if not done:
+            offer(raw)
+
+    return received
 
 
 def decode_message(topic: Topic, payload: bytes, encoding: str) -> Message:

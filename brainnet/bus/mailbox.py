@@ -125,6 +125,11 @@ class Mailbox(Generic[T]):
         except RuntimeError:  # the event loop was closed, and the consumer with it
             self._closed = True
 
+    @property
+    def waiting(self) -> int:
+        """Messages that wait now; from any thread, without the lock of `statistics`."""
+        return len(self._items)
+
     async def get(self) -> T:
         """Wait for the next message and return it; messages of one sender come in order.
 

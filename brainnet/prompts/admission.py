@@ -123,12 +123,19 @@ class Admission:
             ahead: Of those, the ones that are answered before it.
             open_bytes: Bytes of the open prompts with this one.
         """
-        rate = self._last_rate = self._rate(ahead)
+        self._last_rate = self._rate(ahead)
+        return self.refuses(priority, deadline_ms, open_prompts, ahead, open_bytes)
+
+    def refuses(
+        self, priority: int, deadline_ms: int, open_prompts: int, ahead: int, open_bytes: int
+    ) -> Refused | None:
+        """Return what `check` would, by the rate that it measured last; changes nothing, so any thread may ask."""
         refused = self.check_number(priority, open_prompts, open_bytes)
         if refused is not None:
             return refused
+        rate = self._last_rate
         allowed_s = deadline_ms / 1000 * _WAIT_SHARE * _urgency(priority)
-        if rate is None or ahead / rate <= allowed_s:
+        if rate is None or ahead < self._saturated or ahead / rate <= allowed_s:
             return None
         return Refused(
             f"{self._who} is busy: {ahead} prompts are before this one and {rate:.1f} are answered a second, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from brainnet import Answer, Prompt
 from brainnet.broker import Broker, Limits, Unavailable
 from brainnet.bus import Bus, Mailbox, Received
 from brainnet.errors import CallError
-from brainnet.testing import PATIENCE_S, MemoryBrain, until
+from brainnet.testing import PATIENCE_S, MemoryBrain, until, wait_until
 from brainnet.wire.messages import Accepted, Exchange, Resumed, ResumeQuery
 
 
@@ -301,6 +302,73 @@ async def test_a_prompt_that_comes_again_is_not_refused_when_the_brain_is_full(t
         brain.conclude(first)
         answer = await brain.answer()
         assert (answer.prompt_id, answer.error) == (first.prompt_id, None)
+
+
+def put_off_the_event_loop(brain: Harness, *prompts: Prompt) -> None:
+    """Send prompts while the event loop, on which the broker runs, does nothing."""
+    for prompt in prompts:
+        sending = threading.Thread(target=brain.client.publish, args=("api/prompt", prompt))
+        sending.start()
+        sending.join()
+
+
+async def test_a_refusal_does_not_wait_for_the_event_loop(tmp_path: Path) -> None:
+    async with Harness(tmp_path, limits=Limits(max_open=1)) as brain:
+        first = brain.ask("first")
+        await brain.given()
+        refused = [Prompt(text=f"too many {number}") for number in range(50)]
+        put_off_the_event_loop(brain, *refused)
+        wait_until("all to be refused", lambda: brain.answers.waiting == len(refused))
+        assert [(await brain.answer()).code for _ in refused] == ["busy"] * len(refused)
+        assert brain.broker.counts_since_start()["refused"] == len(refused)
+        brain.conclude(first)
+        assert (await brain.answer()).prompt_id == first.prompt_id
+
+
+async def test_what_the_brain_is_too_slow_for_is_refused_without_the_event_loop(tmp_path: Path) -> None:
+    async with Harness(tmp_path, limits=Limits(max_asked=32)) as brain:
+        asked = [brain.ask(f"number {number}") for number in range(32)]
+        for _ in asked:
+            await brain.given()
+        waiting = [brain.ask(f"waiting {number}") for number in range(8)]
+        await until("they to wait", lambda: brain.broker.counts["accepted"] == len(asked) + len(waiting))
+        for prompt in asked[:6]:
+            brain.conclude(prompt)
+            await brain.answer()
+            await brain.given()
+        brain.ask("one more, at which the rate is measured")
+        await until("it to wait, too", lambda: brain.broker.open_prompts == 35)
+        hasty = Prompt(text="at once", deadline_ms=1)
+        put_off_the_event_loop(brain, hasty)
+        wait_until("it to be refused", lambda: brain.answers.waiting == 1)
+        answer = await brain.answer()
+        assert (answer.prompt_id, answer.code) == (hasty.prompt_id, "busy")
+        assert "35 prompts are before this one" in (answer.error or "")
+
+
+async def test_prompts_that_wait_for_the_event_loop_count_as_open(tmp_path: Path) -> None:
+    async with Harness(tmp_path, limits=Limits(max_open=3)) as brain:
+        prompts = [Prompt(text=f"number {number}") for number in range(5)]
+        put_off_the_event_loop(brain, *prompts)
+        wait_until("two to be refused", lambda: brain.answers.waiting == 2)
+        assert [(await brain.answer()).prompt_id for _ in range(2)] == [prompt.prompt_id for prompt in prompts[3:]]
+        assert [(await brain.given()).prompt_id for _ in range(3)] == [prompt.prompt_id for prompt in prompts[:3]]
+
+
+async def test_a_prompt_that_comes_again_before_it_is_decided_is_not_refused(tmp_path: Path) -> None:
+    async with Harness(tmp_path, limits=Limits(max_open=1)) as brain:
+        first, other = Prompt(text="first"), Prompt(text="other")
+        put_off_the_event_loop(brain, first, first, other)
+        wait_until("the other to be refused", lambda: brain.answers.waiting == 1)
+        answer = await brain.answer()
+        assert (answer.prompt_id, answer.code) == (other.prompt_id, "busy")
+        assert (await brain.given()).prompt_id == first.prompt_id
+        brain.conclude(first)
+        answer = await brain.answer()
+        assert (answer.prompt_id, answer.error) == (first.prompt_id, None)
+        last = brain.ask("last")
+        assert (await brain.given()).prompt_id == last.prompt_id
+        assert brain.answers.waiting == 0
 
 
 async def test_prompts_wait_by_priority_and_expire_without_being_handed_out(tmp_path: Path) -> None:

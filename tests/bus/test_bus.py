@@ -12,7 +12,7 @@ import pytest
 
 from brainnet.bus import Bus, Endpoint, Received, open_bus, open_hub
 from brainnet.errors import BusError, ConnectError, MessageError, PacketError, TopicError, WireError
-from brainnet.testing import PATIENCE_S, free_port, until
+from brainnet.testing import PATIENCE_S, free_port, until, wait_until
 from brainnet.wire.messages import Answer, Decision, Prompt, TopicCount
 from brainnet.wire.packet import SpikePacket
 from tests.bus.conftest import Network
@@ -306,3 +306,27 @@ async def test_a_port_in_use_is_a_bus_error() -> None:
     address = f"tcp/127.0.0.1:{free_port()}"
     with contextlib.closing(open_hub([address], [])), pytest.raises(BusError):
         open_hub([address], [])
+
+
+async def test_what_is_screened_out_does_not_wait_for_the_event_loop(network: Network) -> None:
+    sender, listener = await network("client"), await network("supervisor", "broker")
+    seen: list[bytes] = []
+
+    def screen(payload: bytes, encoding: str) -> bool:
+        assert encoding.startswith("application/msgpack")
+        seen.append(payload)
+        if b"fault" in payload:
+            raise ValueError("a fault of the screen")
+        return b"flood" in payload
+
+    mailbox = listener.subscribe("api/prompt", screen=screen)
+    await _matched(sender, "api/prompt")
+    texts = ["flood 1", "first", "flood 2", "fault", "last"]
+    for text in texts:
+        sender.publish("api/prompt", Prompt(text=text))
+    await sender.flush()
+    # This blocks the event loop.
+    wait_until("every prompt to be screened", lambda: len(seen) == len(texts) and mailbox.waiting == 3)
+    assert [received.message.text for received in await _take(mailbox, 3)] == ["first", "fault", "last"]
+    count = _count(listener, "api/prompt", "in")
+    assert (count.count, count.bytes, count.malformed) == (len(texts), sum(map(len, seen)), 0)

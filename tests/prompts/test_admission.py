@@ -78,6 +78,22 @@ def test_a_burst_after_an_idle_time_is_not_refused_for_the_idle_time(clock: Cloc
     assert check(admission, 200)
 
 
+@given(st.integers(0, 200), st.integers(1, 60_000), st.integers(0, 9))
+def test_asking_without_measuring_changes_nothing(ahead: int, deadline_ms: int, priority: int) -> None:
+    admission = Admission(Limits(max_open=150))
+    admission.check(5, 10_000, 40, 40, 0)
+    for _ in range(10):
+        admission.answered()
+    admission.check(5, 10_000, 40, 40, 0)
+    before = admission.refuses(priority, deadline_ms, ahead, ahead, 0)
+    admission.refuses(0, 1, 0, 0, 0)  # as if the brain had nothing to do
+    assert admission.refuses(priority, deadline_ms, ahead, ahead, 0) == before
+    if ahead < 32:
+        assert before is None
+    elif ahead >= 150 * (0.5 + priority / 10):
+        assert before is not None
+
+
 @given(st.integers(1, 40), st.integers(0, 9))
 def test_the_less_urgent_are_refused_first(max_open: int, priority: int) -> None:
     admission = Admission(Limits(max_open=max_open))

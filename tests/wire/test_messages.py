@@ -168,7 +168,7 @@ def test_bounds_hold_wherever_a_value_is_assigned(message: Message, field: str, 
             "priority": st.one_of(st.integers(-1, 10), st.booleans(), st.none(), st.floats(0, 9)),
             "session_id": st.text(max_size=20),
             "reply_as": st.sampled_from(["json", "msgpack"]),
-            "deadline_ms": st.integers(1, 600_000),
+            "deadline_ms": st.one_of(st.integers(0, 600_001), st.booleans(), st.floats(1, 9)),
         },
     ),
     st.sampled_from(["application/json", "application/msgpack", "text/plain", ""]),
@@ -183,6 +183,7 @@ def test_the_outline_of_a_prompt_says_what_the_prompt_says(fields: dict[str, Any
     if found is not None:
         assert found.prompt_id == (prompt.prompt_id if prompt.named else "")
         assert (found.text, found.priority, found.session_id) == (prompt.text, prompt.priority, prompt.session_id)
+        assert found.deadline_ms == prompt.deadline_ms
         assert found.as_json == (prompt.reply_as == "json")
 
 

@@ -262,6 +262,7 @@ class Outline(NamedTuple):
         prompt_id: Its id; empty when it names none.
         text: What is asked.
         priority: 0 background ... 9 urgent.
+        deadline_ms: Milliseconds in which it wants its answer.
         session_id: Its session.
         as_json: Whether its answer is JSON.
     """
@@ -269,6 +270,7 @@ class Outline(NamedTuple):
     prompt_id: str
     text: str
     priority: int
+    deadline_ms: int
     session_id: str
     as_json: bool
 
@@ -289,6 +291,7 @@ def outline(payload: bytes, encoding: str) -> Outline | None:
             fields.get("prompt_id", ""),
             fields.get("text", ""),
             fields.get("priority", 5),
+            fields.get("deadline_ms", 10_000),
             fields.get("session_id", ""),
             as_json or fields.get("reply_as") == "json",
         )
@@ -297,7 +300,9 @@ def outline(payload: bytes, encoding: str) -> Outline | None:
     for text, longest in ((found.prompt_id, MAX_ID), (found.text, _OUTLINED_TEXT), (found.session_id, MAX_ID)):
         if not (isinstance(text, str) and len(text) <= longest and text.isprintable()):
             return None  # a long text, or one that needs the care of `read_prompt`
-    return found if type(found.priority) is int and 0 <= found.priority <= 9 else None
+    if type(found.priority) is not int or not 0 <= found.priority <= 9:
+        return None
+    return found if type(found.deadline_ms) is int and 1 <= found.deadline_ms <= 600_000 else None
 
 
 def prompt_id_of(payload: bytes, encoding: str = "") -> str | None:
