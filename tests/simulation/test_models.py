@@ -45,6 +45,7 @@ def made(case: str, size: int = 40, dt_ms: float = 1.0, seed: int = 5) -> Model:
 
 
 @pytest.mark.parametrize("case", CASES)
+@settings(max_examples=30)  # of each case
 @given(
     cuts=st.lists(st.integers(1, 119), max_size=12),
     resume=st.integers(0, 119),
