@@ -10,7 +10,7 @@ from brainnet.bus.log import MalformedMessageLog, logger
 from brainnet.bus.stamp import SequenceTracker, Stamp, read_stamp
 from brainnet.bus.transport import Sample, Transport
 from brainnet.errors import MessageError, PacketError, WireError
-from brainnet.guard import describe, ends_task
+from brainnet.guard import RepeatFilter, describe, ends_task
 from brainnet.wire import messages, packet
 from brainnet.wire.messages import Message
 from brainnet.wire.packet import SpikePacket
@@ -149,6 +149,7 @@ def screened(transport: Transport, count: Count, screen: Screen, offer: Callable
     It counts every message, on its own thread only, and a message that `screen` fails on is offered, too: the reader
     finds out what is wrong with it.
     """
+    faults = RepeatFilter()
 
     def received(raw: Any) -> None:
         sample = transport.read(raw)
@@ -156,9 +157,13 @@ def screened(transport: Transport, count: Count, screen: Screen, offer: Callable
         count.bytes += len(sample.payload)
         try:
             done = screen(sample.payload, sample.encoding)
-        except Exception as error:
-            logger().warning("a message could not be screened", key=sample.key, error=describe(error))
+        except BaseException as error:  # of this message, whatever it is; no task ends on this thread
             done = False
+            left_out = faults.admit(type(error).__name__)
+            if left_out is not None:
+                logger().warning(
+                    "a message could not be screened", key=sample.key, error=describe(error), left_out=left_out
+                )
         if not done:
             offer(raw)
 

@@ -55,10 +55,12 @@ class Outbox:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="brainnet-outbox", daemon=True)
                 self._thread.start()
-            elif self._busy or self._waking:  # a busy thread looks at the queue before it waits again
+            elif self._busy:  # it looks at the queue before it waits again
                 pass
             elif self._later is not None and threading.get_ident() == self._owner:
                 # Once for what is put in this turn of the event loop: each wake-up costs a switch of threads.
+                if self._waking:
+                    return True
                 self._waking = True
                 try:
                     self._later(self._wake)

@@ -330,3 +330,17 @@ async def test_what_is_screened_out_does_not_wait_for_the_event_loop(network: Ne
     assert [received.message.text for received in await _take(mailbox, 3)] == ["first", "fault", "last"]
     count = _count(listener, "api/prompt", "in")
     assert (count.count, count.bytes, count.malformed) == (len(texts), sum(map(len, seen)), 0)
+
+
+async def test_what_another_thread_sends_does_not_wait_for_the_event_loop(network: Network) -> None:
+    sender, listener = await network("client"), await network("supervisor", "broker")
+    mailbox = listener.subscribe("api/prompt")
+    await _matched(sender, "api/prompt")
+    sender.publish("api/prompt", Prompt(text="wakes the thread that sends"))
+    assert (await _take(mailbox, 1))[0].message.text == "wakes the thread that sends"
+    await sender.flush()
+    sender.publish("api/prompt", Prompt(text="in this turn of the event loop"))
+    sending = threading.Thread(target=sender.publish, args=("api/prompt", Prompt(text="from a thread")))
+    sending.start()
+    sending.join()
+    wait_until("both to arrive while the event loop is blocked", lambda: mailbox.waiting == 2)
