@@ -27,6 +27,10 @@ _ENOUGH: Final = 4
 _WAIT_SHARE: Final = 0.2
 """Share of its deadline that a prompt of priority 5 may have to wait. Longer queues answer no more prompts a second,
 only each of them later."""
+_REGION_WAIT_SHARE: Final = 0.5
+"""The same for one region, of the time that is left when it is asked. More than what the brain as a whole allows: the
+prompt was accepted and has waited, and what it waits for now is the last before its answer. Less than all of it: the
+region has to compute the answer, and the prompts before it may take longer than those of which the rate is known."""
 _PRIORITIES: Final = 10
 
 
@@ -71,12 +75,19 @@ class Admission:
     Args:
         limits: Bounds of what is open.
         saturated: Prompts ahead of a new one from which on the rate counts.
+        wait_share: Share of its deadline that a prompt of priority 5 may have to wait.
         who: What is busy, for the reason of a refusal.
     """
 
-    def __init__(self, limits: Limits, saturated: int = _SATURATED, who: str = "the brain") -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        saturated: int = _SATURATED,
+        wait_share: float = _WAIT_SHARE,
+        who: str = "the brain",
+    ) -> None:
         self.limits = limits
-        self._saturated, self._who = saturated, who
+        self._saturated, self._wait_share, self._who = saturated, wait_share, who
         self._answers: deque[float] = deque(maxlen=_ANSWERS)
         self._saturated_at: float | None = None
         self._last_rate: float | None = None
@@ -134,7 +145,7 @@ class Admission:
         if refused is not None:
             return refused
         rate = self._last_rate
-        allowed_s = deadline_ms / 1000 * _WAIT_SHARE * _urgency(priority)
+        allowed_s = deadline_ms / 1000 * self._wait_share * _urgency(priority)
         if rate is None or ahead < self._saturated or ahead / rate <= allowed_s:
             return None
         return Refused(
@@ -179,7 +190,9 @@ class RegionLoad:
                 self._admission(region).answered()
 
     def _admission(self, region: str) -> Admission:
-        return self._admissions.setdefault(region, Admission(_ANY_NUMBER, _REGION_SATURATED, region))
+        return self._admissions.setdefault(
+            region, Admission(_ANY_NUMBER, _REGION_SATURATED, _REGION_WAIT_SHARE, region)
+        )
 
     def _open(self, region: str) -> OrderedDict[str, float]:
         asked = self._asked.setdefault(region, OrderedDict())
