@@ -97,7 +97,12 @@ class Brain:
         self.python = python
         # a brain that outlives one test must not depend on the fixture that isolates each test
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BRAINNET_")}
-        self.env = inherited | {"XDG_STATE_HOME": str(home), "BRAINNET_PORT": str(self.port)} | env
+        own = {
+            "XDG_STATE_HOME": str(home),
+            "BRAINNET_PORT": str(self.port),
+            "BRAINNET_READY_TIMEOUT_S": str(2 * PATIENCE_S),  # the first node of a kind may have to compile its kernels
+        }
+        self.env = inherited | own | env
         self._started = contextlib.ExitStack()
 
     def command(self, *arguments: str) -> list[str]:
