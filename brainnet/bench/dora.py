@@ -1,4 +1,4 @@
-"""The rival of the bus benchmark: dora-rs, two Python nodes in a dataflow, with the same packets and the same codec.
+"""A rival of the benchmarks: dora-rs, two Python nodes in a dataflow, with the same packets and the same codec.
 
 It takes part where it is installed for this interpreter: `pip install dora-rs dora-rs-cli`.
 """
@@ -6,6 +6,7 @@ It takes part where it is installed for this interpreter: `pip install dora-rs d
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import importlib.metadata
 import importlib.util
@@ -124,6 +125,19 @@ class Dora:
         self._tell("ping", do="stream", count=count)
         answer = await self._answer("pong")
         return (answer["received"] - 1) / answer["seconds"], answer["received"]
+
+    async def windows(self, payload: bytes, shape: tuple[int, int], seconds: float) -> float:
+        """Send a window of bits again and again for some seconds; return windows/s that the receiver has read.
+
+        Args:
+            payload: The window in wire form.
+            shape: Neurons and steps of it.
+            seconds: For how long it is sent.
+        """
+        self._tell("ping", do="windows", payload=base64.b64encode(payload).decode(), shape=shape, seconds=seconds)
+        answer = await self._answer("pong")
+        rate: float = (answer["received"] - 1) / answer["seconds"]
+        return rate
 
     def _tell(self, role: str, **fields: Any) -> None:
         self._nodes[role][1].write(json.dumps(fields).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""The two nodes of the dora dataflow of the bus benchmark: `ping` measures round trips and sends, `pong` answers.
+"""The two nodes of the dora dataflow of the benchmarks: `ping` measures round trips and sends, `pong` answers.
 
 `dora` starts them; `brainnet.bench.dora` commands them over a Unix socket, one JSON object a line. Both exit when that
 socket closes, so they cannot outlive the process that started the dataflow.
@@ -6,6 +6,7 @@ socket closes, so they cannot outlive the process that started the dataflow.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
@@ -63,19 +64,25 @@ def _ping(node: Any, control: _Control) -> None:
                 return
 
     for command in control.commands():
-        count = command["count"]
-        if command["do"] == "trips":
-            taken = []
-            for seq in range(count):
-                start = time.perf_counter()
-                send("ping", seq)
-                pong()
-                taken.append(time.perf_counter() - start)
-            control.tell(taken=taken)
-        else:
-            for seq in range(count):
-                send("stream", seq)
-            node.send_output("stream", b"", END)
+        match command:
+            case {"do": "trips", "count": count}:
+                taken = []
+                for seq in range(count):
+                    start = time.perf_counter()
+                    send("ping", seq)
+                    pong()
+                    taken.append(time.perf_counter() - start)
+                control.tell(taken=taken)
+            case {"do": "stream", "count": count}:
+                for seq in range(count):
+                    send("stream", seq)
+                node.send_output("stream", b"", END)
+            case {"do": "windows", "payload": text, "shape": shape, "seconds": seconds}:
+                window = base64.b64decode(text)
+                until = time.perf_counter() + seconds
+                while time.perf_counter() < until:
+                    node.send_output("stream", window, {"shape": shape})
+                node.send_output("stream", b"", END)
 
 
 def _pong(node: Any, control: _Control) -> None:
@@ -93,7 +100,11 @@ def _pong(node: Any, control: _Control) -> None:
             control.tell(received=received, seconds=end - start)
             received = 0
         else:
-            decode(_payload(event))
+            shape = event["metadata"].get("shape")
+            if shape is None:
+                decode(_payload(event))
+            else:
+                workload.read_bits(_payload(event), *shape)
             received += 1
             end = time.perf_counter()
             if received == 1:

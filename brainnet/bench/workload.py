@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgpack
 import numpy as np
+from numpy.typing import NDArray
 
 from brainnet.wire.keys import key
 from brainnet.wire.packet import SpikePacket
@@ -32,6 +34,12 @@ def spikes() -> np.ndarray[Any, np.dtype[np.bool_]]:
 def packet() -> SpikePacket:
     """Return a SpikePacket of the benchmark."""
     return SpikePacket(spikes(), modality="bench", source="bench", seq=1, timestamp_ns=1_700_000_000_000_000_000)
+
+
+def read_bits(payload: bytes, neurons: int, steps: int) -> tuple[NDArray[np.intp], ...]:
+    """Return step and neuron of every spike of a window of bits, as a program does that knows numpy and the packet."""
+    bits = np.unpackbits(np.frombuffer(msgpack.unpackb(payload)[9], np.uint8), count=neurons * steps)
+    return np.nonzero(bits.reshape(neurons, steps).T)
 
 
 def best_effort_publisher(session: Any, key: str) -> Any:

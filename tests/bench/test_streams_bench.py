@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from brainnet.bench import streams
+from brainnet.bench import dora, streams
 from brainnet.bench.streams import Plan, measure
 from brainnet.errors import ConfigError
 
@@ -24,7 +24,7 @@ def test_lateness_and_misses_are_those_of_the_measured_time() -> None:
     assert missed.name == "real_time_missed"
     assert missed.unit.startswith("of ")
     windows = int(missed.unit.split()[1])
-    assert 50 < windows < 400  # 0.5 s of two streams in windows of 5 ms, and what a busy machine adds
+    assert windows > 50  # 0.5 s of two streams in windows of 5 ms; a busy machine asks later
     assert 0 <= missed.value <= windows
     assert late.value >= 0
     assert late.rival_value == 5.0
@@ -32,12 +32,16 @@ def test_lateness_and_misses_are_those_of_the_measured_time() -> None:
 
 def test_spikes_across_the_boundary() -> None:
     told: list[str] = []
-    (row,) = measure(SMALL, told.append, only=["boundary"])
+    row, *beside_dora = measure(SMALL, told.append, only=["boundary"])
     assert told == ["spikes across the boundary of two processes"]
     assert row.unit == "M spikes/s"
     assert row.value > 0
     assert row.rival_value is not None
     assert row.rival_value > 0
+    assert len(beside_dora) == (dora.absent() is None)
+    for other in beside_dora:
+        assert other.value == row.value
+        assert other.rival_value
 
 
 def test_a_case_that_there_is_not() -> None:
