@@ -37,6 +37,7 @@ VERBS: Final = {
     "validate": Verb("brainnet.cli.validate", "Check an allocation or a connectome without starting anything."),
     "simulate": Verb("brainnet.cli.simulate", "Compute a network of populations in one process."),
     "clock": Verb("brainnet.cli.clock", "Show how far a running network is; pause, step and resume it."),
+    "weights": Verb("brainnet.cli.weights", "Show, save and set the weights of a network that runs."),
     "prompt": Verb("brainnet.cli.prompt", "Ask the brain."),
     "topic": Verb("brainnet.cli.topic", "List, watch, measure and publish topics."),
     "node": Verb("brainnet.cli.node", "List, inspect, restart and stop nodes; read and set their parameters."),

@@ -4,7 +4,16 @@ A description says which populations there are, which projections connect them, 
 here computes: `build` makes the `Network` that does.
 """
 
-from brainnet.connectome.building import build, check_signs, crossing, kind_of, links, shortest_delay, window_of
+from brainnet.connectome.building import (
+    build,
+    check_signs,
+    crossing,
+    kind_of,
+    links,
+    rows_of,
+    shortest_delay,
+    window_of,
+)
 from brainnet.connectome.description import Clock, ConnectomeFile, PopulationEntry, ProjectionEntry
 from brainnet.connectome.files import Connectome, Projection, load, processes_of
 from brainnet.connectome.learning import Link
@@ -24,6 +33,7 @@ __all__ = [
     "links",
     "load",
     "processes_of",
+    "rows_of",
     "shortest_delay",
     "window_of",
 ]

@@ -235,10 +235,7 @@ def build(connectome: Connectome, names: Collection[str] | None = None, longest_
     kinds = {name: kind_of(connectome, name) for name in connectome.populations}
 
     def made(projection: Projection) -> Rows | ProceduralSynapses:
-        entry = projection.entry
-        rule, source, target = entry.synapses.located(connectome.folder), kinds[entry.source], kinds[entry.target]
-        name, dt_ms = projection.name, connectome.clock.dt_ms
-        return connectivity.build(rule, source.setting.size, target.inputs, connectome.seed, name, dt_ms)
+        return _made(connectome, kinds, projection)
 
     within = [p for p in connectome.projections if p.entry.target in own and p.entry.source in own]
     inner = window_of(connectome, within)
@@ -247,6 +244,31 @@ def build(connectome: Connectome, names: Collection[str] | None = None, longest_
     # whose populations do not project to each other would keep them for 3,000 steps.
     inner = min(inner, longest)
     return Network(populations(connectome, kinds, own, longest, made), inner)
+
+
+def rows_of(connectome: Connectome, projection: Projection) -> Rows:
+    """Make the synapses of one projection, as they are at the beginning: the same each time.
+
+    Raises:
+        ConnectomeError: They cannot be made, or nothing of them is stored; names the place in the file.
+    """
+    from brainnet.simulation.rows import Rows
+
+    ends = {name: kind_of(connectome, name) for name in (projection.entry.source, projection.entry.target)}
+    try:
+        made = _made(connectome, ends, projection)
+    except BrainnetError as error:
+        raise at_place(connectome, (*projection.location, "synapses"), error) from None
+    if not isinstance(made, Rows):
+        raise connectome.error((*projection.location, "synapses"), "nothing of these synapses is stored")
+    return made
+
+
+def _made(connectome: Connectome, kinds: Mapping[str, Kind], projection: Projection) -> Rows | ProceduralSynapses:
+    entry = projection.entry
+    rule, source, target = entry.synapses.located(connectome.folder), kinds[entry.source], kinds[entry.target]
+    name, dt_ms = projection.name, connectome.clock.dt_ms
+    return connectivity.build(rule, source.setting.size, target.inputs, connectome.seed, name, dt_ms)
 
 
 def populations(

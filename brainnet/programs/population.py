@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from pathlib import Path
 
 from brainnet.bus import Bus
@@ -20,8 +21,9 @@ from brainnet.streams.realtime import Realtime
 from brainnet.streams.runner import Runner
 from brainnet.streams.saved_states import Identity, SavedStates
 from brainnet.streams.warming import warm_up
+from brainnet.streams.weights import answer
 from brainnet.wire.keys import chunk, key
-from brainnet.wire.messages import ClockControl, ClockState, Modulation, Windows, WindowsQuery
+from brainnet.wire.messages import ClockControl, ClockState, Modulation, Weights, WeightsQuery, Windows, WindowsQuery
 
 _JOIN_S = 0.5
 """Seconds between two questions for the name of the run."""
@@ -72,6 +74,7 @@ class RunsNetwork(Node):
         for population in self._lockstep.network.populations:
             self._link.declare(population)
             self.bus.serve(key("windows", population=population), self._serve_windows)
+            self.bus.serve(key("weights", population=population), partial(self._serve_weights, population))
         outside = self._lockstep.network.modulators - self._connectome.populations.keys()
         for name in sorted(outside):
             await self.add_subscription(key("modulator", name=name), self._on_modulation)
@@ -147,6 +150,9 @@ class RunsNetwork(Node):
     async def _serve_windows(self, query: WindowsQuery, full_key: str) -> Windows:
         population = chunk("windows", full_key, "population")
         return await self._running.windows(population, query.run, query.step)
+
+    async def _serve_weights(self, name: str, query: WeightsQuery, expression: str) -> Weights:
+        return await answer(query, self._lockstep.network.populations[name], self._connectome, self._running)
 
     @property
     def _running(self) -> Runner:

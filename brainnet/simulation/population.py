@@ -101,7 +101,7 @@ class Population:
         Raises:
             ModelError: There is no such projection here, or its weights are not stored.
         """
-        return self._projection(projection).weights
+        return self.projection(projection).weights
 
     def set_weights(self, projection: str, weights: Any) -> None:
         """Set the weights of a plastic projection that ends here, for all that arrives from the next step on.
@@ -114,9 +114,14 @@ class Population:
             ModelError: There is no such projection here, or it does not learn; a weight is not finite, too large or
                 outside of the bounds of the rule; or there are more or fewer than synapses. Nothing has changed then.
         """
-        self._projection(projection).set_weights(weights)
+        self.projection(projection).set_weights(weights)
 
-    def _projection(self, name: str) -> Incoming:
+    def projection(self, name: str) -> Incoming:
+        """Return a projection that ends here, by its name.
+
+        Raises:
+            ModelError: There is none.
+        """
         for projection in self.incoming:
             if projection.name == name:
                 return projection

@@ -6,10 +6,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from brainnet.wire.messages.codec import ErrorText, Id, Message
+from brainnet.wire.messages.codec import MAX_ID, ErrorText, Id, Message
 
 ClockPhase = Literal["starting", "running", "waiting", "paused", "finished", "failed"]
 MAX_STEP: Final = 1 << 62
+ProjectionName = Annotated[str, Field(max_length=2 * MAX_ID)]
 Step = Annotated[int, Field(ge=0, le=MAX_STEP)]
 
 
@@ -87,6 +88,42 @@ class WindowsQuery(Message):
 
     run: Id
     step: Step
+
+
+class WeightsQuery(Message):
+    """Asks for the projections to a population; with values, it sets the weights of one."""
+
+    projection: ProjectionName = Field("", description="one of them; all without a name")
+    with_synapses: bool = Field(False, description="also what the synapses are, for one of them")
+    values: bytes | None = Field(
+        None, description="new weights: int32 little-endian, in units of 1/65536, one of each synapse or one for all"
+    )
+
+
+class ProjectionWeights(Message):
+    """The weights of one projection as they are now; of synapses of which nothing is stored, nothing is known."""
+
+    projection: ProjectionName
+    source: Id
+    learns: bool = Field(False, description="whether a rule of plasticity changes them")
+    synapses: int | None = Field(None, ge=0)
+    mean: float | None = None
+    deviation: float | None = Field(None, description="standard deviation")
+    smallest: float | None = None
+    largest: float | None = None
+    start: bytes = Field(b"", description="int64 little-endian, where the synapses of each source neuron begin")
+    targets: bytes = Field(b"", description="int32 little-endian, the target neuron of each synapse")
+    delays: bytes = Field(b"", description="int32 little-endian, steps, of each synapse or one for all")
+    values: bytes = Field(b"", description="int32 little-endian, weights in units of 1/65536, of each synapse")
+
+
+class Weights(Message):
+    """The projections to a population, with their weights before a step."""
+
+    population: Id
+    step: Step = Field(description="the first step that is not computed")
+    dt_ms: float = Field(gt=0)
+    projections: list[ProjectionWeights] = Field(default_factory=list)
 
 
 class Windows(Message):
