@@ -33,10 +33,10 @@ PROBABILITY = (
 )
 EXTERNAL_IN_DEGREE = (1600, 1500, 2100, 1900, 2000, 1900, 2900, 2100)
 EXTERNAL_RATE_HZ = 8.0  # of each external synapse
-# The mean rates at full scale from which the authors' down-scaled version for NEST computes the constant currents.
-ASSUMED_RATE_HZ = (0.971, 2.868, 4.746, 5.396, 8.142, 9.078, 0.991, 7.523)
-# The mean rates at full scale in later versions of it (`full_mean_rates`), which `--scale 1` reproduces.
-FULL_SCALE_RATE_HZ = (0.903, 2.965, 4.414, 5.876, 7.569, 8.633, 1.105, 7.829)
+# The mean rates of the full model as the authors' first version for NEST has them, and as later versions of it have
+# them (`full_mean_rates`), which `--scale 1` reproduces.
+FIRST_RATE_HZ = (0.971, 2.868, 4.746, 5.396, 8.142, 9.078, 0.991, 7.523)
+LATER_RATE_HZ = (0.903, 2.965, 4.414, 5.876, 7.569, 8.633, 1.105, 7.829)
 
 WEIGHT_PA = 87.8
 WEIGHT_L4E_TO_L23E_PA = 175.6
@@ -77,11 +77,13 @@ def weight_pa(target: int, source: int) -> float:
 def constant_current_pa(target: int, scale: float) -> float:
     """Return the current in pA that stands for the mean input which the scaled weights and in-degrees lack.
 
-    It is tau_syn (1 - sqrt(k)) times the sum of weight x in-degree x rate over all sources, at full scale.
+    It is tau_syn (1 - sqrt(k)) times the sum of weight x in-degree x rate over all sources, at full scale, with the
+    mean of both published rates.
     """
+    rates = [(first + later) / 2 for first, later in zip(FIRST_RATE_HZ, LATER_RATE_HZ, strict=True)]
     external = WEIGHT_PA * EXTERNAL_IN_DEGREE[target] * EXTERNAL_RATE_HZ
     within = sum(
-        weight_pa(target, source) * synapses(target, source) / NEURONS[target] * ASSUMED_RATE_HZ[source]
+        weight_pa(target, source) * synapses(target, source) / NEURONS[target] * rates[source]
         for source in range(len(POPULATIONS))
     )
     return TAU_SYN_MS / 1000 * (1 - math.sqrt(scale)) * (external + within)
