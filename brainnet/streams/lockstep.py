@@ -176,7 +176,10 @@ class Lockstep:
         """The end of the window that is computed next."""
         # Windows lie on a grid that begins at step 0, also after a resume.
         end = (self.next_step // self.plan.window + 1) * self.plan.window
-        return min(end, *(limit for limit in (self.plan.last_step, self.stop_at, end) if limit is not None))
+        for limit in (self.plan.last_step, self.stop_at):
+            if limit is not None and limit < end:
+                end = limit
+        return end
 
     @property
     def stopped(self) -> bool:

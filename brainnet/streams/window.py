@@ -102,8 +102,17 @@ def decode_window(payload: bytes) -> SpikeWindow:
     if not isinstance(fields, list) or len(fields) < _FIELDS:
         raise PacketError(f"a packet of a stream is an array of {_FIELDS} fields")
     version, _, source, seq, _, neurons, steps, dt_us, encoding, body, _, first_step, run = fields[:_FIELDS]
-    numbers = (version, seq, neurons, steps, dt_us, first_step)
-    if not all(type(number) is int and number >= 0 for number in numbers) or version // 1000 != VERSION // 1000:
+    # Expressions without a loop, because they run for every window; not isinstance: bool is a subclass of int.
+    if not (
+        type(version) is int
+        and type(seq) is int
+        and type(neurons) is int
+        and type(steps) is int
+        and type(dt_us) is int
+        and type(first_step) is int
+        and min(seq, neurons, steps, dt_us, first_step) >= 0
+        and version // 1000 == VERSION // 1000
+    ):
         raise PacketError("a packet of a stream has a field that is no whole number, or another version")
     if not (type(source) is str and type(run) is str and type(encoding) is str and type(body) is bytes):
         raise PacketError("a packet of a stream has a field of a wrong type")
