@@ -26,6 +26,9 @@ _HUB: Final = "b7a11e75"
 """Begin of the session id of every hub. Other Zenoh routers may stand between the hosts of a brain; no link to one of
 them is ever closed, because they do not show whether they route to this hub."""
 
+_KEY: Final = "@brainnet/hub/{}"
+"""What a hub with this session id subscribes to, so that others see whether they have routes to it. It is the same for
+every brain. `**` does not include a chunk that begins with @: a subscriber of everything is not taken for a hub."""
 PATIENCE_S: Final = 2.0
 """Seconds that a link may be up without routes; usually they are there within 0.2 s."""
 _LONGEST_PATIENCE_S: Final = 60.0
@@ -68,17 +71,14 @@ class HubLinks:
 
     Args:
         session: The session of the hub, in router mode, with an id of `new_hub_id`.
-        namespace: First chunk of every key of the brain.
         patience_s: Seconds that a link may be up without routes.
     """
 
-    def __init__(self, session: zenoh.Session, namespace: str, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, session: zenoh.Session, patience_s: float = PATIENCE_S) -> None:
         self._session = session
         self._patience_s = patience_s
-        # `**` does not include a chunk that begins with @, so a subscriber of everything is not taken for a hub.
-        self._prefix = f"{namespace}/@hub/"
         self._neighbours: dict[str, _Neighbour] = {}
-        self._shown = session.declare_subscriber(f"{self._prefix}{session.info.zid()}", lambda sample: None)
+        self._shown = session.declare_subscriber(_KEY.format(session.info.zid()), lambda sample: None)
 
     def check(self) -> list[str]:
         """Close each link that has been without routes for too long; to be called about twice a second.
@@ -94,7 +94,7 @@ class HubLinks:
         for id in present | self._neighbours.keys():
             neighbour = self._neighbours.get(id)
             if neighbour is None:
-                probe = self._session.declare_publisher(self._prefix + id)
+                probe = self._session.declare_publisher(_KEY.format(id))
                 neighbour = self._neighbours[id] = _Neighbour(probe, self._patience_s)
             if id not in present:
                 neighbour.routed_at = now
@@ -113,11 +113,12 @@ class HubLinks:
 
     def _close(self, id: str) -> bool:
         """Close the sockets of the links to a hub, which Zenoh has no call for; return whether there was one."""
-        links = {(_address(link.src), _address(link.dst)) for link in self._session.info.links() if str(link.zid) == id}
+        links = [(_address(link.src), _address(link.dst)) for link in self._session.info.links() if str(link.zid) == id]
         found = False
         for descriptor in Path("/dev/fd").iterdir():
             with contextlib.suppress(OSError), _socket_of(int(descriptor.name)) as it:  # no socket, or closed meanwhile
-                if (_name(it.getsockname()), _name(it.getpeername())) in links:
+                ends = _name(it.getsockname()), _name(it.getpeername())
+                if None not in ends and ends in links:
                     it.shutdown(socket.SHUT_RDWR)
                     found = True
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -36,7 +37,7 @@ def test_a_link_that_is_up_without_routes_is_made_anew(cable: tuple[subprocess.P
         sessions = [open_hub([f"tcp/127.0.0.1:{there}"], []), open_hub([], [f"tcp/127.0.0.1:{here}"])]
         for session in sessions:
             stack.callback(session.close)
-        links = [HubLinks(session, "brain", patience_s=0.5) for session in sessions]
+        links = [HubLinks(session, patience_s=0.5) for session in sessions]
         publishers = [session.declare_publisher(f"from/{number}") for number, session in enumerate(sessions)]
         for number, session in enumerate(sessions):
             stack.callback(session.declare_subscriber(f"from/{1 - number}", lambda sample: None).undeclare)
@@ -76,7 +77,19 @@ def test_a_router_of_somebody_else_is_left_alone_and_a_hub_that_does_not_show_it
     with open_hub([here], []) as hub, zenoh.open(config) as foreign, open_hub([], [here]) as silent:
         both = {str(foreign.info.zid()), str(silent.info.zid())}
         wait_until("both linked", lambda: {str(id) for id in hub.info.routers_zid()} == both)
-        links = HubLinks(hub, "brain", patience_s=0.0)
+        links = HubLinks(hub, patience_s=0.0)
         links.check()
         wait_until("a link closed", lambda: links.check() == [str(silent.info.zid())])
         wait_until("it is linked again", lambda: {str(id) for id in hub.info.routers_zid()} == both)
+
+
+def test_links_that_are_no_sockets_of_the_internet_are_left_alone(tmp_path: Path) -> None:
+    here = f"unixsock-stream/{tmp_path / 'hub'}"
+    ours, theirs = socket.socketpair()
+    with ours, theirs, open_hub([here], []) as hub, open_hub([], [here]) as silent:
+        links = HubLinks(hub, patience_s=0.0)
+        wait_until("the hubs linked", lambda: list(map(str, hub.info.routers_zid())) == [str(silent.info.zid())])
+        for _ in range(3):
+            assert links.check() == []
+        theirs.sendall(b"still open")
+        assert ours.recv(64) == b"still open"

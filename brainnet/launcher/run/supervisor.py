@@ -276,7 +276,7 @@ class Supervisor:
                 ) from None
             raise LaunchError(f"the hub {error}") from None
         if plan.listen or plan.connect:
-            self._links = HubLinks(session, plan.namespace)
+            self._links = HubLinks(session)
         return Bus(ZenohTransport(session), namespace=plan.namespace, role="supervisor", source=ID)
 
     # -- processes ---------------------------------------------------------------------------------------------------
