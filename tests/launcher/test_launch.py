@@ -118,8 +118,8 @@ class TestFailedLaunch:
         self.expect(brain, path, "one", "gain", "valid number", "'loud'")
 
     def test_a_model_that_never_loads(self, brain: Brain, allocation: Callable[..., Path]) -> None:
-        brain.env["BRAINNET_READY_TIMEOUT_S"] = "1"
-        self.expect(brain, allocation(node("slow", "HangInLoad")), "slow", "not ready after 1 s")
+        brain.env["BRAINNET_READY_TIMEOUT_S"] = "10"  # long enough for what the process of the node needs before
+        self.expect(brain, allocation(node("slow", "HangInLoad")), "slow", "not ready after 10 s")
 
     def test_a_preload_that_is_not_there(self, brain: Brain, allocation: Callable[..., Path]) -> None:
         self.expect(brain, allocation(node("one"), preload=["no_such_library"]), "preload", "no_such_library")
