@@ -245,7 +245,7 @@ async def test_watching_shows_decision_partials_and_answer(small_brain: SmallBra
 async def test_watching_joins_streamed_text_on_one_line(small_brain: SmallBrain) -> None:
     await _watched(small_brain)
     done = await small_brain.run("prompt", "which digit?", "--watch")
-    # The decision has a topic of its own, so it may arrive between two parts of the text; then its line is between them.
+    # The decision has a topic of its own, so it may arrive, and its line stand, between two parts of the text.
     assert re.search(r"^eye: se(\nasked .*\neye: )?ven$", done.out, re.MULTILINE)
     assert "asked eye (eye 0.90, ear 0.10; entropy 0.30" in done.out
     assert "eye: 'seven' 0.90, confidence 0.90" in done.out
