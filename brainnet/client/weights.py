@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.bus import Bus
+from brainnet.client.clocks import clock_states
 from brainnet.errors import BrainnetError, ModelError
 from brainnet.simulation.fixed_point import from_fixed, to_fixed
 from brainnet.simulation.weights_file import save_weights
 from brainnet.wire.keys import key
 from brainnet.wire.messages import ProjectionWeights, Weights, WeightsQuery
 
+_SUMMARY_TIMEOUT_S: Final = 10.0
+"""Seconds for what all processes reply. It is waited for only while one of them is there and has not replied."""
 _TIMEOUT_S: Final = 60.0
 """Seconds for a reply. The synapses of a large projection are made anew for it."""
 
@@ -25,7 +28,7 @@ async def all_weights(bus: Bus) -> list[Weights]:
     Raises:
         BrainnetError: No process of a network replied.
     """
-    replies = await bus.call_all(key("weights"), WeightsQuery())
+    replies = await bus.call_all(key("weights"), WeightsQuery(), timeout=_SUMMARY_TIMEOUT_S)
     found = [reply.message for reply in replies if isinstance(reply.message, Weights)]
     if not found:
         raise BrainnetError(
@@ -52,6 +55,11 @@ async def weights_of(
     everything = await all_weights(bus)
     names = {each.projection: weights.population for weights in everything for each in weights.projections}
     if projection not in names:
+        away = [state.process for state in await clock_states(bus) if not state.digests]
+        if away:
+            raise BrainnetError(
+                f"nothing is known of {projection!r} now, because {', '.join(away)} does not reply", code="unavailable"
+            )
         raise BrainnetError(
             f"there is no projection {projection!r}; there are {', '.join(names) or 'none'}", code="not_found"
         )

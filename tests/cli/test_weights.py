@@ -48,8 +48,12 @@ def running(tmp_path_factory: pytest.TempPathFactory, network: Path) -> Iterator
     """A network that stands before its first step."""
     with Brain(tmp_path_factory.mktemp("brain")) as brain:
         brain.start("launch", str(network), "--steps", str(STEPS), "--paused")
-        wait_until("the network to be there", lambda: len(brain.rows("clock", "status", check=False)) == 2)
+        wait_until("the network to be there", lambda: _phases(brain) == ["paused", "paused"])
         yield brain
+
+
+def _phases(brain: Brain) -> list[str]:
+    return [row["phase"] for row in brain.rows("clock", "status", check=False)]
 
 
 def test_weights_are_shown_saved_set_and_outlive_a_kill(running: Brain, network: Path, tmp_path: Path) -> None:
@@ -117,7 +121,7 @@ def test_what_cannot_be_is_one_error(running: Brain, network: Path, arguments: l
     done = running.run("weights", *words, check=False)
     assert done.returncode != 0
     text = " ".join(done.stderr.replace("│", " ").split())
-    assert [each for each in texts if each not in text] == []
+    assert [each for each in texts if each not in text] == [], text
     assert running.rows("weights", "b->a")[0]["mean"] == 50
 
 
