@@ -11,7 +11,6 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from brainnet.errors import BrainnetError, ModelError, StoreError
 from brainnet.guard import RepeatFilter, describe
@@ -135,33 +134,22 @@ class Runner:
         Raises:
             ModelError: The step is no longer kept, or it is another run.
         """
-        return await self._in_thread(lambda: self._windows_since(population, run, step))
-
-    async def weights(self, population: str, projections: list[str]) -> tuple[int, list[NDArray[np.float64] | None]]:
-        """Return the first step that is not computed, and the weights of projections before it.
-
-        Args:
-            population: A population of this process.
-            projections: Names of projections that end in it.
-
-        Returns:
-            The step, and for each projection its weights, in the order of its rows; None where none are stored.
-        """
-        return await self._in_thread(lambda: self._weights(population, projections))
-
-    async def set_weights(self, population: str, projection: str, weights: NDArray[np.float64]) -> None:
-        """Set the weights of a projection that learns, from the next step of this process on, and save its state.
-
-        Raises:
-            ModelError: They cannot be set; nothing has changed then.
-        """
-        await self._in_thread(lambda: self._set_weights(population, projection, weights))
+        return await self.in_thread(lambda: self._windows_since(population, run, step))
 
     async def control(self, order: ClockControl) -> ClockState:
         """Follow an order to stop or to go on, and return how far this process is, with its digests."""
-        return await self._in_thread(lambda: self._follow(order))
+        return await self.in_thread(lambda: self._follow(order))
 
-    async def _in_thread(self, function: Callable[[], T]) -> T:
+    def save_now(self) -> None:
+        """Save the state at once; to be called in the thread, for what nobody says again should this process end."""
+        self._save(wait=True)
+
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        """Call a function in the thread, between two windows, and return what it returns.
+
+        Raises:
+            BrainnetError: The thread has ended; or whatever the function raises.
+        """
         loop = asyncio.get_running_loop()
         result: asyncio.Future[T] = loop.create_future()
 
@@ -334,19 +322,6 @@ class Runner:
         self.lockstep.network.modulate(name, at, amount)
         # The saved state does not have it yet, and nobody sends it again.
         self._told.add(name, at, amount)
-
-    def _weights(self, population: str, projections: list[str]) -> tuple[int, list[NDArray[np.float64] | None]]:
-        found: list[NDArray[np.float64] | None] = []
-        for name in projections:
-            try:
-                found.append(self._populations[population].weights(name))
-            except ModelError:
-                found.append(None)
-        return self.lockstep.next_step, found
-
-    def _set_weights(self, population: str, projection: str, weights: NDArray[np.float64]) -> None:
-        self._populations[population].set_weights(projection, weights)
-        self._save(wait=True)  # nobody sets them again, should this process be killed
 
     # -- what comes --------------------------------------------------------------------------------------------------
 

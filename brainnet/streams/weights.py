@@ -32,8 +32,14 @@ async def answer(query: WeightsQuery, population: Population, connectome: Connec
     if not query.projection and (query.with_synapses or query.values is not None):
         raise ModelError("name the projection whose synapses are asked for, or whose weights are set")
     if query.values is not None:
-        await runner.set_weights(population.name, query.projection, _given(query))
-    step, weights = await runner.weights(population.name, [each.name for each in incoming])
+        given = _given(query)
+
+        def change() -> None:
+            population.set_weights(query.projection, given)
+            runner.save_now()
+
+        await runner.in_thread(change)
+    step, weights = await runner.in_thread(lambda: (population.next_step, [_weights(each) for each in incoming]))
 
     def described() -> list[ProjectionWeights]:
         return [
@@ -44,6 +50,14 @@ async def answer(query: WeightsQuery, population: Population, connectome: Connec
     projections = await asyncio.get_running_loop().run_in_executor(None, described)
     dt_ms = population.model.setting.dt_ms
     return Weights(population=population.name, step=step, dt_ms=dt_ms, projections=projections)
+
+
+def _weights(incoming: Incoming) -> NDArray[np.float64] | None:
+    """Return the weights now; None where none are stored."""
+    try:
+        return incoming.weights
+    except ModelError:
+        return None
 
 
 def _given(query: WeightsQuery) -> NDArray[np.float64]:
