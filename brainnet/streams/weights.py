@@ -39,21 +39,26 @@ async def answer(query: WeightsQuery, population: Population, connectome: Connec
             runner.save_now()
 
         await runner.in_thread(change)
-    step, weights = await runner.in_thread(lambda: (population.next_step, [_weights(each) for each in incoming]))
+    # The network stands meanwhile, so only those that change are read there.
+    step, learned = await runner.in_thread(
+        lambda: (population.next_step, {each.name: each.weights for each in incoming if each.plastic is not None})
+    )
 
     def described() -> list[ProjectionWeights]:
-        return [
-            _described(each, found, _rows(connectome, each, found) if query.with_synapses else None)
-            for each, found in zip(incoming, weights, strict=True)
-        ]
+        found = []
+        for each in incoming:
+            weights = learned[each.name] if each.name in learned else _fixed_weights(each)
+            rows = _rows(connectome, each, weights) if query.with_synapses else None
+            found.append(_described(each, weights, rows))
+        return found
 
     projections = await asyncio.get_running_loop().run_in_executor(None, described)
     dt_ms = population.model.setting.dt_ms
     return Weights(population=population.name, step=step, dt_ms=dt_ms, projections=projections)
 
 
-def _weights(incoming: Incoming) -> NDArray[np.float64] | None:
-    """Return the weights now; None where none are stored."""
+def _fixed_weights(incoming: Incoming) -> NDArray[np.float64] | None:
+    """Return weights that never change; None where none are stored."""
     try:
         return incoming.weights
     except ModelError:
@@ -71,8 +76,8 @@ def _given(query: WeightsQuery) -> NDArray[np.float64]:
 def _rows(connectome: Connectome, incoming: Incoming, weights: NDArray[np.float64] | None) -> Rows:
     if weights is not None and weights.size > MAX_SYNAPSES:
         raise ModelError(
-            f"{incoming.name} has {weights.size:,} synapses; a reply holds at most {MAX_SYNAPSES:,}. Divide the "
-            "projection, or read them from the saved state of the process"
+            f"{incoming.name} has {weights.size:,} synapses; a reply holds at most {MAX_SYNAPSES:,}; divide the "
+            "projection"
         )
     return rows_of(connectome, next(each for each in connectome.projections if each.name == incoming.name))
 
