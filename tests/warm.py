@@ -46,6 +46,7 @@ VERBS = (
     "stop",
     "topic",
     "validate",
+    "weights",
 )
 MODULES = (
     *(f"brainnet.cli.{verb}" for verb in VERBS),

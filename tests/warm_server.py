@@ -33,6 +33,8 @@ def main() -> None:
     parent = os.getppid()
     for name in sys.argv[2:]:
         importlib.import_module(name)
+    if kernels := sys.modules.get("brainnet.snn.kernels"):
+        kernels.prepare()
     gc.freeze()
     atexit.register(keep_modules)  # the first to be registered is called last
     control.send(b"{}")

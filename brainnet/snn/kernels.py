@@ -102,6 +102,19 @@ def compiled_fastmath(function: Kernel) -> Kernel:
     return _cached(function, nogil=True, error_model="numpy", fastmath=True)
 
 
+def prepare() -> None:
+    """Let Numba read its tables of types and functions, as it does before it loads or compiles the first kernel.
+
+    It needs about 0.3 s for that. A process that forks others does it once for all of them.
+    """
+    _nothing()
+
+
+@compiled
+def _nothing() -> None:
+    pass
+
+
 @numba.njit(inline="always", error_model="numpy")
 def _integrate_step(
     previous: FloatArray,

@@ -152,6 +152,7 @@ class Zygote:
                 os.environ[CACHE_VARIABLE] = request["cache"]
                 if not self._import(request["modules"]):
                     return False
+                _prepare_kernels()
                 # A garbage collection writes into the header of every object that it examines, and so copies the pages
                 # shared with the zygote into each node. Frozen objects are never examined. Collected first, because
                 # frozen garbage would stay for ever.
@@ -305,6 +306,17 @@ def _fork_again() -> int:
     if pid:
         os._exit(0)
     return 0
+
+
+def _prepare_kernels() -> None:
+    """Do once what every node would do before its first kernel, if one of the modules has kernels."""
+    kernels = sys.modules.get("brainnet.snn.kernels")
+    if kernels is None:
+        return
+    try:
+        kernels.prepare()
+    except Exception:  # a node that needs a kernel will say so
+        traceback.print_exc()
 
 
 def _threads_that_stay() -> list[str]:
