@@ -90,20 +90,27 @@ _ADOPTING = threading.Lock()
 
 
 class _Server:
-    """A warm process, which starts when it is first asked."""
+    """A warm process, which starts when it is first asked.
+
+    Args:
+        modules: What it imports.
+    """
 
     def __init__(self, *modules: str) -> None:
         self._modules = modules
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._kept: dict[str, str] = {}
+        # Of the tests as a whole, not of the first command: that may be of a test with variables of its own.
+        self._kept = _kept(os.environ)
 
     def fork(self, words: list[str], cwd: str, env: Mapping[str, str], streams: list[int], session: bool) -> int | None:
         """Start a command, and return its process id; None where it has to be a new process."""
         with _ADOPTING:
+            if _kept(env) != self._kept:
+                return None
             if self._control is None:
                 self._start(env)
-            if self._control is None or _kept(env) != self._kept:
+            if self._control is None:
                 return None
             packet = json.dumps({"words": words, "cwd": cwd, "env": dict(env), "session": session}).encode()
             if len(packet) > min(MAX_PACKET, ROOM_SIZE):
@@ -117,7 +124,6 @@ class _Server:
 
     def _start(self, env: Mapping[str, str]) -> None:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._kept = _kept(env)
         with there:
             self._process = subprocess.Popen(
                 [sys.executable, str(SERVER), str(there.fileno()), *self._modules],
