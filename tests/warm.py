@@ -2,8 +2,8 @@
 
 Most of the time of a short command goes to its imports, which are the same each time. While `forked_commands` is
 entered, `subprocess` and `asyncio` start `python -m brainnet VERB ...`, for the verbs of `VERBS` and `MODEL_VERBS`, as
-a fork of such a process, and so the reader of NIR files. What a command starts in turn, such as the zygote of a
-launcher, is a new process.
+a fork of such a process, and so the reader of NIR files. The first zygote of such a launcher is a fork of it. What a
+command starts besides is a new process.
 
 For a test nothing else differs: the command is a real process and a child of the test's own, with a process
 id, a session, streams, a folder and an environment of its own, and it ends as the interpreter ends. Its environment is

@@ -1,23 +1,30 @@
 """A process that has imported what a command imports, and becomes that command in a fork: see `tests.warm`.
 
-It starts no thread and opens no Zenoh session: a fork copies only the calling thread.
+It starts no thread and opens no Zenoh session: a fork copies only the calling thread. For the same reason a launcher,
+which is such a fork, may fork again for its first zygote, whose libraries it has imported; see `fork_zygotes`.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
+import functools
 import gc
 import importlib
+import inspect
 import io
 import json
 import os
 import runpy
+import signal
 import socket
+import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 MAX_PACKET = 1 << 17
 ROOM = "_BRAINNET_ROOM"
@@ -66,19 +73,71 @@ def become(request: dict[str, Any], descriptors: list[int]) -> None:
     if request["session"]:
         os.setsid()
     os.chdir(request["cwd"])
-    os.environ.clear()
-    os.environ.update(request["env"])
-    show_environment(request["env"])
     for place, descriptor in enumerate(descriptors):
         os.dup2(descriptor, place)
         os.close(descriptor)
     sys.path[0] = str(Path.cwd())
     sys.argv = ["-m", *request["words"]]
+    begin_again(request["env"])
+    fork_zygotes()
+
+
+def begin_again(env: Mapping[str, str]) -> None:
+    """Take on the environment, and open the standard streams that the descriptors 0 to 2 are now."""
+    os.environ.clear()
+    os.environ.update(env)
+    show_environment(env)
     standard: Any = sys
     for place, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         opened = stream(place, mode, getattr(standard, name))
         setattr(standard, name, opened)
         setattr(standard, f"__{name}__", opened)
+
+
+def fork_zygotes() -> None:
+    """Let this process start a zygote as a fork of itself, as long as it has one thread."""
+    kind: Any = subprocess.Popen
+    original = kind._execute_child
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def execute(self: Any, *arguments: Any) -> None:
+        given = signature.bind(self, *arguments).arguments
+        command = given["args"]
+        client = sys.modules.get("brainnet.launcher.run.zygote_client")
+        is_zygote = client is not None and command[:3] == [sys.executable, "-c", client.BOOT]
+        if not is_zygote or len(list(Path("/proc/self/task").iterdir())) > 1:
+            original(self, *arguments)
+            return
+        self.pid = os.fork()
+        if self.pid == 0:
+            become_zygote(given)
+        self._child_created = True
+        self._close_pipe_fds(
+            *(given[name] for name in ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite"))
+        )
+
+    kind._execute_child = execute
+
+
+def become_zygote(given: Mapping[str, Any]) -> NoReturn:
+    """Be what a new process would be, and run as a zygote."""
+    try:
+        os.setsid()
+        for place, name in enumerate(("p2cread", "c2pwrite", "errwrite")):
+            if given[name] not in (-1, place):
+                os.dup2(given[name], place)
+        kept = {0, 1, 2, *given["pass_fds"]}
+        for descriptor in {int(path.name) for path in Path("/proc/self/fd").iterdir()} - kept:
+            with contextlib.suppress(OSError):  # that of the list itself
+                os.close(descriptor)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        sys.argv = ["-c", *given["args"][3:]]
+        begin_again(given["env"])
+        importlib.import_module("brainnet.launcher.run.zygote").main()
+    finally:
+        os._exit(1)
 
 
 def keep_modules() -> None:
@@ -89,7 +148,7 @@ def keep_modules() -> None:
         del sys.modules[name]
 
 
-def show_environment(variables: dict[str, str]) -> None:
+def show_environment(variables: Mapping[str, str]) -> None:
     """Let /proc/PID/environ show these variables, as that of a new process does.
 
     The kernel shows the part of the memory in which a process got its variables. Nothing else uses it any more when

@@ -20,7 +20,8 @@ from brainnet.launcher.run.orphans import MARK
 from brainnet.launcher.run.zygote import ENVIRONMENT, MAX_PACKET
 
 _ENTRY: Final = "from brainnet.launcher.run.zygote import main; main()"
-_BOOT: Final = f"import json, sys; sys.path[:] = json.loads(sys.argv[2]); {_ENTRY}"
+BOOT: Final = f"import json, sys; sys.path[:] = json.loads(sys.argv[2]); {_ENTRY}"
+"""The program of a zygote; its arguments are the descriptor of its socket and its `sys.path`."""
 _PING_INTERVAL_S: Final = 0.5
 REPLY_TIMEOUT_S: Final = 2.0
 """Seconds without a reply to a ping after which a zygote does not work any more: frozen, or stuck."""
@@ -60,7 +61,7 @@ class ZygoteProcess:
                 path.append(folder)
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", _BOOT, str(theirs.fileno()), json.dumps(path)],
+                    [sys.executable, "-c", BOOT, str(theirs.fileno()), json.dumps(path)],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=2,  # standard error: the standard output of `brainnet launch` is for its table
