@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,9 +84,10 @@ class Spikes:
         """
         if len(parts) == 1:  # as in most calls; they are not changed by anybody
             return parts[0]
-        for before, after in itertools.pairwise(parts):
-            if after.first_step != before.end_step:
-                raise ValueError(f"step {before.end_step} is next, and the window begins with {after.first_step}")
-        shift = np.cumsum([0, *(part.count for part in parts)])
-        offsets = [parts[0].offsets[:1], *(p.offsets[1:] + np.int32(s) for p, s in zip(parts, shift, strict=False))]
+        offsets, count, end = [parts[0].offsets], parts[0].count, parts[0].end_step
+        for part in parts[1:]:
+            if part.first_step != end:
+                raise ValueError(f"step {end} is next, and the window begins with {part.first_step}")
+            offsets.append(part.offsets[1:] + np.int32(count))
+            count, end = count + part.count, part.end_step
         return cls(parts[0].first_step, np.concatenate(offsets), np.concatenate([p.neurons for p in parts]))
