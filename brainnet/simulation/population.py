@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import ModelError
+from brainnet.simulation.compiled_learning import CompiledLearning
 from brainnet.simulation.delivery import Ring
 from brainnet.simulation.digest import SpikeDigest
 from brainnet.simulation.incoming import Incoming
@@ -49,6 +50,7 @@ class Population:
                 f"{described(model)}: the projection {self._plastic[0].name} is plastic, but the inputs of this model "
                 "are not the neurons that fire; let it end in a population before it"
             )
+        self._learning = CompiledLearning.of(model, self._plastic)
         self._drift: Drift | None = None
 
     def keep_rate(self, rule: Homeostasis) -> None:
@@ -157,6 +159,8 @@ class Population:
         model = self.model
         if not self._plastic:
             return compute(model, Window(first, steps, model.setting.dt_ms, sums))
+        if self._learning is not None:
+            return self._learning.computed(Window(first, steps, model.setting.dt_ms, sums))
         # step by step: what the neurons fire in one changes the weights in the next
         parts = []
         for at in range(steps):

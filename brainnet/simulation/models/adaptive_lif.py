@@ -25,7 +25,8 @@ from pydantic import Field
 from brainnet.errors import ModelError
 from brainnet.simulation.fixed_point import UNIT
 from brainnet.simulation.models.base import ModelParameters, Setting, Values, described
-from brainnet.simulation.models.compiled_model import CompiledModel, NeuronParameters, noise_of
+from brainnet.simulation.models.compiled_model import CompiledModel, Kernels, NeuronParameters, noise_of
+from brainnet.simulation.plasticity.learning_window import learn
 from brainnet.simulation.random import decay
 from brainnet.snn.kernels import compiled
 
@@ -54,7 +55,7 @@ class AdaptiveLIF(CompiledModel):
         if not (threshold >= 0).all():
             raise ModelError(f"{described(self)}: threshold must be at least 0, or a neuron would fire at rest")
         self.state = {"membrane": np.zeros(n), "adaptation": np.zeros(n)}
-        self.kernel = _advance
+        self.kernels = Kernels(_advance, _learn)
         self.arguments = (
             *self.state.values(),
             decay(setting.dt_ms, p.tau_m_ms),
@@ -90,3 +91,8 @@ def _advance(  # type: ignore[no-untyped-def]
                 fired[count] = j
                 count += 1
         offsets[s + 1] = count
+
+
+@compiled
+def _learn(first_step, excitatory, inhibitory, constants, projections, offsets, fired):  # type: ignore[no-untyped-def]
+    learn(_advance, first_step, excitatory, inhibitory, constants, projections, offsets, fired)

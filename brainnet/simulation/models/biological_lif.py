@@ -23,8 +23,9 @@ from pydantic import Field
 from brainnet.errors import ModelError
 from brainnet.simulation.fixed_point import UNIT
 from brainnet.simulation.models.base import ModelParameters, Setting, Values, described
-from brainnet.simulation.models.compiled_model import CompiledModel, NeuronParameters, noise_of
+from brainnet.simulation.models.compiled_model import CompiledModel, Kernels, NeuronParameters, noise_of
 from brainnet.simulation.plasticity.homeostasis import Thresholds
+from brainnet.simulation.plasticity.learning_window import learn
 from brainnet.simulation.random import decay
 from brainnet.snn.kernels import compiled
 
@@ -61,7 +62,7 @@ class BiologicalLIF(CompiledModel):
         if held_for > np.iinfo(np.int32).max:
             raise ModelError(f"{described(self)}: refractory_ms {p.refractory_ms:g} is too many steps")
         self.state = {"membrane": rest.copy(), "refractory": np.zeros(setting.size, np.int32)}
-        self.kernel = _advance
+        self.kernels = Kernels(_advance, _learn)
         leak = decay(setting.dt_ms, p.tau_m_ms)
         drive = spread("drive_mv", p.drive_mv)
         self.arguments = (*self.state.values(), leak, rest, threshold, reset, held_for, drive)
@@ -91,3 +92,8 @@ def _advance(  # type: ignore[no-untyped-def]
                 count += 1
             membrane[j] = v
         offsets[s + 1] = count
+
+
+@compiled
+def _learn(first_step, excitatory, inhibitory, constants, projections, offsets, fired):  # type: ignore[no-untyped-def]
+    learn(_advance, first_step, excitatory, inhibitory, constants, projections, offsets, fired)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,22 +28,37 @@ class NeuronParameters(ModelParameters):
     noise: Noise | None = Field(None, description="Poisson spikes from outside, of each neuron its own")
 
 
+class Kernels(NamedTuple):
+    """The compiled functions of a model.
+
+    Attributes:
+        window: Computes neurons whose input is known for all steps of a window. It is called with the first step, the
+            sums [steps, neurons] of both ports, the arguments of the model, key, thresholds and weight of the noise,
+            and two arrays that it fills as `Spikes` has them: `offsets` [steps + 1], which are zero before, and, from
+            the start, `fired`.
+        learning: Computes neurons with synapses that learn, step by step: `learn` of
+            `brainnet.simulation.plasticity.learning_window`, called with `window`. It is a function of the module of
+            the model, for the machine code of a function that gets another one as an argument is not stored.
+    """
+
+    window: Any
+    learning: Any
+
+
 class CompiledModel(Model):
     """Neurons with an excitatory and an inhibitory port, computed by a compiled kernel.
 
-    A subclass sets `kernel` and `arguments`. The kernel is called with the first step, the sums [steps, neurons] of
-    both ports, the arguments, key, thresholds and weight of the noise, and two arrays that it fills as `Spikes` has
-    them: `offsets` [steps + 1] and, from the start, `fired`.
+    A subclass sets `kernels` and `arguments`.
 
     Attributes:
-        kernel: The compiled function.
-        arguments: What it takes besides: constants, and arrays of `state`, which it changes in place.
-        noise: The noise as the kernel takes it.
+        kernels: The compiled functions.
+        arguments: What they take besides: constants, and arrays of `state`, which they change in place.
+        noise: The noise as the kernels take it.
         most_in_step: How often a neuron may fire in one step.
     """
 
     parameters: Any
-    kernel: Any
+    kernels: Kernels
     arguments: tuple[Any, ...]
     most_in_step = 1
 
@@ -53,20 +68,22 @@ class CompiledModel(Model):
 
     def advance(self, window: Window) -> Spikes:
         """Compute the steps of one window, and return what fired."""
+        return self._fired(window, self.kernels.window, *self.arguments, *self.noise)
+
+    def learn(self, window: Window, projections: tuple[Any, ...]) -> Spikes:
+        """Compute the steps of one window with all that arrives at synapses that learn, and return what fired.
+
+        Args:
+            window: The steps; what arrives is added to its sums.
+            projections: The synapses, as `brainnet.simulation.plasticity.learning_window.learn` takes them.
+        """
+        return self._fired(window, self.kernels.learning, (*self.arguments, *self.noise), projections)
+
+    def _fired(self, window: Window, kernel: Any, *arguments: Any) -> Spikes:
         offsets = np.zeros(window.steps + 1, np.int32)
         fired: NDArray[np.int32] = np.empty(self.setting.size * window.steps * self.most_in_step, np.int32)
-        noise = self.noise
-        self.kernel(
-            window.first_step,
-            window.sums[EXCITATORY],
-            window.sums[INHIBITORY],
-            *self.arguments,
-            noise.key,
-            noise.thresholds,
-            noise.weight,
-            offsets,
-            fired,
-        )
+        sums = (window.sums[EXCITATORY], window.sums[INHIBITORY])
+        kernel(window.first_step, *sums, *arguments, offsets, fired)
         return Spikes(window.first_step, offsets, fired[: offsets[-1]].copy())
 
 

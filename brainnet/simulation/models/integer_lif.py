@@ -19,7 +19,8 @@ from pydantic import Field
 from brainnet.errors import ModelError
 from brainnet.simulation.fixed_point import UNIT, to_fixed
 from brainnet.simulation.models.base import ModelParameters, Setting, described
-from brainnet.simulation.models.compiled_model import CompiledModel, NeuronParameters, noise_of
+from brainnet.simulation.models.compiled_model import CompiledModel, Kernels, NeuronParameters, noise_of
+from brainnet.simulation.plasticity.learning_window import learn
 from brainnet.snn.kernels import compiled
 
 _LOW: Final = -32768
@@ -53,7 +54,7 @@ class IntegerLIF(CompiledModel):
         except ModelError as error:
             raise ModelError(f"{described(self)}: noise: {error}") from None
         self.state = {"v": np.full(setting.size, p.v_initial, np.int16)}
-        self.kernel = _advance
+        self.kernels = Kernels(_advance, _learn)
         self.arguments = (*self.state.values(), p.leak, p.threshold, p.reset, p.current)
 
 
@@ -88,3 +89,8 @@ def _advance(  # type: ignore[no-untyped-def]
                 count += 1
             membrane[j] = v
         offsets[s + 1] = count
+
+
+@compiled
+def _learn(first_step, excitatory, inhibitory, constants, projections, offsets, fired):  # type: ignore[no-untyped-def]
+    learn(_advance, first_step, excitatory, inhibitory, constants, projections, offsets, fired)

@@ -22,7 +22,8 @@ from pydantic import Field
 from brainnet.errors import ModelError
 from brainnet.simulation.fixed_point import UNIT
 from brainnet.simulation.models.base import ModelParameters, Setting, Values, described
-from brainnet.simulation.models.compiled_model import CompiledModel, NeuronParameters, noise_of
+from brainnet.simulation.models.compiled_model import CompiledModel, Kernels, NeuronParameters, noise_of
+from brainnet.simulation.plasticity.learning_window import learn
 from brainnet.snn.kernels import compiled
 
 _LONGEST_STEP_MS = 0.5
@@ -56,7 +57,7 @@ class Izhikevich(CompiledModel):
         v = spread("v_initial_mv", p.v_initial_mv).copy()
         self.state = {"v": v, "u": b * v}
         self.most_in_step = parts
-        self.kernel = _advance
+        self.kernels = Kernels(_advance, _learn)
         constants = (spread("a", p.a), b, c, spread("d", p.d), spread("current", p.current))
         self.arguments = (*self.state.values(), *constants, setting.dt_ms / parts, parts)
 
@@ -85,3 +86,8 @@ def _advance(  # type: ignore[no-untyped-def]
                     count += 1
             v[j], u[j] = x, y
         offsets[s + 1] = count
+
+
+@compiled
+def _learn(first_step, excitatory, inhibitory, constants, projections, offsets, fired):  # type: ignore[no-untyped-def]
+    learn(_advance, first_step, excitatory, inhibitory, constants, projections, offsets, fired)

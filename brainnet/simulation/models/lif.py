@@ -19,7 +19,7 @@ neuronal modeling*, Biological Cybernetics 81, 381-402.
 from __future__ import annotations
 
 from decimal import Decimal, localcontext
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 from pydantic import Field
@@ -27,8 +27,9 @@ from pydantic import Field
 from brainnet.errors import ModelError
 from brainnet.simulation.fixed_point import UNIT
 from brainnet.simulation.models.base import ModelParameters, Setting, Values, described
-from brainnet.simulation.models.compiled_model import CompiledModel, NeuronParameters, add_noise, sort_by_step
+from brainnet.simulation.models.compiled_model import CompiledModel, Kernels, NeuronParameters, add_noise, sort_by_step
 from brainnet.simulation.plasticity.homeostasis import Thresholds
+from brainnet.simulation.plasticity.learning_window import learn
 from brainnet.simulation.random import decay
 from brainnet.snn.kernels import compiled
 
@@ -86,7 +87,7 @@ class LIF(CompiledModel):
             "currents": np.zeros((2, n)),
             "wait": np.zeros(n, np.int32),
         }
-        self.kernel = _advance_exponential if p.synapses == "exponential" else _advance_delta
+        self.kernels = _EXPONENTIAL if p.synapses == "exponential" else _DELTA
         refractory, noise_port = setting.steps(p.refractory_ms), 0 if self.noise.weight >= 0 else 1
         constants = (leak, offset, gains, decays, threshold, reset, refractory, noise_port)
         self.arguments = (*self.state.values(), *constants)
@@ -190,3 +191,17 @@ def _advance_delta(  # type: ignore[no-untyped-def]
                 count = _fire(low, high, v, threshold, reset, wait, refractory, fired, count)
                 when[before:count] = s
     sort_by_step(fired, when, count, offsets)
+
+
+@compiled
+def _learn_exponential(first_step, excitatory, inhibitory, constants, projections, offsets, fired):  # type: ignore[no-untyped-def]
+    learn(_advance_exponential, first_step, excitatory, inhibitory, constants, projections, offsets, fired)
+
+
+@compiled
+def _learn_delta(first_step, excitatory, inhibitory, constants, projections, offsets, fired):  # type: ignore[no-untyped-def]
+    learn(_advance_delta, first_step, excitatory, inhibitory, constants, projections, offsets, fired)
+
+
+_EXPONENTIAL: Final = Kernels(_advance_exponential, _learn_exponential)
+_DELTA: Final = Kernels(_advance_delta, _learn_delta)

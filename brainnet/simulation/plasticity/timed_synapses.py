@@ -62,10 +62,13 @@ class TimedSynapses(ABC):
             sums: Input of the port in this step.
             efficacy: [spikes of the history], what the added weights are multiplied by; None for 1.
         """
+        self._take(step, self._arrivals(history), sums, _ALL_WHOLE if efficacy is None else efficacy)
+
+    def _arrivals(self, history: Spikes) -> tuple[Any, ...]:
+        """Return the spikes and the rows of synapses as the kernels take them."""
         rows = self._rows
         spikes = (history.first_step, history.offsets, history.neurons)
-        ends = (rows.delays, rows.sources, rows.start, rows.targets)
-        self._take(step, (*spikes, *ends), sums, _ALL_WHOLE if efficacy is None else efficacy)
+        return (*spikes, rows.delays, rows.sources, rows.start, rows.targets)
 
     @abstractmethod
     def _take(self, step: int, arrivals: Any, sums: NDArray[np.int64], efficacy: NDArray[np.float64]) -> None:

@@ -45,5 +45,6 @@ def power(steps, table):  # type: ignore[no-untyped-def]
 
 @compiled
 def trace(value, steps, table):  # type: ignore[no-untyped-def]
-    """Return what is left of a trace after some steps."""
-    return value * table[steps] if steps < table.size else 0.0
+    """Return what is left of a trace after some steps, 0 or more."""
+    # An unsigned number: for others Numba asks of each whether it counts from the end of the array.
+    return value * table[np.uint64(steps)] if steps < table.size else 0.0
