@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+
 from brainnet.simulation.incoming import Incoming
 from brainnet.simulation.models.base import Model, Window
 from brainnet.simulation.models.compiled_model import CompiledModel
 from brainnet.simulation.plasticity.pair_and_triplet import STDPSynapses
+from brainnet.simulation.plasticity.stdp import STDP
+from brainnet.simulation.rows import Rows
 from brainnet.simulation.spikes import Spikes
 
-_MOST_PROJECTIONS: Final = 2
-"""With synapses that learn. The loop is compiled for each number of them, which takes seconds."""
+_PROJECTIONS: Final = 2
+"""With synapses that learn; fewer are made up with some that have none. The loop would be compiled for each number of
+them, which takes seconds."""
+_NO_SYNAPSES: Final = Rows(np.zeros(1, np.int64), *(np.zeros(count, np.int32) for count in (0, 1, 1)))
 
 
 class CompiledLearning:
@@ -28,6 +34,8 @@ class CompiledLearning:
     def __init__(self, model: CompiledModel, projections: Sequence[tuple[Incoming, STDPSynapses]]) -> None:
         self._model = model
         self._projections = projections
+        none = STDPSynapses(_NO_SYNAPSES, model.setting.size, STDP(), model.setting.dt_ms)
+        self._others = [(0, *none.kernel_arguments(Spikes.none(0, 0)))] * (_PROJECTIONS - len(projections))
 
     @classmethod
     def of(cls, model: Model, plastic: Sequence[Incoming]) -> CompiledLearning | None:
@@ -37,7 +45,7 @@ class CompiledLearning:
             model: The neurons.
             plastic: All projections to them whose synapses learn.
         """
-        if not isinstance(model, CompiledModel) or not 0 < len(plastic) <= _MOST_PROJECTIONS:
+        if not isinstance(model, CompiledModel) or not 0 < len(plastic) <= _PROJECTIONS:
             return None
         kind = type(model)
         if kind.advance is not CompiledModel.advance or kind.ports != CompiledModel.ports:  # a subclass of a user's
@@ -59,7 +67,7 @@ class CompiledLearning:
         arguments = [
             (each.port, *synapses.kernel_arguments(_plain(each.history))) for each, synapses in self._projections
         ]
-        return self._model.learn(window, tuple(arguments))
+        return self._model.learn(window, (*arguments, *self._others))
 
 
 def _plain(history: Spikes | None) -> Spikes:
