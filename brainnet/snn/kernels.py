@@ -5,22 +5,13 @@ so that the state of a block stays in the first-level cache. The LIF kernels add
 references, so that spikes are equal bit by bit.
 """
 
-import functools
-import hashlib
-import os
-import warnings
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar, cast
-
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from brainnet.paths import CACHE_VARIABLE
+from brainnet.snn.kernel_cache import Kernel, cached
 
 FloatArray = NDArray[np.float32]
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 # Columns per block. 512 float32 are 2 KiB per array: the few arrays of a scan stay in a first-level cache of 32 KiB.
 _BLOCK = 512
@@ -33,73 +24,17 @@ _ZERO = np.float32(0)
 _ONE = np.float32(1)
 
 
-def _cached(function: Kernel, **options: Any) -> Kernel:
-    """Compile with a cache where one can be written, and without one, after a warning, where none can."""
-    before = numba.core.config.CACHE_DIR
-    try:
-        kernel = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither the folder of the source nor the home of the user can be written
-        try:
-            numba.core.config.CACHE_DIR = os.environ.get(CACHE_VARIABLE, before)
-            kernel = numba.njit(cache=True, **options)(function)
-        except RuntimeError as error:
-            _warn_once(str(error))
-            return cast(Kernel, numba.njit(**options)(function))
-        finally:
-            numba.core.config.CACHE_DIR = before
-    cache = getattr(kernel, "_cache", None)
-    stored = getattr(cache, "_cache_file", None)
-    if stored is not None:
-        # Numba looks at the file of the kernel alone. A kernel contains the compiled functions that it calls, which may
-        # stand in other files: when one of these changes, it has to be compiled again.
-        stored._source_stamp = (stored._source_stamp, _stamp_of_sources())
-    save = getattr(cache, "save_overload", None)
-    if cache is not None and save is not None:
-
-        def save_if_possible(*args: Any) -> None:
-            try:
-                save(*args)
-            except OSError as error:  # a full disk; the compiled kernel itself is fine
-                _warn_once(str(error))
-
-        cache.save_overload = save_if_possible
-    return cast(Kernel, kernel)
-
-
-@functools.cache
-def _stamp_of_sources() -> str:
-    """Return a hash of the names, sizes and times of all files that may hold compiled functions."""
-    package = Path(__file__).parent.parent
-    files = sorted(path for folder in ("snn", "simulation") for path in (package / folder).rglob("*.py"))
-    text = "".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}\n" for path in files)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _warn_once(reason: str) -> None:
-    # Numba names the kernel in its text, so each text would be shown.
-    if not _warned:
-        _warned.append(reason)
-        warnings.warn(
-            f"compiled code is not kept, so that every start compiles again: {reason}; set NUMBA_CACHE_DIR to a folder "
-            "that can be written",
-            stacklevel=4,
-        )
-
-
-_warned: list[str] = []
-
-
 def compiled(function: Kernel) -> Kernel:
     """Compile on first call, release the GIL while running, and store the machine code in Numba's cache folder.
 
     Division by zero gives infinity or NaN, as in numpy; a test for it would prevent vectorisation.
     """
-    return _cached(function, nogil=True, error_model="numpy")
+    return cached(function, nogil=True, error_model="numpy")
 
 
 def compiled_fastmath(function: Kernel) -> Kernel:
     """Compile like `compiled`, with fastmath: for kernels in which no spike depends on the last bit."""
-    return _cached(function, nogil=True, error_model="numpy", fastmath=True)
+    return cached(function, nogil=True, error_model="numpy", fastmath=True)
 
 
 def prepare() -> None:

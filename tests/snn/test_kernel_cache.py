@@ -1,9 +1,12 @@
-"""A cache of compiled code that cannot be written does not stop a kernel."""
+"""Compiled code on disk: a cache that cannot be written does not stop a kernel, and one process compiles for all."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,12 +18,12 @@ from numba.core import caching
 from numpy.typing import NDArray
 
 from brainnet.paths import CACHE_VARIABLE
-from brainnet.snn import kernels
+from brainnet.snn import kernel_cache, kernels
 
 
 @pytest.fixture(autouse=True)
 def no_warning_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "_warned", [])
+    monkeypatch.setattr(kernel_cache, "_warned", [])
 
 
 @pytest.fixture
@@ -68,3 +71,40 @@ def test_a_disk_that_is_full_at_the_end_is_one_warning(monkeypatch: pytest.Monke
     with pytest.warns(UserWarning, match="No space left") as warned:
         check()
     assert len(warned) == 1
+
+
+def test_of_processes_that_need_a_kernel_at_once_one_compiles_it(tmp_path: Path) -> None:
+    program = tmp_path / "needs_it.py"
+    program.write_text("""\
+import sys
+import numpy as np
+from brainnet.snn.kernels import compiled, prepare
+
+@compiled
+def largest(values):
+    found = values[0]
+    for value in np.sort(values):
+        found = max(found, value)
+    return found
+
+prepare()
+print("there", flush=True)
+sys.stdin.read()
+assert largest(np.arange(5.0)) == 4.0
+print(sum(largest.stats.cache_misses.values()))
+""")
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    pipe = subprocess.PIPE
+    with contextlib.ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen([sys.executable, str(program)], stdin=pipe, stdout=pipe, env=env, text=True)
+            )
+            for _ in range(3)
+        ]
+        assert [process.stdout.readline() for process in processes if process.stdout] == 3 * ["there\n"]
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        misses = [process.stdout.read() for process in processes if process.stdout]
+    assert sorted(misses) == ["0\n", "0\n", "1\n"]
