@@ -151,8 +151,12 @@ class _Latencies(list[float]):
 
 @contextlib.asynccontextmanager
 async def _status_probe(context: Context) -> AsyncIterator[_Latencies]:
-    """Ask for the state of the brain all the time, from another process, which the flood's own work does not delay."""
+    """Ask for the state of the brain all the time, from another process, which the flood's own work does not delay.
+
+    It has asked once, and so has started, when the context is entered.
+    """
     latencies = _Latencies()
+    asked = asyncio.Event()
     endpoint = context.client.endpoint
     process = await asyncio.create_subprocess_exec(
         *tied(sys.executable, "-m", "brainnet.testing.chaos.status_probe", endpoint.namespace, endpoint.hub),
@@ -162,15 +166,20 @@ async def _status_probe(context: Context) -> AsyncIterator[_Latencies]:
 
     async def read() -> None:
         assert process.stdout is not None
-        async for line in process.stdout:
-            value = json.loads(line)
-            if value is None:
-                latencies.failed += 1
-            else:
-                latencies.append(value)
+        try:
+            async for line in process.stdout:
+                value = json.loads(line)
+                if value is None:
+                    latencies.failed += 1
+                else:
+                    latencies.append(value)
+                asked.set()
+        finally:
+            asked.set()  # also when it cannot start
 
     reading = asyncio.create_task(read())
     try:
+        await asked.wait()
         yield latencies
     finally:
         with contextlib.suppress(ProcessLookupError):
