@@ -100,7 +100,7 @@ class Brain:
         own = {
             "XDG_STATE_HOME": str(home),
             "BRAINNET_PORT": str(self.port),
-            "BRAINNET_READY_TIMEOUT_S": str(2 * PATIENCE_S),  # the first node of a kind may have to compile its kernels
+            "BRAINNET_READY_TIMEOUT_S": str(4 * PATIENCE_S),  # the first node of a kind may have to compile its kernels
         }
         self.env = inherited | own | env
         self._started = contextlib.ExitStack()
@@ -117,7 +117,7 @@ class Brain:
             cwd=self.cwd,
             capture_output=True,
             text=True,
-            timeout=3 * PATIENCE_S,
+            timeout=5 * PATIENCE_S,
             check=False,
         )
         assert not check or done.returncode == 0, f"brainnet {' '.join(arguments)}: {done.stderr}"
