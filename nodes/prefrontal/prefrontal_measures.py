@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -167,12 +168,14 @@ def at_equal_cost(probs: list[Floats], correct: NDArray[np.bool_], regions: int)
     Returns:
         Share of the prompts in per cent.
     """
-    best = [select_routes(row, 1e-6) for row in probs]
-    for mass in np.linspace(0.5, 0.9999, 500):
-        sets = [select_routes(row, float(mass)) for row in probs]
-        if sum(map(len, sets)) > regions:
-            break
-        best = sets
+
+    def sets(mass: float) -> list[list[int]]:
+        return [select_routes(row, mass) for row in probs]
+
+    # the larger the mass, the more regions are asked; the first mass asks one for each prompt, and always counts
+    masses = [1e-6, *np.linspace(0.5, 0.9999, 500).tolist()]
+    allowed = bisect_right(masses, regions, lo=1, key=lambda mass: sum(map(len, sets(mass))))
+    best = sets(masses[allowed - 1])
     return percent([set(np.flatnonzero(correct[i])) <= set(chosen) for i, chosen in enumerate(best)])
 
 

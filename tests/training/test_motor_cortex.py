@@ -53,20 +53,26 @@ def error(controller: reaching.Controller) -> float:
     return float(np.abs(np.array(rows) - wanted).mean())
 
 
-def test_training_writes_a_policy_that_has_learned_and_its_baseline(tmp_path: Path) -> None:
-    run = run_in(tmp_path)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run[motor_cortex.Settings]:
+    """A training that was not interrupted."""
+    run = run_in(tmp_path_factory.mktemp("trained"))
     motor_cortex.train(run)
+    return run
+
+
+def test_training_writes_a_policy_that_has_learned_and_its_baseline(trained: Run[motor_cortex.Settings]) -> None:
+    folder = trained.weights.parent
     silent = error(lambda state, target: np.zeros(2))
-    assert error(reaching.policy_controller(SpikingPolicy.load(run.weights))) < 0.5 * silent
-    assert error(motor_cortex.nonspiking_controller(tmp_path / motor_cortex.NONSPIKING)) < 0.5 * silent
-    assert not list(tmp_path.glob("*.checkpoint"))
+    assert error(reaching.policy_controller(SpikingPolicy.load(trained.weights))) < 0.5 * silent
+    assert error(motor_cortex.nonspiking_controller(folder / motor_cortex.NONSPIKING)) < 0.5 * silent
+    assert not list(folder.glob("*.checkpoint"))
 
 
-def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    for folder in (whole, parts):
-        folder.mkdir()
-    motor_cortex.train(run_in(whole))
+def test_an_interrupted_training_ends_as_one_that_was_not(
+    trained: Run[motor_cortex.Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = trained.weights.parent, tmp_path
     save, left = Run.save_checkpoint, iter(range(3))
 
     def interrupted(self: Run[motor_cortex.Settings], state: dict[str, object], part: str = "") -> None:
