@@ -7,6 +7,7 @@ import importlib
 import re
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,7 @@ def test_the_patterns_are_found() -> None:
 def test_a_pattern_takes_linear_time(name: str) -> None:
     pattern = PATTERNS[name]
     # from every place at which it may begin, as in search; the first place is that of match
-    assert_linear(lambda text: sum(1 for _ in pattern.finditer(text)))
+    assert_linear(lambda text: deque(pattern.finditer(text), maxlen=0))
 
 
 def programs() -> dict[str, Callable[[str], object]]:
