@@ -124,7 +124,7 @@ def short_commands_are_forks() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def plain_tracebacks() -> None:
-    """Let this process log a traceback as Python prints it; one with sources and variables takes a tenth of a second."""
+    """Log tracebacks in this process as Python prints them: with variables one takes a tenth of a second."""
     *others, _ = structlog.get_config()["processors"]
     renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*others, renderer])

@@ -108,7 +108,8 @@ def share_half_of_their_words(bags: list[frozenset[str]], others: list[frozenset
 
     mine, theirs = counted(bags), counted(others)
     common = mine @ theirs.T
-    return common >= 0.5 * (mine.sum(1)[:, None] + theirs.sum(1) - common)
+    near: NDArray[np.bool_] = common >= 0.5 * (mine.sum(1)[:, None] + theirs.sum(1) - common)
+    return near
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,7 +39,7 @@ class RestartSchedule:
 
     def __init__(self, restart: Restart) -> None:
         self._restart = restart
-        self._exits: list[float] = []
+        self._exits: deque[float] = deque()
         self._tries = 0  # of a failed node, since it failed
 
     def reset(self) -> None:
@@ -59,7 +60,9 @@ class RestartSchedule:
         if lived_s >= restart.window_s:
             self.reset()
         now = time.monotonic()
-        self._exits = [t for t in self._exits if now - t < restart.window_s] + [now]
+        while self._exits and now - self._exits[0] >= restart.window_s:
+            self._exits.popleft()
+        self._exits.append(now)
         if self._tries == 0 and len(self._exits) <= restart.max_restarts:
             if len(self._exits) == 1:
                 return NextStart(0.0)
