@@ -40,7 +40,7 @@ class Counters:
         if count is None:
             if len(self._counts) >= _MAX_KEYS:
                 return self._counts.setdefault(("(more)", direction), Count())
-            count = self._counts[key, direction] = Count()
+            count = self._counts.setdefault((key, direction), Count())  # another thread may do the same
         return count
 
     def watch(self, expression: str, mailbox: Mailbox[Any]) -> None:
@@ -64,7 +64,8 @@ class Counters:
         now = time.monotonic()
         then, before = self._snapshots[0]
         span = max(now - then, 1e-3)
-        totals = {key: (c.count, c.bytes) for key, c in self._counts.items()}
+        counts = list(self._counts.items())  # a copy, since the threads of subscriptions add keys
+        totals = {key: (c.count, c.bytes) for key, c in counts}
         # Rates are differences to the oldest of a few stored totals. At most one is stored a second, so that many
         # readers do not shorten the window.
         if now - self._snapshots[-1][0] >= 1.0:
@@ -72,7 +73,7 @@ class Counters:
             while now - self._snapshots[0][0] > _RATE_WINDOW_S and len(self._snapshots) > 1:
                 self._snapshots.pop(0)
         rows = []
-        for (key, direction), c in self._counts.items():
+        for (key, direction), c in counts:
             count0, bytes0 = before.get((key, direction), (0, 0))
             rows.append(
                 TopicCount(

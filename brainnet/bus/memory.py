@@ -63,13 +63,17 @@ class MemoryNetwork:
 
 
 class _MemoryHandle:
-    """Removes one entry of one table when it is closed."""
+    """Removes one entry of one table of the network when it is closed."""
 
-    def __init__(self, table: dict[int, Any], number: int, on_close: Callable[[], None] | None = None) -> None:
-        self._table, self._number, self._on_close = table, number, on_close
+    def __init__(
+        self, network: MemoryNetwork, table: dict[int, Any], number: int, on_close: Callable[[], None] | None = None
+    ) -> None:
+        self._network, self._table, self._number, self._on_close = network, table, number, on_close
 
     def close(self) -> None:
-        if self._table.pop(self._number, None) is not None and self._on_close:
+        with self._network.lock:  # another thread may go through the table
+            entry = self._table.pop(self._number, None)
+        if entry is not None and self._on_close:
             self._on_close()
 
 
@@ -88,7 +92,7 @@ class _MemoryTransport(Transport):
         with self._network.lock:
             number = next(self._network.ids)
             table[number] = _Entry(self, expression, callback)
-        handle = _MemoryHandle(table, number, on_close)
+        handle = _MemoryHandle(self._network, table, number, on_close)
         self._handles.append(handle)
         return handle
 
@@ -140,7 +144,7 @@ class _MemoryTransport(Transport):
             number = next(self._network.ids)
             self._network.tokens[number] = (self, key)
         self._network.announce(key, True)
-        handle = _MemoryHandle(self._network.tokens, number, lambda: self._network.announce(key, False))
+        handle = _MemoryHandle(self._network, self._network.tokens, number, lambda: self._network.announce(key, False))
         self._handles.append(handle)
         return handle
 
