@@ -73,7 +73,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(
     trained: Run[motor_cortex.Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, parts = trained.weights.parent, tmp_path
-    save, left = Run.save_checkpoint, iter(range(3))
+    save, left = Run.save_checkpoint, iter(range(2))
 
     def interrupted(self: Run[motor_cortex.Settings], state: dict[str, object], part: str = "") -> None:
         save(self, state, part)
