@@ -13,6 +13,8 @@ from brainnet.wire.keys import key
 from brainnet.wire.messages import ClockAnchor, ClockControl, ClockState
 
 _POLL_S = 0.05
+_BEGIN_S = 10.0
+"""Seconds in which the processes of a network in real time find each other; they are ready by then."""
 _START_IN_NS = 100_000_000
 """Nanoseconds after which the next step is due when a network in real time goes on: all have heard of it by then."""
 
@@ -68,16 +70,26 @@ async def resume(bus: Bus) -> list[ClockState]:
 async def set_rate(bus: Bus, scale: float) -> list[ClockState]:
     """Let a network in real time run so many times as slowly as the clock on the wall.
 
+    A network that has just been launched is waited for until its processes have agreed on when it begins.
+
     Raises:
-        BrainnetError: It does not run in real time, or has not begun.
+        BrainnetError: It does not run in real time, or does not begin.
     """
+    deadline = time.monotonic() + _BEGIN_S
     states = await clock_states(bus)
-    anchor = _from_now(states, scale)
-    if anchor is None:
-        raise BrainnetError(
-            "the network does not run in real time, or has not begun; write `clock: {mode: realtime}` into its file",
-            code="refused",
-        )
+    while (anchor := _from_now(states, scale)) is None:
+        if all(state.mode != "realtime" for state in states):
+            raise BrainnetError(
+                "the network does not run in real time; write `clock: {mode: realtime}` into its file", code="refused"
+            )
+        if time.monotonic() > deadline:
+            raise BrainnetError(
+                f"the network has not begun within {_BEGIN_S:g} s: it waits for processes that are away; see "
+                "`brainnet clock status`",
+                code="refused",
+            )
+        await asyncio.sleep(_POLL_S)
+        states = await clock_states(bus)
     until = states[0].until
     return await clock_states(bus, _order("go_on" if until is None else "stop_at", until or 0, anchor))
 
