@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -20,9 +19,6 @@ from brainnet.wire.topics import PACKET, Topic, contract
 OnMalformed = Callable[[Sample, WireError], None]
 Screen = Callable[[bytes, str], bool]
 """Looks at a payload and its Zenoh encoding on the subscription's thread; returns whether the message is done with."""
-_SWITCH_S: Final = 0.001
-"""Seconds after which a thread of a process that screens lets another one run. With Python's own 5 ms, a flood of
-messages waits longer for its turns beside the event loop than it takes."""
 _MAX_CACHED_KEYS: Final = 4096
 """Keys are chosen by senders, so the cache of them is bounded; a key beyond it is looked up for every message."""
 
@@ -151,9 +147,8 @@ def screened(transport: Transport, count: Count, screen: Screen, offer: Callable
     """Return a callback for a subscription of one key: what `screen` is not done with is offered to the mailbox.
 
     It counts every message, on its own thread only, and a message that `screen` fails on is offered, too: the reader
-    finds out what is wrong with it. From now on, the threads of this process take turns more often.
+    finds out what is wrong with it.
     """
-    sys.setswitchinterval(min(_SWITCH_S, sys.getswitchinterval()))
     faults = RepeatFilter()
 
     def received(raw: Any) -> None:

@@ -24,9 +24,6 @@ CLIENTS: Final = 16
 AFTER_S: Final = 2.0
 """Seconds after the flood in which the brain has to be as fast as before."""
 _TICK_S: Final = 0.005
-_SWITCH_S: Final = 0.001
-"""Seconds after which the thread that sends lets those run that receive. With Python's own 5 ms the answers would wait
-for their turn, and that would count as the brain's time."""
 _CATCH_UP: Final = 1.5
 """How many times the rate is sent at most, to make up for moments in which the processors had other work: a burst of
 all that was missed would measure the client."""
@@ -38,12 +35,9 @@ async def flood(context: Context, duration_s: float) -> None:
     # The account holds some objects for each of a hundred thousand prompts, none of them in a cycle. The collector
     # would look through them again and again, and what it takes would count as the brain's.
     gc.disable()
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(_SWITCH_S)
     try:
         await _flood(context, result, duration_s)
     finally:
-        sys.setswitchinterval(interval)
         gc.enable()
 
 
