@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import hashlib
 import os
 import socket
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -88,22 +90,26 @@ class _Turn:
     """
 
     def __init__(self, path: str) -> None:
-        self._name = f"\0brainnet-{os.getuid()}-{hashlib.sha256(path.encode()).hexdigest()}"
+        self._path = path
         self._held: socket.socket | None = None
 
     def take(self) -> None:
-        """Wait for the turn, for at most a minute; where there are no such sockets it is not waited for."""
+        """Wait for the turn, for at most a minute; where there are no such sockets, nobody waits."""
+        if sys.platform != "linux":
+            return
+        name = f"\0brainnet-{os.getuid()}-{hashlib.sha256(self._path.encode()).hexdigest()}"
         deadline = time.monotonic() + _LONGEST_TURN_S
-        while self._held is None and time.monotonic() < deadline:
-            held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            try:
-                held.bind(self._name)
-                self._held = held
-            except OSError as error:
-                held.close()
-                if error.errno != errno.EADDRINUSE:
-                    return
-                time.sleep(_LOOK_AGAIN_S)
+        with contextlib.suppress(OSError):  # no descriptor is left, or none may be bound
+            while self._held is None and time.monotonic() < deadline:
+                held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                try:
+                    held.bind(name)
+                    self._held = held
+                except OSError as error:
+                    held.close()
+                    if error.errno != errno.EADDRINUSE:
+                        raise
+                    time.sleep(_LOOK_AGAIN_S)
 
     def give_back(self) -> None:
         """Let the next process have it."""

@@ -68,9 +68,14 @@ def clocks(brain: Brain, *verb: str) -> dict[str, dict[str, Any]]:
     return {row["process"]: row for row in brain.rows("clock", *verb, check=False)}
 
 
+def all_paused(brain: Brain) -> bool:
+    """Say whether the three processes of a network that was launched with `--paused` are there."""
+    return [row["phase"] for row in clocks(brain, "status").values()] == 3 * ["paused"]
+
+
 def test_three_processes_fire_as_one_also_when_each_is_killed(network: Path, digest: str, brain: Brain) -> None:
     launcher = brain.start("launch", str(network), "--steps", str(STEPS), "--digest", "--json", "--paused")
-    wait_until("the network to be there", lambda: len(clocks(brain, "status")) == 3)
+    wait_until("the network to be there", lambda: all_paused(brain))
     clocks(brain, "step", "1000")
     stopped = clocks(brain, "pause")
     step = 1000
@@ -227,7 +232,7 @@ def test_a_reward_from_outside_is_for_one_step_and_outlives_a_kill(tmp_path: Pat
     for network in (rewarded, alone):
         network.run(2000, window_of(connectome, connectome.projections))
     launcher = brain.start("launch", str(path), "--steps", "2000", "--digest", "--json", "--paused")
-    wait_until("the network to be there", lambda: len(clocks(brain, "status")) == 3)
+    wait_until("the network to be there", lambda: all_paused(brain))
     for step, amount in ((700, 0.5), (900, 1.5)):
         brain.run("topic", "pub", "modulator/reward", json.dumps({"amount": amount, "step": step}))
     clocks(brain, "step", "800")
@@ -253,7 +258,7 @@ def test_a_network_that_was_stopped_goes_on_with_resume(
     refused = brain.run("launch", str(other), "--resume", "--detach", check=False)
     assert (refused.returncode, "is not that of" in refused.stderr) == (1, True)
     launcher = brain.start("launch", str(network), "--resume", "--steps", str(STEPS), "--digest", "--json", "--paused")
-    wait_until("the network to be there", lambda: len(clocks(brain, "status")) == 3)
+    wait_until("the network to be there", lambda: all_paused(brain))
     assert {row["next_step"] for row in clocks(brain, "status").values()} == {1500}
     brain.run("clock", "resume")
     assert digest_of(launcher) == digest
