@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainnet import MemoryQuery, MemoryReply, MemoryStore, MemoryStored, Partial, Prompt
-from brainnet.errors import CallError, StoreError
-from brainnet.memory import DamagedStoreError, database
-from brainnet.node import load_program
-from brainnet.paths import region_file
-from brainnet.testing import MemoryBrain, until
+from brainnet import MemoryQuery, MemoryReply, MemoryStore, MemoryStored, Prompt
+from brainnet.errors import CallError
+from brainnet.testing import MemoryBrain
 from brainnet.wire.messages import Answered, Exchange, ParamsQuery, StatusQuery
 from hippocampus_prompts import statement_to_remember
-
-PROGRAM = load_program(str(region_file("hippocampus")))
-MODULE = sys.modules[PROGRAM.__module__]
+from tests.regions.asking_memory import MODULE, PROGRAM, ask, counters, said
 
 
 @pytest.fixture
@@ -35,17 +27,6 @@ async def brain(tmp_path: Path) -> AsyncIterator[MemoryBrain]:
     async with MemoryBrain(tmp_path) as brain:
         await brain.start(PROGRAM, "memory")
         yield brain
-
-
-async def ask(brain: MemoryBrain, text: str, **more: str) -> Partial:
-    partial: Partial = await brain.query("memory", Prompt(text=text, **more))
-    return partial
-
-
-def said(partial: Partial) -> str:
-    assert partial.error is None, partial.error
-    assert partial.best is not None
-    return partial.best.text
 
 
 async def test_remembers_and_recalls(brain: MemoryBrain) -> None:
@@ -200,12 +181,6 @@ def test_any_question_gets_an_answer_or_a_reason(statements: list[str], question
     asyncio.run(asked())
 
 
-async def counters(brain: MemoryBrain) -> dict[str, int]:
-    health = await brain.bus().call("node/memory/status", StatusQuery())
-    found: dict[str, int] = health.counters
-    return found
-
-
 @pytest.mark.parametrize("attached", [{"image": b"a picture"}, {"audio": b"a sound"}, {"arrays": {"eeg": b"1"}}])
 async def test_a_question_about_what_came_with_it_is_not_answered_from_memory(
     brain: MemoryBrain, attached: dict[str, Any]
@@ -295,179 +270,6 @@ async def test_the_oldest_exchanges_are_dropped_and_no_statement(tmp_path: Path)
         await brain.start(PROGRAM, "memory")
         reply = await brain.bus().call("memory/episodic/query", MemoryQuery(text="oven", k=99))
         assert len(reply.hits) == 9
-
-
-async def test_a_full_memory_refuses_what_is_new_and_keeps_what_it_has(tmp_path: Path) -> None:
-    async with MemoryBrain(tmp_path) as brain:
-        await brain.start(PROGRAM, "memory", parameters={"max_memory_mb": 0.2})
-        kept, refused = 0, Partial()
-        while refused.error is None:
-            refused = await ask(brain, f"Remember that box {kept} holds {'screws and ' * 300} nails.")
-            kept += refused.error is None
-        assert kept > 3
-        assert refused.code == "store"
-        assert "max_memory_mb" in refused.error
-        assert said(await ask(brain, "What does box 0 hold?")).startswith("Box 0 holds screws")
-        await brain.bus().call("node/memory/params", ParamsQuery(name="max_memory_mb", value=10, set=True))
-        assert (await ask(brain, "Remember that the lid is red.")).error is None
-
-
-LOCKER = """
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], isolation_level=None)
-db.execute("BEGIN EXCLUSIVE")
-print("locked", flush=True)
-sys.stdin.readline()
-db.execute("ROLLBACK")
-"""
-
-
-@contextlib.contextmanager
-def locking(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Lock a file of SQLite from another process, until a line is written to it."""
-    command = [sys.executable, "-c", LOCKER, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as locker:
-        assert locker.stdout is not None
-        assert locker.stdout.readline() == "locked\n"
-        yield locker
-
-
-async def test_a_locked_file_fails_the_query_and_not_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "_BUSY_S", 0.05)
-    async with MemoryBrain(tmp_path) as brain:
-        await brain.start(PROGRAM, "memory")
-        await ask(brain, "Remember that the rope is wet.")
-    (path,) = tmp_path.rglob("memory.sqlite")
-    with locking(path) as locker:
-        async with MemoryBrain(tmp_path) as brain:
-            node = await brain.start(PROGRAM, "memory")  # reading needs no lock
-            refused = await ask(brain, "Remember that the saw is rusty.")
-            assert refused.error is not None
-            assert refused.code == "store"
-            assert "locked" in refused.error
-            assert said(await ask(brain, "How is the rope?")) == "The rope is wet."
-            locker.communicate("\n")
-            assert said(await ask(brain, "Remember that the saw is rusty.")) == "I will remember: The saw is rusty."
-            assert node.state == "ready"
-
-
-async def test_damaged_rows_are_left_out_and_named(tmp_path: Path) -> None:
-    async with MemoryBrain(tmp_path) as brain:
-        await brain.start(PROGRAM, "memory")
-        things = ("rope", "saw", "lamp", "tent", "oven", "mast")
-        ids = [(await ask(brain, f"Remember that the {thing} is wet.")).content["episode_id"] for thing in things]
-    (path,) = tmp_path.rglob("memory.sqlite")
-    db = sqlite3.connect(path)
-    for episode_id, change in zip(
-        ids,
-        (
-            "metadata = '{no json'",
-            "text = CAST(x'ff41' AS TEXT)",
-            "text = x'41'",
-            "created_ns = 'yesterday'",
-            "vector = x'0102'",
-        ),
-        strict=False,
-    ):
-        db.execute(f"UPDATE episodes SET {change} WHERE episode_id = ?", (episode_id,))
-    db.commit()
-    db.close()
-    states: list[tuple[str, str]] = []
-    async with MemoryBrain(tmp_path) as brain:
-        node = await brain.start(PROGRAM, "memory", on_state=lambda state, reason: states.append((state, reason)))
-        await until("the node to say so", lambda: node.state == "degraded")
-        state, reason = states[-1]
-        assert state == "degraded"
-        assert reason.endswith("4 damaged rows of the episodic memory are left out: episodes 1, 2, 3, 4")
-        assert (await counters(brain))["damaged_rows"] == 4
-        for thing in ("oven", "mast"):
-            assert said(await ask(brain, f"Where is the {thing}?")) == f"The {thing} is wet."
-        assert (await ask(brain, "Where is the rope?")).code == "cannot_answer"
-        assert said(await ask(brain, "What did I tell you?")) == "The mast is wet."
-        assert said(await ask(brain, "Remember that the rope is dry."))
-        assert said(await ask(brain, "Where is the rope?")) == "The rope is dry."
-    # the rows are still there for whoever can read them
-    assert sqlite3.connect(path).execute("SELECT count(*) FROM episodes").fetchone() == (7,)
-
-
-async def damaged(tmp_path: Path) -> Path:
-    async with MemoryBrain(tmp_path) as brain:
-        await brain.start(PROGRAM, "memory")
-        for number in range(40):
-            await brain.bus().call("memory/episodic/store", MemoryStore(text=f"box {number} holds nails " * 30))
-    (path,) = tmp_path.rglob("memory.sqlite")
-    data = bytearray(path.read_bytes())
-    middle = len(data) // 2 // 4096 * 4096
-    data[middle : middle + 8192] = b"\xff" * 8192
-    path.write_bytes(data)
-    return path
-
-
-@pytest.mark.parametrize("whole", [False, True])
-async def test_a_damaged_file_is_moved_aside_and_what_can_be_read_is_kept(tmp_path: Path, whole: bool) -> None:
-    path = await damaged(tmp_path)
-    if whole:
-        path.write_bytes(b"this is not a database" * 500)
-    before = path.read_bytes()
-    async with MemoryBrain(tmp_path) as brain:
-        node = await brain.start(PROGRAM, "memory")
-        await until("the node to say so", lambda: node.state == "degraded")
-        assert node.last_error is not None
-        assert "memory.sqlite.damaged-1" in node.last_error
-        assert (await counters(brain))["damaged_stores"] == 1
-        reply = await brain.bus().call("memory/episodic/query", MemoryQuery(text="nails", k=99))
-        assert (len(reply.hits) == 0) if whole else (20 < len(reply.hits) < 40)
-        assert said(await ask(brain, "Remember that the saw is rusty."))
-    assert path.with_name("memory.sqlite.damaged-1").read_bytes() == before
-    async with MemoryBrain(tmp_path) as brain:
-        node = await brain.start(PROGRAM, "memory")
-        assert said(await ask(brain, "How is the saw?")) == "The saw is rusty."
-        assert node.state == "ready"
-
-
-async def test_damage_that_shows_while_it_runs_fails_one_query(tmp_path: Path) -> None:
-    async with MemoryBrain(tmp_path) as brain:
-        node = await brain.start(PROGRAM, "memory")
-        for number in range(40):
-            await brain.bus().call("memory/episodic/store", MemoryStore(text=f"box {number} holds nails " * 30))
-        (path,) = tmp_path.rglob("memory.sqlite")
-        db = sqlite3.connect(path)
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        db.close()
-        data = bytearray(path.read_bytes())
-        data[8192:-8192] = b"\xff" * (len(data) - 16384)
-        path.write_bytes(data)
-        partial = Partial()
-        while node.state == "ready":
-            partial = await ask(brain, "Remember that the saw is rusty.")
-        assert partial.code in (None, "store")
-        await ask(brain, "Remember that the saw is rusty.")
-        assert said(await ask(brain, "How is the saw?")) == "The saw is rusty."
-
-
-async def test_a_damaged_file_that_cannot_be_replaced_now_is_replaced_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with MemoryBrain(tmp_path) as brain:
-        await brain.start(PROGRAM, "memory")
-        assert said(await ask(brain, "Remember that the saw is rusty."))
-        replace = MODULE.replace_damaged
-
-        def full(path: Path) -> tuple[Path, int, int]:
-            raise StoreError(f"{path}: database or disk is full")
-
-        def damaged(*_: object, **__: object) -> list[Any]:
-            raise DamagedStoreError("the memory is damaged")
-
-        monkeypatch.setattr(MODULE, "replace_damaged", full)
-        with monkeypatch.context() as patched:
-            patched.setattr(MODULE.EpisodicStore, "search", damaged)
-            assert (await ask(brain, "How is the saw?")).code == "store"
-            monkeypatch.setattr(MODULE.EpisodicStore, "stats", damaged)
-            assert "disk is full" in ((await ask(brain, "How is the saw?")).error or "")
-        monkeypatch.undo()
-        assert MODULE.replace_damaged is replace
-        assert said(await ask(brain, "How is the saw?")) == "The saw is rusty."
 
 
 @pytest.mark.parametrize(
