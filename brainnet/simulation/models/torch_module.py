@@ -16,22 +16,21 @@ is theirs.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from brainnet.errors import ConfigError, ModelError
+from brainnet.errors import ModelError
 from brainnet.imports import find_file
 from brainnet.simulation.models.base import Model, ModelParameters, Setting, Window, check_saved
+from brainnet.simulation.models.torch_making import drawing_from, find_module, load_checkpoint, make_module
 from brainnet.simulation.models.torch_state import (
     ABSENT,
     Slot,
@@ -46,7 +45,6 @@ from brainnet.simulation.models.torch_state import (
 from brainnet.simulation.models.torch_steps import input_of, one_thread
 from brainnet.simulation.random import draw
 from brainnet.simulation.spikes import Spikes
-from brainnet.texts import did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -55,8 +53,6 @@ _PROBES: Final = 12
 """Steps that a module is tried for."""
 _STRENGTHS: Final = (0.3, 3.0, 30.0)
 """Sizes of the random inputs of the trial: one that fires rarely or always does not show all of its state."""
-_KEYS: Final = ("state_dict", "model_state_dict", "model", "net")
-"""Where checkpoints of training programs hold the weights."""
 _RETURNED: Final = "(returned)"
 """Name of the states that forward takes and returns, among those of attributes."""
 
@@ -114,9 +110,9 @@ class TorchModel(Model):
     def _made(cls, parameters: TorchParameters, setting: Setting) -> _Runner:
         who = f"population {setting.name} ({cls.source})"
         with one_thread():
-            module = _module(cls.make, parameters, setting, who)
+            module = make_module(cls.make, parameters.arguments, setting, who)
             if setting.checkpoint is not None:
-                _load_checkpoint(module, setting.checkpoint, who)
+                load_checkpoint(module, setting.checkpoint, who)
             return _Runner(module.eval(), parameters, setting, who)
 
     def advance(self, window: Window) -> Spikes:
@@ -415,65 +411,6 @@ def _input_shape(module: nn.Module, parameters: TorchParameters, who: str) -> tu
     raise ModelError(f"{who}: the number of inputs cannot be told from its first layer; set inputs or input_shape")
 
 
-def _module(make: Any, parameters: TorchParameters, setting: Setting, who: str) -> nn.Module:
-    """Make the module; weights that it draws are the same in every process."""
-    import torch
-
-    if isinstance(make, torch.nn.Module):
-        if parameters.arguments:
-            raise ModelError(f"{who} is a module already and takes no arguments")
-        return copy.deepcopy(make)
-    try:
-        with _seeded(int(setting.key("torch weights") >> np.uint64(1))):
-            module = make(**parameters.arguments)
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ModelError(f"{who} cannot be made with the arguments {sorted(parameters.arguments)}: {reason}") from error
-    if not isinstance(module, torch.nn.Module):
-        raise ModelError(f"{who} is no torch module but a {type(module).__name__}")
-    return module
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Let torch draw from a seed, and let others draw on as if nothing had been drawn."""
-    import torch
-
-    state = torch.get_rng_state()
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
-
-
-def _load_checkpoint(module: nn.Module, path: Path, who: str) -> None:
-    import torch
-
-    if not path.is_file():
-        raise ModelError(f"{who}: the checkpoint {path} does not exist", field="checkpoint")
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of torch, pickle or zipfile
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(
-            f"{who}: the checkpoint {path} is no file of weights that torch.save wrote: {reason}", field="checkpoint"
-        ) from None
-    for key in _KEYS:
-        if isinstance(weights, dict) and isinstance(weights.get(key), dict):
-            weights = weights[key]
-            break
-    if not isinstance(weights, dict):
-        raise ModelError(
-            f"{who}: the checkpoint {path} holds a {type(weights).__name__}, and no state_dict", field="checkpoint"
-        )
-    try:
-        module.load_state_dict(weights)
-    except (RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:400]
-        raise ModelError(f"{who}: the checkpoint {path} is of another network: {reason}", field="checkpoint") from None
-
-
 def model(name: str, folder: Path | None) -> type[TorchModel]:
     """Return the model of FILE.py:NAME; NAME is a module class, a function that makes a module, or a module.
 
@@ -482,35 +419,11 @@ def model(name: str, folder: Path | None) -> type[TorchModel]:
     """
     location, _, wanted = name.partition(":")
     # a module that the file makes while it is imported has the same weights in every process
-    with _seeded(0):
-        made: Callable[..., Any] | Any = _found(find_file(location, "model", folder), wanted, name)
+    with drawing_from(0):
+        made: Callable[..., Any] | Any = find_module(find_file(location, "model", folder), wanted, name)
     title = getattr(made, "__name__", "") or wanted
     return type(
         title,
         (TorchModel,),
         {"__doc__": f"Runs {name}.", "source": name, "make": staticmethod(made) if inspect.isfunction(made) else made},
     )
-
-
-def _found(module: ModuleType, wanted: str, name: str) -> Any:
-    import torch
-
-    own = {
-        key: value
-        for key, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, torch.nn.Module) and value.__module__ == module.__name__
-    }
-    if wanted:
-        found = getattr(module, wanted, None)
-        if found is None:
-            known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-            raise ConfigError(f"model torch:{name}: the file has no {wanted}{did_you_mean(wanted, known)}")
-        if not (callable(found) or isinstance(found, torch.nn.Module)):
-            raise ConfigError(f"model torch:{name}: {wanted} is neither a torch module nor makes one")
-        return found
-    if len(own) != 1:
-        raise ConfigError(
-            f"model torch:{name} must hold one torch module, found {', '.join(own) or 'none'}; name it as "
-            "torch:FILE.py:CLASS"
-        )
-    return next(iter(own.values()))
