@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from brainnet.simulation.rows import Rows
 from brainnet.simulation.spikes import Spikes
 from tests.simulation import models
 
+ROOT = Path(__file__).parent.parent.parent
 STEPS, LONGEST_WINDOW, LONGEST_DELAY = 300, 9, 4
 SOURCES, NEURONS, SYNAPSES = 12, 70, 1500
 # The largest weight, and parameters with which some neurons fire without it.
@@ -119,7 +123,7 @@ def test_a_window_is_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(target, windows(0)).count
 
 
-def test_the_loop_is_compiled_once_and_its_machine_code_can_be_stored() -> None:
+def test_the_loop_is_compiled_once_also_for_other_processes() -> None:
     target = population("lif", STDPSynapses, 1, False)
     assert isinstance(target.model, CompiledModel)
     target.advance(1)  # without any spikes of the source
@@ -131,5 +135,14 @@ def test_the_loop_is_compiled_once_and_its_machine_code_can_be_stored() -> None:
     target.receive(target.incoming[0], spikes)
     assert target.advance(2).steps == 2
     assert len(loop.signatures) == compiled
-    # an address would be another one in the next process, and Numba would not store the function
-    assert not any(each.library.has_dynamic_globals for each in loop.overloads.values())
+    done = subprocess.run([sys.executable, "-c", ANOTHER_PROCESS], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "compiled 0 times\n"
+
+
+ANOTHER_PROCESS = """
+from tests.simulation.test_compiled_learning import STDPSynapses, population
+
+target = population("lif", STDPSynapses, 1, False)
+target.advance(1)
+print(f"compiled {sum(target.model.kernels.learning.stats.cache_misses.values())} times")
+"""
