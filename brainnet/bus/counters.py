@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -33,14 +34,17 @@ class Counters:
         self._counts: dict[tuple[str, Literal["out", "in"]], Count] = {}
         self._mailboxes: list[tuple[str, Mailbox[Any]]] = []
         self._snapshots: list[tuple[float, dict[tuple[str, str], tuple[int, int]]]] = [(time.monotonic(), {})]
+        # The threads of subscriptions add keys while others read. A copy needs the lock too: making the pairs of
+        # `items` can start a collection of garbage, and what that runs can let another thread in.
+        self._adding = threading.Lock()
 
     def of(self, key: str, direction: Literal["out", "in"]) -> Count:
         """Return the counters of one key; keys beyond `_MAX_KEYS` share one entry."""
         count = self._counts.get((key, direction))
         if count is None:
-            if len(self._counts) >= _MAX_KEYS:
-                return self._counts.setdefault(("(more)", direction), Count())
-            count = self._counts.setdefault((key, direction), Count())  # another thread may do the same
+            with self._adding:
+                name = key if len(self._counts) < _MAX_KEYS else "(more)"
+                count = self._counts.setdefault((name, direction), Count())
         return count
 
     def watch(self, expression: str, mailbox: Mailbox[Any]) -> None:
@@ -64,7 +68,8 @@ class Counters:
         now = time.monotonic()
         then, before = self._snapshots[0]
         span = max(now - then, 1e-3)
-        counts = list(self._counts.items())  # a copy, since the threads of subscriptions add keys
+        with self._adding:
+            counts = list(self._counts.items())
         totals = {key: (c.count, c.bytes) for key, c in counts}
         # Rates are differences to the oldest of a few stored totals. At most one is stored a second, so that many
         # readers do not shorten the window.
