@@ -32,6 +32,7 @@ from typing import Any
 
 from tests.warm_server import MAX_PACKET, ROOM, ROOM_SIZE
 
+ROOT = str(Path(__file__).parents[1])
 SERVER = Path(__file__).with_name("warm_server.py")
 VERBS = (
     "chaos",
@@ -72,7 +73,17 @@ MODEL_MODULES = ("brainnet.cli.evaluate", "brainnet.cli.train", "brainnet.snn", 
 READER = "brainnet.snn.nir.hdf5"
 """The program that reads a file of the format HDF5 in a process of its own."""
 READER_MODULES = ("brainnet.errors", "brainnet.snn.nir.graph", "h5py", "msgpack", "numpy")
-_FREE = ("BRAINNET_", "XDG_STATE_HOME", "PYTEST_", "TMPDIR", "PATH", "HYPOTHESIS_")
+_FREE = (
+    "BRAINNET_",
+    "COLUMNS",
+    "HYPOTHESIS_",
+    "LINES",
+    "PATH",
+    "PYTEST_",
+    "TMPDIR",
+    "TORCHINDUCTOR_",  # torch sets one in the process of the tests once it has compiled something
+    "XDG_STATE_HOME",
+)
 """Beginnings of the variables that nothing reads at its import."""
 _USUAL = {
     **dict.fromkeys(("executable", "preexec_fn", "uid", "gid", "gids")),
@@ -94,14 +105,15 @@ class _Server:
 
     Args:
         modules: What it imports.
+        variables: Those that its commands have besides the variables of the run.
     """
 
-    def __init__(self, *modules: str) -> None:
+    def __init__(self, *modules: str, variables: Mapping[str, str] | None = None) -> None:
         self._modules = modules
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         # Of the tests as a whole, not of the first command: that may be of a test with variables of its own.
-        self._kept = _kept(os.environ)
+        self._kept = _kept(os.environ | dict(variables or {}))
 
     def fork(self, words: list[str], cwd: str, env: Mapping[str, str], streams: list[int], session: bool) -> int | None:
         """Start a command, and return its process id; None where it has to be a new process."""
@@ -150,6 +162,11 @@ def _kept(env: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in env.items() if not name.startswith(_FREE)}
 
 
+def _path() -> list[str]:
+    """Return the variable PYTHONPATH of the run, where it is set."""
+    return list(filter(None, [os.environ.get("PYTHONPATH")]))
+
+
 def _be_subreaper(wanted: bool) -> None:
     """Become, or no longer be, the parent of descendants whose own parent ends."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)
@@ -164,7 +181,8 @@ def forked_commands() -> Iterator[None]:
     servers: dict[tuple[str, ...], _Server] = {
         **dict.fromkeys((("brainnet", verb) for verb in VERBS), _Server(*MODULES)),
         **dict.fromkeys((("brainnet", verb) for verb in MODEL_VERBS), _Server(*MODEL_MODULES)),
-        (READER,): _Server(*READER_MODULES),
+        # the caller adds the folder of the package to the path of the reader
+        (READER,): _Server(*READER_MODULES, variables={"PYTHONPATH": os.pathsep.join([ROOT, *_path()])}),
     }
 
     @functools.wraps(original)
