@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from brainnet.bus import Bus, Endpoint, open_bus
+from brainnet.bus.transport import QoS
 from brainnet.testing import PATIENCE_S
 from brainnet.wire.messages import Health, StatusQuery
 
@@ -37,11 +39,29 @@ class SmallBrain:
     def __init__(self, port: int, stack: contextlib.AsyncExitStack) -> None:
         self.port = port
         self._stack = stack
+        self._buses: list[Bus] = []
+        self._watcher: Bus | None = None
+        self._marks = itertools.count()
 
     async def join(self, role: str, source: str = "", mode: Literal["client", "peer"] = "peer") -> Bus:
         """Open a bus of this brain; it closes when the test ends."""
         endpoint = Endpoint(NAMESPACE, f"tcp/127.0.0.1:{self.port}")
-        return await self._stack.enter_async_context(await open_bus(endpoint, role=role, source=source, mode=mode))
+        bus = await self._stack.enter_async_context(await open_bus(endpoint, role=role, source=source, mode=mode))
+        self._buses.append(bus)
+        return bus
+
+    async def known(self) -> None:
+        """Wait until the hub knows what the buses have declared: until then, no command can see it."""
+        if self._watcher is None:
+            self._watcher = await self.join("client", mode="client")
+            self._buses.remove(self._watcher)
+        for bus in self._buses:
+            # What a session declares arrives in its order, so that all before this subscription is known with it.
+            key = f"known/{next(self._marks)}"
+            mark = bus.subscribe_raw(key)
+            seen = self._watcher.declare_publisher_raw(key, QoS(reliable=True))
+            assert await self._watcher.wait_publisher(seen, PATIENCE_S)
+            bus.unsubscribe(mark)
 
     async def node(self, role: str, id: str) -> Bus:
         """Open a bus that reports its counters the way a node does."""
@@ -55,6 +75,7 @@ class SmallBrain:
 
     async def run(self, *arguments: str, stdin: bytes = b"") -> Done:
         """Run a verb and wait for its end."""
+        await self.known()
         return await run_command(*arguments, *self._options(), stdin=stdin)
 
     def _options(self) -> list[str]:
@@ -62,6 +83,7 @@ class SmallBrain:
 
     async def start(self, *arguments: str) -> Running:
         """Start a verb on this brain; it is killed if the test ends before it does."""
+        await self.known()
         running = await start_command(*arguments, *self._options())
         self._stack.push_async_callback(running.kill)
         return running

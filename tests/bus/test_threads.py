@@ -35,13 +35,17 @@ def threads_take_turns_often() -> Iterator[None]:
 
 def meanwhile(changes: Callable[[int], None], reads: Callable[[], object]) -> None:
     """Read again and again while another thread changes something `ROUNDS` times."""
+    reading = threading.Event()
 
     def change() -> None:
+        reading.wait()
         for number in range(ROUNDS):
             changes(number)
 
     thread = threading.Thread(target=change)
     thread.start()
+    reads()
+    reading.set()
     while thread.is_alive():
         reads()
     thread.join()
