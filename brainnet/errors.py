@@ -16,6 +16,7 @@
     ├── RegionError         a region cannot answer this query; the text is shown to the client
     ├── StoreError          a durable store cannot be read or written
     ├── ModelError          weights or model input that do not fit
+    ├── SensorError         a sensor's file, payload or encoder that cannot be used
     ├── TrainingError       a training or evaluation that cannot run: its data, settings or checkpoint
     └── LaunchError         a brain that cannot be started, found or stopped
 
@@ -53,6 +54,7 @@ ErrorCode = Literal[
     "unavailable",
     "store",
     "model",
+    "sensor",
     "training",
     "launch",
 ]
@@ -227,6 +229,12 @@ class ModelError(BrainnetError):
     def __init__(self, message: str, *, code: str | None = None, field: str = "") -> None:
         super().__init__(message, code=code)
         self.field = field
+
+
+class SensorError(BrainnetError):
+    """A file or payload of a sensor, or an encoder for it, that cannot be used; names the file or the payload."""
+
+    code = "sensor"
 
 
 class TrainingError(BrainnetError):

@@ -34,6 +34,22 @@ settings.register_profile("explore", _FREE, max_examples=1000)
 settings.load_profile("same")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the folder of data that is not part of the project; without it the tests that need it are left out."""
+    parser.addoption(
+        "--data", type=Path, metavar="DIR", help="data for training and evaluation, as nodes/README.md lists"
+    )
+
+
+@pytest.fixture(scope="session")
+def data_folder(pytestconfig: pytest.Config) -> Path:
+    """Return the folder of data, or leave the test out."""
+    folder: Path | None = pytestconfig.getoption("--data")
+    if folder is None:
+        pytest.skip("needs pytest --data DIR")
+    return folder
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Shuffle the tests, but leave the random state to `same_random_state`, and let signals act on what tests start.
 

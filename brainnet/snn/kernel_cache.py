@@ -122,7 +122,7 @@ class _Turn:
 def _stamp_of_sources() -> str:
     """Return a hash of the names, sizes and times of all files that may hold compiled functions."""
     package = Path(__file__).parent.parent
-    files = sorted(path for folder in ("snn", "simulation") for path in (package / folder).rglob("*.py"))
+    files = sorted(path for folder in ("snn", "simulation", "sensors") for path in (package / folder).rglob("*.py"))
     text = "".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}\n" for path in files)
     return hashlib.sha256(text.encode()).hexdigest()
 

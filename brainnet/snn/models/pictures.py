@@ -37,7 +37,7 @@ def read_picture(data: bytes) -> FloatPicture:
     Raises:
         ModelError: the data is no image, is truncated, shows nothing, or has more than 40 million pixels.
     """
-    return preprocess(_decode(data))
+    return preprocess(decode_picture(data))
 
 
 def preprocess(pixels: Pixels) -> FloatPicture:
@@ -204,8 +204,8 @@ def _border(pixels: Pixels) -> Pixels:
     return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
 
 
-def _decode(data: bytes) -> Pixels:
-    """Return the pixels [H, W, 3] of an image file.
+def decode_picture(data: bytes) -> Pixels:
+    """Return the pixels uint8 [H, W, 3] of an image file; of more than 4 million pixels, means over squares.
 
     Raises:
         ModelError: it cannot be decoded.

@@ -1,0 +1,94 @@
+"""What sensors give: arrays with a time and a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainnet.errors import SensorError
+
+MICROSECONDS: Final = 1_000_000
+"""In a second."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """One payload of a sensor.
+
+    Attributes:
+        t_us: Its time in microseconds, counted from the start of the source: that of its first row.
+        payload: Numbers of any shape: a frame [H, W] or [H, W, 3], audio [samples, channels], values [channels] or
+            [samples, channels], points [N, 3], or events, a structured array [E] of `brainnet.sensors.events.EVENT`.
+        sequence: Its number, counted from 0; a gap is a block that was lost.
+        rate_hz: Rows of the payload per second, where its first axis is time; None for a payload of one moment.
+    """
+
+    t_us: int
+    payload: NDArray[Any]
+    sequence: int
+    rate_hz: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the payload."""
+        return self.payload.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the payload."""
+        return self.payload.dtype
+
+
+class Source(Protocol):
+    """What yields blocks in order of time; each iteration begins at the start again.
+
+    Attributes:
+        modality: "vision", "audio", "events", "points" or "samples".
+    """
+
+    modality: str
+
+    def __iter__(self) -> Iterator[Block]:
+        """Yield the blocks.
+
+        Raises:
+            SensorError: The source cannot be read on; names the file.
+        """
+        ...
+
+
+def in_windows(blocks: Iterable[Block], dt_us: int, steps: int) -> Iterator[tuple[int, list[Block]]]:
+    """Yield consecutive windows: the number of the first step, from 0 on, and the blocks whose time lies in it.
+
+    Step s is the time from s dt to (s + 1) dt, its end excluded. The last window is the one that holds the time of the
+    last block; rows of a block may reach beyond it.
+
+    Args:
+        blocks: In order of time.
+        dt_us: A step in microseconds.
+        steps: Steps of a window.
+
+    Raises:
+        SensorError: A step or a window that is not positive, or a block with a time below 0 or before the one of its
+            predecessor.
+    """
+    if dt_us < 1 or steps < 1:
+        raise SensorError(f"a window needs steps of at least 1 us, and at least one; got {steps} of {dt_us} us")
+    first, held, before = 0, list[Block](), 0
+    for block in blocks:
+        if block.t_us < before:
+            raise SensorError(
+                f"block {block.sequence} is of {block.t_us} us, and {before} us were reached: times start at 0 and do "
+                "not go back"
+            )
+        before = block.t_us
+        while block.t_us >= (first + steps) * dt_us:
+            yield first, held
+            first, held = first + steps, []
+        held.append(block)
+    if held:
+        yield first, held
