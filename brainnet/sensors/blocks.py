@@ -47,7 +47,7 @@ class Source(Protocol):
     """What yields blocks in order of time; each iteration begins at the start again.
 
     Attributes:
-        modality: "vision", "audio", "events", "points" or "samples".
+        modality: "image", "audio", "events", "points" or "samples".
     """
 
     modality: str

@@ -23,7 +23,7 @@ MAX_FILE_BYTES: Final = 256 << 20
 
 
 class ImageSequence:
-    """Pictures as frames uint8 [H, W, 3], or [H, W] where they are to be grey, a source of vision.
+    """Pictures as frames uint8 [H, W, 3], or [H, W] where they are to be grey, a source of images.
 
     They are opened one after the other. Frame k has the time round(k 10^6 / fps).
 
@@ -42,7 +42,7 @@ class ImageSequence:
         SensorError: There is no such folder, no picture, or a rate or size that is not positive.
     """
 
-    modality = "vision"
+    modality = "image"
 
     def __init__(
         self, pictures: Path | Sequence[Path], fps: float, *, grey: bool = False, size: tuple[int, int] | None = None

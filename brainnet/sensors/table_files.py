@@ -112,6 +112,7 @@ class PointFile:
 
     Args:
         path: The file; its suffix says the format.
+        rows: Points that are read at once; the clouds do not depend on it.
 
     Raises:
         SensorError: The file cannot be read, or lacks a column.
@@ -119,8 +120,11 @@ class PointFile:
 
     modality = "points"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rows: int = ROWS) -> None:
+        if not 1 <= rows <= ROWS:
+            raise SensorError(f"1 to {ROWS} points can be read at once, not {rows}")
         self.path = path = Path(path)
+        self._at_once = rows
         self._arrays = _npz_or_csv(path)
         if self._arrays is not None:
             self._arrays.check(TIME, "iu", 1, "whole numbers [points], microseconds")
@@ -156,10 +160,10 @@ class PointFile:
 
     def _columns(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         if self._arrays is not None:
-            for times, points in self._arrays.chunks([TIME, "points"]):
+            for times, points in self._arrays.chunks([TIME, "points"], self._at_once):
                 yield times, points.astype(np.float32)
         else:
-            for values in csv_chunks(self.path, [TIME, *_POINT], np.float64):
+            for values in csv_chunks(self.path, [TIME, *_POINT], np.float64, self._at_once):
                 yield _whole(self.path, values[:, 0]), values[:, 1:].astype(np.float32)
 
 

@@ -15,7 +15,8 @@ from brainnet.errors import SensorError
 from brainnet.sensors.blocks import MICROSECONDS, Block
 from brainnet.sensors.columns import check_file, unreadable
 
-_UNREADABLE: Final = (wave.Error, EOFError, OSError, struct.error, ValueError)
+_UNREADABLE: Final = (wave.Error, EOFError, OSError, struct.error, ValueError, RuntimeError)
+"""What `wave` raises for damaged files."""
 MAX_ROWS: Final = 1 << 22
 """Samples of one block."""
 
@@ -82,8 +83,8 @@ class WavFile:
             return wave.open(str(self.path), "rb")
         except _UNREADABLE as error:
             raise SensorError(
-                f"{self.path} is no WAV file with PCM that can be read ({error or 'it ends in its header'}); save it "
-                "as 16-bit PCM"
+                f"{self.path} is no WAV file with PCM that can be read ({str(error) or 'its parts do not fit'}); save "
+                "it as 16-bit PCM"
             ) from None
 
     def _int16(self, data: bytes) -> NDArray[Any]:

@@ -2,13 +2,13 @@ r"""Codes of change: a neuron fires when a value has risen, and another one when
 
 With the reference $r$ of a value $x$ and its threshold $\theta$,
 
-$$ n = \lfloor |x - r| / \theta \rfloor, \qquad r \leftarrow r + \operatorname{sign}(x - r)\, n\, \theta $$
+$$ n = \lfloor |x - r| / \theta \rfloor, \qquad r \leftarrow r + \operatorname{sign}(x - r) \, n \theta $$
 
 and the neuron for rising or falling fires n times in the step of $x$. The first value is the first reference. For
 samples this is send-on-delta (Miskowicz 2006, *Send-on-delta concept: an event-based data reporting strategy*, Sensors
-6, 49-63). For the logarithm of brightness it is the model of an event camera (Lichtsteiner, Posch and Delbruck 2008, *A
-128 x 128 120 dB 15 us latency asynchronous temporal contrast vision sensor*, IEEE JSSC 43, 566-576; Rebecq, Gehrig and
-Scaramuzza 2018, *ESIM: an open event camera simulator*).
+6, 49-63). For the logarithm of brightness it is the model of an event camera (Lichtsteiner, Posch and Delbruck 2008,
+IEEE Journal of Solid-State Circuits 43, 566-576; Rebecq, Gehrig and Scaramuzza 2018, *ESIM: an open event camera
+simulator*).
 
 A larger jump than `most` thresholds counts as `most` spikes, and the reference moves to the value.
 """
