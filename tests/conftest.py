@@ -46,7 +46,7 @@ def data_folder(pytestconfig: pytest.Config) -> Path:
     """Return the folder of data, or leave the test out."""
     folder: Path | None = pytestconfig.getoption("--data")
     if folder is None:
-        pytest.skip("needs pytest --data DIR")
+        pytest.skip("needs pytest --data=DIR")
     return folder
 
 

@@ -21,6 +21,8 @@ ROWS: Final = 1 << 16
 """Rows that are read at once."""
 MAX_LINE: Final = 1 << 16
 """Characters of one line of a CSV file."""
+MAX_CHUNK: Final = 1 << 22
+"""Bytes, or characters, that are read at once: where rows are long, fewer of them are."""
 _MAX_ROW_BYTES: Final = 1 << 16
 _UNREADABLE: Final = (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError)
 """What numpy and zipfile raise for a file that is broken, or of a kind that they cannot read."""
@@ -110,13 +112,13 @@ class Arrays:
             raise unreadable(self._path, error) from None
 
     def chunks(self, names: Sequence[str], rows: int = ROWS) -> Iterator[list[NDArray[Any]]]:
-        """Yield some rows of several arrays at a time, in the order of the names, until all have ended.
+        """Yield at most `rows` rows of several arrays at a time, in the order of the names, until all have ended.
 
         Raises:
             SensorError: The arrays differ in their rows, or the file ends too early or is damaged.
         """
         counts = {name: self.shapes[name][0][0] for name in names}
-        first = names[0]
+        first, row_bytes = names[0], 1
         for name, count in counts.items():
             if count != counts[first]:
                 raise SensorError(
@@ -124,8 +126,10 @@ class Arrays:
                     "the same number"
                 )
             shape, kind = self.shapes[name]
-            if int(np.prod(shape[1:], dtype=object)) * kind.itemsize > _MAX_ROW_BYTES:
+            row_bytes += int(np.prod(shape[1:], dtype=object)) * kind.itemsize
+            if row_bytes > _MAX_ROW_BYTES:
                 raise SensorError(f"{self._path}: a row of {name} {list(shape)} exceeds {_MAX_ROW_BYTES} bytes")
+        rows = min(rows, max(1, MAX_CHUNK // row_bytes))
         with ExitStack() as stack:
             try:
                 archive = stack.enter_context(zipfile.ZipFile(self._path))
@@ -185,7 +189,7 @@ def csv_names(path: Path) -> list[str]:
 
 
 def csv_chunks(path: Path, names: Sequence[str], kind: type[np.generic], rows: int = ROWS) -> Iterator[NDArray[Any]]:
-    """Yield some rows of a CSV file at a time, [rows, columns]: the named columns, in this order.
+    """Yield at most `rows` rows of a CSV file at a time, [rows, columns]: the named columns, in this order.
 
     Raises:
         SensorError: A column is missing, a line holds something else, or the file cannot be read; names the line.
@@ -200,11 +204,13 @@ def csv_chunks(path: Path, names: Sequence[str], kind: type[np.generic], rows: i
             lines = _lines(path, file)
             next(lines, None)
             held: list[tuple[int, str]] = []
-            for numbered in lines:
-                held.append(numbered)
-                if len(held) == rows:
+            characters = 0
+            for number, line in lines:
+                held.append((number, line))
+                characters += len(line)
+                if len(held) == rows or characters > MAX_CHUNK:
                     yield _parsed(path, held, columns, len(known), kind)
-                    held = []
+                    held, characters = [], 0
             if held:
                 yield _parsed(path, held, columns, len(known), kind)
     except (OSError, UnicodeError) as error:

@@ -51,7 +51,7 @@ class EventFile:
         path: The file; its suffix says the format.
         width: Columns of the sensor, where the file does not say it.
         height: Rows of the sensor, where the file does not say it.
-        rows: Events that are read at once from npz and CSV files. faery chooses by itself, some 10,000.
+        rows: Events that are read at once, at most, from npz and CSV files. faery chooses by itself, some 10,000.
 
     Attributes:
         width: Columns of the sensor.

@@ -25,7 +25,8 @@ MAX_FILE_BYTES: Final = 256 << 20
 class ImageSequence:
     """Pictures as frames uint8 [H, W, 3], or [H, W] where they are to be grey, a source of images.
 
-    They are opened one after the other. Frame k has the time round(k 10^6 / fps).
+    They are opened one after the other, and shown as their EXIF data say. Of pictures of more than 4 million pixels,
+    each edge is divided by a whole number, and pixels are means. Frame k has the time round(k 10^6 / fps).
 
     Args:
         pictures: A folder, whose pictures are taken in the order of their names, numbers in them counting as numbers

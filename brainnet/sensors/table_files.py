@@ -35,7 +35,7 @@ class SampleFile:
     Args:
         path: The file; its suffix says the format.
         rate_hz: Samples per second, where the file has no times.
-        rows: Samples of a block where the file has no times.
+        rows: Samples of a block, at most, where the file has no times.
 
     Attributes:
         channels: Names of the channels; those of an npz are numbers.

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import struct
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -256,12 +257,27 @@ def test_an_unknown_suffix_and_wrong_arguments_are_errors(tmp_path: Path) -> Non
         write_events(tmp_path / "nowhere" / "e.npz", GOOD)
 
 
-def test_the_memory_is_bounded_by_the_rows_that_are_read_at_once(tmp_path: Path) -> None:
-    """An array that claims many more rows than the file has is found when its rows end."""
+def test_the_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    """Events of 20 MB are read with less than a quarter of that."""
+    n = 1_500_000
+    still = np.zeros(n, np.uint16)
+    np.savez_compressed(
+        tmp_path / "e.npz", t_us=np.arange(n), x=still, y=still, polarity=still.astype(bool), width=1, height=1
+    )
+    tracemalloc.start()
+    try:
+        assert sum(len(part) for part in EventFile(tmp_path / "e.npz").events()) == n
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_array_that_claims_more_rows_than_it_has_is_an_error(tmp_path: Path) -> None:
     npz(tmp_path / "e.npz")
     content = (tmp_path / "e.npz").read_bytes().replace(b"(3,), }          ", b"(3000000000,), } ")
+    assert b"3000000000" in content
     (tmp_path / "big.npz").write_bytes(content)
-    with pytest.raises(SensorError):
+    with pytest.raises(SensorError, match=r"big\.npz"):
         list(EventFile(tmp_path / "big.npz").events())
 
 

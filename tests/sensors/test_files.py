@@ -188,6 +188,19 @@ def test_points_of_one_time_are_one_cloud(
         assert all(block.dtype == np.float32 for block in blocks)
 
 
+def test_long_rows_are_read_a_few_at_a_time(tmp_path: Path) -> None:
+    values = np.arange(1100 * 1000, dtype=np.float64).reshape(1100, 1000) % 10
+    np.savez_compressed(tmp_path / "s.npz", values=values)
+    lines = [",".join(f"{v:.3f}" for v in row) for row in values]
+    (tmp_path / "s.csv").write_text("\n".join([",".join(f"c{k}" for k in range(1000)), *lines]))
+    for name in ("s.npz", "s.csv"):
+        blocks = list(SampleFile(tmp_path / name, 1000, rows=65_536))
+        assert max(block.payload.nbytes for block in blocks) < 16 << 20
+        assert len(blocks) > 1
+        assert [block.t_us for block in blocks[:2]] == [0, 1000 * len(blocks[0].payload)]
+        assert np.array_equal(np.concatenate([block.payload for block in blocks]), values)
+
+
 def times(*values: int) -> Any:
     return np.array(values)
 
