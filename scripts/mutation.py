@@ -37,6 +37,8 @@ FORMULAS = (
     "snn.models.quantum", "snn.models.decision", "snn.models.working_memory", "snn.models.granule",
     "snn.plasticity.stdp", "snn.plasticity.homeostasis", "snn.plasticity.short_term_plasticity",
     "snn.nir.models", "snn.synops", "memory.fusion",
+    "sensors.encoders.rate", "sensors.encoders.latency", "sensors.encoders.change", "sensors.encoders.addresses",
+    "sensors.encoders.cochlea", "sensors.encoders.gammatone", "sensors.encoders.rows", "sensors.encoders.voxels",
 )
 # fmt: on
 """The modules of brainnet that hold one each, or more."""

@@ -24,7 +24,8 @@ class Block:
         payload: Numbers of any shape: a frame [H, W] or [H, W, 3], audio [samples, channels], values [channels] or
             [samples, channels], points [N, 3], or events, a structured array [E] of `brainnet.sensors.events.EVENT`.
         sequence: Its number, counted from 0; a gap is a block that was lost.
-        rate_hz: Rows of the payload per second, where its first axis is time; None for a payload of one moment.
+        rate_hz: Rows of the payload per second, where its first axis is time; None for a payload of one moment. A block
+            that begins with sample n has the time that `sample_times` gives it.
     """
 
     t_us: int
@@ -59,6 +60,23 @@ class Source(Protocol):
             SensorError: The source cannot be read on; names the file.
         """
         ...
+
+
+def sample_times(numbers: Any, rate_hz: float) -> NDArray[np.int64]:
+    """Return the times of samples or frames in microseconds: round(n 10^6 / rate), ties to the even number.
+
+    They rise with n for rates up to 1 MHz. For whole rates they are exact however large n is.
+
+    Args:
+        numbers: Whole numbers n [...], counted from time 0.
+        rate_hz: Samples per second.
+    """
+    numbers = np.asarray(numbers, np.int64)
+    if rate_hz == int(rate_hz):
+        # whole seconds apart, because n 10^6 is not exact as a float after some hours of audio
+        seconds, rest = np.divmod(numbers, int(rate_hz))
+        return np.asarray(seconds * MICROSECONDS + np.rint(rest * MICROSECONDS / rate_hz).astype(np.int64))
+    return np.asarray(np.rint(numbers.astype(np.float64) * MICROSECONDS / rate_hz).astype(np.int64))
 
 
 def in_windows(blocks: Iterable[Block], dt_us: int, steps: int) -> Iterator[tuple[int, list[Block]]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from brainnet.errors import ModelError, SensorError
-from brainnet.sensors.blocks import MICROSECONDS, Block
+from brainnet.sensors.blocks import MICROSECONDS, Block, sample_times
 from brainnet.sensors.columns import check_file, unreadable
 from brainnet.snn.models.pictures import FORMATS, decode_picture
 
@@ -73,7 +73,7 @@ class ImageSequence:
                     f"{shape[0]}; give a size to scale them to"
                 )
             shape = frame.shape
-            yield Block(round(number * MICROSECONDS / self.fps), frame, number)
+            yield Block(int(sample_times(number, self.fps)), frame, number)
 
     def _frame(self, path: Path) -> NDArray[Any]:
         try:

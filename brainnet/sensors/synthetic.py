@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import SensorError
-from brainnet.sensors.blocks import MICROSECONDS, Block
+from brainnet.sensors.blocks import MICROSECONDS, Block, sample_times
 from brainnet.sensors.events import EVENT, check_size
 from brainnet.simulation.random import key_of, normal, uniform
 from brainnet.snn.kernels import compiled
@@ -76,7 +76,7 @@ class MovingBar:
                 noise = np.empty(frame.size)
                 _normals(self._key, k, noise)
                 frame += self._noise * noise.reshape(self._shape)
-            yield Block(_time(k, self._fps), np.rint(frame.clip(0, 255)).astype(np.uint8), k)
+            yield Block(int(sample_times(k, self._fps)), np.rint(frame.clip(0, 255)).astype(np.uint8), k)
 
 
 class ToneSweep:
@@ -136,7 +136,7 @@ class ToneSweep:
                 _normal_rows(self._key, low, noise)
                 sound += self._noise * noise[:, 0]
             payload = np.rint(32767 * sound.clip(-1, 1)).astype(np.int16)[:, None]
-            yield Block(_time(low, self.rate_hz), payload, number, float(self.rate_hz))
+            yield Block(int(sample_times(low, self.rate_hz)), payload, number, float(self.rate_hz))
 
 
 class RandomWalk:
@@ -183,7 +183,7 @@ class RandomWalk:
             # one sum after the other from the last place on, so that blocks of any size add in the same order
             walk = np.cumsum(np.concatenate([place[None], steps * self._step]), axis=0)[1:]
             place = walk[-1]
-            yield Block(_time(low, self.rate_hz), walk, number, float(self.rate_hz))
+            yield Block(int(sample_times(low, self.rate_hz)), walk, number, float(self.rate_hz))
 
 
 class RotatingPoints:
@@ -233,7 +233,7 @@ class RotatingPoints:
             angle = 2 * math.pi * self._turns * k / self._fps
             c, s = math.cos(angle), math.sin(angle)
             turned = self._points @ np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
-            yield Block(_time(k, self._fps), turned.astype(np.float32), k)
+            yield Block(int(sample_times(k, self._fps)), turned.astype(np.float32), k)
 
 
 class MovingEdge:
@@ -321,10 +321,6 @@ def _count(rate_hz: float, seconds: float) -> int:
     _check("the rate", rate_hz, 1e-3, MICROSECONDS)
     _check("seconds", seconds, 0, _LONGEST_S)
     return math.floor(rate_hz * seconds + 0.5)
-
-
-def _time(number: int, rate_hz: float) -> int:
-    return round(number * MICROSECONDS / rate_hz)
 
 
 @compiled

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import SensorError
-from brainnet.sensors.blocks import MICROSECONDS, Block
+from brainnet.sensors.blocks import MICROSECONDS, Block, sample_times
 from brainnet.sensors.columns import ROWS, Arrays, check_file, csv_chunks, csv_names
 
 TIME: Final = "t_us"
@@ -91,7 +91,7 @@ class SampleFile:
         assert self.rate_hz is not None
         read = 0
         for number, (values,) in enumerate(self._columns(self._rows)):
-            yield Block(round(read * MICROSECONDS / self.rate_hz), values, number, self.rate_hz)
+            yield Block(int(sample_times(read, self.rate_hz)), values, number, self.rate_hz)
             read += len(values)
 
     def _columns(self, rows: int, *time: str) -> Iterator[list[NDArray[Any]]]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import SensorError
-from brainnet.sensors.blocks import MICROSECONDS, Block
+from brainnet.sensors.blocks import MICROSECONDS, Block, sample_times
 from brainnet.sensors.columns import check_file, unreadable
 
 _UNREADABLE: Final = (wave.Error, EOFError, OSError, struct.error, ValueError, RuntimeError)
@@ -75,7 +75,7 @@ class WavFile:
                         f"{self.samples}; copy it again"
                     )
                 payload = self._int16(data).reshape(whole, self.channels)
-                yield Block(round(read * MICROSECONDS / self.rate_hz), payload, number, float(self.rate_hz))
+                yield Block(int(sample_times(read, self.rate_hz)), payload, number, float(self.rate_hz))
                 read, number = read + whole, number + 1
 
     def _opened(self) -> wave.Wave_read:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ from hypothesis import strategies as st
 from snntorch import spikegen
 
 from brainnet.errors import SensorError
-from brainnet.sensors.blocks import Block, in_windows
+from brainnet.sensors.blocks import Block, in_windows, sample_times
 from brainnet.sensors.encoders.addresses import Addresses
 from brainnet.sensors.encoders.change import FrameChange, SampleChange
 from brainnet.sensors.encoders.latency import Latency
 from brainnet.sensors.encoders.rate import Rate
+from brainnet.sensors.encoders.rows import first_sample, sample_numbers
 from brainnet.sensors.encoders.voxels import Voxels
 from brainnet.sensors.events import EVENT, Events
 from brainnet.simulation.random import key_of, uniform
@@ -250,6 +252,19 @@ def test_cells_are_those_of_the_histogram_of_numpy() -> None:
     assert spikes.neurons.tolist() == np.flatnonzero(counts).tolist()
 
 
+@given(st.integers(0, 1 << 40), st.one_of(st.integers(1, 1_000_000), st.floats(0.01, 1e6)), st.integers(1, 50))
+def test_times_of_samples_are_rounded_quotients_and_give_the_number_back(n: int, rate: float, count: int) -> None:
+    whole = rate == int(rate)
+    n = min(n, int((1e9 if whole else 1e7) * rate))  # up to 31 years, or 115 days
+    times = sample_times(np.arange(n, n + count), rate).tolist()
+    exact = [Fraction(k) * 1_000_000 / Fraction(rate) for k in range(n, n + count)]
+    if whole:
+        assert times == [round(time) for time in exact]
+    assert all(abs(t - time) < 0.51 for t, time in zip(times, exact, strict=True))
+    assert all(first_sample(t, rate) == k for k, t in enumerate(times, n))
+    assert sample_numbers(np.array(times), rate).tolist() == list(range(n, n + count))
+
+
 def test_windows_are_made_of_blocks_in_order_of_time() -> None:
     blocks = [Block(t, np.zeros(1), k) for k, t in enumerate([0, 999, 5000, 5001, 12_000])]
     cut = list(in_windows(blocks, 1000, 2))
@@ -313,6 +328,8 @@ def test_payloads_must_be_in_order_and_windows_follow_each_other() -> None:
         encoder.window(15, 0, [])
     with pytest.raises(SensorError):
         encoder.window(15, 1 << 40, [])
+    with pytest.raises(SensorError):
+        Rate((1,), DT).window(1 << 62, 1, [])
     overlapping = SampleChange(1, DT, threshold=1)
     overlapping.window(0, 5, [Block(0, np.zeros((10, 1)), 0, 1000)])
     with pytest.raises(SensorError, match="payload 1"):

@@ -17,10 +17,10 @@ from brainnet.simulation.spikes import Spikes
 MAX_NEURONS: Final = 1 << 26
 MAX_VALUES: Final = 1 << 27
 """Neurons times steps of one window."""
-MAX_WAITING: Final = 1 << 24
-"""Values that an encoder holds of payloads that reach beyond a window."""
-MAX_STEP: Final = 1 << 50
-"""Steps, and microseconds, that are counted."""
+MAX_PAYLOAD: Final = 1 << 23
+"""Values of a payload whose rows have times of their own."""
+MAX_TIME_US: Final = 1 << 50
+"""Microseconds that are counted: 35 years."""
 
 
 class Encoder(ABC):
@@ -87,9 +87,15 @@ class Encoder(ABC):
                 f"{self.name}: a window has at least one step, and at most {MAX_VALUES} steps times neurons, not "
                 f"{steps} steps of {self.size} neurons"
             )
-        if not (first_step == following or (following < 0 <= first_step)) or first_step + steps > MAX_STEP:
-            expected = following if following >= 0 else f"0 to {MAX_STEP}"
-            raise SensorError(f"{self.name}: the window begins with step {first_step}; expected is {expected}")
+        if (
+            not (first_step == following or (following < 0 <= first_step))
+            or (first_step + steps) * self.dt_us > MAX_TIME_US
+        ):
+            expected = following if following >= 0 else "0 or a later one"
+            raise SensorError(
+                f"{self.name}: the window begins with step {first_step}; expected is {expected}, and an end before "
+                f"{MAX_TIME_US} us"
+            )
         at = [self._step_of(block, first_step, steps) for block in payloads]
         for block, following_block in pairwise(payloads):
             if following_block.t_us < block.t_us:

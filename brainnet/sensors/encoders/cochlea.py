@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import SensorError
-from brainnet.sensors.blocks import MICROSECONDS, Block
-from brainnet.sensors.encoders.base import MAX_WAITING
+from brainnet.sensors.blocks import MICROSECONDS, Block, sample_times
+from brainnet.sensors.encoders.base import MAX_PAYLOAD
 from brainnet.sensors.encoders.gammatone import center_frequencies, sections
-from brainnet.sensors.encoders.rows import RowEncoder, Rows, first_sample, sample_numbers, sample_times, timed_rows
+from brainnet.sensors.encoders.rows import RowEncoder, Rows, first_sample, sample_numbers, timed_rows
 from brainnet.simulation.random import decay, exp, log
 from brainnet.simulation.spikes import Spikes
 from brainnet.snn.kernels import compiled
@@ -99,8 +99,8 @@ class Cochlea(RowEncoder):
         self.state["potential"] = np.zeros(bands)
 
     def _encode(self, first_step: int, steps: int, at: Sequence[int], payloads: Sequence[Block]) -> Spikes:
-        if steps * self.dt_us * self._rate > MAX_WAITING * MICROSECONDS:
-            raise SensorError(f"{self.name}: a window of {steps} steps has more than {MAX_WAITING} samples; shorten it")
+        if steps * self.dt_us * self._rate > MAX_PAYLOAD * MICROSECONDS:
+            raise SensorError(f"{self.name}: a window of {steps} steps has more than {MAX_PAYLOAD} samples; shorten it")
         return super()._encode(first_step, steps, at, payloads)
 
     def _rows_of(self, block: Block) -> Rows:

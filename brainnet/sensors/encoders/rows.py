@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from brainnet.errors import SensorError
-from brainnet.sensors.blocks import MICROSECONDS, Block
-from brainnet.sensors.encoders.base import MAX_STEP, MAX_WAITING, Encoder
+from brainnet.sensors.blocks import MICROSECONDS, Block, sample_times
+from brainnet.sensors.encoders.base import MAX_PAYLOAD, MAX_TIME_US, Encoder
 from brainnet.simulation.spikes import Spikes
 
 
@@ -57,40 +56,33 @@ class RowEncoder(Encoder):
 
     @abstractmethod
     def _encode_rows(self, first_step: int, steps: int, rows: Rows) -> Spikes:
-        """Compute a window from the rows that lie in it; it does not fail."""
+        """Compute a window from the rows that lie in it. On an error the state must be as before."""
 
     def _encode(self, first_step: int, steps: int, at: Sequence[int], payloads: Sequence[Block]) -> Spikes:
         parts = [Rows(self.state["waiting_at"], self.state["waiting"])]
         reached = int(self.state["reached"][0])
         for block in payloads:
+            if np.size(block.payload) > MAX_PAYLOAD:
+                raise self.error(block, f"has {np.size(block.payload)} values; make blocks of at most {MAX_PAYLOAD}")
             part = self._rows_of(block)
             if not part.at.size:
                 continue
             if part.at[0] < reached:
                 raise self.error(block, "begins before the end of the one before it")
-            if part.at[-1] >= MAX_STEP:
-                raise self.error(block, f"reaches beyond {MAX_STEP}")
+            if part.at[-1] >= MAX_TIME_US:
+                raise self.error(block, f"reaches beyond {MAX_TIME_US} us")
             # the samples of a block with a rate lie apart; those of one moment may come in several blocks
             reached = int(part.at[-1]) + (block.rate_hz is not None)
             parts.append(part)
         rows = Rows(np.concatenate([part.at for part in parts]), np.concatenate([part.values for part in parts]))
         now = int(np.searchsorted(rows.at, (first_step + steps) * self.dt_us))
+        # Only the last block can reach beyond the window, so what waits is bounded by the size of one block.
         rest = rows.part(now, rows.at.size)
-        if rest.values.size > MAX_WAITING:
-            raise SensorError(
-                f"{self.name}: {rest.values.size} values lie after the window, and at most {MAX_WAITING} may wait; "
-                "make blocks shorter"
-            )
         spikes = self._encode_rows(first_step, steps, rows.part(0, now))
         # copies, so that a small rest does not keep a large block
         self.state["waiting_at"], self.state["waiting"] = rest.at.copy(), rest.values.copy()
         self.state["reached"][0] = reached
         return spikes
-
-
-def sample_times(numbers: NDArray[np.int64], rate_hz: float) -> NDArray[np.int64]:
-    """Return the times of samples in microseconds: round(n 10^6 / rate), which rises with n up to 1 MHz."""
-    return np.rint(numbers * MICROSECONDS / rate_hz).astype(np.int64)
 
 
 def sample_numbers(times: NDArray[np.int64], rate_hz: float) -> NDArray[np.int64]:
