@@ -50,6 +50,19 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "snn.neurons.snntorch_bridge": {
         "_PROBES = (-5.0, -1.0, -0.3, -0.05, 0.05, 0.3, 1.0, 5.0)": "where two surrogates are compared"
     },
+    "sensors.encoders.cochlea": {
+        "MAX_BANDS: Final = 4096": "a limit that no test reaches: so many filters take seconds",
+        "_TINY: Final = 1e-30": "far below what lets a neuron fire",
+    },
+    "sensors.encoders.gammatone": {
+        "_DIGITS: Final = 50": "many more digits than a float has",
+        "range(80)": "the terms left out are far below the digits",
+    },
+    "sensors.encoders.latency": {"_NEVER = -1": "any step before the first one"},
+    "sensors.encoders.rows": {
+        "np.full(1, -1, np.int64)": "any time before the first one; one number is read",
+        "near + 2": "more samples to look through",
+    },
     "snn.models.quantum": {"min(1.0, entropy": "the entropy exceeds ln N by rounding alone"},
 }
 """By module: a piece of a line, and why changing a constant there changes no result."""

@@ -201,6 +201,25 @@ def test_channels_are_heard_as_their_mean_and_gaps_are_silence() -> None:
     )
 
 
+def test_the_defaults_are_these_and_silence_is_silent() -> None:
+    sound = np.random.default_rng(0).normal(size=32_000) * 0.2
+    for rate, high in ((16_000, 7200), (44_100, 8000)):
+        short = Cochlea(rate, DT)
+        long = Cochlea(
+            rate, DT, bands=32, channels=1, low_hz=100, high_hz=high, gain_per_ms=0.5, exponent=1 / 3, tau_ms=10
+        )
+        assert short.frequencies.tolist() == long.frequencies.tolist()
+        assert of_blocks(short, [Block(0, sound, 0, rate)], 700) == of_blocks(long, [Block(0, sound, 0, rate)], 700)
+    assert Cochlea(RATE, DT).window(0, 2000, []).count == 0
+
+
+def test_floats_may_be_as_loud_as_the_limit() -> None:
+    encoder = Cochlea(RATE, DT, bands=3)
+    with pytest.raises(SensorError):
+        encoder.window(0, 10, [Block(0, np.full(8, 2.0**20 + 1), 0, RATE)])
+    assert encoder.window(0, 10, [Block(0, np.full(8, 2.0**20), 0, RATE)]).count
+
+
 WRONG: dict[str, Block] = {
     "another rate": Block(0, np.zeros(8), 3, 16_000),
     "no rate": Block(0, np.zeros(8), 3),

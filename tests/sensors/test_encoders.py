@@ -16,7 +16,9 @@ from snntorch import spikegen
 
 from brainnet.errors import SensorError
 from brainnet.sensors.blocks import Block, in_windows, sample_times
+from brainnet.sensors.encoders import change
 from brainnet.sensors.encoders.addresses import Addresses
+from brainnet.sensors.encoders.base import Encoder
 from brainnet.sensors.encoders.change import FrameChange, SampleChange
 from brainnet.sensors.encoders.latency import Latency
 from brainnet.sensors.encoders.rate import Rate
@@ -343,6 +345,61 @@ def test_a_state_of_another_encoder_is_refused() -> None:
             encoder.load(other.save())
     with pytest.raises(SensorError):
         encoder.load({name: array.astype(np.float32) for name, array in encoder.save().items()})
+
+
+DEFAULTS: dict[str, tuple[Encoder, Encoder, Block]] = {
+    "Rate": (
+        Rate((256,), DT),
+        Rate((256,), DT, max_rate_hz=100, low=0, high=255, seed=0, name="rate"),
+        Block(0, np.arange(256, dtype=np.uint8), 0),
+    ),
+    "Latency": (
+        Latency((256,), DT, code_steps=2000),
+        Latency((256,), DT, code_steps=2000, low=0, high=255, silent_below=None),
+        Block(0, np.arange(256, dtype=np.uint8), 0),
+    ),
+    "SampleChange": (
+        SampleChange(1, DT, threshold=1),
+        SampleChange(1, DT, threshold=1, most=16),
+        Block(0, np.array([[0.0], [16.0], [33.0], [51.5], [51.5]]), 0, 1000),
+    ),
+    "FrameChange": (
+        FrameChange((2,), DT, threshold=1, reference="tracked"),
+        FrameChange((2,), DT, threshold=1, logarithmic=False, most=16),
+        Block(0, np.array([0, 40]), 0),
+    ),
+    "Voxels": (
+        Voxels((0, 0, 0), (1, 1, 1), (2, 2, 2), DT),
+        Voxels((0, 0, 0), (1, 1, 1), (2, 2, 2), DT, min_points=1),
+        Block(0, np.full((1, 3), 0.5), 0),
+    ),
+    "Addresses": (
+        Addresses(5, 4, DT),
+        Addresses(5, 4, DT, pool=1, once=True),
+        Block(0, np.array([(0, 3, 2, True), (1, 3, 2, True)], EVENT), 0),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_the_defaults_are_these(name: str) -> None:
+    short, long, block = DEFAULTS[name]
+    second = Block(5000, block.payload[::-1].copy(), 1) if name == "FrameChange" else None
+    payloads = [block] if second is None else [block, second]
+    found, expected = (encoder.window(0, 2100, payloads) for encoder in (short, long))
+    assert found.count
+    assert np.array_equal(found.dense(short.size), expected.dense(long.size))
+
+
+def test_more_spikes_than_a_window_holds_are_an_error_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(change, "MAX_VALUES", 12)
+    encoder = SampleChange(1, DT, threshold=1)
+    encoder.window(0, 1, [Block(0, np.zeros(1), 0)])
+    before = encoder.save()
+    with pytest.raises(SensorError):
+        encoder.window(1, 1, [Block(1000, np.full(1, 13.0), 1)])
+    assert all(np.array_equal(before[name], array) for name, array in encoder.save().items())
+    assert encoder.window(1, 1, [Block(1000, np.full(1, 12.0), 1)]).count == 12
 
 
 IMPOSSIBLE: dict[str, Any] = {
