@@ -48,6 +48,8 @@ class ImageSequence:
     def __init__(
         self, pictures: Path | Sequence[Path], fps: float, *, grey: bool = False, size: tuple[int, int] | None = None
     ) -> None:
+        if isinstance(pictures, str):  # also a sequence: of its letters
+            pictures = Path(pictures)
         if not (math.isfinite(fps) and 0 < fps <= MICROSECONDS):
             raise SensorError(f"frames per second must be above 0 and at most 1,000,000, not {fps}")
         if size is not None and not all(1 <= edge <= 1 << 14 for edge in size):
