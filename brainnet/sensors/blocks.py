@@ -15,6 +15,10 @@ MICROSECONDS: Final = 1_000_000
 """In a second."""
 
 
+RATES_HZ: Final = (1e-3, 1e6)
+"""The lowest and the highest rate of samples and frames."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
     """One payload of a sensor.
@@ -60,6 +64,21 @@ class Source(Protocol):
             SensorError: The source cannot be read on; names the file.
         """
         ...
+
+
+def check_rate(owner: str, rate_hz: float) -> None:
+    """Check a rate of samples or frames.
+
+    Args:
+        owner: What has the rate, for the error.
+        rate_hz: Samples per second.
+
+    Raises:
+        SensorError: It is outside `RATES_HZ`, or no number.
+    """
+    low, high = RATES_HZ
+    if not low <= rate_hz <= high:
+        raise SensorError(f"{owner}: samples or frames per second must be {low:g} to {high:,.0f}, not {rate_hz}")
 
 
 def sample_times(numbers: Any, rate_hz: float) -> NDArray[np.int64]:

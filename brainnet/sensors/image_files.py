@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from brainnet.errors import ModelError, SensorError
-from brainnet.sensors.blocks import MICROSECONDS, Block, sample_times
+from brainnet.sensors.blocks import Block, check_rate, sample_times
 from brainnet.sensors.columns import check_file, unreadable
 from brainnet.snn.models.pictures import FORMATS, decode_picture
 
@@ -40,7 +39,7 @@ class ImageSequence:
         fps: Frames per second.
 
     Raises:
-        SensorError: There is no such folder, no picture, or a rate or size that is not positive.
+        SensorError: There is no such folder, no picture, or a rate or size that is not accepted.
     """
 
     modality = "image"
@@ -50,8 +49,7 @@ class ImageSequence:
     ) -> None:
         if isinstance(pictures, str):  # also a sequence: of its letters
             pictures = Path(pictures)
-        if not (math.isfinite(fps) and 0 < fps <= MICROSECONDS):
-            raise SensorError(f"frames per second must be above 0 and at most 1,000,000, not {fps}")
+        check_rate("pictures", fps)
         if size is not None and not all(1 <= edge <= 1 << 14 for edge in size):
             raise SensorError(f"frames have 1 to 16,384 rows and columns, not {size[0]} x {size[1]}")
         self.files = _of_folder(pictures) if isinstance(pictures, Path) else list(pictures)

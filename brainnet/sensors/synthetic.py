@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import SensorError
-from brainnet.sensors.blocks import MICROSECONDS, Block, sample_times
+from brainnet.sensors.blocks import MICROSECONDS, Block, check_rate, sample_times
 from brainnet.sensors.events import EVENT, check_size
 from brainnet.simulation.random import key_of, normal, uniform
 from brainnet.snn.kernels import compiled
@@ -318,7 +318,7 @@ def _rows(rows: int) -> int:
 
 
 def _count(rate_hz: float, seconds: float) -> int:
-    _check("the rate", rate_hz, 1e-3, MICROSECONDS)
+    check_rate("a synthetic source", rate_hz)
     _check("seconds", seconds, 0, _LONGEST_S)
     return math.floor(rate_hz * seconds + 0.5)
 

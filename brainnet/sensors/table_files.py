@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import SensorError
-from brainnet.sensors.blocks import MICROSECONDS, Block, sample_times
+from brainnet.sensors.blocks import Block, check_rate, sample_times
 from brainnet.sensors.columns import ROWS, Arrays, check_file, csv_chunks, csv_names
 
 TIME: Final = "t_us"
@@ -51,8 +50,8 @@ class SampleFile:
         self.path = path = Path(path)
         if not 1 <= rows <= ROWS:
             raise SensorError(f"a block has 1 to {ROWS} samples, not {rows}")
-        if rate_hz is not None and not (math.isfinite(rate_hz) and 0 < rate_hz <= MICROSECONDS):
-            raise SensorError(f"{path}: samples per second must be above 0 and at most 1,000,000, not {rate_hz}")
+        if rate_hz is not None:
+            check_rate(str(path), rate_hz)
         self._arrays = _npz_or_csv(path)
         if self._arrays is not None:
             _, count = self._arrays.check("values", "fiub", 2, "numbers [samples, channels]")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import SensorError
-from brainnet.sensors.blocks import MICROSECONDS, Block, sample_times
+from brainnet.sensors.blocks import Block, check_rate, sample_times
 from brainnet.sensors.columns import check_file, unreadable
 
 _UNREADABLE: Final = (wave.Error, EOFError, OSError, struct.error, ValueError, RuntimeError)
@@ -49,11 +49,9 @@ class WavFile:
         with self._opened() as file:
             self.rate_hz, self.channels, self.samples = file.getframerate(), file.getnchannels(), file.getnframes()
             self._width = file.getsampwidth()
-        if not (1 <= self.rate_hz <= MICROSECONDS and self.channels and 1 <= self._width <= 4):
-            raise SensorError(
-                f"{path}: {self.rate_hz} samples of {self._width} bytes per second on {self.channels} channels; 1 to "
-                "1,000,000 samples of 1 to 4 bytes are read"
-            )
+        check_rate(str(path), self.rate_hz)
+        if not (self.channels and 1 <= self._width <= 4):
+            raise SensorError(f"{path}: {self.channels} channels of {self._width} bytes; samples have 1 to 4 bytes")
 
     def __iter__(self) -> Iterator[Block]:
         """Yield the blocks.

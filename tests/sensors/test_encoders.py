@@ -295,6 +295,9 @@ WRONG: dict[str, tuple[Any, Block]] = {
     "negative light": (lambda: FrameChange((1,), DT, threshold=1, logarithmic=True), Block(0, np.array([-1.0]), 3)),
     "no rate": (lambda: SampleChange(2, DT, threshold=1), Block(0, np.zeros((4, 2)), 3)),
     "a rate of 0": (lambda: SampleChange(2, DT, threshold=1), Block(0, np.zeros((4, 2)), 3, 0)),
+    "no rate at all": (lambda: SampleChange(2, DT, threshold=1), Block(0, np.zeros((4, 2)), 3, math.nan)),
+    "a tiny rate": (lambda: SampleChange(2, DT, threshold=1), Block(0, np.zeros((4, 2)), 3, 1e-300)),
+    "half a microsecond": (lambda: Rate((1,), DT), Block(0.5, np.zeros(1), 3)),  # type: ignore[arg-type]
     "a list": (lambda: Rate((1,), DT), Block(0, [1.0], 3)),  # type: ignore[arg-type]
     "too early": (lambda: Rate((1,), DT), Block(-1, np.zeros(1), 3)),
     "too late": (lambda: Rate((1,), DT), Block(10 * DT, np.zeros(1), 3)),

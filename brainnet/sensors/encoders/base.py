@@ -162,7 +162,9 @@ class Encoder(ABC):
         return values
 
     def _step_of(self, block: Block, first_step: int, steps: int) -> int:
-        step = block.t_us // self.dt_us
+        if not isinstance(block.t_us, int | np.integer):
+            raise self.error(block, "has a time that is no whole number of microseconds")
+        step = int(block.t_us) // self.dt_us
         if not first_step <= step < first_step + steps:
             low, high = first_step * self.dt_us, (first_step + steps) * self.dt_us - 1
             raise self.error(block, f"does not lie in the window from {low} to {high} us")

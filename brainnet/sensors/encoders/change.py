@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import SensorError
-from brainnet.sensors.blocks import MICROSECONDS, Block
+from brainnet.sensors.blocks import Block, check_rate
 from brainnet.sensors.encoders.base import MAX_VALUES, Encoder, spikes_at
 from brainnet.sensors.encoders.rows import RowEncoder, Rows, timed_rows
 from brainnet.simulation.random import log
@@ -115,8 +115,7 @@ class SampleChange(RowEncoder):
         if block.rate_hz is None:
             values = self.values(block, (self._channels,))[None]
             return Rows(np.full(1, block.t_us, np.int64), values)
-        if not 0 < block.rate_hz <= MICROSECONDS:
-            raise self.error(block, f"has {block.rate_hz} samples per second; 1,000,000 are possible")
+        check_rate(f"{self.name}: payload {block.sequence}", block.rate_hz)
         return timed_rows(block, self.values(block, (-1, self._channels)), block.rate_hz)
 
     def _encode_rows(self, first_step: int, steps: int, rows: Rows) -> Spikes:
