@@ -234,6 +234,27 @@ def test_damaged_evt2_is_an_error(tmp_path: Path) -> None:
         EventFile(path)
 
 
+@given(st.data())
+def test_damage_in_files_of_cameras_is_an_error_or_other_events(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    pytest.importorskip("faery", reason="needs brainnet[events]")
+    suffix = data.draw(st.sampled_from(["raw", "es", "aedat4", "dat"]))
+    beginning = {
+        "raw": evt2([(100, 1, 2, True), (9000, 39, 29, False)]),
+        "es": b"Event Stream\x02\x00\x00\x01\x28\x00\x1e\x00" + bytes(range(64)),
+        "aedat4": b"#!AER-DAT4.0\r\n" + bytes(range(64)),
+        "dat": b"% Version 2\n% Width 40\n% Height 30\n\x00\x08" + bytes(range(64)),
+    }[suffix]
+    content = bytearray(beginning)
+    for _ in range(data.draw(st.integers(0, 5))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("damaged") / f"e.{suffix}"
+    path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
+    with contextlib.suppress(SensorError):
+        list(EventFile(path, 40, 30).events())
+
+
 def test_without_faery_the_error_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faery", None)
     path = tmp_path / "e.raw"

@@ -1,4 +1,4 @@
-"""The spikes of encoders that compute with exponentials, logarithms and random numbers are the same on every machine."""
+"""Encoders that compute exponentials, logarithms and random numbers give the same spikes on every machine."""
 
 from __future__ import annotations
 
