@@ -3,6 +3,7 @@
     BrainnetError
     ├── ConfigError         settings, allocation or parameters that cannot be used
     │   ├── AllocationError     a node_allocation file: names file, line and field
+    │   ├── ContractError       a file with topics: names file, line and field
     │   └── TextError           text that is neither YAML nor JSON: names line and column
     ├── WireError           data that does not follow the wire contract
     │   ├── PacketError         bytes that are not a SpikePacket, or a packet that cannot be built
@@ -115,6 +116,10 @@ class AllocationError(PlacedError):
     """A node_allocation file that cannot be used; names file, line, field and what is accepted."""
 
     code = "allocation"
+
+
+class ContractError(PlacedError):
+    """A file with topics of the user's own that cannot be used; names file, line, field and what is accepted."""
 
 
 class ConnectomeError(PlacedError):

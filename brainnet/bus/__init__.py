@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from brainnet.bus.added_topics import disagreement, learn_topics
 from brainnet.bus.bus import Bus
 from brainnet.bus.hub_links import HubLinks
 from brainnet.bus.incoming import Received
@@ -30,6 +31,8 @@ __all__ = [
     "SequenceTracker",
     "Stamp",
     "Transport",
+    "disagreement",
+    "learn_topics",
     "open_bus",
     "open_hub",
     "open_session",

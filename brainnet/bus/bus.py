@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,7 +22,11 @@ from brainnet.bus.waker import Waker
 from brainnet.errors import BusError, CallError, CallTimeout, TopicError
 from brainnet.wire import keys, messages
 from brainnet.wire.messages import Message
-from brainnet.wire.topics import PACKET, Overflow, Topic, check_key, contract
+from brainnet.wire.topics import PACKET, Contract, Direction, Overflow, Topic, check_key
+from brainnet.wire.topics import contract as installed_contract
+
+Asked = Message | Mapping[str, Any]
+"""A query: its message, or a map of the message's fields."""
 
 
 class Bus:
@@ -40,10 +44,23 @@ class Bus:
         namespace: First chunk of every key of the brain.
         role: Checked against the contract for every publisher, subscriber, query and queryable.
         source: Id of the sender in every message; a random one by default.
+        contract: The contract of the brain; that of this installation by default.
+
+    Attributes:
+        contract: See above. Topics may be added to it after the bus has been made, and none be taken away.
     """
 
-    def __init__(self, transport: Transport, *, namespace: str, role: str = "client", source: str = "") -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        namespace: str,
+        role: str = "client",
+        source: str = "",
+        contract: Contract | None = None,
+    ) -> None:
         self.namespace = namespace
+        self.contract = contract or installed_contract()
         self.role = role
         self.source = source or f"client-{messages.new_id()[:8]}"
         self.counters = Counters()
@@ -62,6 +79,14 @@ class Bus:
         self._malformed_log = MalformedMessageLog()
         self._closed = False
 
+    def key(self, topic: str, /, **chunks: str) -> str:
+        """Return the key of a topic of this brain, its own topics included; a chunk that is left out becomes `*`.
+
+        Raises:
+            TopicError: The contract has no such topic, or the topic no such chunk.
+        """
+        return self.contract.key(topic, **chunks)
+
     # -- publishing --------------------------------------------------------------------------------------------------
 
     def publish(self, key: str, message: Payload, *, as_json: bool = False) -> int:
@@ -72,7 +97,7 @@ class Bus:
 
         Args:
             key: A concrete key, relative to the namespace.
-            message: The payload that the contract lists for the key.
+            message: The payload that the contract lists for the key; a typed message also as a map of its fields.
             as_json: Write a typed message as JSON instead of msgpack.
 
         Returns:
@@ -140,8 +165,8 @@ class Bus:
             self._declare(key)
 
     def _declare(self, key: str) -> TopicPublisher:
-        topic = contract().find(check_key(key))
-        self._check_role(topic, "out")
+        topic = self.contract.find(check_key(key))
+        topic.check_role(self.role, "out")
         qos = QoS(topic.delivery == "reliable", topic.priority, topic.express, topic.wire_encoding)
         out = TopicPublisher(
             key,
@@ -157,17 +182,12 @@ class Bus:
 
     def _topics_to_hear(self, expression: str) -> list[Topic]:
         """Return the topics of an expression, all of which this role may listen to."""
-        topics = contract().covering(expression)
+        topics = self.contract.covering(expression)
         if not topics:
             raise TopicError(f"no topic of the contract matches {expression!r}; see `brainnet topic list --contract`")
         for topic in topics:
-            self._check_role(topic, "in")
+            topic.check_role(self.role, "in")
         return topics
-
-    def _check_role(self, topic: Topic, direction: Any) -> None:
-        if not topic.permits(self.role, direction):
-            verb = "publish" if direction == "out" else "listen"
-            raise TopicError(f"role {self.role!r} may not {verb} on {topic.key}; the contract lists {topic.name}")
 
     def is_matched(self, key: str) -> bool:
         """Return whether the key has a subscriber now."""
@@ -250,6 +270,7 @@ class Bus:
             self._prefix,
             self.counters,
             self._malformed_log,
+            self.contract,
             on_malformed,
             counted=screen is not None,
         )
@@ -322,12 +343,12 @@ class Bus:
 
     # -- queries -----------------------------------------------------------------------------------------------------
 
-    async def call(self, key: str, request: Message, *, timeout: float = 2.0) -> Any:
+    async def call(self, key: str, request: Asked, *, timeout: float = 2.0) -> Any:
         """Send a query and return the first reply.
 
         Args:
             key: The key of a queryable.
-            request: The payload that the contract lists for the key.
+            request: The payload that the contract lists for the key, or a map of its fields.
             timeout: Seconds to wait for the reply.
 
         Raises:
@@ -344,13 +365,13 @@ class Bus:
         raise CallTimeout(f"nobody answered on {key} within {timeout:g} s")
 
     async def call_all(
-        self, expression: str, request: Message, *, timeout: float = 2.0, first: bool = False
+        self, expression: str, request: Asked, *, timeout: float = 2.0, first: bool = False
     ) -> list[Reply]:
         """Send a query to every server of the expression and return the replies.
 
         Args:
             expression: A key expression.
-            request: The payload that the contract lists for it.
+            request: The payload that the contract lists for it, or a map of its fields.
             timeout: Seconds to wait for replies.
             first: Return at the first reply that is not a refusal.
 
@@ -361,12 +382,16 @@ class Bus:
             TopicError: The contract has no query on this expression, not for this role, or with another payload.
         """
         topic = self._query_topic(expression, "out")
+        if isinstance(request, Mapping):
+            request = topic.make(request)
         if topic.message is not type(request):
-            raise TopicError(f"{expression} is asked with {topic.payload}, not {type(request).__name__}")
+            raise TopicError(f"{expression} is asked with {topic.describe_payload()}, not {type(request).__name__}")
         return await self._query_client.ask(topic, expression, request, timeout, first=first)
 
     def serve(self, key: str, handler: Handler) -> None:
         """Reply to queries on a key (or key expression) of the contract with what `handler(request, key)` returns.
+
+        A reply may be a map of its fields.
 
         An exception of the handler becomes a refusal with its text and code; the server goes on. A request in JSON or
         text gets its reply in JSON.
@@ -385,18 +410,18 @@ class Bus:
         self.counters.of(key, "in")
         self._handles.append(self._transport.serve(self._prefix + key, received))
 
-    def _query_topic(self, expression: str, direction: Any) -> Topic:
-        topic = next((t for t in contract().covering(expression) if t.reply), None)
+    def _query_topic(self, expression: str, direction: Direction) -> Topic:
+        topic = next((t for t in self.contract.covering(expression) if t.reply), None)
         if topic is None:
             raise TopicError(f"nothing in the contract answers queries on {expression!r}")
-        self._check_role(topic, direction)
+        topic.check_role(self.role, direction, query=True)
         return topic
 
     # -- liveliness --------------------------------------------------------------------------------------------------
 
     def declare_alive(self, key: str) -> Handle:
         """Declare a liveliness token: the network withdraws it when this process ends, however it ends."""
-        self._check_role(contract().find(key), "out")
+        self.contract.find(key).check_role(self.role, "out")
         handle = self._transport.declare_alive(self._prefix + key)
         self._handles.append(handle)
         return handle

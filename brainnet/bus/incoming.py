@@ -14,7 +14,7 @@ from brainnet.guard import RepeatFilter, describe, ends_task
 from brainnet.wire import messages, packet
 from brainnet.wire.messages import Message
 from brainnet.wire.packet import SpikePacket
-from brainnet.wire.topics import PACKET, Topic, contract
+from brainnet.wire.topics import PACKET, Contract, Topic
 
 OnMalformed = Callable[[Sample, WireError], None]
 Screen = Callable[[bytes, str], bool]
@@ -65,6 +65,7 @@ def reader(
     prefix: str,
     counters: Counters,
     malformed_log: MalformedMessageLog,
+    contract: Contract,
     on_malformed: OnMalformed | None = None,
     *,
     counted: bool = False,
@@ -79,6 +80,7 @@ def reader(
         prefix: The namespace with its slash, which is cut off every key.
         counters: Where messages, bytes, gaps and malformed messages are counted.
         malformed_log: Where malformed messages are logged.
+        contract: Has the topics of the keys.
         on_malformed: Called with every malformed message.
         counted: Whether messages and bytes are counted already when they get here, by `screened`.
     """
@@ -90,7 +92,7 @@ def reader(
     def find(full: str) -> _KeyEntry:
         key = full[len(prefix) :]
         try:
-            entry = _KeyEntry(key, contract().find(key), counters.of(key, "in"), None)
+            entry = _KeyEntry(key, contract.find(key), counters.of(key, "in"), None)
         except WireError as error:
             entry = _KeyEntry(key, None, counters.of(key, "in"), error)
         if len(entries) < _MAX_CACHED_KEYS:
@@ -178,7 +180,7 @@ def decode_message(topic: Topic, payload: bytes, encoding: str) -> Message:
     """
     kind = topic.message
     if kind is None:
-        raise PacketError(f"{topic.key} carries {topic.payload}, which is no typed message")
+        raise PacketError(f"{topic.key} carries {topic.describe_payload()}, which is no typed message")
     if kind is messages.Prompt:
         return messages.read_prompt(payload, encoding)
     return messages.decode(kind, payload, encoding)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from brainnet.bus.counters import Counters
@@ -18,7 +18,7 @@ from brainnet.wire.messages import Encoded, Message, Refusal
 from brainnet.wire.messages.codec import JSON_ENCODING
 from brainnet.wire.topics import Topic
 
-Handler = Callable[[Any, str], Awaitable[Message | Encoded]]
+Handler = Callable[[Any, str], Awaitable[Message | Encoded | Mapping[str, Any]]]
 MAX_CONCURRENT: Final = 1024
 """Queries that one bus works on at the same time; one more is refused as `busy`. Each holds a task and its payload."""
 
@@ -73,13 +73,15 @@ class QueryServer:
             self._refuse(request, WireError.code, f"the query cannot be read: {describe(error)}")
             return
         # A task per query, so that a slow handler does not delay the others.
-        task = asyncio.get_running_loop().create_task(self._answer(request, message, served, handler))
+        task = asyncio.get_running_loop().create_task(self._answer(topic, request, message, served, handler))
         self._tasks.add(task)  # asyncio itself holds only weak references to tasks
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, request: Request, message: Message, served: str, handler: Handler) -> None:
+    async def _answer(self, topic: Topic, request: Request, message: Message, served: str, handler: Handler) -> None:
         try:
             reply = await handler(message, request.key[len(self._prefix) :])
+            if isinstance(reply, Mapping):
+                reply = topic.make_reply(reply)
             if not isinstance(reply, Encoded):
                 # A Prompt in plain text also gets its reply in JSON, and says so in `reply_as`.
                 as_json = getattr(message, "reply_as", "msgpack") == "json" or "json" in request.encoding

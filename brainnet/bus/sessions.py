@@ -18,6 +18,7 @@ from brainnet.bus.bus import Bus
 from brainnet.bus.hub_links import new_hub_id
 from brainnet.endpoints import address_of, tcp_address
 from brainnet.errors import AddressInUseError, BusError, ConnectError
+from brainnet.wire.topics import Contract
 
 LEASE_MS = 2000
 """Milliseconds without a keep-alive after which Zenoh closes the link to a process on another host, and withdraws its
@@ -44,6 +45,7 @@ async def open_bus(
     source: str = "",
     mode: Literal["client", "peer"] = "client",
     timeout: float = 3.0,
+    contract: Contract | None = None,
 ) -> Bus:
     """Join the brain at `endpoint`.
 
@@ -55,6 +57,7 @@ async def open_bus(
         source: Id of the sender; a random one by default.
         mode: The Zenoh mode of the session.
         timeout: Seconds to wait for the hub.
+        contract: The contract of the brain; that of this installation by default.
 
     Raises:
         ConnectError: No hub answers at the endpoint within `timeout` seconds.
@@ -62,7 +65,7 @@ async def open_bus(
     session = await asyncio.get_running_loop().run_in_executor(None, open_session, endpoint, mode, timeout)
     from brainnet.bus.zenoh_transport import ZenohTransport
 
-    return Bus(ZenohTransport(session), namespace=endpoint.namespace, role=role, source=source)
+    return Bus(ZenohTransport(session), namespace=endpoint.namespace, role=role, source=source, contract=contract)
 
 
 def open_session(endpoint: Endpoint, mode: Literal["client", "peer"] = "client", timeout: float = 3.0) -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from brainnet.bus.counters import Count
 from brainnet.bus.stamp import Stamp, write_stamp
@@ -16,7 +18,8 @@ from brainnet.wire.messages.codec import JSON_ENCODING
 from brainnet.wire.packet import SpikePacket
 from brainnet.wire.topics import Topic
 
-Payload = SpikePacket | Message | Encoded
+Payload = SpikePacket | Message | Encoded | Mapping[str, Any]
+"""What can be published; a map holds the fields of a typed message."""
 
 
 @dataclass(slots=True)
@@ -57,7 +60,7 @@ class TopicPublisher:
         """
         if isinstance(message, SpikePacket):
             if not self.is_packet:
-                raise TopicError(f"{self.key} carries {self.topic.payload}, not a SpikePacket")
+                raise TopicError(f"{self.key} carries {self.topic.describe_payload()}, not a SpikePacket")
             message.source = self.source
             message.seq = self.seq + 1
             if not message.timestamp_ns:
@@ -65,9 +68,11 @@ class TopicPublisher:
             payload = packet.encode(message)
             self.seq += 1  # after encoding: a message that cannot be encoded must not leave a gap in the numbers
             return payload, None, None
+        if isinstance(message, Mapping):
+            message = self.topic.make(message)
         kind = message.kind if isinstance(message, Encoded) else type(message)
         if self.topic.message is not kind:
-            raise TopicError(f"{self.key} carries {self.topic.payload}, not {kind.__name__}")
+            raise TopicError(f"{self.key} carries {self.topic.describe_payload()}, not {kind.__name__}")
         if isinstance(message, Encoded):
             payload, as_json = message.payload, message.as_json
         else:

@@ -101,8 +101,13 @@ def verb(help: str | None = None, **settings: Any) -> typer.Typer:
     return typer.Typer(help=help, add_completion=False, pretty_exceptions_enable=False, **settings)
 
 
-async def connect(settings: Settings, *, timeout: float = 3.0) -> Bus:
+async def connect(settings: Settings, *, timeout: float = 3.0, topics: bool = False) -> Bus:
     """Join the brain that the settings select, as a client; see `brainnet.client.connect`.
+
+    Args:
+        settings: Select the brain.
+        timeout: Seconds to wait for the hub.
+        topics: Learn the topics that the brain has of its own; only the verbs on topics need them.
 
     Raises:
         ConnectError: No brain answers there.
@@ -111,7 +116,7 @@ async def connect(settings: Settings, *, timeout: float = 3.0) -> Bus:
     from brainnet import client
 
     check_launcher(settings)
-    return await client.connect(endpoint_of(settings), timeout=timeout)
+    return await client.connect(endpoint_of(settings), timeout=timeout, topics=topics)
 
 
 def check_launcher(settings: Settings) -> None:

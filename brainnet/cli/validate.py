@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from brainnet.cli import common, output
+
+if TYPE_CHECKING:
+    from brainnet.wire.extension import Extension
 
 app = common.verb()
 
@@ -35,7 +38,8 @@ def validate(
     A file with the field populations is a connectome. Its models, their parameters, ports, weights, delays and files
     are checked without making synapses, and its graph is shown: populations, projections with the synapses that are
     expected, the memory of each process, and the window that the delays allow. A delay is one step or more, so no loop
-    is without one. The network that an allocation names is checked and shown in the same way.
+    is without one. The network that an allocation names is checked and shown in the same way, and so are the topics of
+    the brain's own, which are compared with the contract.
 
     Example: brainnet validate my_allocation.yaml
     """
@@ -69,9 +73,26 @@ def validate(
                 for node, program in zip(loaded.nodes, checked, strict=True)
             ],
         )
+    _show_topics(loaded.extension, as_json)
     if loaded.network is not None:
         if not as_json:
             output.line()
         validate_connectome.show(loaded.network.file, as_json)
     if not as_json:
         output.note(f"{path} is valid: {len(checked)} nodes")
+
+
+def _show_topics(extension: Extension, as_json: bool) -> None:
+    """Show the topics of the brain's own, if there are any."""
+    if as_json:
+        for row in extension.rows():
+            output.print_json({"topic": row})
+    elif extension.topics:
+        output.line()
+        output.table(
+            ["topic", "key", "payload", "from", "to"],
+            [
+                (t.name, t.key, t.describe_payload(), ", ".join(t.publishers), ", ".join(t.subscribers))
+                for t in extension.topics
+            ],
+        )

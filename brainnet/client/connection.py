@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import socket
 
-from brainnet.bus import Bus, Endpoint, open_bus
+from brainnet.bus import Bus, Endpoint, learn_topics, open_bus
 from brainnet.endpoints import tcp_address
 from brainnet.errors import ConnectError, LaunchError
 from brainnet.wire.keys import key
 from brainnet.wire.messages import HostStatus, StatusQuery
 
 
-async def connect(endpoint: Endpoint, *, timeout: float = 3.0) -> Bus:
+async def connect(endpoint: Endpoint, *, timeout: float = 3.0, topics: bool = True) -> Bus:
     """Join the brain as a client.
 
     Example: `async with await connect(endpoint) as bus: ...`
@@ -21,13 +21,23 @@ async def connect(endpoint: Endpoint, *, timeout: float = 3.0) -> Bus:
     Args:
         endpoint: Where the hub is, and the namespace of the brain.
         timeout: Seconds to wait for the hub.
+        topics: Learn from the launchers which topics the brain has of its own, so that the bus knows them.
 
     Raises:
         ConnectError: No brain answers at the hub's endpoint.
+        ContractError: Two hosts of the brain have different topics.
+        MessageError: The brain has topics that contradict the contract of this installation.
     """
     # Zenoh retries until the timeout. A TCP connection that is refused shows at once that no hub listens.
     await asyncio.get_running_loop().run_in_executor(None, _check_listening, endpoint.hub)
-    return await open_bus(endpoint, timeout=timeout)
+    bus = await open_bus(endpoint, timeout=timeout)
+    if topics:
+        try:
+            await learn_topics(bus)
+        except BaseException:
+            await bus.close()
+            raise
+    return bus
 
 
 def _check_listening(hub: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from brainnet.wire.keys import key
+from brainnet.wire.topics import Contract
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__brainnet_handlers__"
@@ -36,11 +36,11 @@ class Handler:
     batch: int = 0
     gather_s: float = 0.0
 
-    def expression(self, node_id: str) -> str:
-        """Return the key expression for a node of this id."""
+    def expression(self, node_id: str, contract: Contract) -> str:
+        """Return the key expression for a node of this id in a brain of this contract."""
         if "/" in self.topic:
             return self.topic.replace("{id}", node_id)
-        return key(self.topic, **{name: value.replace("{id}", node_id) for name, value in self.chunks})
+        return contract.key(self.topic, **{name: value.replace("{id}", node_id) for name, value in self.chunks})
 
 
 def subscribe(topic: str, *, batch: int = 0, gather_s: float = 0.0, **chunks: str) -> Callable[[F], F]:

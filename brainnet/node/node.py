@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
@@ -144,11 +144,11 @@ class Node:
             raise ConfigError(f"checkpoint of {self.id} not found: {path}")
         return path
 
-    def publish(self, key: str, message: SpikePacket | Message) -> None:
+    def publish(self, key: str, message: SpikePacket | Message | Mapping[str, Any]) -> None:
         """Publish on a key of the contract; never blocks. See `Bus.publish`."""
         self.bus.publish(key, message)
 
-    async def send(self, key: str, message: SpikePacket | Message, *, wait_s: float = 1.0) -> bool:
+    async def send(self, key: str, message: SpikePacket | Message | Mapping[str, Any], *, wait_s: float = 1.0) -> bool:
         """Publish a message that must arrive: wait until the key has a subscriber.
 
         Returns:
@@ -160,7 +160,7 @@ class Node:
         self.bus.publish(key, message)
         return True
 
-    async def call(self, key: str, request: Message, *, timeout: float = 2.0) -> Any:
+    async def call(self, key: str, request: Message | Mapping[str, Any], *, timeout: float = 2.0) -> Any:
         """Send a query and return the first reply. See `Bus.call`."""
         return await self.bus.call(key, request, timeout=timeout)
 
@@ -309,7 +309,7 @@ class Node:
         # After all declarations, so that they propagate through the network at the same time.
         for handler in handlers_of(self):
             if handler.kind == "subscribe":
-                await self._wait_reachable(handler.expression(self.id))
+                await self._wait_reachable(handler.expression(self.id, self.bus.contract))
         await self._accept_work()
         # The liveliness token comes last: others send work as soon as they see it.
         self.control.declare_alive(keys.key("alive", host=self.host, node_id=self.id))
@@ -412,7 +412,7 @@ class Node:
     # -- handlers ----------------------------------------------------------------------------------------------------
 
     def __subscribe(self, handler: Handler, method: Callable[..., Any]) -> None:
-        mailbox = self.bus.subscribe(handler.expression(self.id))
+        mailbox = self.bus.subscribe(handler.expression(self.id, self.bus.contract))
 
         def ended(error: BaseException | None) -> None:
             if error is not None:
@@ -424,11 +424,11 @@ class Node:
     def __serve(self, handler: Handler, method: Callable[..., Any]) -> None:
         call = self.__caller(method)
 
-        async def answer(request: Any, key: str) -> Message:
-            reply: Message = await call(*((request, key) if handler.wants_key else (request,)))
+        async def answer(request: Any, key: str) -> Message | Mapping[str, Any]:
+            reply: Message | Mapping[str, Any] = await call(*((request, key) if handler.wants_key else (request,)))
             return reply
 
-        self.bus.serve(handler.expression(self.id), answer)
+        self.bus.serve(handler.expression(self.id, self.bus.contract), answer)
 
     def __caller(self, method: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
         """Return how a handler is called: `async def` as it is, `def` in the model thread."""

@@ -20,7 +20,7 @@ import structlog
 
 from brainnet import settings as settings_module
 from brainnet import yaml_text
-from brainnet.bus import Endpoint, open_bus
+from brainnet.bus import Endpoint, learn_topics, open_bus
 from brainnet.collector import collect_less_often
 from brainnet.errors import BrainnetError
 from brainnet.guard import call_soon
@@ -28,6 +28,7 @@ from brainnet.node import logs
 from brainnet.node.node import Node
 from brainnet.node.program import load_program
 from brainnet.node.spec import NodeSpec
+from brainnet.wire.extension import load_extension
 from brainnet.wire.messages import NodeState
 
 log = structlog.get_logger("brainnet.process")
@@ -111,14 +112,17 @@ async def _run_async(spec: NodeSpec, program: type[Node] | None, notify_fd: int 
     loop = asyncio.get_running_loop()
     endpoint = Endpoint(spec.namespace, spec.hub)
     kind = program or load_program(spec.program)
+    contract = None if spec.topics is None else load_extension([spec.topics]).contract
     # Two sessions. The data session is a peer, which exchanges packets with other nodes directly. The control session
     # is a client of the hub: it has threads and links of its own, so that status, heartbeats and stop get through when
     # the data session is congested or its mailboxes are full. It also shows when a subscription of the data session is
     # known to the network: a session matches its own subscriptions before that.
     async with (
-        await open_bus(endpoint, role=kind.role, source=spec.id, mode="peer", timeout=10.0) as bus,
-        await open_bus(endpoint, role=kind.role, source=spec.id, timeout=10.0) as control,
+        await open_bus(endpoint, role=kind.role, source=spec.id, mode="peer", timeout=10.0, contract=contract) as bus,
+        await open_bus(endpoint, role=kind.role, source=spec.id, timeout=10.0, contract=contract) as control,
     ):
+        if notify_fd is None:  # not started by a launcher, which would have said what there is
+            bus.contract = (await learn_topics(control)).contract
         logs.configure(spec.id, spec.log_level, publish=logs.topic_publisher(control, spec.id))
         node = kind(spec, bus, control)
         # Handlers of the event loop, because KeyboardInterrupt could be raised at any point of the shutdown.

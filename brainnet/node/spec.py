@@ -112,6 +112,7 @@ class NodeSpec(NodeEntry):
     namespace: Name = Field("evospikenet", description="namespace of the brain")
     hub: Line = Field("tcp/127.0.0.1:7447", description="Zenoh endpoint of this host's hub")
     data_dir: FilePath = Field(Path(), description="durable state of the whole brain on this host")
+    topics: FilePath | None = Field(None, description="file with the topics that the brain has of its own")
     network: NetworkPart | None = Field(None, description="the part of a network of populations that it computes")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the least level that is logged"

@@ -5,17 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brainnet.errors import TopicError
-from brainnet.wire.topics import Topic, contract
+from brainnet.wire.topics import Contract, Topic
+from brainnet.wire.topics import contract as installed_contract
 
 if TYPE_CHECKING:
     import zenoh
 
 
-def resolve(key: str, namespace: str) -> str:
+def resolve(key: str, namespace: str, contract: Contract | None = None) -> str:
     """Return the full key expression of a key.
 
     A key that starts with the namespace is absolute. A key whose first chunk is the first chunk of a topic, or holds a
     wildcard, is relative to the namespace. Any other key is foreign and used as it is.
+
+    Args:
+        key: As a person writes it.
+        namespace: Of the brain.
+        contract: Of the brain; that of this installation by default.
 
     Raises:
         TopicError: It is not a key expression.
@@ -23,7 +29,7 @@ def resolve(key: str, namespace: str) -> str:
     import zenoh
 
     first = key.partition("/")[0]
-    known = {topic.key.partition("/")[0] for topic in contract().topics}
+    known = {topic.key.partition("/")[0] for topic in (contract or installed_contract()).topics}
     full = f"{namespace}/{key}" if first != namespace and ("*" in first or first in known) else key
     try:
         return str(zenoh.KeyExpr.autocanonize(full))
@@ -56,12 +62,12 @@ def display_name(full: str, namespace: str) -> str:
     return relative(full, namespace) or full
 
 
-def topic_of(full: str, namespace: str) -> Topic | None:
+def topic_of(full: str, namespace: str, contract: Contract | None = None) -> Topic | None:
     """Return the topic of a concrete full key, or None when the contract lists none."""
     key = relative(full, namespace)
     if key is None:
         return None
     try:
-        return contract().find(key)
+        return (contract or installed_contract()).find(key)
     except TopicError:
         return None

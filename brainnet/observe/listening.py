@@ -11,6 +11,7 @@ from typing import Final
 
 from brainnet.bus import Bus, Mailbox, Sample, SequenceTracker
 from brainnet.observe import keys, reading
+from brainnet.wire.topics import Contract
 
 CAPACITY: Final = 65_536
 """Messages that wait at a listener before the next is dropped and counted: about a second of the fastest stream, while
@@ -36,10 +37,10 @@ class Losses:
     dropped: int = 0
     _sequences: dict[str, SequenceTracker] = field(default_factory=dict)
 
-    def count(self, sample: Sample, namespace: str) -> None:
+    def count(self, sample: Sample, namespace: str, contract: Contract | None = None) -> None:
         """Count one message and the missing ones before it."""
         self.seen += 1
-        stamp = reading.stamp_of(sample, namespace)
+        stamp = reading.stamp_of(sample, namespace, contract)
         if stamp is not None:
             tracker = self._sequences.get(sample.key)
             if tracker is None:
@@ -87,7 +88,7 @@ async def listen(
         TopicError: `key` is not a key expression.
         Exception: Whatever a function raised that was passed in; it ends the listening.
     """
-    expression = keys.resolve(key, bus.namespace)
+    expression = keys.resolve(key, bus.namespace, bus.contract)
     losses = Losses() if losses is None else losses
     ends = None if duration is None else time.monotonic() + duration
     mailbox = bus.subscribe_raw(expression, capacity=CAPACITY)
@@ -99,7 +100,7 @@ async def listen(
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if ends is None else max(0.0, ends - time.monotonic())):
                     async for sample in mailbox:
-                        losses.count(sample, bus.namespace)
+                        losses.count(sample, bus.namespace, bus.contract)
                         handle(sample)
                         if losses.seen == count:
                             break

@@ -16,7 +16,7 @@ from brainnet.texts import printable, shorten
 from brainnet.wire import bounded, messages, packet
 from brainnet.wire.messages import Message
 from brainnet.wire.packet import SpikePacket
-from brainnet.wire.topics import PACKET
+from brainnet.wire.topics import PACKET, Contract
 
 _MAX_LINE: Final = 160
 _MAX_FIELDS: Final = 100
@@ -51,14 +51,20 @@ class DecodedSample:
         return self.value if isinstance(self.value, SpikePacket) else None
 
 
-def stamp_of(sample: Sample, namespace: str) -> Stamp | None:
+def stamp_of(sample: Sample, namespace: str, contract: Contract | None = None) -> Stamp | None:
     """Return source, sequence number and timestamp of a message without decoding the message."""
-    return read_stamp(keys.topic_of(sample.key, namespace), sample.payload, sample.attachment)
+    return read_stamp(keys.topic_of(sample.key, namespace, contract), sample.payload, sample.attachment)
 
 
-def read(sample: Sample, namespace: str) -> DecodedSample:
-    """Decode one sample; one that does not follow the contract is `malformed`, with the reason as its value."""
-    topic = keys.topic_of(sample.key, namespace)
+def read(sample: Sample, namespace: str, contract: Contract | None = None) -> DecodedSample:
+    """Decode one sample; one that does not follow the contract is `malformed`, with the reason as its value.
+
+    Args:
+        sample: The sample.
+        namespace: Of the brain.
+        contract: Of the brain, as `Bus.contract` has it; that of this installation by default.
+    """
+    topic = keys.topic_of(sample.key, namespace, contract)
     stamp = read_stamp(topic, sample.payload, sample.attachment)
     key = keys.display_name(sample.key, namespace)
 

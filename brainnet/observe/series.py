@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from brainnet.bus import Sample, Stamp
 from brainnet.observe import keys, reading
+from brainnet.wire.topics import Contract
 
 MAX_SERIES: Final = 4096
 """Keys and sources are chosen by senders, so the table of them is bounded."""
@@ -122,16 +123,22 @@ class Series:
 
 
 class Collection:
-    """The series of every key and source; those beyond `MAX_SERIES` share one whose key is `(more)`."""
+    """The series of every key and source; those beyond `MAX_SERIES` share one whose key is `(more)`.
 
-    def __init__(self, namespace: str) -> None:
+    Args:
+        namespace: Of the brain.
+        contract: Of the brain, as `Bus.contract` has it; that of this installation by default.
+    """
+
+    def __init__(self, namespace: str, contract: Contract | None = None) -> None:
+        self.contract = contract
         self.series: dict[tuple[str, str], Series] = {}
         self._namespace = namespace
 
     def take(self, sample: Sample) -> None:
         """Count one sample."""
         arrived_ns, now_ns = time.monotonic_ns(), time.time_ns()
-        stamp = reading.stamp_of(sample, self._namespace)
+        stamp = reading.stamp_of(sample, self._namespace, self.contract)
         source = stamp.source if stamp else ""
         series = self.series.get((sample.key, source))
         if series is None and len(self.series) >= MAX_SERIES:

@@ -10,7 +10,7 @@ from brainnet.errors import TopicError
 from brainnet.observe import keys
 from brainnet.wire.keys import key
 from brainnet.wire.messages import Health, HostStatus, StatusQuery, TopicCount
-from brainnet.wire.topics import contract
+from brainnet.wire.topics import Contract, Topic
 
 
 @dataclass
@@ -20,6 +20,7 @@ class Flow:
     key: str
     topic: str = ""
     payload: str = ""
+    plane: str = "data"
     publishers: set[str] = field(default_factory=set)
     subscribers: set[str] = field(default_factory=set)
     rate_hz: float = 0.0
@@ -29,15 +30,14 @@ class Flow:
     lost: int = 0
     malformed: int = 0
 
-    def __post_init__(self) -> None:
-        if not self.payload:
-            try:
-                found = contract().topic(self.topic) if self.topic else contract().find(self.key)
-            except TopicError:
-                covering = contract().covering(self.key) if "*" in self.key else []
-                self.topic, self.payload = (covering[0].name, covering[0].payload) if covering else ("", "")
-            else:
-                self.topic, self.payload = found.name, found.payload
+    @classmethod
+    def of(cls, key: str, contract: Contract) -> Flow:
+        """Return the flow of a key, or key expression, without any traffic yet."""
+        try:
+            topic: Topic | None = contract.find(key)
+        except TopicError:
+            topic = next(iter(contract.covering(key)), None) if "*" in key else None
+        return cls(key) if topic is None else cls(key, topic.name, topic.payload, topic.plane)
 
     def add(self, node: str, row: TopicCount) -> None:
         """Add the counters of one node on this key."""
@@ -72,7 +72,9 @@ async def collect(bus: Bus, *, timeout: float = 0.5) -> Traffic:
         for row in rows:
             if keys.expression_of(row.key) is None:  # what a node reports need not be true
                 continue
-            flows.setdefault(row.key, Flow(row.key)).add(name, row)
+            if row.key not in flows:
+                flows[row.key] = Flow.of(row.key, bus.contract)
+            flows[row.key].add(name, row)
     _merge_wildcards(flows)
     return Traffic(sorted(flows.values(), key=lambda flow: flow.key), [name for name, _ in reports])
 

@@ -16,7 +16,7 @@ async def test_echo(tmp_path):
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -27,6 +27,7 @@ from brainnet.broker import Broker, Limits
 from brainnet.bus import Bus, Mailbox, MemoryNetwork, Received
 from brainnet.node import Node, NodeSpec
 from brainnet.testing.waiting import PATIENCE_S
+from brainnet.wire.extension import load_extension
 from brainnet.wire.keys import key
 from brainnet.wire.messages import Message, NodeState, Partial, PartialHeader, Prompt, QueryHeader
 from brainnet.wire.packet import SpikePacket
@@ -37,7 +38,7 @@ N = TypeVar("N", bound=Node)
 class _PatientBus(Bus):
     """A bus whose calls wait longer."""
 
-    async def call(self, key: str, request: Message, *, timeout: float = PATIENCE_S) -> Any:
+    async def call(self, key: str, request: Message | Mapping[str, Any], *, timeout: float = PATIENCE_S) -> Any:
         return await super().call(key, request, timeout=timeout)
 
 
@@ -48,6 +49,7 @@ class MemoryBrain:
         data_dir: Folder of the durable state: the broker's journal, and what the nodes keep.
         namespace: First chunk of every key.
         limits: Bounds of what the broker accepts.
+        topics: Files with topics of the brain's own.
 
     Attributes:
         broker: What accepts prompts and publishes their answers.
@@ -55,7 +57,10 @@ class MemoryBrain:
 
     broker: Broker
 
-    def __init__(self, data_dir: Path, namespace: str = "test", limits: Limits | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, namespace: str = "test", limits: Limits | None = None, topics: Sequence[Path] = ()
+    ) -> None:
+        self._contract = load_extension(topics).contract
         self.network = MemoryNetwork()
         self.namespace = namespace
         self._data_dir = data_dir
@@ -70,12 +75,16 @@ class MemoryBrain:
         Its `call` waits as long as everything here, unless a test says how long: how fast a node answers on a busy
         machine is not what a test is about.
         """
-        bus = _PatientBus(self.network.transport(), namespace=self.namespace, role=role, source=source)
+        bus = _PatientBus(
+            self.network.transport(), namespace=self.namespace, role=role, source=source, contract=self._contract
+        )
         self._buses.append(bus)
         return bus
 
     def _make_bus(self, role: str, source: str) -> Bus:
-        return Bus(self.network.transport(), namespace=self.namespace, role=role, source=source)
+        return Bus(
+            self.network.transport(), namespace=self.namespace, role=role, source=source, contract=self._contract
+        )
 
     async def start(
         self,

@@ -1,26 +1,32 @@
 """The wire contract of `topics/contract.yaml` as typed data.
 
 The contract is the only place that defines a key expression, its payload, its publishers and its quality of service.
-Every publisher and subscriber looks its topic up here, so a topic that is not listed cannot be used.
+Every publisher and subscriber looks its topic up here, so a topic that is not listed cannot be used. A brain may have
+topics of its own beside those of this installation: `wire.extension` reads them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from brainnet import yaml_text
 from brainnet.errors import ConfigError, TextError, TopicError
 from brainnet.paths import share_dir
-from brainnet.wire import messages, packet
+from brainnet.wire import declared, messages, packet
+from brainnet.wire.declared import DeclaredField
 
 Role = Literal["client", "region", "router", "integrator", "body", "sensor", "node", "supervisor"]
 Overflow = Literal["drop_newest", "drop_oldest", "block"]
 Priority = Literal["real_time", "interactive_high", "interactive_low", "data_high", "data", "data_low", "background"]
+Direction = Literal["out", "in"]
 PACKET: Final = "SpikePacket"
+NO_PAYLOAD: Final = "none"
+"""The payload of liveliness."""
 NOT_A_NODE: Final = ("client", "supervisor")
 """Roles that the role `node` of the contract does not include."""
 
@@ -40,15 +46,29 @@ class Topic(BaseModel):
     name: str
     key: str
     about: str
+    plane: Literal["data", "control"] = "data"
     payload: str
+    fields: dict[str, DeclaredField] | None = None
     header: str | None = None
     reply: str | None = None
+    reply_fields: dict[str, DeclaredField] | None = None
     publishers: Annotated[tuple[Role, ...], Field(alias="from")]
     subscribers: Annotated[tuple[Role, ...], Field(alias="to")]
     delivery: Literal["reliable", "best_effort"]
     priority: Priority = "data"
     express: bool = False
     mailbox: MailboxSpec = MailboxSpec()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_declared(cls, value: Any) -> Any:
+        """Name the messages whose fields are written here after the topic, unless they have names."""
+        if not (isinstance(value, dict) and isinstance(value.get("name"), str)):
+            return value
+        name = declared.default_name(value["name"])
+        named = {"payload": name} if value.get("fields") is not None else {}
+        named |= {"reply": f"{name}Reply"} if value.get("reply_fields") is not None else {}
+        return {**named, **value}
 
     @property
     def expression(self) -> str:
@@ -58,19 +78,21 @@ class Topic(BaseModel):
     @property
     def message(self) -> type[messages.Message] | None:
         """The typed message on the topic; None for SpikePackets and for liveliness."""
-        return None if self.payload in (PACKET, "none") else _message(self.payload)
+        if self.payload in (PACKET, NO_PAYLOAD):
+            return None
+        return _message(self.payload, self.fields)
 
     @property
     def reply_message(self) -> type[messages.Message] | None:
         """The typed message that a query returns."""
-        return None if self.reply is None else _message(self.reply)
+        return None if self.reply is None else _message(self.reply, self.reply_fields)
 
     @property
     def header_message(self) -> type[messages.Header] | None:
         """The typed header of a SpikePacket, or None where its metadata are free."""
         if self.header is None:
             return None
-        kind = _message(self.header)
+        kind = _message(self.header, None)
         if not issubclass(kind, messages.Header):
             raise KeyError(f"header {self.header} is not a header of brainnet.wire.messages")
         return kind
@@ -117,10 +139,57 @@ class Topic(BaseModel):
             p.startswith("{") or p == c for p, c in zip(pattern, chunks, strict=True)
         )
 
-    def permits(self, role: str, direction: Literal["out", "in"]) -> bool:
+    def roles(self, direction: Direction) -> tuple[Role, ...]:
+        """Return the roles that may publish or ask (out), or listen or serve (in)."""
+        return self.publishers if direction == "out" else self.subscribers
+
+    def permits(self, role: str, direction: Direction) -> bool:
         """Return whether a role may publish (out) or subscribe (in); `node` includes every role of a node."""
-        allowed = self.publishers if direction == "out" else self.subscribers
+        allowed = self.roles(direction)
         return role in allowed or ("node" in allowed and role not in NOT_A_NODE)
+
+    def check_role(self, role: str, direction: Direction, *, query: bool = False) -> None:
+        """Check that a role may publish (out) or listen (in); with `query`, ask (out) or serve (in).
+
+        Raises:
+            TopicError: It may not; names the roles that may.
+        """
+        if not self.permits(role, direction):
+            out, back = ("ask", "serve") if query else ("publish", "listen")
+            verb = out if direction == "out" else back
+            listed = ", ".join("node (every process of a node)" if r == "node" else r for r in self.roles(direction))
+            raise TopicError(
+                f"role {role!r} may not {verb} on {self.key}; for topic {self.name} the contract lists {listed}"
+            )
+
+    def describe_payload(self) -> str:
+        """Return the payload with its fields in one line, for messages to people."""
+        kind = self.message
+        if kind is not None:
+            return declared.describe(kind)
+        return f"{PACKET} {{data, modality, dt_us, metadata}}" if self.payload == PACKET else "no payload"
+
+    def make(self, fields: Mapping[str, Any]) -> messages.Message:
+        """Make the message of this topic from a map of its fields.
+
+        Raises:
+            TopicError: The topic carries no typed message.
+            MessageError: Fields are unknown, missing or wrong; names them, and those that the message has.
+        """
+        if self.message is None:
+            raise TopicError(f"{self.key} carries {self.describe_payload()}, not a map of fields")
+        return declared.make(self.message, fields)
+
+    def make_reply(self, fields: Mapping[str, Any]) -> messages.Message:
+        """Make the reply of this topic from a map of its fields.
+
+        Raises:
+            TopicError: The topic has no reply.
+            MessageError: As `make`.
+        """
+        if self.reply_message is None:
+            raise TopicError(f"{self.key} has no reply")
+        return declared.make(self.reply_message, fields)
 
 
 class Contract(BaseModel):
@@ -147,6 +216,18 @@ class Contract(BaseModel):
 
         wanted = zenoh.KeyExpr(expression)
         return [t for t in self.topics if wanted.intersects(zenoh.KeyExpr(t.expression))]
+
+    def key(self, topic: str, /, **chunks: str) -> str:
+        """Return the key of a topic, relative to the namespace; a chunk that is left out becomes `*`.
+
+        Raises:
+            TopicError: There is no such topic, it has no such chunk, or a value holds characters that Zenoh reserves.
+        """
+        return self.topic(topic).fill(**chunks)
+
+    def extended(self, topics: Iterable[Topic]) -> Contract:
+        """Return a contract with further topics, which `wire.extension` has checked."""
+        return Contract(version=self.version, topics=(*self.topics, *topics))
 
     def topic(self, name: str) -> Topic:
         """Return the topic of this name.
@@ -185,7 +266,9 @@ def load_contract(path: Path) -> Contract:
     return loaded
 
 
-def _message(name: str) -> type[messages.Message]:
+def _message(name: str, fields: Mapping[str, DeclaredField] | None) -> type[messages.Message]:
+    if fields is not None:
+        return declared.declared_message(name, fields)
     kind = getattr(messages, name, None)
     if not (isinstance(kind, type) and issubclass(kind, messages.Message)):
         raise KeyError(f"payload {name} is not a message of brainnet.wire.messages")

@@ -20,6 +20,7 @@ from brainnet.launcher.describe import allocation
 from brainnet.settings import Settings
 from brainnet.testing import PATIENCE_S, wait_until
 from brainnet.wire import messages
+from brainnet.wire.extension import load_extension
 from brainnet.wire.topics import load_contract
 from tests.docs import command_line
 from tests.docs.markdown import ROOT, Block, blocks, commands, spans
@@ -125,6 +126,9 @@ class Page:
         if "key" in first and "payload" in first:
             file.write_text(yaml.safe_dump({"version": 1, "topics": loaded}))
             load_contract(file)
+        elif "topics" in first and "nodes" not in first:
+            file.write_text(block.text)
+            load_extension([file])
         elif "program" in first or "nodes" in first or "connectome" in first:
             if isinstance(loaded, list):
                 loaded = {"version": 1, "nodes": loaded}

@@ -2,42 +2,55 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from brainnet.cli import common, output
-from brainnet.cli.topic.options import KeyArgument
+from brainnet.cli.topic.options import KeyArgument, TopicsOption
 
 if TYPE_CHECKING:
     from brainnet.observe.traffic import Flow
     from brainnet.settings import Settings
-    from brainnet.wire.topics import Topic
+    from brainnet.wire.declared import DeclaredField
+    from brainnet.wire.topics import Contract, Topic
 
 
 @common.takes_brain()
 def list_topics(
     brain: common.BrainOptions,
-    show_all: Annotated[bool, typer.Option("--all", help="Also the contract's topics that nobody uses now.")] = False,
+    show_all: Annotated[
+        bool,
+        typer.Option("--all", help="Also the control plane, and the contract's topics that nobody uses now."),
+    ] = False,
     contract: Annotated[bool, typer.Option("--contract", help="The contract alone; needs no running brain.")] = False,
+    topics: TopicsOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """List every topic with its publishers, subscribers, live rate and drops, as the nodes themselves count them.
 
+    The control plane, which is what brainnet itself needs to run, such as heartbeats and queries for the state of a
+    node, is left out without --all.
+
     Example: brainnet topic list --json
+
+    Example: brainnet topic list --contract --topics my_topics.yaml
     """
-    from brainnet.wire import topics
+    from brainnet.cli.topic.connection import contract_of
+    from brainnet.wire.topics import contract as installed_contract
 
     if contract:
-        _show_contract(list(topics.contract().topics), as_json)
+        _show_contract(list((contract_of(topics) or installed_contract()).topics), as_json)
         return
-    settings = brain.settings()
-    flows = common.run_async(_flows(settings))
+    known, flows = common.run_async(_flows(brain.settings(), topics))
     if show_all:
         from brainnet.observe.traffic import Flow
 
         used = {flow.topic for flow in flows}
-        flows += [Flow(topic.key, topic.name) for topic in topics.contract().topics if topic.name not in used]
+        flows += [Flow.of(topic.key, known) for topic in known.topics if topic.name not in used]
+    else:
+        flows = [flow for flow in flows if flow.plane != "control"]
     if as_json:
         for flow in flows:
             output.print_json(_row(flow))
@@ -51,6 +64,7 @@ def list_topics(
 def info(
     brain: common.BrainOptions,
     key: KeyArgument,
+    topics: TopicsOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Show what the contract says about a key, and who publishes and subscribes now.
@@ -60,18 +74,15 @@ def info(
     import zenoh
 
     from brainnet.observe import keys
-    from brainnet.wire import topics
 
     settings = brain.settings()
-    full = keys.resolve(key, settings.namespace)
+    keys.resolve(key, settings.namespace)  # raises before a connection is opened
+    known, found = common.run_async(_flows(settings, topics))
+    full = keys.resolve(key, settings.namespace, known)
     wanted = zenoh.KeyExpr(full)
     inside = keys.relative(full, settings.namespace)
-    entries = [] if inside is None else topics.contract().covering(inside)
-    flows = [
-        flow
-        for flow in common.run_async(_flows(settings))
-        if wanted.intersects(zenoh.KeyExpr(f"{settings.namespace}/{flow.key}"))
-    ]
+    entries = [] if inside is None else known.covering(inside)
+    flows = [flow for flow in found if wanted.intersects(zenoh.KeyExpr(f"{settings.namespace}/{flow.key}"))]
     if as_json:
         contract_rows = [_contract_row(topic) for topic in entries]
         output.print_json({"key": full, "contract": contract_rows, "traffic": [_row(flow) for flow in flows]})
@@ -81,7 +92,7 @@ def info(
     for topic in entries:
         for name, value in _contract_row(topic).items():
             if value != "":
-                output.line(f"{name:>12}  {value}")
+                output.line(f"{name:>12}  {_spelled(value)}")
         output.line()
     if flows:
         _print_flows(flows)
@@ -89,20 +100,22 @@ def info(
         output.note(f"no node publishes or subscribes {full} now")
 
 
-async def _flows(settings: Settings) -> list[Flow]:
+async def _flows(settings: Settings, topics: list[Path] | None) -> tuple[Contract, list[Flow]]:
+    from brainnet.cli.topic import connection
     from brainnet.observe import traffic
 
-    async with await common.connect(settings) as bus:
+    async with await connection.connect(settings, topics) as bus:
         found = await traffic.collect(bus)
     if not found.nodes:
         output.note("the hub answers, but no node does")
-    return found.flows
+    return bus.contract, found.flows
 
 
 def _row(flow: Flow) -> dict[str, Any]:
     return {
         "key": flow.key,
         "topic": flow.topic,
+        "plane": flow.plane,
         "payload": flow.payload,
         "publishers": sorted(flow.publishers),
         "subscribers": sorted(flow.subscribers),
@@ -168,14 +181,27 @@ def _show_contract(entries: list[Topic], as_json: bool) -> None:
     )
 
 
+def _spelled(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {kind}" for name, kind in value.items())
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def _fields(declared: dict[str, DeclaredField] | None) -> dict[str, str] | str:
+    return {name: field.type for name, field in declared.items()} if declared else ""
+
+
 def _contract_row(topic: Topic) -> dict[str, Any]:
     return {
         "name": topic.name,
         "key": topic.key,
         "about": topic.about,
+        "plane": topic.plane,
         "payload": topic.payload,
+        "fields": _fields(topic.fields),
         "header": topic.header or "",
         "reply": topic.reply or "",
+        "reply_fields": _fields(topic.reply_fields),
         "from": list(topic.publishers),
         "to": list(topic.subscribers),
         "delivery": topic.delivery,

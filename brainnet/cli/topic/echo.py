@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brainnet.cli import common, output
-from brainnet.cli.topic.options import CountOption, DurationOption, KeyArgument
+from brainnet.cli.topic.options import CountOption, DurationOption, KeyArgument, TopicsOption
 
 if TYPE_CHECKING:
     from brainnet.bus import Sample
     from brainnet.observe.reading import DecodedSample
+    from brainnet.wire.topics import Contract
 
 
 @common.takes_brain()
@@ -28,6 +29,7 @@ def echo(
     data: Annotated[
         bool, typer.Option("--data", help="Show the values of packets: the neurons that fired, by step.")
     ] = False,
+    topics: TopicsOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Print what comes on a key: packets in summary, typed messages by field, foreign payloads as text, JSON or hex.
@@ -51,7 +53,9 @@ def echo(
     else:
         printer = _Printer(settings.namespace, data)
     with output.endless(), printer:
-        losses = common.run_async(listening.listen(settings, key, printer.take, count=count, duration=duration))
+        losses = common.run_async(
+            listening.listen(settings, key, printer, topics=topics, count=count, duration=duration)
+        )
     listening.check_count(losses, count)
 
 
@@ -61,11 +65,12 @@ class _Printer:
     def __init__(self, namespace: str, data: bool = False) -> None:
         self.namespace = namespace
         self.data = data
+        self.contract: Contract | None = None
 
     def take(self, sample: Sample) -> None:
         from brainnet.observe import reading
 
-        self.show(reading.read(sample, self.namespace))
+        self.show(reading.read(sample, self.namespace, self.contract))
 
     def show(self, decoded: DecodedSample) -> None:
         from brainnet.observe import reading

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
 
 import typer
 
 from brainnet.bus import Sample
-from brainnet.cli import common, output
+from brainnet.cli import output
+from brainnet.cli.topic import connection
 from brainnet.observe import keys, listening
 from brainnet.settings import Settings
+from brainnet.wire.topics import Contract
+
+
+class Listener(Protocol):
+    """Takes samples; it has the contract of the brain before the first one comes."""
+
+    contract: Contract | None
+
+    def take(self, sample: Sample) -> None:
+        """Take one sample."""
 
 
 async def listen(
     settings: Settings,
     key: str,
-    handle: Callable[[Sample], None],
+    listener: Listener,
     *,
+    topics: list[Path] | None = None,
     count: int | None = None,
     duration: float | None = None,
     every: float | None = None,
@@ -29,12 +43,13 @@ async def listen(
 
     keys.resolve(key, settings.namespace)  # raises before a connection is opened
     losses = listening.Losses()
-    async with await common.connect(settings) as bus:
+    async with await connection.connect(settings, topics) as bus:
+        listener.contract = bus.contract
         try:
             await listening.listen(
                 bus,
                 key,
-                handle,
+                listener.take,
                 losses=losses,
                 count=count,
                 duration=duration,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainnet.cli import common, output
-from brainnet.cli.topic.options import CountOption, DurationOption, KeyArgument
+from brainnet.cli.topic.options import CountOption, DurationOption, KeyArgument, TopicsOption
 
 if TYPE_CHECKING:
     from brainnet.observe.series import Series
@@ -20,6 +21,7 @@ def hz(
     key: KeyArgument,
     count: CountOption = None,
     duration: DurationOption = None,
+    topics: TopicsOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Measure how often each source sends on a key, by its sequence numbers and the times of arrival.
@@ -28,7 +30,7 @@ def hz(
 
     Example: brainnet topic hz motor/feedback/arm --duration 5
     """
-    _measure(brain, key, count, duration, as_json, _hz_row, _hz_line)
+    _measure(brain, key, count, duration, topics, as_json, _hz_row, _hz_line)
 
 
 @common.takes_brain()
@@ -37,6 +39,7 @@ def bw(
     key: KeyArgument,
     count: CountOption = None,
     duration: DurationOption = None,
+    topics: TopicsOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Measure the payload bytes per second that each source sends on a key.
@@ -45,7 +48,7 @@ def bw(
 
     Example: brainnet topic bw 'spikes/**' --duration 5
     """
-    _measure(brain, key, count, duration, as_json, _bw_row, _bw_line)
+    _measure(brain, key, count, duration, topics, as_json, _bw_row, _bw_line)
 
 
 @common.takes_brain()
@@ -54,6 +57,7 @@ def delay(
     key: KeyArgument,
     count: CountOption = None,
     duration: DurationOption = None,
+    topics: TopicsOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Measure the time from a message's timestamp to its arrival here; across hosts it needs synchronised clocks.
@@ -64,7 +68,7 @@ def delay(
 
     Example: brainnet topic delay motor/feedback/arm --count 100
     """
-    _measure(brain, key, count, duration, as_json, _delay_row, _delay_line)
+    _measure(brain, key, count, duration, topics, as_json, _delay_row, _delay_line)
 
 
 def _measure(
@@ -72,6 +76,7 @@ def _measure(
     key: str,
     count: int | None,
     duration: float | None,
+    topics: list[Path] | None,
     as_json: bool,
     row: Callable[[Series], dict[str, Any]],
     line: Callable[[dict[str, Any]], str],
@@ -96,7 +101,8 @@ def _measure(
                 listening.listen(
                     settings,
                     key,
-                    collection.take,
+                    collection,
+                    topics=topics,
                     count=count,
                     duration=duration,
                     every=None if bounded else _REPORT_EVERY_S,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from brainnet.cli import common, output
+from brainnet.cli.topic.options import TopicsOption
 
 if TYPE_CHECKING:
     from brainnet.cli.topic.writing import Writer
     from brainnet.settings import Settings
+    from brainnet.wire.topics import Contract
 
 
 @common.takes_brain()
@@ -19,7 +23,10 @@ def pub(
     key: Annotated[str, typer.Argument(help="Key, without wildcards.")],
     data: Annotated[
         str | None,
-        typer.Argument(help="YAML or JSON for a topic of the contract; text, or @FILE, for a foreign key."),
+        typer.Argument(
+            help="YAML or JSON for a topic of the contract, text for a foreign key, or @FILE: of YAML or JSON, or an "
+            "array [neurons, steps] (.npz, .npy) for a SpikePacket."
+        ),
     ] = None,
     random: Annotated[
         str | None,
@@ -35,31 +42,50 @@ def pub(
     require_match: Annotated[
         bool, typer.Option("--require-match", help="Fail, and send nothing, when nobody subscribes in time.")
     ] = False,
+    topics: TopicsOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Publish on a key: a typed message by its fields, a SpikePacket by its data, or bytes on a foreign key.
 
     Example: brainnet topic pub input/lidar/front '{data: [[0, 1], [1, 0]], modality: lidar}' --rate 10 --count 50
+
+    Example: brainnet topic pub spikes/eye/v1 @spikes.npz
     """
     from brainnet.cli.topic import writing
+    from brainnet.observe import keys
 
     settings = brain.settings()
-    writer = writing.writer(key, settings.namespace, data, random)
+    full = keys.resolve(key, settings.namespace)
+    is_known = keys.topic_of(full, settings.namespace) is not None
+
+    def make(contract: Contract | None) -> Writer:
+        return writing.writer(key, settings.namespace, data, random, contract)
+
+    if is_known:
+        make(None)  # raises before a connection is opened; a topic of the brain's own is known only after that
     number = count if count is not None else (None if rate is not None else 1)
-    sent = common.run_async(_publish(settings, writer, rate, number, wait, require_match))
+    key, sent = common.run_async(_publish(settings, make, topics, rate, number, wait, require_match))
     if as_json:
-        output.print_json({"key": writer.full_key, "sent": sent})
+        output.print_json({"key": key, "sent": sent})
 
 
 async def _publish(
-    settings: Settings, writer: Writer, rate: float | None, count: int | None, wait: float, require_match: bool
-) -> int:
+    settings: Settings,
+    make: Callable[[Contract | None], Writer],
+    topics: list[Path] | None,
+    rate: float | None,
+    count: int | None,
+    wait: float,
+    require_match: bool,
+) -> tuple[str, int]:
     import asyncio
     import threading
 
+    from brainnet.cli.topic import connection
     from brainnet.errors import TopicError
 
-    async with await common.connect(settings) as bus:
+    async with await connection.connect(settings, topics) as bus:
+        writer = make(bus.contract)
         publisher = bus.declare_publisher_raw(writer.full_key, writer.qos)
         if not await bus.wait_publisher(publisher, wait):
             silence = f"nobody subscribed to {writer.full_key} within {wait:g} s{writer.hint}"
@@ -70,7 +96,7 @@ async def _publish(
         sending = asyncio.create_task(asyncio.to_thread(writer.send, publisher, bus.source, count, rate, stop))
         try:
             # Shielded: a thread cannot be cancelled, so after Ctrl-C it is stopped below and its count is reported.
-            return await asyncio.shield(sending)
+            return writer.full_key, await asyncio.shield(sending)
         finally:
             stop.set()
             output.note(f"{await sending} messages sent on {writer.full_key}")

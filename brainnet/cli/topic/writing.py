@@ -16,16 +16,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from brainnet import yaml_text
 from brainnet.bus import Publisher, QoS, Stamp
 from brainnet.bus.stamp import write_stamp
-from brainnet.errors import MessageError, PacketError, TextError, TopicError
+from brainnet.cli.topic.argument import bytes_of, fields_of
+from brainnet.errors import MessageError, PacketError, TopicError
 from brainnet.observe import keys
+from brainnet.texts import did_you_mean
 from brainnet.wire import messages, packet
+from brainnet.wire.declared import describe
 from brainnet.wire.messages import Message
 from brainnet.wire.messages.codec import JSON_ENCODING
 from brainnet.wire.packet import SpikePacket
-from brainnet.wire.topics import PACKET, Topic, check_key, contract
+from brainnet.wire.topics import PACKET, Contract, Topic, check_key
+from brainnet.wire.topics import contract as installed_contract
 
 Make = Callable[[Stamp], tuple[bytes, bytes | None]]
 """Makes payload and attachment of one message."""
@@ -71,7 +74,7 @@ class Writer:
         return sent
 
 
-def writer(key: str, namespace: str, data: str | None, random: str | None) -> Writer:
+def writer(key: str, namespace: str, data: str | None, random: str | None, contract: Contract | None = None) -> Writer:
     """Return the writer for a key.
 
     Args:
@@ -79,19 +82,22 @@ def writer(key: str, namespace: str, data: str | None, random: str | None) -> Wr
         namespace: Of the brain.
         data: The message as text, as the user wrote it.
         random: Size and density of random spikes.
+        contract: Of the brain; that of this installation by default.
 
     Raises:
         TopicError: The key has wildcards, or nothing can be published on it.
         MessageError: The data are not the topic's message; names the field.
         PacketError: The data are not a SpikePacket; names the field.
     """
-    full = keys.resolve(key, namespace)
+    full = keys.resolve(key, namespace, contract)
     check_key(full)
-    topic = keys.topic_of(full, namespace)
+    topic = keys.topic_of(full, namespace, contract)
     if topic is None:
         inside = keys.relative(full, namespace)
         if inside is not None:
-            contract().find(inside)  # raises, because only topics of the contract are allowed in the namespace
+            (contract or installed_contract()).find(
+                inside
+            )  # raises, because only topics of the contract are allowed in the namespace
         if random is not None:
             return Writer(full, QoS(True, encoding=packet.WIRE_ENCODING), _packets(None, random))
         return _foreign(full, data)
@@ -99,7 +105,7 @@ def writer(key: str, namespace: str, data: str | None, random: str | None) -> Wr
     if topic.payload == PACKET:
         return Writer(full, qos, _packets(data, random))
     if random is not None:
-        raise TopicError(f"{topic.key} carries {topic.payload}; --random makes SpikePackets")
+        raise TopicError(f"{topic.key} carries {topic.describe_payload()}; --random makes SpikePackets")
     if topic.message is None:
         raise TopicError(f"{topic.key} carries no message: {topic.about}")
     hint = f"; {topic.key} is asked with a query" if topic.reply else ""
@@ -110,28 +116,26 @@ def _foreign(full: str, data: str | None) -> Writer:
     if data is None:
         raise MessageError(f"DATA is missing: text for {full}, or @FILE")
     if data.startswith("@"):
-        payload, encoding = _file(Path(data[1:])), "application/octet-stream"
+        payload, encoding = bytes_of(Path(data[1:])), "application/octet-stream"
     else:
         # As the shell has it: the bytes of an argument need not be UTF-8.
         payload, encoding = os.fsencode(data), JSON_ENCODING if data[:1] in ("{", "[") else "text/plain"
     return Writer(full, QoS(True, encoding=encoding), lambda stamp: (payload, None))
 
 
-def _file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise MessageError(f"{path} cannot be read: {error.strerror}") from None
-
-
 def _typed(topic: Topic, kind: type[Message], data: str | None) -> Make:
-    fields = _map(data, kind.__name__)
+    fields = fields_of(data, describe(kind))
     unknown = sorted(set(fields) - set(kind.model_fields))
     if unknown:
-        raise MessageError(f"{kind.__name__} has no field {unknown[0]!r}; it has {', '.join(kind.model_fields)}")
+        name = str(unknown[0])
+        hint = did_you_mean(name, kind.model_fields)
+        raise MessageError(f"{kind.__name__} has no field {name!r}{hint}; it is {describe(kind)}")
     # As JSON, in which the bytes of a picture are base64, as in a message that another program sends as JSON.
     as_json = json.dumps(fields, default=lambda binary: base64.b64encode(binary).decode())
-    given = messages.decode(kind, as_json.encode(), JSON_ENCODING).model_dump(exclude_unset=True)
+    try:
+        given = messages.decode(kind, as_json.encode(), JSON_ENCODING).model_dump(exclude_unset=True)
+    except MessageError as error:
+        raise MessageError(f"{error}; it is {describe(kind)}") from None
 
     def make(stamp: Stamp) -> tuple[bytes, bytes]:
         return messages.encode(messages.validate(kind, given)), write_stamp(stamp)
@@ -140,7 +144,7 @@ def _typed(topic: Topic, kind: type[Message], data: str | None) -> Make:
 
 
 def _packets(data: str | None, random: str | None) -> Make:
-    fields = {} if data is None else _map(data, PACKET)
+    fields = {} if data is None else fields_of(data, PACKET)
     unknown = sorted(set(fields) - set(_PACKET_FIELDS))
     if unknown:
         raise PacketError(f"a SpikePacket has no field {unknown[0]!r} to give; it has {', '.join(_PACKET_FIELDS)}")
@@ -199,15 +203,3 @@ def _array(value: Any) -> NDArray[Any]:
     if array.size and (array.min() < 0 or array.max() > 255):
         raise PacketError("field data: whole numbers must be between 0 and 255; write 1.0 for a float")
     return array.astype(np.uint8)
-
-
-def _map(data: str | None, what: str) -> dict[str, Any]:
-    if data is None:
-        raise MessageError(f"DATA is missing: the fields of a {what} as YAML or JSON")
-    try:
-        fields = yaml_text.parse(data, "DATA", allow_bytes=True).value
-    except TextError as error:
-        raise MessageError(str(error)) from None
-    if not isinstance(fields, dict):
-        raise MessageError(f"DATA must be a map with the fields of a {what}, got {type(fields).__name__}")
-    return fields

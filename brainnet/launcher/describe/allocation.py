@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from brainnet import yaml_text
 from brainnet.endpoints import ConnectEndpoint, ListenEndpoint, address_of
@@ -49,6 +49,7 @@ from brainnet.limits import (
 )
 from brainnet.node.spec import NodeEntry, Restart
 from brainnet.texts import did_you_mean, printable, shorten
+from brainnet.wire.extension import Extension, load_extension
 from brainnet.yaml_text import Location
 
 
@@ -72,6 +73,10 @@ class Defaults(_Part):
     environment: Environment = Field(default_factory=dict, description="variables of the processes")
 
 
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 class AllocationFile(_Part):
     """The fields at the top of an allocation file, as they are written there."""
 
@@ -83,6 +88,9 @@ class AllocationFile(_Part):
     )
     preload: tuple[Line, ...] = Field(
         (), description="modules that are imported once per host, before the nodes are forked"
+    )
+    topics: Annotated[tuple[Line, ...], BeforeValidator(_as_list)] = Field(
+        (), max_length=64, description="files with topics of the brain's own, which extend the contract; one or a list"
     )
     defaults: Defaults = Field(Defaults(), description="what holds for every node that does not say otherwise")
     connectome: Line | None = Field(
@@ -109,6 +117,7 @@ class Allocation:
         hosts: By name; empty when everything runs on the host that launches it.
         preload: Modules that the zygote imports.
         nodes: With the file's defaults and absolute paths; those that compute a network come last.
+        extension: The topics of the brain's own.
         network: The network of populations; None without one.
         lines: The line of each node in the file, by id.
         source: Makes the errors that name a place of the file.
@@ -120,6 +129,7 @@ class Allocation:
     hosts: dict[str, Host] = field(default_factory=dict)
     preload: tuple[str, ...] = ()
     nodes: tuple[NodeEntry, ...] = ()
+    extension: Extension = field(default_factory=Extension)
     network: NetworkPlan | None = None
     lines: dict[str, int] = field(default_factory=dict)
     source: Source | None = field(default=None, repr=False, compare=False)
@@ -186,6 +196,7 @@ def load(path: Path) -> Allocation:
 
     Raises:
         AllocationError: The file cannot be used; names file, line, field and what is accepted.
+        ContractError: A file with topics that it names cannot be used; in the same way.
     """
     source = _read(path)
     path = source.path
@@ -205,6 +216,7 @@ def load(path: Path) -> Allocation:
     _check_hosts(source, parsed)
     _check_ids_and_hosts(source, parsed)
     _check_preload(source, parsed)
+    extension = _read_topics(source, parsed)
     network = _read_network(source, parsed)
     nodes = tuple(_complete(source, parsed, index, network) for index in range(len(parsed.nodes)))
     lines = {
@@ -217,7 +229,20 @@ def load(path: Path) -> Allocation:
         raise source.error(
             ("nodes",), "an allocation has at least one node, or names a network with `connectome: FILE`"
         )
-    return Allocation(path, parsed.namespace, parsed.port, parsed.hosts, parsed.preload, nodes, network, lines, source)
+    return Allocation(
+        path, parsed.namespace, parsed.port, parsed.hosts, parsed.preload, nodes, extension, network, lines, source
+    )
+
+
+def _read_topics(source: Source, parsed: AllocationFile) -> Extension:
+    """Return the topics of the brain's own."""
+    paths = []
+    for index, name in enumerate(parsed.topics):
+        found = find(name, source.path)
+        if found is None:
+            raise source.error(("topics", index), not_found(name, source.path))
+        paths.append(found)
+    return load_extension(paths)
 
 
 def _read_network(source: Source, parsed: AllocationFile) -> NetworkPlan | None:

@@ -84,6 +84,7 @@ def make_plan(options: LaunchOptions) -> Plan:
     from brainnet.launcher.describe.here import check_here
     from brainnet.launcher.describe.networks import PRELOAD
     from brainnet.launcher.run.supervisor import Plan
+    from brainnet.launcher.run.topics import topics_file
     from brainnet.node.spec import NodeSpec
 
     overrides = {"namespace": options.namespace, "port": options.port, "allocation": options.allocation}
@@ -121,6 +122,7 @@ def make_plan(options: LaunchOptions) -> Plan:
                 hub=loopback(effective.port),
                 data_dir=state,
                 log_level=effective.log_level,
+                topics=topics_file(state) if allocation.extension.topics else None,
                 network=part if entry.id in computing else None,
             )
             for entry in entries
@@ -139,6 +141,7 @@ def make_plan(options: LaunchOptions) -> Plan:
             max_journal_bytes=int(effective.journal_max_mb * 1_000_000),
         ),
         only_host=len(allocation.hosts) < 2,
+        extension=allocation.extension,
     )
 
 
@@ -179,6 +182,7 @@ def _launch_context(options: LaunchOptions) -> Iterator[tuple[Plan, ZygoteProces
     """Start a zygote, make the plan and hold the lock of the brain; kill the zygote at the end."""
     from brainnet.launcher.run.lock import BrainLock, Holder
     from brainnet.launcher.run.runs import note_run
+    from brainnet.launcher.run.topics import write_topics
     from brainnet.launcher.run.zygote_client import ZygoteProcess
 
     _allow_open_files()
@@ -187,6 +191,7 @@ def _launch_context(options: LaunchOptions) -> Iterator[tuple[Plan, ZygoteProces
         plan = make_plan(options)
         with BrainLock(plan.state, Holder(os.getpid(), plan.host, plan.namespace, plan.port)):
             note_run(plan)
+            write_topics(plan.state, plan.extension)
             _check_open_files(len(plan.nodes))
             _handle_orphans(plan.state, options)
             for path in plan.log_dir.glob("*.log"):

@@ -25,12 +25,14 @@ from brainnet.launcher.run.managed_node import ManagedNode
 from brainnet.launcher.run.network_watch import NetworkWatch
 from brainnet.launcher.run.node_process import NodeProcess
 from brainnet.launcher.run.prompt_desk import PromptDesk
+from brainnet.launcher.run.topics import HostTopics
 from brainnet.launcher.run.zygote_client import ZygoteProcess
 from brainnet.launcher.run.zygotes import ZygoteKeeper
 from brainnet.node import logs
 from brainnet.node.health import proportional_set_size
 from brainnet.node.spec import NodeSpec
 from brainnet.wire import keys
+from brainnet.wire.extension import Extension
 from brainnet.wire.messages import (
     ControlQuery,
     ControlReply,
@@ -80,6 +82,7 @@ class Plan:
         log_max_mb: Megabytes that the log of one process may take.
         limits: Bounds of the prompts that are open at once, and of their journal.
         only_host: Whether the brain has no other host.
+        extension: The topics of the brain's own.
     """
 
     namespace: str
@@ -97,6 +100,7 @@ class Plan:
     log_max_mb: float = 10.0
     limits: Limits = field(default_factory=Limits)
     only_host: bool = True
+    extension: Extension = field(default_factory=Extension)
 
     @property
     def hub(self) -> str:
@@ -155,6 +159,7 @@ class Supervisor:
         self._bus: Bus | None = None
         self._links: HubLinks | None = None
         self._desk: PromptDesk | None = None
+        self._topics = HostTopics(plan.host, plan.extension)
         part = next((spec.network for spec in plan.nodes if spec.network is not None), None)
         self.network = None if part is None or part.last_step is None else NetworkWatch(part)
         self.nodes = {
@@ -215,6 +220,8 @@ class Supervisor:
         ]
         if self._links is not None:
             tasks.append(asyncio.create_task(self._essential(self._watch_links(self._links))))
+        if not self.plan.only_host:
+            tasks.append(asyncio.create_task(self._essential(self._topics.watch(bus, self._fail))))
         if self.network is not None:
             tasks.append(asyncio.create_task(self._essential(self._run_network(self.network, bus))))
         try:
@@ -277,7 +284,13 @@ class Supervisor:
             raise LaunchError(f"the hub {error}") from None
         if plan.listen or plan.connect:
             self._links = HubLinks(session)
-        return Bus(ZenohTransport(session), namespace=plan.namespace, role="supervisor", source=ID)
+        return Bus(
+            ZenohTransport(session),
+            namespace=plan.namespace,
+            role="supervisor",
+            source=ID,
+            contract=plan.extension.contract,
+        )
 
     # -- processes ---------------------------------------------------------------------------------------------------
 
@@ -358,6 +371,7 @@ class Supervisor:
 
         bus.serve(keys.key("host_status", host=self.plan.host), status)
         bus.serve(keys.key("host_control", host=self.plan.host), control)
+        self._topics.serve(bus)
 
     async def status(self, memory_age_s: float = 1.0) -> HostStatus:
         """Return the state of every node of this host.

@@ -17,6 +17,7 @@ from brainnet.wire.messages.codec import (
 from brainnet.wire.messages.memory import MemoryHit, MemoryQuery, MemoryReply, MemoryStore, MemoryStored
 from brainnet.wire.messages.motor import CommandHeader, CorrectionHeader, FeedbackHeader
 from brainnet.wire.messages.nodes import (
+    AddedTopics,
     ControlQuery,
     ControlReply,
     Health,
@@ -30,6 +31,7 @@ from brainnet.wire.messages.nodes import (
     PromptStatus,
     StatusQuery,
     TopicCount,
+    TopicsQuery,
 )
 from brainnet.wire.messages.prompts import (
     MAX_PROMPT_BYTES,
@@ -69,6 +71,7 @@ __all__ = [
     "MAX_PROMPT_BYTES",
     "MAX_TEXT",
     "Accepted",
+    "AddedTopics",
     "Answer",
     "Answered",
     "Candidate",
@@ -114,6 +117,7 @@ __all__ = [
     "StatusQuery",
     "StoppedBy",
     "TopicCount",
+    "TopicsQuery",
     "Weights",
     "WeightsQuery",
     "Windows",

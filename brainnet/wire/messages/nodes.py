@@ -62,6 +62,19 @@ class StatusQuery(Message):
     """Query for the state of a node or a host."""
 
 
+class TopicsQuery(Message):
+    """Query for the topics that a brain has beside the contract of its installation."""
+
+
+class AddedTopics(Message):
+    """The topics that one host has beside the contract of its installation; `brainnet.wire.extension` reads them."""
+
+    host: Id
+    uptime_s: float = Field(0.0, description="of the launcher: of two that disagree, the later one stops")
+    digest: Id = Field("", description="SHA-256 of the topics; empty without any")
+    topics: list[dict[str, Any]] = Field(default_factory=list)
+
+
 class ParamsQuery(Message):
     """Query that reads all parameters of a node (no `name`), reads one, or sets one."""
 
