@@ -140,7 +140,8 @@ def as_lines(decoded: DecodedSample, *, data: bool = False) -> list[str]:
 
     Args:
         decoded: The message.
-        data: Add the values of a packet: a line for each step with spikes, or for each neuron with graded values.
+        data: Add the values of a packet: a line for each step with spikes, or for each neuron with graded values. In
+            a typed message a list of numbers is not cut at the length of a line, but after 50 values.
     """
     if decoded.packet is not None:
         fields = decoded.packet.metadata
@@ -149,8 +150,10 @@ def as_lines(decoded: DecodedSample, *, data: bool = False) -> list[str]:
         )
         return [f"{headline(decoded)}  {extra}", *_fields(fields), *(_values(decoded) if data else ())]
     if isinstance(decoded.value, Message):
-        fields = decoded.value.model_dump()
-        return [headline(decoded), *_fields({name: value for name, value in fields.items() if _has_content(value)})]
+        fields = {name: value for name, value in decoded.value.model_dump().items() if _has_content(value)}
+        numbers = {name: value for name, value in fields.items() if data and _is_numbers(value)}
+        others = {name: value for name, value in fields.items() if name not in numbers}
+        return [headline(decoded), *_fields(others), *(_numbers(name, value) for name, value in numbers.items())]
     value = decoded.value[:_MAX_LINE].hex(" ") if isinstance(decoded.value, bytes) else decoded.value
     return [headline(decoded), f"  {_abbreviate(value)}"]
 
@@ -164,12 +167,17 @@ def _values(decoded: DecodedSample) -> list[str]:
     else:
         steps = itertools.groupby(spikes, key=lambda event: event[0])
         rows = {f"step {step}": [neuron for _, neuron in fired] for step, fired in steps}
-    lines = [
-        f"  {name}: {' '.join(f'{value:g}' for value in values[:_MAX_VALUES])}"
-        + (f" and {len(values) - _MAX_VALUES} more" if len(values) > _MAX_VALUES else "")
-        for name, values in itertools.islice(rows.items(), _MAX_FIELDS)
-    ]
+    lines = [_numbers(name, values) for name, values in itertools.islice(rows.items(), _MAX_FIELDS)]
     return lines if len(rows) <= _MAX_FIELDS else [*lines, f"  and {len(rows) - _MAX_FIELDS} more"]
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) in (int, float) for item in value[:_MAX_VALUES])
+
+
+def _numbers(name: str, values: list[Any]) -> str:
+    shown = " ".join(f"{value:g}" for value in values[:_MAX_VALUES])
+    return f"  {name}: {shown}" + (f" and {len(values) - _MAX_VALUES} more" if len(values) > _MAX_VALUES else "")
 
 
 def _events(decoded: DecodedSample) -> list[tuple[int, int]] | None:

@@ -192,6 +192,8 @@ def make(kind: type[Message], fields: Mapping[str, Any]) -> Message:
         return messages.validate(kind, {name: _plain(value) for name, value in fields.items()})
     except MessageError as error:
         raise MessageError(f"{error}; it is {describe(kind)}") from None
+    except RecursionError:
+        raise MessageError(f"{kind.__name__}: lists inside one another without end; it is {describe(kind)}") from None
 
 
 def _plain(value: Any) -> Any:

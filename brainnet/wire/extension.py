@@ -32,12 +32,10 @@ from brainnet.limits import is_name, mistake
 from brainnet.texts import did_you_mean
 from brainnet.wire import messages
 from brainnet.wire.declared import DeclaredField, check_fields, is_message_name
-from brainnet.wire.messages import Header
+from brainnet.wire.messages import MAX_TOPICS, Header
 from brainnet.wire.topics import NO_PAYLOAD, PACKET, MailboxSpec, Role, Topic, contract
 from brainnet.yaml_text import Location
 
-MAX_TOPICS: Final = 256
-"""Topics that one brain may add."""
 MAX_CHUNKS: Final = 16
 """Chunks of a key of an extension."""
 RESERVED_CHUNKS: Final = ("topic", "batch", "gather_s")
@@ -184,8 +182,8 @@ def _problems(
 
 def _key_problems(topic: Topic, known: Sequence[Topic]) -> Iterator[str]:
     chunks = topic.key.split("/")
-    if len(topic.key) > 256 or len(chunks) > MAX_CHUNKS:
-        yield f"has at most {MAX_CHUNKS} chunks and 256 characters"
+    if len(chunks) > MAX_CHUNKS:
+        yield f"has at most {MAX_CHUNKS} chunks"
         return
     names = [chunk[1:-1] for chunk in chunks if chunk.startswith("{") and chunk.endswith("}")]
     for chunk in chunks:

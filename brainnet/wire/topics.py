@@ -8,7 +8,7 @@ topics of its own beside those of this installation: `wire.extension` reads them
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from brainnet import yaml_text
 from brainnet.errors import ConfigError, TextError, TopicError
+from brainnet.limits import MAX_NAME
 from brainnet.paths import share_dir
 from brainnet.wire import declared, messages, packet
 from brainnet.wire.declared import DeclaredField
@@ -31,6 +32,9 @@ NOT_A_NODE: Final = ("client", "supervisor")
 """Roles that the role `node` of the contract does not include."""
 
 
+_Short = Annotated[str, Field(max_length=MAX_NAME)]
+
+
 class MailboxSpec(BaseModel):
     """Capacity of a subscriber's mailbox, and what happens to a message that does not fit."""
 
@@ -43,14 +47,14 @@ class Topic(BaseModel):
     """One topic of the contract."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-    name: str
-    key: str
-    about: str
+    name: _Short
+    key: str = Field(max_length=256)
+    about: str = Field(max_length=1000)
     plane: Literal["data", "control"] = "data"
-    payload: str
+    payload: _Short
     fields: dict[str, DeclaredField] | None = None
-    header: str | None = None
-    reply: str | None = None
+    header: _Short | None = None
+    reply: _Short | None = None
     reply_fields: dict[str, DeclaredField] | None = None
     publishers: Annotated[tuple[Role, ...], Field(alias="from")]
     subscribers: Annotated[tuple[Role, ...], Field(alias="to")]
@@ -65,6 +69,9 @@ class Topic(BaseModel):
         """Name the messages whose fields are written here after the topic, unless they have names."""
         if not (isinstance(value, dict) and isinstance(value.get("name"), str)):
             return value
+        for part in ("fields", "reply_fields"):
+            if isinstance(value.get(part), dict) and len(value[part]) > declared.MAX_FIELDS:
+                raise ValueError(f"{part} has {len(value[part])} entries; a message has at most {declared.MAX_FIELDS}")
         name = declared.default_name(value["name"])
         named = {"payload": name} if value.get("fields") is not None else {}
         named |= {"reply": f"{name}Reply"} if value.get("reply_fields") is not None else {}
@@ -75,14 +82,14 @@ class Topic(BaseModel):
         """The key expression that covers the topic: every {name} becomes `*`."""
         return "/".join("*" if chunk.startswith("{") else chunk for chunk in self.key.split("/"))
 
-    @property
+    @cached_property
     def message(self) -> type[messages.Message] | None:
         """The typed message on the topic; None for SpikePackets and for liveliness."""
         if self.payload in (PACKET, NO_PAYLOAD):
             return None
         return _message(self.payload, self.fields)
 
-    @property
+    @cached_property
     def reply_message(self) -> type[messages.Message] | None:
         """The typed message that a query returns."""
         return None if self.reply is None else _message(self.reply, self.reply_fields)

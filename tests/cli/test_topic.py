@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -15,9 +16,11 @@ from brainnet.bus import Bus, Publisher
 from brainnet.simulation.spikes import Spikes
 from brainnet.streams.window import SpikeWindow, encode_window
 from brainnet.testing import PATIENCE_S, until
+from brainnet.wire.extension import load_extension
 from brainnet.wire.messages import Decision
 from brainnet.wire.packet import SpikePacket
 from brainnet.wire.topics import contract
+from tests.own_topics import write_topics
 from tests.small_brain import SmallBrain, run_command
 
 NEAR = pytest.approx
@@ -201,6 +204,22 @@ class TestEcho:
         rows = [json.loads(line) for line in json_lines]
         assert rows[0]["spikes"] == [[41, 0], [41, 1], [41, 1], [42, 2]]
         assert rows[1]["values"] == [[0.5, -1.0]]
+
+    async def test_values_of_a_topic_of_the_users_own(self, small_brain: SmallBrain, tmp_path: Path) -> None:
+        path = write_topics(tmp_path / "topics.yaml")
+        robot = await small_brain.join("body", "robot")
+        robot.contract = load_extension([path]).contract
+        place = {"x_m": 0.5, "heading_rad": 1, "covariance": np.arange(60)}
+        shown = []
+        for options in ([], ["--data"], ["--json"]):
+            echo = await small_brain.start("topic", "echo", "lab/odometry", "-n", "1", "--topics", str(path), *options)
+            assert await robot.wait_matching("lab/odometry", PATIENCE_S)
+            robot.publish("lab/odometry", place)
+            shown.append((await echo.ended()).out.splitlines())
+        lines, data_lines, (row,) = shown
+        assert lines[1:3] == ["  x_m: 0.5", "  heading_rad: 1.0"]
+        assert data_lines[-1] == f"  covariance: {' '.join(map(str, range(50)))} and 10 more"
+        assert json.loads(row)["message"] == {"x_m": 0.5, "heading_rad": 1, "covariance": list(range(60))}
 
     @pytest.mark.parametrize("key", ["a//b", "/a", "a/", "spikes/**/x*y?", "a b#c"])
     async def test_a_wrong_key_expression_is_one_clear_error(self, small_brain: SmallBrain, key: str) -> None:

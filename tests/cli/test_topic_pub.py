@@ -15,6 +15,8 @@ from brainnet.cli.topic import writing
 from brainnet.errors import WireError
 from brainnet.testing import PATIENCE_S
 from brainnet.wire import messages
+from brainnet.wire.extension import load_extension
+from tests.own_topics import write_topics
 from tests.small_brain import SmallBrain, run_command
 
 
@@ -75,6 +77,62 @@ async def test_foreign_keys_take_text_and_files(small_brain: SmallBrain, tmp_pat
     first, second = await _take(samples, 2)
     assert (first.payload, first.encoding) == (b"hello", "text/plain")
     assert second.payload == b"\x00\x01"
+
+
+async def test_packets_come_from_files(small_brain: SmallBrain, tmp_path: Path) -> None:
+    ear = await small_brain.join("region", "ear")
+    packets = ear.subscribe("spikes/**")
+    spikes = np.eye(4, 6, dtype=np.uint8)
+    np.savez(tmp_path / "one.npz", anything=spikes)
+    np.savez(tmp_path / "two.npz", data=spikes * 0.5, labels=np.zeros((1, 1)))
+    np.save(tmp_path / "plain.npy", spikes.astype(bool))
+    (tmp_path / "written.yaml").write_text(f"data: {spikes.tolist()}\nmodality: lidar\ndt_us: 500\n")
+    for name in ("one.npz", "two.npz", "plain.npy", "written.yaml"):
+        done = await small_brain.run("topic", "pub", "spikes/a/b", f"@{tmp_path / name}")
+        assert done.code == 0, done.err
+    received = [r.message for r in await _take(packets, 4)]
+    for packet, values in zip(received, (spikes, spikes * 0.5, spikes, spikes), strict=True):
+        assert np.array_equal(packet.data, values)
+    assert (received[3].modality, received[3].dt_us) == ("lidar", 500)
+
+
+async def test_messages_come_from_files(small_brain: SmallBrain, tmp_path: Path) -> None:
+    pfc = await small_brain.join("supervisor", "pfc")
+    prompts = pfc.subscribe("api/prompt")
+    (tmp_path / "prompt.json").write_text('{"text": "which digit?", "priority": 7}')
+    (tmp_path / "prompt.yaml").write_text("# a comment\ntext: which digit?\npriority: 7\n")
+    for name in ("prompt.json", "prompt.yaml"):
+        await small_brain.run("topic", "pub", "api/prompt", f"@{tmp_path / name}")
+    assert [(r.message.text, r.message.priority) for r in await _take(prompts, 2)] == [("which digit?", 7)] * 2
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "says"),
+    [
+        ("api/prompt", "none.yaml", "none.yaml cannot be read"),
+        ("api/prompt", "list.yaml", "list.yaml must be a map"),
+        ("api/prompt", "wrong.yaml", "wrong.yaml, line 2"),
+        ("api/prompt", "one.npz", "no field 'data'"),
+        ("spikes/a/b", "several.npz", "call the one to send data"),
+        ("spikes/a/b", "flat.npz", "[neurons, steps]"),
+        ("spikes/a/b", "text.npz", "no npz or npy file"),
+        ("spikes/a/b", "none.npz", "no such file"),
+        ("lab/odometry", "list.yaml", "Odometry {x_m: float, heading_rad: float, covariance: list[float]}"),
+        ("lab/odometry", "place.yaml", "heading_rad"),
+    ],
+)
+def test_files_that_cannot_be_sent_are_refused_by_name(tmp_path: Path, key: str, name: str, says: str) -> None:
+    (tmp_path / "list.yaml").write_text("[1, 2]")
+    (tmp_path / "wrong.yaml").write_text("text: hi\ntext: ho\n")
+    (tmp_path / "place.yaml").write_text("x_m: 1\n")
+    (tmp_path / "text.npz").write_text("text")
+    np.savez(tmp_path / "one.npz", data=np.eye(2))
+    np.savez(tmp_path / "several.npz", a=np.eye(2), b=np.eye(2))
+    np.savez(tmp_path / "flat.npz", data=np.ones(3))
+    known = load_extension([write_topics(tmp_path / "topics.yaml")]).contract
+    with pytest.raises(WireError, match=re.escape(says)) as caught:
+        writing.writer(key, "test", f"@{tmp_path / name}", None, known)
+    assert "\n" not in str(caught.value)
 
 
 async def test_nobody_listening_is_said_and_with_require_match_an_error(small_brain: SmallBrain) -> None:

@@ -15,6 +15,8 @@ from brainnet.bus import Sample, read_stamp
 from brainnet.errors import WireError
 from brainnet.observe import reading
 from brainnet.wire import messages, packet
+from brainnet.wire.declared import DeclaredField, declared_message
+from brainnet.wire.extension import Extension
 from brainnet.wire.messages import Message, StatusQuery
 from brainnet.wire.packet import SpikePacket
 from brainnet.wire.topics import check_key, contract
@@ -86,8 +88,33 @@ def _key(payload: bytes) -> None:
     contract().find(key)
 
 
+def _added_topics(encoding: str) -> Reader:
+    def read_topics(payload: bytes) -> None:
+        told = messages.decode(messages.AddedTopics, payload, encoding)
+        Extension.of_rows(told.topics, "another host")
+
+    return read_topics
+
+
+DECLARED = declared_message(
+    "Declared",
+    {
+        name: DeclaredField(type=kind)
+        for name, kind in {
+            "x": "float | None",
+            "values": "list[int]",
+            "names": "dict[str, list[str]]",
+            "raw": "bytes",
+        }.items()
+    },
+)
+"""A message whose fields are written in a file."""
 READERS: dict[str, Reader] = {
     "packet": packet.decode,
+    "added topics": _added_topics(""),
+    "added topics json": _added_topics("application/json"),
+    "declared": _message(DECLARED, ""),
+    "declared json": _message(DECLARED, "application/json"),
     "stamp": _stamp,
     "key": _key,
     **{f"prompt {encoding}": _prompt(encoding) for encoding in ("", "text/plain", "application/json")},

@@ -27,7 +27,10 @@ def echo(
     ] = False,
     rows: Annotated[int, typer.Option("--rows", min=1, max=200, help="Lines of one raster.")] = 12,
     data: Annotated[
-        bool, typer.Option("--data", help="Show the values of packets: the neurons that fired, by step.")
+        bool,
+        typer.Option(
+            "--data", help="Show the values of packets, the neurons that fired by step, and lists of numbers in full."
+        ),
     ] = False,
     topics: TopicsOption = None,
     as_json: common.JsonOption = False,

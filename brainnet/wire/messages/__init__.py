@@ -17,6 +17,7 @@ from brainnet.wire.messages.codec import (
 from brainnet.wire.messages.memory import MemoryHit, MemoryQuery, MemoryReply, MemoryStore, MemoryStored
 from brainnet.wire.messages.motor import CommandHeader, CorrectionHeader, FeedbackHeader
 from brainnet.wire.messages.nodes import (
+    MAX_TOPICS,
     AddedTopics,
     ControlQuery,
     ControlReply,
@@ -70,6 +71,7 @@ from brainnet.wire.messages.streams import (
 __all__ = [
     "MAX_PROMPT_BYTES",
     "MAX_TEXT",
+    "MAX_TOPICS",
     "Accepted",
     "AddedTopics",
     "Answer",

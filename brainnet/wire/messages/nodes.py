@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
 from brainnet.wire.messages.codec import ErrorText, Id, Message
 
 NodeState = Literal["starting", "ready", "degraded", "stopping", "stopped", "failed", "backoff", "lost"]
+
+
+MAX_TOPICS: Final = 256
+"""Topics that one brain may have beside the contract of its installation."""
 
 
 class TopicCount(Message):
@@ -72,7 +76,7 @@ class AddedTopics(Message):
     host: Id
     uptime_s: float = Field(0.0, description="of the launcher: of two that disagree, the later one stops")
     digest: Id = Field("", description="SHA-256 of the topics; empty without any")
-    topics: list[dict[str, Any]] = Field(default_factory=list)
+    topics: list[dict[str, Any]] = Field(default_factory=list, max_length=MAX_TOPICS)
 
 
 class ParamsQuery(Message):
