@@ -1,4 +1,4 @@
-"""Write the pages of docs/reference that follow from the code: command line, settings, allocation file, topics.
+"""Write the pages of docs/reference that follow from the code: command line, settings, files, topics.
 
 Run `python scripts/reference.py` after a change to a verb, a setting, an allocation field or the wire contract.
 """
@@ -20,7 +20,9 @@ from brainnet.cli.app import VERBS, app, load_verb
 from brainnet.launcher.describe import allocation
 from brainnet.node.spec import NodeEntry, Restart
 from brainnet.settings import Settings
-from brainnet.wire.topics import Topic, contract
+from brainnet.wire.declared import DeclaredField
+from brainnet.wire.extension import ExtensionFile
+from brainnet.wire.topics import MailboxSpec, Topic, contract
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "reference"
@@ -127,13 +129,35 @@ def allocation_file() -> str:
         "only dots. CPUs and devices are checked on the host that runs the node. [YAML and JSON](text.md) says how the",
         "file is read.\n",
     ]
+    return "\n".join([*parts, *_tables(tables)])
+
+
+def _tables(tables: list[tuple[str, str, type[BaseModel]]]) -> Iterator[str]:
+    """Yield a section with the fields of each part of a file."""
     for title, about, kind in tables:
         rows = "\n".join(
-            f"| `{name}` | {_type(field)} | {_default(field)} | {_meaning(field)} |"
+            f"| `{field.alias or name}` | {_type(field)} | {_default(field)} | {_meaning(field)} |"
             for name, field in kind.model_fields.items()
         )
-        parts.append(f"## {title}\n\n{about}\n\n| field | type | default | meaning |\n|---|---|---|---|\n{rows}\n")
-    return "\n".join(parts)
+        yield f"## {title}\n\n{about}\n\n| field | type | default | meaning |\n|---|---|---|---|\n{rows}\n"
+
+
+def topics_file() -> str:
+    """Return the page of a file with topics of a user's own."""
+    tables: list[tuple[str, str, type[BaseModel]]] = [
+        ("The file", "The fields at the top of the file.", ExtensionFile),
+        ("topics", "A list. Each entry has these fields.", Topic),
+        ("fields", "A map from the name of a field to these fields, or to the type alone.", DeclaredField),
+        ("mailbox", "How many messages wait at a subscriber.", MailboxSpec),
+    ]
+    parts = [
+        "# Topics file\n",
+        NOTE,
+        "An allocation names such a file in `topics:`; it adds topics to the contract.",
+        "[Topics of your own](../how-to/topics-of-your-own.md) has an example. `brainnet validate` checks it with the",
+        "allocation, and names file, line and field of what is wrong.\n",
+    ]
+    return "\n".join([*parts, *_tables(tables)])
 
 
 def topics() -> str:
@@ -185,15 +209,20 @@ def _spelled(kind: Any) -> str:
         return f"map to {_spelled(arguments[1])}"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return "map"
-    return {"str": "text", "int": "integer", "float": "number", "Path": "path", "Any": "any value"}.get(
-        getattr(kind, "__name__", str(kind)), str(kind)
-    )
+    return {
+        "str": "text",
+        "int": "integer",
+        "float": "number",
+        "bool": "true or false",
+        "Path": "path",
+        "Any": "any value",
+    }.get(getattr(kind, "__name__", str(kind)), str(kind))
 
 
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    if field.default is PydanticUndefined or field.default in (None, (), {}):
+    if field.default is PydanticUndefined or field.default in (None, (), {}, ""):
         return ""
     if isinstance(field.default, BaseModel):
         return ""
@@ -217,6 +246,7 @@ def pages() -> dict[Path, str]:
         PAGES / "settings.md": settings(),
         PAGES / "allocation.md": allocation_file(),
         PAGES / "topics.md": topics(),
+        PAGES / "topics-file.md": topics_file(),
     }
 
 

@@ -53,11 +53,19 @@ class DeclaredField(BaseModel):
     """One field of a declared message; a text alone is its type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    type: str = Field(max_length=200)
-    about: str = Field("", max_length=500)
-    min: float | None = Field(None, allow_inf_nan=False)
-    max: float | None = Field(None, allow_inf_nan=False)
-    max_length: int | None = Field(None, ge=0, le=MAX_BINARY)
+    type: str = Field(
+        max_length=200,
+        description="bool, int, float, str, bytes, list[TYPE], dict[str, TYPE], or one of them with | None",
+    )
+    about: str = Field("", max_length=500, description="for people, with the unit")
+    min: float | None = Field(None, allow_inf_nan=False, description="of a number, also of those in lists and maps")
+    max: float | None = Field(None, allow_inf_nan=False, description="of a number, also of those in lists and maps")
+    max_length: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_BINARY,
+        description="of a text, bytes, a list or a map; by default 100,000, 16 MiB, 65,536 and 65,536",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -46,8 +46,8 @@ class ExtensionFile(BaseModel):
     """The fields of a file with topics, as they are written there."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    version: Literal[1]
-    topics: tuple[Topic, ...] = Field(min_length=1, max_length=MAX_TOPICS)
+    version: Literal[1] = Field(description="version of this format: 1")
+    topics: tuple[Topic, ...] = Field(min_length=1, max_length=MAX_TOPICS, description="the topics")
 
 
 class Extension:

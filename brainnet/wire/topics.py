@@ -18,6 +18,7 @@ from brainnet import yaml_text
 from brainnet.errors import ConfigError, TextError, TopicError
 from brainnet.limits import MAX_NAME
 from brainnet.paths import share_dir
+from brainnet.texts import did_you_mean
 from brainnet.wire import declared, messages, packet
 from brainnet.wire.declared import DeclaredField
 
@@ -39,29 +40,40 @@ class MailboxSpec(BaseModel):
     """Capacity of a subscriber's mailbox, and what happens to a message that does not fit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    capacity: int = Field(256, ge=1)
-    overflow: Overflow = "drop_newest"
+    capacity: int = Field(256, ge=1, description="messages that wait")
+    overflow: Overflow = Field(
+        "drop_newest",
+        description="what happens to one more: drop_newest refuses it, drop_oldest forgets the oldest, block makes its "
+        "sender wait",
+    )
 
 
 class Topic(BaseModel):
     """One topic of the contract."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-    name: _Short
-    key: str = Field(max_length=256)
-    about: str = Field(max_length=1000)
-    plane: Literal["data", "control"] = "data"
-    payload: _Short
-    fields: dict[str, DeclaredField] | None = None
-    header: _Short | None = None
-    reply: _Short | None = None
-    reply_fields: dict[str, DeclaredField] | None = None
-    publishers: Annotated[tuple[Role, ...], Field(alias="from")]
-    subscribers: Annotated[tuple[Role, ...], Field(alias="to")]
-    delivery: Literal["reliable", "best_effort"]
-    priority: Priority = "data"
-    express: bool = False
-    mailbox: MailboxSpec = MailboxSpec()
+    name: _Short = Field(description="by which programs name it")
+    key: str = Field(max_length=256, description="relative to the namespace; {name} stands for any one chunk")
+    about: str = Field(max_length=1000, description="what it carries, for people")
+    plane: Literal["data", "control"] = Field(
+        "data", description="control is what the runtime itself needs; `brainnet topic list` leaves it out"
+    )
+    payload: _Short = Field(
+        description="SpikePacket, or a message of brainnet; with `fields`, the name of the message, by default that of "
+        "the topic"
+    )
+    fields: dict[str, DeclaredField] | None = Field(None, description="the message, in place of a class; see below")
+    header: _Short | None = Field(None, description="the typed metadata of a SpikePacket; without it they are free")
+    reply: _Short | None = Field(None, description="for a query: the message that comes back")
+    reply_fields: dict[str, DeclaredField] | None = Field(None, description="the same, in place of a class")
+    publishers: Annotated[tuple[Role, ...], Field(alias="from", description="roles that may publish, or ask")]
+    subscribers: Annotated[tuple[Role, ...], Field(alias="to", description="roles that may listen, or serve")]
+    delivery: Literal["reliable", "best_effort"] = Field(
+        description="reliable is never dropped by the sender, best_effort is dropped on a busy link, and counted"
+    )
+    priority: Priority = Field("data", description="the priority of Zenoh")
+    express: bool = Field(False, description="sent at once, and not in a batch with others")
+    mailbox: MailboxSpec = Field(MailboxSpec(), description="of a subscriber; see below")
 
     @model_validator(mode="before")
     @classmethod
@@ -245,7 +257,11 @@ class Contract(BaseModel):
         for topic in self.topics:
             if topic.name == name:
                 return topic
-        raise TopicError(f"the contract has no topic {name!r}; it has {', '.join(t.name for t in self.topics)}")
+        known = [t.name for t in self.topics]
+        raise TopicError(
+            f"the contract has no topic {name!r}{did_you_mean(name, known)}; it has {', '.join(known)}, and those of a "
+            "file that an allocation names in `topics:`"
+        )
 
 
 @cache

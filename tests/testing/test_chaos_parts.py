@@ -32,8 +32,8 @@ def test_garbage_follows_from_the_seed_and_every_sort_comes() -> None:
 
 
 def test_garbage_goes_to_every_topic_and_to_keys_without_one() -> None:
-    keys = list(itertools.islice(garbage.keys(random.Random(1), ["one"]), 2000))
-    assert keys == list(itertools.islice(garbage.keys(random.Random(1), ["one"]), 2000))
+    keys = list(itertools.islice(garbage.keys(random.Random(1), ["one"], contract()), 2000))
+    assert keys == list(itertools.islice(garbage.keys(random.Random(1), ["one"], contract()), 2000))
     names = {t.name for t in contract().topics for key, _ in keys if t.matches(key)}
     assert names == {t.name for t in contract().topics if t.payload != "none"}
     assert any(len(key) > 30_000 for key, _ in keys)

@@ -13,7 +13,7 @@ import numpy as np
 
 from brainnet.wire.messages import new_id
 from brainnet.wire.packet import WIRE_ENCODING, SpikePacket, encode
-from brainnet.wire.topics import Topic, contract
+from brainnet.wire.topics import Contract, Topic
 
 DEEP: Final = 1100
 """Levels of nested lists: more than the recursion limit of Python's JSON decoder."""
@@ -137,12 +137,12 @@ def payloads(rng: random.Random) -> Iterator[tuple[str, bytes, str]]:
             yield name, payload, encoding
 
 
-def keys(rng: random.Random, nodes: list[str]) -> Iterator[tuple[str, bool]]:
+def keys(rng: random.Random, nodes: list[str], contract: Contract) -> Iterator[tuple[str, bool]]:
     """Yield keys relative to the namespace, and whether they are asked with a query, without an end.
 
     Every topic of the contract is among them, prompts more often, and sometimes a key that is in no contract.
     """
-    topics = [topic for topic in contract().topics if topic.payload != "none"]
+    topics = [topic for topic in contract.topics if topic.payload != "none"]
     while True:
         draw = rng.random()
         if draw < 0.1:

@@ -20,7 +20,7 @@ async def garbage(context: Context) -> None:
     """Publish malformed bytes of every sort on every topic of the contract, and on keys that are in none."""
     rng = context.rng("garbage")
     payloads = garbage_.payloads(rng)
-    keys = garbage_.keys(rng, context.target.nodes)
+    keys = garbage_.keys(rng, context.target.nodes, context.target.bus.contract)
     while context.goes_on:
         what, payload, encoding = next(payloads)
         relative, asked = next(keys)

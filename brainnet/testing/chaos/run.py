@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from brainnet.bus import Bus, Endpoint
+from brainnet.bus import Bus, Endpoint, learn_topics
 from brainnet.client import connect, host_statuses
 from brainnet.errors import ConfigError
 from brainnet.testing.chaos import disk as disks
@@ -181,7 +181,9 @@ class _Run:
     async def _connect(self, stack: contextlib.AsyncExitStack) -> tuple[Bus, HostStatus]:
         if self._brain is not None:
             bus = await stack.enter_async_context(self._brain.connected())
-            return bus, await self._brain.ready(bus)
+            status = await self._brain.ready(bus)
+            await learn_topics(bus)
+            return bus, status
         bus = await stack.enter_async_context(await connect(self._endpoint))
         statuses = await host_statuses(bus)
         if len(statuses) > 1:
