@@ -77,6 +77,27 @@ def test_a_topic_is_published_listed_echoed_measured_and_sent_from_the_command_l
     assert "Odometry {x_m: float, heading_rad: float, covariance: list[float]}" in refused.stderr
 
 
+def test_a_node_with_a_wrong_role_or_payload_fails_with_the_valid_ones(
+    allocation: Path, brain: Brain, tmp_path: Path
+) -> None:
+    write_topics(tmp_path / "my_topics.yaml", ODOMETRY.replace("to: [region, client]", "to: [client, router]"), POSE)
+    failed = brain.run("launch", str(allocation), "--detach", check=False)
+    assert failed.returncode == 1
+    assert "role 'region' may not listen on lab/odometry" in failed.stderr
+    assert "client, router" in failed.stderr
+    brain.wait_gone()
+
+    write_topics(tmp_path / "my_topics.yaml", ODOMETRY.replace("x_m: float", "x_m: str"), POSE)
+    brain.launch_foreground(allocation)
+
+    def reason() -> str:
+        robot = brain.nodes().get("robot")
+        return robot.reason if robot is not None and robot.restarts else ""
+
+    assert "Odometry {x_m: str, heading_rad: float, covariance: list[float]}" in wait_until("its failure", reason)
+    assert brain.nodes()["odometer"].state == "ready"
+
+
 def test_a_node_that_starts_again_keeps_the_topics_that_the_brain_was_launched_with(
     allocation: Path, brain: Brain, tmp_path: Path
 ) -> None:

@@ -105,10 +105,12 @@ class Client:
         return self._bus
 
     async def __aenter__(self) -> Self:
-        """Connect.
+        """Connect, and learn the topics that the brain has of its own.
 
         Raises:
             ConnectError: No brain runs at the endpoint.
+            ContractError: Two hosts of the brain have different topics.
+            MessageError: The brain has topics that contradict the contract of this installation.
         """
         self._bus = await connect(self.endpoint)
         return self

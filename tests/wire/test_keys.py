@@ -28,7 +28,7 @@ def test_a_chunk_that_is_left_out_matches_anything(topic: Topic) -> None:
 
 
 def test_mistakes_are_errors_that_name_what_there_is() -> None:
-    with pytest.raises(TopicError, match="no topic 'querry'; it has prompt, accepted"):
+    with pytest.raises(TopicError, match=r"no topic 'querry', did you mean query\?; it has prompt, accepted"):
         key("querry")
     with pytest.raises(TopicError, match="no chunk 'node'; its key is brain/query/"):
         key("query", node="eye")
