@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import keyword
 import math
+import operator
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -81,6 +82,8 @@ class DeclaredField(BaseModel):
             raise ValueError(f"min and max are for numbers, and {self.type} holds none")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min is {self.min:g}, above max, which is {self.max:g}")
+        if kind == "int" and not operator.le(*self._whole()):
+            raise ValueError("there is no whole number of 64 bits between min and max")
         outer, _ = _parse(self.type)
         if self.max_length is not None:
             if outer in ("bool", "int", "float"):
@@ -97,6 +100,12 @@ class DeclaredField(BaseModel):
             return checked | None, Field(None, description=self.about)
         return checked, Field(description=self.about)
 
+    def _whole(self) -> tuple[int, int]:
+        """Return the least and the greatest whole number that the field may have."""
+        low = _INT_MIN if self.min is None else max(_INT_MIN, math.ceil(self.min))
+        high = _INT_MAX if self.max is None else min(_INT_MAX, math.floor(self.max))
+        return low, high
+
     def _annotated(self, kind: str, max_length: int | None = None) -> Any:
         if kind.startswith("list["):
             items = list[self._annotated(_inner(kind))]  # type: ignore[misc,valid-type]
@@ -111,8 +120,7 @@ class DeclaredField(BaseModel):
             limit = Field(max_length=longest if max_length is None else max_length)
             return Annotated[_SCALARS[kind], Strict(), limit]
         if kind == "int":
-            low = _INT_MIN if self.min is None else max(_INT_MIN, math.ceil(self.min))
-            high = _INT_MAX if self.max is None else min(_INT_MAX, math.floor(self.max))
+            low, high = self._whole()
             return Annotated[int, Strict(), Field(ge=low, le=high)]
         return Annotated[float, Strict(), Field(ge=self.min, le=self.max)]
 
