@@ -64,11 +64,14 @@ def test_a_topic_is_published_listed_echoed_measured_and_sent_from_the_command_l
     assert "x_m: float" in brain.run("topic", "info", "lab/odometry").stdout
 
     place = "{x_m: -1, heading_rad: 0.5, covariance: []}"
-    assert brain.rows("topic", "pub", "lab/odometry", place) == [{"key": "evospikenet/lab/odometry", "sent": 1}]
+    patient = ("--wait", f"{PATIENCE_S:g}", "--require-match")
+    assert brain.rows("topic", "pub", "lab/odometry", place, *patient) == [
+        {"key": "evospikenet/lab/odometry", "sent": 1}
+    ]
     (tmp_path / "place.yaml").write_text(place)
     (tmp_path / "place.json").write_text(json.dumps({"x_m": -2, "heading_rad": 0, "covariance": [0.5]}))
     for name in ("place.yaml", "place.json"):
-        brain.run("topic", "pub", "lab/odometry", f"@{tmp_path / name}")
+        brain.run("topic", "pub", "lab/odometry", f"@{tmp_path / name}", *patient)
     wait_until("what was sent", lambda: counter(brain, "negative") == 3)
 
     refused = brain.run("topic", "pub", "lab/odometry", "{x_m: far}", check=False)

@@ -20,6 +20,9 @@ from tests.own_topics import write_topics
 from tests.small_brain import SmallBrain, run_command
 
 
+PATIENT = ("--wait", f"{PATIENCE_S:g}", "--require-match")
+
+
 async def _take(mailbox: Mailbox[Any], count: int = 1) -> list[Any]:
     async with asyncio.timeout(PATIENCE_S):
         return [await mailbox.get() for _ in range(count)]
@@ -88,7 +91,7 @@ async def test_packets_come_from_files(small_brain: SmallBrain, tmp_path: Path) 
     np.save(tmp_path / "plain.npy", spikes.astype(bool))
     (tmp_path / "written.yaml").write_text(f"data: {spikes.tolist()}\nmodality: lidar\ndt_us: 500\n")
     for name in ("one.npz", "two.npz", "plain.npy", "written.yaml"):
-        done = await small_brain.run("topic", "pub", "spikes/a/b", f"@{tmp_path / name}")
+        done = await small_brain.run("topic", "pub", "spikes/a/b", f"@{tmp_path / name}", *PATIENT)
         assert done.code == 0, done.err
     received = [r.message for r in await _take(packets, 4)]
     for packet, values in zip(received, (spikes, spikes * 0.5, spikes, spikes), strict=True):
@@ -102,7 +105,7 @@ async def test_messages_come_from_files(small_brain: SmallBrain, tmp_path: Path)
     (tmp_path / "prompt.json").write_text('{"text": "which digit?", "priority": 7}')
     (tmp_path / "prompt.yaml").write_text("# a comment\ntext: which digit?\npriority: 7\n")
     for name in ("prompt.json", "prompt.yaml"):
-        await small_brain.run("topic", "pub", "api/prompt", f"@{tmp_path / name}")
+        await small_brain.run("topic", "pub", "api/prompt", f"@{tmp_path / name}", *PATIENT)
     assert [(r.message.text, r.message.priority) for r in await _take(prompts, 2)] == [("which digit?", 7)] * 2
 
 
