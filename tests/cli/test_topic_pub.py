@@ -19,7 +19,6 @@ from brainnet.wire.extension import load_extension
 from tests.own_topics import write_topics
 from tests.small_brain import SmallBrain, run_command
 
-
 PATIENT = ("--wait", f"{PATIENCE_S:g}", "--require-match")
 
 
