@@ -33,6 +33,7 @@ from brainnet.wire.keys import key
 from brainnet.wire.messages import ClockState
 
 _START_S = 120.0
+_NO_STEP_S = 60.0
 _POLL_S = 0.05
 _NAP_S = 0.001
 _BOUNDARY_STEPS = 20
@@ -325,12 +326,20 @@ class _Network:
             await asyncio.sleep(_POLL_S)
 
     async def real_time_factor(self, seconds: float) -> float:
-        """Measure the speed of the slowest process."""
-        before, started = await self.states(), time.perf_counter()
-        await asyncio.sleep(seconds)
-        after, passed = await self.states(), time.perf_counter() - started
-        steps = min(state.next_step for state in after) - min(state.next_step for state in before)
-        return steps * after[0].dt_ms / 1000 / passed
+        """Measure the speed of the slowest process, for `seconds` and until it has made a step.
+
+        Raises:
+            BusError: It makes none.
+        """
+        before, started = min(state.next_step for state in await self.states()), time.perf_counter()
+        while True:
+            await asyncio.sleep(seconds)
+            after, passed = await self.states(), time.perf_counter() - started
+            steps = min(state.next_step for state in after) - before
+            if steps > 0:
+                return steps * after[0].dt_ms / 1000 / passed
+            if passed > _NO_STEP_S:
+                raise BusError(f"the network makes no step in {passed:.0f} s; `brainnet clock status` shows who waits")
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
