@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from brainnet.errors import BrainnetError, RegionError
-    from brainnet.node import Node, NodeParameters, Query, Region, main, serve, subscribe
+    from brainnet.node import Body, Node, NodeParameters, Query, Region, every, main, serve, subscribe
     from brainnet.wire.messages import (
         Answer,
         Candidate,
+        Channel,
         Decision,
         Health,
         MemoryHit,
@@ -49,6 +50,7 @@ _HOME = {
         [
             "Answer",
             "Candidate",
+            "Channel",
             "Decision",
             "Health",
             "MemoryHit",
@@ -61,13 +63,17 @@ _HOME = {
         ],
         "wire.messages",
     ),
-    **dict.fromkeys(["Node", "NodeParameters", "Query", "Region", "main", "serve", "subscribe"], "node"),
+    **dict.fromkeys(
+        ["Body", "Node", "NodeParameters", "Query", "Region", "every", "main", "serve", "subscribe"], "node"
+    ),
 }
 
 __all__ = [
     "Answer",
+    "Body",
     "BrainnetError",
     "Candidate",
+    "Channel",
     "Decision",
     "Health",
     "MemoryHit",
@@ -84,6 +90,7 @@ __all__ = [
     "RegionError",
     "SpikePacket",
     "__version__",
+    "every",
     "main",
     "serve",
     "subscribe",

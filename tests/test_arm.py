@@ -21,7 +21,7 @@ from brainnet.errors import ModelError, PacketError
 from brainnet.paths import share_dir
 from brainnet.snn.models.policy import SpikingPolicy
 from cerebellum_model import AdaptiveForwardModel, ForwardModel
-from motor_cortex_targets import check_reachable, parse_target
+from motor_cortex_targets import asks_to_stop, check_reachable, parse_target
 
 WEIGHTS = share_dir() / "nodes"
 
@@ -298,3 +298,45 @@ def test_refuses_what_is_no_joint_state(packet: SpikePacket) -> None:
 def test_refuses_what_is_no_command(data: np.ndarray) -> None:
     with pytest.raises(PacketError, match="motor command"):
         read_command(SpikePacket(data), 2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "stop",
+        "Stop!",
+        "  STOP  ",
+        "please stop",
+        "Please, stop the arm now.",
+        "Robot, halt!",
+        "emergency stop",
+        "stop moving",
+        "freeze",
+        "Don't move",
+        "do not move the arm",
+        "hold still, please",
+        "stop everything at once",
+        "abort the movement",
+    ],
+)
+def test_a_prompt_that_asks_to_stop(text: str) -> None:
+    assert asks_to_stop(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "move to (0.1, 0.1) and stop",
+        "Where does the bus stop?",
+        "do not stop",
+        "stop at (0.1, 0.1)",
+        "what does halt mean?",
+        "The train does not stop here.",
+        "stopped",
+        "stop words",
+        "stop " * 50,
+    ],
+)
+def test_a_prompt_that_does_not_ask_to_stop(text: str) -> None:
+    assert not asks_to_stop(text)

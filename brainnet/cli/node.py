@@ -100,6 +100,23 @@ def info(
             for t in sorted(health.topics, key=lambda t: (t.key, t.direction))
         ],
     )
+    if health.timers:
+        output.line()
+        output.line(output.Styled("timers", "bold"))
+        output.table(
+            ["timer", "Hz", "calls", "missed", "late p50, p99 (ms)", "took p50, p99 (ms)"],
+            [
+                (
+                    t.name,
+                    f"{t.hz:g}",
+                    str(t.calls),
+                    str(t.missed),
+                    f"{t.late_p50_ms:.2f}, {t.late_p99_ms:.2f}",
+                    f"{t.took_p50_ms:.2f}, {t.took_p99_ms:.2f}",
+                )
+                for t in health.timers
+            ],
+        )
     output.line()
     output.line(output.Styled("parameters", "bold"))
     _print_params(params)

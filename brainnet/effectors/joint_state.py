@@ -35,6 +35,7 @@ class JointState:
         applied: Command applied during the step that led to this state, float64 [n].
         tick: Number of the physics step.
         idle: Whether nobody commands the arm, and it rests.
+        stopped: Whether the arm was stopped, and follows no command.
     """
 
     angles: NDArray[np.float64]
@@ -43,6 +44,7 @@ class JointState:
     applied: NDArray[np.float64]
     tick: int = 0
     idle: bool = False
+    stopped: bool = False
 
     def to_data(self) -> NDArray[np.float32]:
         """Return the rows of a feedback packet, float32 [3 n + 2, 1]."""
@@ -69,7 +71,7 @@ class JointState:
         angles, velocities, tip, applied = np.split(
             packet.data[:, 0].astype(np.float64), [joints, 2 * joints, 2 * joints + 2]
         )
-        return cls(angles, velocities, tip, applied, header.tick, header.idle)
+        return cls(angles, velocities, tip, applied, header.tick, header.idle, header.stopped)
 
 
 def read_command(packet: SpikePacket, joints: int) -> NDArray[np.float64]:

@@ -6,13 +6,14 @@ Links are 0.10 m and 0.11 m, the shoulder is at the origin; angles are in rad, l
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.effectors.correction import MotorCorrection
 from brainnet.effectors.joint_state import JointState
+from brainnet.wire.messages import Channel
 
 JOINTS = 2
 UPPER_ARM, FOREARM = 0.1, 0.11
@@ -25,6 +26,15 @@ MAX_ELBOW = 2.98
 """Largest elbow angle that inverse kinematics asks for, rad; the joint's stop is at 3."""
 FEATURES = 14
 """Number of values that `features` returns."""
+COMMANDS: Final = tuple(Channel(name=f"torque_{n}", low=-1.0, high=1.0) for n in range(JOINTS))
+"""The channels of a command to the planar arm."""
+FEEDBACK: Final = (
+    *(Channel(name=f"angle_{n}", unit="rad") for n in range(JOINTS)),
+    *(Channel(name=f"velocity_{n}", unit="rad/s") for n in range(JOINTS)),
+    *(Channel(name=f"fingertip_{axis}", unit="m") for axis in "xy"),
+    *(Channel(name=f"applied_{n}", low=-1.0, high=1.0) for n in range(JOINTS)),
+)
+"""The channels of its feedback."""
 
 
 def features(state: JointState, target: NDArray[Any]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The base classes of the processes of a brain: `Node`, and `Region`, a node that answers prompts.
+"""The base classes of the processes of a brain: `Node`, `Region`, which answers prompts, and `Body`, which moves.
 
 A program is a file with one such class; `main` runs it from the command line, `run_node` runs it for a launcher.
 """
@@ -6,7 +6,8 @@ A program is a file with one such class; `main` runs it from the command line, `
 from __future__ import annotations
 
 from brainnet.node.blame import MAX_DEATHS, WorkRecord
-from brainnet.node.handlers import serve, subscribe
+from brainnet.node.body import Body
+from brainnet.node.handlers import every, serve, subscribe
 from brainnet.node.node import Node
 from brainnet.node.params import NodeParameters
 from brainnet.node.process import main, run_node
@@ -18,6 +19,7 @@ from brainnet.node.spec import NetworkPart, NodeSpec
 
 __all__ = [
     "MAX_DEATHS",
+    "Body",
     "NetworkPart",
     "Node",
     "NodeParameters",
@@ -26,6 +28,7 @@ __all__ = [
     "Region",
     "Restarts",
     "WorkRecord",
+    "every",
     "load_program",
     "main",
     "resume",

@@ -1,4 +1,4 @@
-"""Decorators that declare the subscriptions and queryables of a node."""
+"""Decorators that declare the subscriptions, the queryables and the timers of a node."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from brainnet.wire.topics import Contract
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__brainnet_handlers__"
 """Attribute of a decorated method. A mark, because the decorator runs before there is a class, and so no node."""
+_TIMER = "__brainnet_timer__"
+"""The same for a method that a timer calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,47 @@ def _mark(
         return method
 
     return decorate
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """One method that a timer calls.
+
+    Attributes:
+        method: Name of the method.
+        hz: Calls per second.
+    """
+
+    method: str
+    hz: float
+
+
+def every(*, hz: float) -> Callable[[F], F]:
+    """Call the method, which takes nothing, `hz` times a second while the node is ready.
+
+    The ticks are on a fixed grid that does not drift. Calls do not overlap and are not made up for: a tick during which
+    the last call still runs is missed, and counted. How late the calls begin and how long they take stands in the
+    node's health. `async def` runs on the event loop and must not block; `def` runs in the model thread.
+
+    Args:
+        hz: Calls per second, in (0, 1000]. `Node.add_timer` takes a rate that is only known at run time.
+    """
+
+    def decorate(method: F) -> F:
+        setattr(method, _TIMER, Every(method.__name__, hz))
+        return method
+
+    return decorate
+
+
+def timers_of(node: object) -> list[Every]:
+    """Return every method of a node that a timer calls, inherited ones included."""
+    timers: dict[str, Every] = {}
+    for kind in reversed(type(node).__mro__):
+        for attribute in vars(kind).values():
+            if isinstance(timer := getattr(attribute, _TIMER, None), Every):
+                timers[timer.method] = timer
+    return list(timers.values())
 
 
 def wants_key(method: Callable[..., Any]) -> bool:

@@ -19,12 +19,13 @@ from brainnet.guard import RepeatFilter, describe, ends_task
 from brainnet.node.blame import WorkRecord
 from brainnet.node.control import check_id_is_free, serve_control
 from brainnet.node.dispatch import handle_messages
-from brainnet.node.handlers import Handler, handlers_of, wants_key
+from brainnet.node.handlers import Handler, handlers_of, timers_of, wants_key
 from brainnet.node.health import ProcessMonitor
 from brainnet.node.model_thread import ModelThread
 from brainnet.node.ownership import check_class, is_owned
 from brainnet.node.params import NodeParameters, build
 from brainnet.node.spec import NodeSpec
+from brainnet.node.timers import Timer
 from brainnet.wire import keys
 from brainnet.wire.messages import Header, Health, Message, NodeState
 from brainnet.wire.packet import SpikePacket
@@ -110,6 +111,7 @@ class Node:
         self.__on_state: Callable[[NodeState, str], None] = lambda state, reason: None
         self.__model_thread = ModelThread(spec.id)
         self.__tasks: set[asyncio.Task[Any]] = set()
+        self.__timers: list[Timer] = []
 
     # -- for subclasses to override ----------------------------------------------------------------------------------
 
@@ -254,6 +256,21 @@ class Node:
         """Subscribe as the decorator `subscribe` does, to a key that is only known at run time; call it in `setup`."""
         self.__subscribe(Handler("subscribe", key, (), handler.__name__, wants_key(handler)), handler)
 
+    def add_timer(self, hz: float, method: Callable[[], Any]) -> None:
+        """Call a method as the decorator `every` does, at a rate that is only known at run time; call it in `setup`.
+
+        Raises:
+            ConfigError: The rate is not in (0, 1000].
+        """
+        name = method.__name__
+
+        def ended(error: BaseException | None) -> None:
+            if error is not None:
+                self.report_error(name, error)
+            self.record_outcome(name, error)
+
+        self.__timers.append(Timer(name, hz, self.__caller(method), ended))
+
     # -- lifecycle ---------------------------------------------------------------------------------------------------
 
     async def run_until_stopped(self, on_state: Callable[[NodeState, str], None]) -> None:
@@ -275,6 +292,8 @@ class Node:
             started = await self.__run_unless_stopped(self._start_node())
             if started:
                 self.__set_state("ready")
+                for timer in self.__timers:
+                    self.spawn(timer.run(), essential=True)
                 work = self.spawn(self.__run_own_work())
                 await self.__stop.wait()
                 work.cancel()
@@ -305,6 +324,8 @@ class Node:
                 self.__subscribe(handler, method)
             else:
                 self.__serve(handler, method)
+        for timer in timers_of(self):
+            self.add_timer(timer.hz, getattr(self, timer.method))
         await self.setup()
         # After all declarations, so that they propagate through the network at the same time.
         for handler in handlers_of(self):
@@ -395,6 +416,7 @@ class Node:
             queued=self.bus.counters.queued,
             counters=dict(self.__counts),
             topics=self.bus.counters.snapshot() + self.control.counters.snapshot(),
+            timers=[timer.state() for timer in self.__timers],
             last_error=self.last_error,
         )
 

@@ -19,6 +19,7 @@ _FRAMEWORK: Final = "brainnet."
 _OVERRIDABLE: Final = frozenset(
     {"load", "setup", "run", "teardown", "params_changed", "answer", "answer_batch", "answers", "health"}
     | {"Parameters", "role", "default_checkpoint", "max_batch", "modality", "params", "last_error"}
+    | {"commands", "feedback", "rate_hz", "step", "brake"}
 )
 """Public names that a subclass may override or assign. `params` is there for its annotation (`params: Parameters`)."""
 _INSTANCE: Final = frozenset({"spec", "id", "host", "device", "data_dir", "bus", "control", "log", "state", "monitor"})

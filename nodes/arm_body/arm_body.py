@@ -12,18 +12,13 @@ import time
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from brainnet import Node, SpikePacket, main
+from brainnet import Body, main
 from brainnet.bus import Bus
-from brainnet.effectors.joint_state import JointState, read_command
-from brainnet.effectors.planar_arm import JOINTS
+from brainnet.effectors.planar_arm import COMMANDS, FEEDBACK
 from brainnet.effectors.simulation import Dynamics, Plant
-from brainnet.errors import PacketError
 from brainnet.node import NodeSpec
-from brainnet.wire.keys import key
-from brainnet.wire.messages import FeedbackHeader
 
 BRAKE = 0.1
 """Braking torque per joint velocity while no command holds, fraction of full torque per rad/s."""
@@ -33,10 +28,11 @@ MAX_LATE_S = 0.2
 """Delay of the physics beyond which the missed steps are dropped instead of made up for, seconds."""
 
 
-class ArmBody(Node):
+class ArmBody(Body):
     """A two-joint arm simulated in real time: follows motor commands, reports angles, velocities and fingertip."""
 
-    role = "body"
+    commands = COMMANDS
+    feedback = FEEDBACK
 
     class Parameters(Dynamics):
         """Dynamics of the arm, and how the node runs; all can be changed while it runs except effector and seed."""
@@ -54,27 +50,13 @@ class ArmBody(Node):
     def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
         super().__init__(spec, bus, control)
         self._applied_dynamics: tuple[Any, ...] = ()
-        self._command: NDArray[np.float64] = np.zeros(JOINTS)
-        self._commanded_at = float("-inf")
-        self._wake = asyncio.Event()
-        self._feedback_key = key("motor_feedback", effector=self.params.effector)
+
+    @property
+    def rate_hz(self) -> float:  # type: ignore[override]
+        return self.params.speed / self.plant.dt
 
     def load(self) -> None:
         self.plant = Plant(self.params.seed)
-
-    async def setup(self) -> None:
-        self.bus.declare(self._feedback_key)
-        await self.add_subscription(key("motor_command", effector=self.params.effector), self.on_command)
-
-    async def on_command(self, packet: SpikePacket) -> None:
-        try:
-            self._command = read_command(packet, JOINTS)
-        except PacketError as error:
-            self.count("bad_commands")
-            self.log.warning("command refused", reason=str(error))
-            return
-        self._commanded_at = time.monotonic()
-        self._wake.set()
 
     async def run(self) -> None:
         due = time.monotonic()
@@ -82,8 +64,9 @@ class ArmBody(Node):
             idle = self._idle()
             if not idle:
                 self._step()
-            self._publish(self.plant.sensed(), idle=idle)
-            period = 1.0 / self.params.idle_hz if idle else self.plant.dt / self.params.speed
+            state = self.plant.sensed()
+            self.publish_feedback(state.to_data(), idle=idle, tick=state.tick)
+            period = 1.0 / (self.params.idle_hz if idle else self.rate_hz)
             # Steps are due on a fixed time grid, so that late wake-ups do not accumulate to a drift.
             due += period
             now = time.monotonic()
@@ -101,16 +84,11 @@ class ArmBody(Node):
         Returns:
             When the next step is due, on the clock of `time.monotonic`.
         """
-        self._wake.clear()
-        try:
-            await asyncio.wait_for(self._wake.wait(), until - time.monotonic())
-        except TimeoutError:
-            return until
-        return time.monotonic()
+        return time.monotonic() if await self.wait_command(until - time.monotonic()) else until
 
     def _idle(self) -> bool:
         """Return whether there is no command and nothing moves the arm."""
-        quiet = time.monotonic() - self._commanded_at > self.params.idle_after_s
+        quiet = time.monotonic() - self.commanded_at > self.params.idle_after_s
         pushed = any(self.params.force)
         return quiet and not pushed and float(np.abs(self.plant.state().velocities).max()) < AT_REST
 
@@ -120,15 +98,8 @@ class ArmBody(Node):
         if dynamics != self._applied_dynamics:
             self._applied_dynamics = dynamics
             self.plant.set_dynamics(self.params)
-        if time.monotonic() - self._commanded_at <= self.params.watchdog_s:
-            self.plant.step(self._command)
-        else:
-            self.plant.step(-BRAKE * self.plant.state().velocities)
-
-    def _publish(self, state: JointState, *, idle: bool) -> None:
-        header = FeedbackHeader(tick=state.tick, idle=idle)
-        packet = self.packet(state.to_data(), modality="motor", dt_us=int(self.plant.dt * 1e6), header=header)
-        self.publish(self._feedback_key, packet)
+        command = self.command()
+        self.plant.step(command if command is not None else -BRAKE * self.plant.state().velocities)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ are sent to the arm: 50 times per second. The cerebellum, if there is one, corre
 sends how far the arm has moved since the state that the feedback shows, and what to add to the policy's command.
 
 What decides beside the model: regular expressions (`motor_cortex_targets`) read the target point from the prompt; the
-policy only gets coordinates. A point outside the arm's reach is refused by its distance from the shoulder.
+policy only gets coordinates. A point outside the arm's reach is refused by its distance from the shoulder. A prompt
+that only asks to stop is a message on `motor/stop`, which all effectors follow.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from brainnet.bus import Bus
 from brainnet.effectors.correction import MotorCorrection
 from brainnet.effectors.joint_state import JointState, command_data
 from brainnet.effectors.planar_arm import INNER_RADIUS, JOINTS, OUTER_RADIUS, features, predicted_state, tip_distance
-from brainnet.errors import PacketError
+from brainnet.effectors.stopping import stop_effectors
+from brainnet.errors import CallTimeout, PacketError
 from brainnet.node import NodeSpec
 from brainnet.snn.models.policy import SpikingPolicy
 from brainnet.wire.keys import key
-from brainnet.wire.messages import CommandHeader
-from motor_cortex_targets import check_reachable, parse_target, point_text
+from brainnet.wire.messages import CommandHeader, MotorStop
+from motor_cortex_targets import asks_to_stop, check_reachable, parse_target, point_text
 
 FEEDBACK_TIMEOUT_S = 0.5
 """Silence of the arm after which a movement is given up, seconds."""
@@ -39,6 +41,10 @@ CORRECTION_LIFE_S = 0.4
 Longer than the time between two feedbacks of an idle arm (0.2 s), which the cerebellum answers too."""
 REST_STEPS = 3
 """Consecutive feedbacks that must show the arm on the target and at rest."""
+STOP_HOLD_S = 1.0
+"""How long effectors stay stopped by a prompt; the movements that were under way have ended then, seconds."""
+STOP_REPLY_S = 0.5
+"""How long the effectors have to say that they are stopped, seconds."""
 REPLY_MARGIN_S = 0.1
 """Time before the deadline at which a movement ends, so that the answer arrives in time, seconds."""
 
@@ -56,7 +62,8 @@ class Reach:
         feedback_at: When the newest feedback came, on the same clock.
         steps: Number of commands sent.
         state: The newest feedback.
-        settled: Set once the arm rests on the target.
+        settled: Set once the arm rests on the target, or was stopped.
+        stopped: Whether the arm was stopped by others.
         spikes: The policy's spikes in the newest steps.
         total_correction: Sum over the steps of the mean torque that the cerebellum added.
     """
@@ -72,11 +79,15 @@ class Reach:
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     spikes: deque[NDArray[np.uint8]] = field(default_factory=deque)
     total_correction: float = 0.0
+    stopped: bool = False
     _resting: int = 0
 
     def add_feedback(self, state: JointState) -> None:
-        """Record one feedback, and set `settled` once the arm rests on the target."""
+        """Record one feedback, and set `settled` once the arm rests on the target, or was stopped."""
         self.state, self.feedback_at = state, time.monotonic()
+        if state.stopped:
+            self.stopped = True
+            self.settled.set()
         on_target = tip_distance(state, self.target) < self.near_m
         still = float(np.abs(state.velocities).max()) < self.slow_rad_s
         self._resting = self._resting + 1 if on_target and still else 0
@@ -176,6 +187,8 @@ class MotorCortex(Region):
             self.log.warning("feedback refused", reason=str(error))
             return
         reach.add_feedback(state)
+        if reach.stopped:
+            return
         correction = self._fresh_correction()
         predicted = predicted_state(state, correction)
         action = await self.in_model_thread(self.policy.act, features(predicted, reach.target))
@@ -203,6 +216,8 @@ class MotorCortex(Region):
         return self.packet(command_data(command), modality="motor", dt_us=20000, header=header)
 
     async def answer(self, query: Query) -> Partial:
+        if asks_to_stop(query.prompt.text):
+            return await self._stop_all()
         target = parse_target(query.prompt.text)
         if target is None:
             raise RegionError(
@@ -214,6 +229,24 @@ class MotorCortex(Region):
             if query.expired:
                 raise RegionError("the deadline passed while another movement was under way")
             return await self._move(query, np.array(target))
+
+    async def _stop_all(self) -> Partial:
+        """Stop all effectors, and say which of them say that they are stopped."""
+        moving = self._reach is not None
+        stop = MotorStop(hold_s=STOP_HOLD_S, reason="a prompt asked to stop")
+        try:
+            states = await stop_effectors(self.bus, stop, reply_s=STOP_REPLY_S)
+        except CallTimeout as error:
+            raise RegionError(str(error)) from None
+        stopped = sorted(state.effector for state in states if state.stopped)
+        silent = sorted(state.effector for state in states if not state.stopped)
+        if not stopped:
+            raise RegionError("no effector says that it stopped; `brainnet stop-motors` asks again")
+        text = f"Stopped: {', '.join(stopped)}."
+        if silent:
+            text += f" Not stopped: {', '.join(silent)}."
+        content = {"stopped": stopped, "not_stopped": silent, "was_moving": moving}
+        return Partial(candidates=[Candidate(text=text, probability=1.0, content=content)], confidence=1.0)
 
     async def _move(self, query: Query, target: NDArray[np.float64]) -> Partial:
         """Reach for a target; a movement during which the body is started again begins again."""
@@ -249,6 +282,9 @@ class MotorCortex(Region):
         except BaseException:
             self._release()
             raise
+        if reach.stopped:
+            self._release()
+            return partial
         # The arm holds the target for a while after the answer.
         self._release_timer = asyncio.get_running_loop().call_later(parameters.hold_s, self._release)
         return partial
@@ -292,9 +328,16 @@ class MotorCortex(Region):
     def _result(self, reach: Reach) -> Partial:
         if reach.state is None:
             raise RegionError(f"no feedback on {self._feedback_key} before the deadline")
+        if reach.stopped and not reach.steps:
+            raise RegionError(
+                f"the effector {self.params.effector} is stopped and follows no command; "
+                "`brainnet stop-motors --release` lets it move again"
+            )
         distance = tip_distance(reach.state, reach.target)
         duration = reach.feedback_at - reach.started
         verb = "Reached" if distance <= self.params.tolerance_m else "Did not reach"
+        if reach.stopped:
+            verb = "Was stopped on the way to"
         text = f"{verb} {point_text(reach.target)}: final distance {distance * 100:.2f} cm after {duration:.2f} s."
         correction = reach.total_correction / max(1, reach.steps)
         if correction > 0.0005:
@@ -306,6 +349,7 @@ class MotorCortex(Region):
             "duration_s": duration,
             "steps": reach.steps,
             "mean_correction": correction,
+            "stopped": reach.stopped,
         }
         confidence = self._confidence(distance)
         spikes = np.concatenate(reach.spikes, axis=1) if reach.spikes else None

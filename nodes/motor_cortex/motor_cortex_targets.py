@@ -1,4 +1,4 @@
-"""Reads the target point from a prompt, and checks whether the arm can reach it.
+"""Reads from a prompt the point to reach, or that everything shall stop; checks whether the arm can reach a point.
 
 This is done by rules, not by a model. A regular expression splits the text into numbers, words and marks. A point is
 two coordinates with their names ("x=0.1 y=-0.05") or, if there are none, two numbers that follow each other. Reading
@@ -21,6 +21,8 @@ from brainnet.snn.models.text_features import normalise
 
 HEAD, TAIL = 3000, 1000
 """Characters of a text that are read from its beginning and from its end, after its white space is collapsed."""
+MAX_STOP = 100
+"""Characters of a prompt that can ask to stop."""
 MAX_NUMBER = 64
 """Characters of a number whose value is read; a longer one is infinite, which no arm reaches."""
 
@@ -28,6 +30,13 @@ _UNITS = {"": 1.0, "m": 1.0, "cm": 0.01, "mm": 0.001}
 # The sign is part of the number; a word boundary before it is not required, so that "x=-0.1" is read. A token is found
 # without going back, whatever follows it.
 _TOKEN = re.compile(r"(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)|(?P<word>[^\W\d_]+)|(?P<mark>[^\s\w])")
+_STOP = re.compile(
+    r"(?:(?:please|emergency|just|now|robot|arm|hey|ok|okay)[ ,:]+)*"
+    r"(?:stop+|halt|freeze|brake|abort|hold (?:still|it)|stand still|(?:do not|don.?t) move|stay where you are)"
+    r"(?:[ ,]+(?:moving|reaching|that|this|it|now|please|immediately|at once|right now|everything|all|here|"
+    r"(?:the |your |all |its )*(?:arms?|robots?|motors?|movements?|motions?|effectors?|body)))*[ .!]*"
+)
+"""What is asked when a whole prompt matches it: that everything stops."""
 _NAMES = frozenset("xyz")
 _EQUALS = frozenset(("=", ":", "is", "at"))
 _BRACKETS = frozenset("()[]{}")
@@ -58,6 +67,11 @@ class _Coordinate:
     number: str
     unit: str
     end: int
+
+
+def asks_to_stop(text: str) -> bool:
+    """Return whether a prompt asks that everything stops: all of it, so that "do not stop here" is none."""
+    return len(text) <= MAX_STOP and _STOP.fullmatch(normalise(text).strip().lower()) is not None
 
 
 def parse_target(text: str) -> tuple[float, float] | None:

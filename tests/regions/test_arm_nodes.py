@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainnet import Node, Partial, Prompt, SpikePacket
+from brainnet import Body, Node, Partial, Prompt, SpikePacket
 from brainnet.bus import Mailbox, Received
 from brainnet.effectors.joint_state import JointState, command_data
+from brainnet.effectors.stopping import stop_effectors
 from brainnet.node import load_program
 from brainnet.paths import region_file
 from brainnet.testing import PATIENCE_S, MemoryBrain, until
-from brainnet.wire.messages import CommandHeader, CorrectionHeader, ParamsQuery
+from brainnet.wire.messages import CommandHeader, CorrectionHeader, MotorStop, ParamsQuery
 
 
 def program(name: str) -> type[Node]:
@@ -205,3 +206,51 @@ async def test_damaged_efference_copies_and_feedback_are_counted(tmp_path: Path)
             region.publish("motor/efference/arm", SpikePacket(data, metadata=metadata))
         await until("3 bad efference copies", lambda: cerebellum.health().counters.get("bad_efference_copies") == 3)
         await until("bad feedback", lambda: cerebellum.health().counters.get("bad_feedback") == 1)
+
+
+async def test_a_movement_is_stopped_by_a_prompt_and_by_the_key(tmp_path: Path) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        arm = await brain.start(program("arm_body"), "arm_body")
+        assert isinstance(arm, Body)
+        await brain.start(program("motor_cortex"), "motor_cortex")
+        under_way = asyncio.Event()
+        for ask_to_stop in (
+            lambda: brain.query("motor_cortex", Prompt(text="Stop the arm!")),
+            lambda: stop_effectors(brain.bus(), MotorStop(hold_s=0.2)),
+        ):
+            under_way.clear()
+            prompt = Prompt(text="Move the arm to (-0.15, -0.05)")
+            moving = asyncio.create_task(brain.query("motor_cortex", prompt, interim=lambda partial: under_way.set()))
+            await under_way.wait()  # the first report comes after a quarter of a second
+            answer = await ask_to_stop()
+            stopped = await moving
+            assert stopped.best is not None
+            if stopped.best.content["stopped"]:
+                assert stopped.best.text.startswith("Was stopped on the way to (-0.150, -0.050): ")
+            if isinstance(answer, Partial):
+                assert answer.best is not None
+                assert answer.best.text == "Stopped: arm."
+                assert answer.best.content["stopped"] == ["arm"]
+                assert answer.confidence == 1.0
+            await until("it is free again", lambda: not arm.stopped)
+        reached = await brain.query("motor_cortex", Prompt(text="Move the arm to (0.1, 0.1)"))
+        assert reached.best is not None
+        assert reached.best.text.startswith("Reached ")
+        assert not reached.best.content["stopped"]
+
+
+async def test_an_arm_that_stays_stopped_says_how_to_release_it(tmp_path: Path) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(program("arm_body"), "arm_body")
+        await brain.start(program("motor_cortex"), "motor_cortex")
+        await stop_effectors(brain.bus(), MotorStop())
+        refused = await brain.query("motor_cortex", Prompt(text="Move the arm to (0.1, 0.1)"))
+        assert "the effector arm is stopped" in str(refused.error)
+        assert "brainnet stop-motors --release" in str(refused.error)
+
+
+async def test_nothing_to_stop_is_said(tmp_path: Path) -> None:
+    async with MemoryBrain(tmp_path) as brain:
+        await brain.start(program("motor_cortex"), "motor_cortex")
+        answer = await brain.query("motor_cortex", Prompt(text="stop"))
+        assert "no effector is there" in str(answer.error)

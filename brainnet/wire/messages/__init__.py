@@ -15,7 +15,15 @@ from brainnet.wire.messages.codec import (
     validate,
 )
 from brainnet.wire.messages.memory import MemoryHit, MemoryQuery, MemoryReply, MemoryStore, MemoryStored
-from brainnet.wire.messages.motor import CommandHeader, CorrectionHeader, FeedbackHeader
+from brainnet.wire.messages.motor import (
+    Channel,
+    CommandHeader,
+    CorrectionHeader,
+    EffectorQuery,
+    EffectorState,
+    FeedbackHeader,
+    MotorStop,
+)
 from brainnet.wire.messages.nodes import (
     MAX_TOPICS,
     AddedTopics,
@@ -31,6 +39,7 @@ from brainnet.wire.messages.nodes import (
     ParamsReply,
     PromptStatus,
     StatusQuery,
+    TimerState,
     TopicCount,
     TopicsQuery,
 )
@@ -77,6 +86,7 @@ __all__ = [
     "Answer",
     "Answered",
     "Candidate",
+    "Channel",
     "ClockAnchor",
     "ClockControl",
     "ClockState",
@@ -85,6 +95,8 @@ __all__ = [
     "ControlReply",
     "CorrectionHeader",
     "Decision",
+    "EffectorQuery",
+    "EffectorState",
     "Encoded",
     "Exchange",
     "FeedbackHeader",
@@ -99,6 +111,7 @@ __all__ = [
     "MemoryStored",
     "Message",
     "Modulation",
+    "MotorStop",
     "NodeRecord",
     "NodeState",
     "Outline",
@@ -118,6 +131,7 @@ __all__ = [
     "SourceLateness",
     "StatusQuery",
     "StoppedBy",
+    "TimerState",
     "TopicCount",
     "TopicsQuery",
     "Weights",

@@ -30,6 +30,19 @@ class TopicCount(Message):
     malformed: int = 0
 
 
+class TimerState(Message):
+    """Figures of one timer of a node since it started; percentiles are over its last 1,024 calls."""
+
+    name: Id
+    hz: float
+    calls: int = 0
+    missed: int = Field(0, description="ticks during which the last call still ran")
+    late_p50_ms: float = Field(0.0, description="how long after its tick a call began")
+    late_p99_ms: float = 0.0
+    took_p50_ms: float = Field(0.0, description="how long a call took")
+    took_p99_ms: float = 0.0
+
+
 class Health(Message):
     """Health of one node: its heartbeat once a second, and the reply to a status query."""
 
@@ -48,6 +61,7 @@ class Health(Message):
     queued: int = 0
     counters: dict[str, int] = Field(default_factory=dict)
     topics: list[TopicCount] = Field(default_factory=list)
+    timers: list[TimerState] = Field(default_factory=list)
     last_error: ErrorText | None = None
     timestamp_ns: int = Field(default_factory=time.time_ns)
 
