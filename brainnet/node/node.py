@@ -252,9 +252,9 @@ class Node:
             self.__degraded_by = where
             self.degrade(f"{where} fails for every message: {describe(error)}")
 
-    async def add_subscription(self, key: str, handler: Callable[..., Any]) -> None:
+    async def add_subscription(self, key: str, handler: Callable[..., Any], *, batch: int = 0) -> None:
         """Subscribe as the decorator `subscribe` does, to a key that is only known at run time; call it in `setup`."""
-        self.__subscribe(Handler("subscribe", key, (), handler.__name__, wants_key(handler)), handler)
+        self.__subscribe(Handler("subscribe", key, (), handler.__name__, wants_key(handler), batch), handler)
 
     def add_timer(self, hz: float, method: Callable[[], Any]) -> None:
         """Call a method as the decorator `every` does, at a rate that is only known at run time; call it in `setup`.

@@ -40,6 +40,22 @@ def read_picture(data: bytes) -> FloatPicture:
     return preprocess(decode_picture(data))
 
 
+def read_pixels(pixels: NDArray[np.generic]) -> FloatPicture:
+    """Do the same as `read_picture` for an array of a camera: [H, W], or [H, W, 1, 3 or 4] in the order R, G, B, alpha.
+
+    Raises:
+        ModelError: It is not of type uint8 or of another shape, shows nothing, or has more than 40 million pixels.
+    """
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or channels not in (1, 3, 4) or not pixels.size:
+        raise ModelError(
+            f"a frame is uint8 [height, width] or [height, width, 1, 3 or 4], not {pixels.dtype} {list(pixels.shape)}"
+        )
+    if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
+        raise ModelError(f"a frame has at most {MAX_PIXELS} pixels, not {pixels.shape[0] * pixels.shape[1]}")
+    return preprocess(_pixels(Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and channels == 1 else pixels)))
+
+
 def preprocess(pixels: Pixels) -> FloatPicture:
     """Return `pixels` [H, W, 3] as float32 [3, 32, 32] in 0..1.
 

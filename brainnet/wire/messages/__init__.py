@@ -64,6 +64,7 @@ from brainnet.wire.messages.prompts import (
     prompt_id_of,
     read_prompt,
 )
+from brainnet.wire.messages.sensors import Percept, SensorSample
 from brainnet.wire.messages.streams import (
     ClockAnchor,
     ClockControl,
@@ -120,6 +121,7 @@ __all__ = [
     "ParamsReply",
     "Partial",
     "PartialHeader",
+    "Percept",
     "Probability",
     "ProjectionWeights",
     "Prompt",
@@ -128,6 +130,7 @@ __all__ = [
     "Refusal",
     "ResumeQuery",
     "Resumed",
+    "SensorSample",
     "SourceLateness",
     "StatusQuery",
     "StoppedBy",
