@@ -98,7 +98,7 @@ def test_a_node_with_a_wrong_role_or_payload_fails_with_the_valid_ones(
         return robot.reason if robot is not None and robot.restarts else ""
 
     assert "Odometry {x_m: str, heading_rad: float, covariance: list[float]}" in wait_until("its failure", reason)
-    assert brain.nodes()["odometer"].state == "ready"
+    brain.wait_state("odometer", "ready")
 
 
 def test_a_node_that_starts_again_keeps_the_topics_that_the_brain_was_launched_with(

@@ -39,9 +39,9 @@ async def test_a_typed_message_arrives_stamped(small_brain: SmallBrain) -> None:
 
 async def test_packets_arrive_complete_and_in_order(small_brain: SmallBrain) -> None:
     ear = await small_brain.join("region", "ear")
-    packets = ear.subscribe("input/**", capacity=500)
+    packets = ear.subscribe("spikes/**", capacity=500)
     data = "{data: [[0, 1, 0], [1, 0, 0]], modality: lidar, dt_us: 500, metadata: {place: front}}"
-    done = await small_brain.run("topic", "pub", "input/lidar/front", data, "--count", "300")
+    done = await small_brain.run("topic", "pub", "spikes/lidar/front", data, "--count", "300")
     received = [r.message for r in await _take(packets, 300)]
     assert done.code == 0
     assert [packet.seq for packet in received] == list(range(1, 301))
@@ -62,8 +62,8 @@ async def test_random_spikes_have_the_shape_and_density_asked_for(small_brain: S
 
 async def test_floats_are_graded(small_brain: SmallBrain) -> None:
     ear = await small_brain.join("region", "ear")
-    packets = ear.subscribe("input/**")
-    await small_brain.run("topic", "pub", "input/force/hand", "{data: [[0.5], [-1.25]]}")
+    packets = ear.subscribe("spikes/**")
+    await small_brain.run("topic", "pub", "spikes/force/hand", "{data: [[0.5], [-1.25]]}")
     (received,) = await _take(packets)
     assert received.message.data.dtype == np.float32
     assert received.message.data.tolist() == [[0.5], [-1.25]]
@@ -205,9 +205,9 @@ async def test_what_people_write_arrives_as_they_mean_it(small_brain: SmallBrain
 
 async def test_metadata_keep_their_types(small_brain: SmallBrain) -> None:
     ear = await small_brain.join("region", "ear")
-    packets = ear.subscribe("input/**")
+    packets = ear.subscribe("spikes/**")
     metadata = "{rate: 1e-4, day: 2026-11-28, on: yes, 1: 0o17, base: &b {x: 1}, all: {<<: *b, y: 2}}"
-    done = await small_brain.run("topic", "pub", "input/force/hand", f"{{data: [[1e-4]], metadata: {metadata}}}")
+    done = await small_brain.run("topic", "pub", "spikes/force/hand", f"{{data: [[1e-4]], metadata: {metadata}}}")
     assert done.code == 0, done.err
     (received,) = await _take(packets)
     assert received.message.data.tolist() == [[pytest.approx(1e-4)]]
@@ -235,3 +235,49 @@ async def test_a_refusal_is_one_line_and_status_1() -> None:
     assert done.code == 1
     assert done.err.startswith("brainnet: Prompt: deadline_ms")
     assert done.err.count("\n") == 1
+
+
+async def test_samples_of_sensors_are_numbered_and_may_be_files(small_brain: SmallBrain, tmp_path: Path) -> None:
+    eye = await small_brain.join("region", "eye")
+    samples = eye.subscribe("input/**", capacity=100)
+    (tmp_path / "picture.jpg").write_bytes(b"\xff\xd8 no real picture")
+    cloud = np.arange(12, dtype=np.float32).reshape(4, 3)
+    np.save(tmp_path / "cloud.npy", cloud)
+    for key, data, *options in (
+        ("input/vision/front", f"@{tmp_path / 'picture.jpg'}", "--count", "3"),
+        ("input/points/top", f"@{tmp_path / 'cloud.npy'}"),
+        ("input/force/hand", "{data: [[0.5, -1.25]], rate_hz: 1000, source: hand}"),
+        ("input/events/eye", "{data: [1, 70000], dtype: uint32}"),
+    ):
+        done = await small_brain.run("topic", "pub", key, data, *options)
+        assert done.code == 0, done.err
+    *pictures, points, force, events = [r.message for r in await _take(samples, 6)]
+    assert [(p.format, p.data, p.sequence) for p in pictures] == [
+        ("jpeg", b"\xff\xd8 no real picture", n) for n in (1, 2, 3)
+    ]
+    assert pictures[0].timestamp_ns < pictures[2].timestamp_ns
+    np.testing.assert_array_equal(points.array(), cloud)
+    assert (force.array().tolist(), force.dtype, force.rate_hz, force.source) == (
+        [[0.5, -1.25]],
+        "float32",
+        1000.0,
+        "hand",
+    )
+    assert (events.array().tolist(), events.dtype) == ([1, 70000], "uint32")
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ("{data: [[1, 2], [3]]}", "rows of equal length"),
+        ("{data: [x]}", "rows of equal length"),
+        ("{data: [300], dtype: uint8}", "rows of equal length"),
+        ("{data: !!binary aGk=, shape: [3]}", "uint8 of shape [3] has 3 bytes, and there are 2"),
+        ("{colour: red}", "no field 'colour'"),
+        ("@/no/such/file.npy", "cannot be read"),
+    ],
+)
+def test_what_is_no_sample_is_refused(data: str, says: str) -> None:
+    with pytest.raises(WireError, match=re.escape(says)) as caught:
+        writing.writer("input/force/hand", "test", data, None)
+    assert "\n" not in str(caught.value)

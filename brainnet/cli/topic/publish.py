@@ -24,8 +24,8 @@ def pub(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="YAML or JSON for a topic of the contract, text for a foreign key, or @FILE: of YAML or JSON, or an "
-            "array [neurons, steps] (.npz, .npy) for a SpikePacket."
+            help="YAML or JSON for a topic of the contract, text for a foreign key, or @FILE: of YAML or JSON, an "
+            "array [neurons, steps] (.npz, .npy) for a SpikePacket, any array, picture or sound for a sensor."
         ),
     ] = None,
     random: Annotated[
@@ -47,7 +47,9 @@ def pub(
 ) -> None:
     """Publish on a key: a typed message by its fields, a SpikePacket by its data, or bytes on a foreign key.
 
-    Example: brainnet topic pub input/lidar/front '{data: [[0, 1], [1, 0]], modality: lidar}' --rate 10 --count 50
+    Example: brainnet topic pub spikes/ear/v1 '{data: [[0, 1], [1, 0]], modality: sound}' --rate 10 --count 50
+
+    Example: brainnet topic pub input/vision/front @picture.png --rate 15
 
     Example: brainnet topic pub spikes/eye/v1 @spikes.npz
     """

@@ -19,15 +19,16 @@ from numpy.typing import NDArray
 from brainnet.bus import Publisher, QoS, Stamp
 from brainnet.bus.stamp import write_stamp
 from brainnet.cli.topic.argument import bytes_of, fields_of
+from brainnet.cli.topic.samples import sample_fields
 from brainnet.errors import MessageError, PacketError, TopicError
 from brainnet.observe import keys
 from brainnet.texts import did_you_mean
 from brainnet.wire import messages, packet
 from brainnet.wire.declared import describe
-from brainnet.wire.messages import Message
+from brainnet.wire.messages import Message, SensorSample
 from brainnet.wire.messages.codec import JSON_ENCODING
 from brainnet.wire.packet import SpikePacket
-from brainnet.wire.topics import PACKET, Contract, Topic, check_key
+from brainnet.wire.topics import PACKET, Contract, check_key
 from brainnet.wire.topics import contract as installed_contract
 
 Make = Callable[[Stamp], tuple[bytes, bytes | None]]
@@ -95,9 +96,8 @@ def writer(key: str, namespace: str, data: str | None, random: str | None, contr
     if topic is None:
         inside = keys.relative(full, namespace)
         if inside is not None:
-            (contract or installed_contract()).find(
-                inside
-            )  # raises, because only topics of the contract are allowed in the namespace
+            # raises, because only topics of the contract are allowed in the namespace
+            (contract or installed_contract()).find(inside)
         if random is not None:
             return Writer(full, QoS(True, encoding=packet.WIRE_ENCODING), _packets(None, random))
         return _foreign(full, data)
@@ -109,7 +109,9 @@ def writer(key: str, namespace: str, data: str | None, random: str | None, contr
     if topic.message is None:
         raise TopicError(f"{topic.key} carries no message: {topic.about}")
     hint = f"; {topic.key} is asked with a query" if topic.reply else ""
-    return Writer(full, qos, _typed(topic, topic.message, data), hint)
+    if topic.message is SensorSample:
+        return Writer(full, qos, _samples(data), hint)
+    return Writer(full, qos, _typed(topic.message, data), hint)
 
 
 def _foreign(full: str, data: str | None) -> Writer:
@@ -123,8 +125,33 @@ def _foreign(full: str, data: str | None) -> Writer:
     return Writer(full, QoS(True, encoding=encoding), lambda stamp: (payload, None))
 
 
-def _typed(topic: Topic, kind: type[Message], data: str | None) -> Make:
-    fields = fields_of(data, describe(kind))
+def _samples(data: str | None) -> Make:
+    """Make samples of a sensor, which are numbered and have the time at which they are sent."""
+    fields = sample_fields(data)
+    given = _checked(SensorSample, fields)
+
+    def make(stamp: Stamp) -> tuple[bytes, bytes]:
+        numbered = {"source": stamp.source, "sequence": stamp.seq, "timestamp_ns": stamp.timestamp_ns} | given
+        return messages.encode(messages.validate(SensorSample, numbered)), write_stamp(stamp)
+
+    return make
+
+
+def _typed(kind: type[Message], data: str | None) -> Make:
+    given = _checked(kind, fields_of(data, describe(kind)))
+
+    def make(stamp: Stamp) -> tuple[bytes, bytes]:
+        return messages.encode(messages.validate(kind, given)), write_stamp(stamp)
+
+    return make
+
+
+def _checked(kind: type[Message], fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that were given, each with its type.
+
+    Raises:
+        MessageError: A field is unknown or wrong; says what the message is.
+    """
     unknown = sorted(set(fields) - set(kind.model_fields))
     if unknown:
         name = str(unknown[0])
@@ -133,14 +160,9 @@ def _typed(topic: Topic, kind: type[Message], data: str | None) -> Make:
     # As JSON, in which the bytes of a picture are base64, as in a message that another program sends as JSON.
     as_json = json.dumps(fields, default=lambda binary: base64.b64encode(binary).decode())
     try:
-        given = messages.decode(kind, as_json.encode(), JSON_ENCODING).model_dump(exclude_unset=True)
+        return messages.decode(kind, as_json.encode(), JSON_ENCODING).model_dump(exclude_unset=True)
     except MessageError as error:
         raise MessageError(f"{error}; it is {describe(kind)}") from None
-
-    def make(stamp: Stamp) -> tuple[bytes, bytes]:
-        return messages.encode(messages.validate(kind, given)), write_stamp(stamp)
-
-    return make
 
 
 def _packets(data: str | None, random: str | None) -> Make:
