@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.metadata
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,9 @@ def find_program(source: Source, program: str, at: Location) -> str:
     # Not asked for files, which most programs are: it reads the metadata of every installed package.
     if colon and not is_file and importlib.metadata.entry_points(group=SCHEME_GROUP, name=location):
         file, separator, name = class_name.partition(":")
-        return f"{location}:{find_file(source, file, at)}{separator}{name}"
+        # what a scheme makes a program of may be a folder, of pictures say; the scheme looks what is in it
+        path = find(file, source.path, _is_folder) or find_file(source, file, at)
+        return f"{location}:{path}{separator}{name}"
     if is_file:
         found = find(location, source.path) or find(_in_its_folder(location), source.path)
         if found is None:
@@ -114,16 +117,23 @@ def find_file(source: Source, name: str, at: Location) -> Path:
     return found
 
 
-def find(name: str, allocation: Path) -> Path | None:
-    """Return the path of a file that an allocation names, or None; `_places` lists where it may be."""
-    return next((p for folder in _places(allocation) if _is_file(p := folder / name)), None)
-
-
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:  # a folder on the way that may not be searched, a name that is too long
         return False
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def find(name: str, allocation: Path, is_wanted: Callable[[Path], bool] = _is_file) -> Path | None:
+    """Return the path of a file that an allocation names, or None; `_places` lists where it may be."""
+    return next((p for folder in _places(allocation) if is_wanted(p := folder / name)), None)
 
 
 def not_found(name: str, allocation: Path) -> str:

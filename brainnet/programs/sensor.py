@@ -1,0 +1,185 @@
+"""A recording, or a signal that is computed, as a sensor of the brain.
+
+`program: sensor:FILE` publishes a file or a folder of pictures, `program: sensor` one of `brainnet.sensors.synthetic`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal, get_args
+
+import numpy as np
+from pydantic import Field
+
+from brainnet.bus import Bus
+from brainnet.errors import ConfigError, SensorError
+from brainnet.node import Node, NodeParameters, NodeSpec
+from brainnet.sensors.blocks import Block, Source
+from brainnet.texts import did_you_mean
+from brainnet.wire.keys import key
+from brainnet.wire.messages import SensorSample
+
+Kind = Literal["images", "audio", "samples", "points", "events"]
+_READERS: Final = {
+    "images": ("image_files", "ImageSequence"),
+    "audio": ("wav_files", "WavFile"),
+    "samples": ("table_files", "SampleFile"),
+    "points": ("table_files", "PointFile"),
+    "events": ("event_files", "EventFile"),
+}
+_SUFFIXES: Final[dict[str, Kind]] = {".wav": "audio", ".es": "events", ".raw": "events", ".aedat4": "events"}
+"""Files whose kind follows from their name; npz and csv may hold any of three kinds."""
+_LATE_S: Final = 0.5
+"""Delay beyond which blocks are dropped instead of made up for, seconds."""
+
+
+class Sensor(Node):
+    """Publishes a recording as a sensor does: each block at its time."""
+
+    role = "sensor"
+    file: ClassVar[Path | None] = None
+    """What is published; None for a signal that is computed."""
+
+    class Parameters(NodeParameters):
+        """What is published, and how fast."""
+
+        modality: str = Field(
+            "vision", pattern=r"^[A-Za-z0-9_-]+$", description="what it senses: the first chunk after input/"
+        )
+        source: str = Field(
+            "", pattern=r"^[A-Za-z0-9_-]*$", description="its name: the last chunk; the node's id by default"
+        )
+        kind: str = Field(
+            "",
+            description="of a file, what it holds where its name does not say it: images, audio, samples, points or "
+            "events; without a file, which signal: MovingBar, ToneSweep, RandomWalk, RotatingPoints or MovingEdge",
+        )
+        options: dict[str, Any] = Field(
+            default_factory=dict, description="further arguments of the source, such as fps for pictures"
+        )
+        speed: float = Field(1.0, gt=0.0, le=100.0, description="time of the recording per time on the wall")
+        loop: bool = Field(True, description="begin again at the end")
+
+    params: Parameters
+
+    def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
+        super().__init__(spec, bus, control)
+        self._key = key("input", modality=self.params.modality, source=self.params.source or self.id)
+        self._sequence = 0
+        self._open: Callable[[], Source]
+        self._extra: dict[str, Any] = {}
+
+    def load(self) -> None:
+        """Open the recording once, for its errors."""
+        self._open = partial(open_source, self.file, self.params.kind, self.params.options)
+        source = self._open()
+        if source.modality == "events":
+            self._extra = {"metadata": {"width": source.width, "height": source.height}}  # type: ignore[attr-defined]
+
+    async def setup(self) -> None:
+        """Declare the topic."""
+        self.bus.declare(self._key)
+
+    async def run(self) -> None:
+        """Publish the recording, each block at its time, on a grid that does not drift."""
+        start = time.monotonic()
+        while True:
+            start = await self._play(start)
+            if not self.params.loop:
+                self.log.info("the recording is over", blocks=self._sequence)
+                return
+
+    async def _play(self, start: float) -> float:
+        """Publish all blocks, and return when the next one would be due.
+
+        Args:
+            start: When time 0 of the recording is due, on the clock of `time.monotonic`.
+        """
+        blocks, end_us, before_us = iter(self._open()), 0.0, 0
+        while (block := await self.in_model_thread(next, blocks, None)) is not None:
+            late = time.monotonic() - (start + block.t_us / 1e6 / self.params.speed)
+            if late > _LATE_S:
+                self.count("late_blocks")
+                start += late
+            await asyncio.sleep(max(0.0, -late))
+            self._publish(block)
+            # A block of samples lasts as long as they do, one of a moment as long as the one before it.
+            lasts = 1e6 * block.shape[0] / block.rate_hz if block.rate_hz else block.t_us - before_us
+            end_us, before_us = block.t_us + max(1.0, lasts), block.t_us
+        if not end_us:
+            raise SensorError(f"{self.file or self.params.kind} holds nothing to send")
+        return start + end_us / 1e6 / self.params.speed
+
+    def _publish(self, block: Block) -> None:
+        self._sequence += 1
+        named = {"source": self.params.source or self.id, "sequence": self._sequence, "rate_hz": block.rate_hz}
+        if block.payload.dtype.names:  # events: a structure has no name on the wire, so they are bytes of this format
+            count = list(block.payload.shape)
+            sample = SensorSample(format="events", shape=count, data=block.payload.tobytes(), **named, **self._extra)
+        else:
+            sample = SensorSample.of(np.asarray(block.payload), **named, **self._extra)
+        self.publish(self._key, sample)
+
+
+def program(file: Path) -> type[Sensor]:
+    """Make the sensor that publishes a file, or a folder of pictures.
+
+    Raises:
+        SensorError: It does not exist.
+    """
+    if not file.exists():
+        raise SensorError(f"program sensor:{file}: there is no such file or folder")
+    return type(
+        "FileSensor", (Sensor,), {"__doc__": f"Publishes {file.name} as a sensor does.", "file": file.absolute()}
+    )
+
+
+def open_source(file: Path | None, kind: str, options: dict[str, Any]) -> Source:
+    """Open what a sensor publishes.
+
+    Args:
+        file: A file, or a folder of pictures; None for a signal that is computed.
+        kind: What the file holds, or the name of the signal.
+        options: Further arguments of the source.
+
+    Raises:
+        SensorError: It cannot be read, or an option has a value that is not accepted.
+        ConfigError: There is no such kind or option.
+    """
+    make = _signal(kind) if file is None else _reader(file, kind)
+    accepted = [name for name in inspect.signature(make).parameters if name not in ("path", "pictures")]
+    for option in options:
+        if option not in accepted:
+            hint = did_you_mean(option, accepted)
+            raise ConfigError(f"options: there is no {option!r}{hint}; there are {', '.join(accepted)}")
+    try:
+        opened: Source = make(**options) if file is None else make(file, **options)
+    except TypeError as error:
+        raise ConfigError(f"options: {error}") from None
+    return opened
+
+
+def _signal(name: str) -> Callable[..., Source]:
+    from brainnet.sensors import synthetic
+
+    known = {n: c for n, c in vars(synthetic).items() if isinstance(c, type) and c.__module__ == synthetic.__name__}
+    if name not in known:
+        said = f"there is no signal {name!r}{did_you_mean(name, known)}" if name else "no signal is named"
+        raise ConfigError(f"kind: {said}; it is one of {', '.join(known)}, and a file is named as program: sensor:FILE")
+    return known[name]
+
+
+def _reader(file: Path, kind: str) -> Callable[..., Source]:
+    found = kind or ("images" if file.is_dir() else _SUFFIXES.get(file.suffix.lower(), ""))
+    if found not in get_args(Kind):
+        said = f"there is no kind {kind!r}" if kind else f"{file.name} does not say what it holds"
+        raise ConfigError(f"kind: {said}; it is one of {', '.join(get_args(Kind))}")
+    module, name = _READERS[found]
+    reader: Callable[..., Source] = getattr(importlib.import_module(f"brainnet.sensors.{module}"), name)
+    return reader
