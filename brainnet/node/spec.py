@@ -58,7 +58,8 @@ class NodeEntry(BaseModel):
         description="name on the bus; for a region, the name that prompts are sent to"
     )
     program: Line = Field(
-        description="FILE.py[:Class], package.module[:Class], an entry point of brainnet.nodes, nir:FILE or sensor:FILE",
+        description="FILE.py[:Class], package.module[:Class], an entry point of brainnet.nodes, or nir:FILE, "
+        "torch:FILE, sensor:FILE",
     )
     host: Name | None = Field(None, description="where it runs, a name from hosts; needed when there are several")
     device: str = Field("cpu", pattern=DEVICE_PATTERN, description="cpu, cuda or cuda:N")
