@@ -29,7 +29,7 @@ async def brain(tmp_path: Path) -> AsyncIterator[MemoryBrain]:
 async def samples(brain: MemoryBrain, count: int, program: str = "sensor", **parameters: Any) -> list[SensorSample]:
     """Start a sensor, and return its first samples."""
     box = brain.bus("region", "listener").subscribe("input/**", capacity=4096)
-    await brain.start(load_program(program), "eye", parameters={"speed": 100.0} | parameters)
+    await brain.start(load_program(program), "eye", parameters={"speed": 100.0, "modality": "vision"} | parameters)
     async with asyncio.timeout(PATIENCE_S):
         received = [await box.get() for _ in range(count)]
     assert all(r.message.source == r.key.rpartition("/")[2] for r in received)
@@ -91,7 +91,7 @@ async def test_sound_from_a_file(brain: MemoryBrain, tmp_path: Path) -> None:
 )
 async def test_a_mistake_is_one_clear_error(brain: MemoryBrain, parameters: dict[str, Any], says: str) -> None:
     with pytest.raises(BrainnetError, match=says) as caught:
-        await brain.start(load_program("sensor"), "eye", parameters=parameters)
+        await brain.start(load_program("sensor"), "eye", parameters={"modality": "vision", **parameters})
     assert "\n" not in str(caught.value)
 
 
@@ -108,7 +108,7 @@ async def test_a_table_needs_its_kind(brain: MemoryBrain, tmp_path: Path) -> Non
     with pytest.raises(
         BrainnetError, match=r"table.csv does not say what it holds; it is one of images, audio, samples"
     ):
-        await brain.start(load_program(f"sensor:{tmp_path / 'table.csv'}"), "eye")
+        await brain.start(load_program(f"sensor:{tmp_path / 'table.csv'}"), "eye", parameters={"modality": "force"})
     got = await samples(brain, 2, f"sensor:{tmp_path / 'table.csv'}", kind="samples", modality="force")
     assert [sample.array().ravel()[0] for sample in got] == [1, 2]
 
@@ -116,7 +116,7 @@ async def test_a_table_needs_its_kind(brain: MemoryBrain, tmp_path: Path) -> Non
 def test_in_an_allocation_a_folder_is_relative_to_it(make_brain: MakeBrain, tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     Image.new("L", (4, 4), 7).save(tmp_path / "frames" / "one.png")
-    eye = {"id": "eye", "program": "sensor:frames", "parameters": {"options": {"fps": 20.0}}}
+    eye = {"id": "eye", "program": "sensor:frames", "parameters": {"modality": "vision", "options": {"fps": 20.0}}}
     path = write_allocation(tmp_path / "a.yaml", eye)
     with make_brain() as brain:
         assert "is valid" in brain.run("validate", str(path)).stderr

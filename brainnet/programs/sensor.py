@@ -49,9 +49,7 @@ class Sensor(Node):
     class Parameters(NodeParameters):
         """What is published, and how fast."""
 
-        modality: str = Field(
-            "vision", pattern=r"^[A-Za-z0-9_-]+$", description="what it senses: the first chunk after input/"
-        )
+        modality: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="what it senses: the first chunk after input/")
         source: str = Field(
             "", pattern=r"^[A-Za-z0-9_-]*$", description="its name: the last chunk; the node's id by default"
         )

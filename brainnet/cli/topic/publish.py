@@ -49,7 +49,7 @@ def pub(
 
     Example: brainnet topic pub spikes/ear/v1 '{data: [[0, 1], [1, 0]], modality: sound}' --rate 10 --count 50
 
-    Example: brainnet topic pub input/vision/front @picture.png --rate 15
+    Example: brainnet topic pub input/camera/front @picture.png --rate 15
 
     Example: brainnet topic pub spikes/eye/v1 @spikes.npz
     """

@@ -95,7 +95,7 @@ class Percept(Message):
 
     Attributes:
         region: Who perceives.
-        source: Key of the sample, such as `input/vision/front`.
+        source: Key of the sample, such as `input/audio/desk`.
         sequence: Of the sample.
         timestamp_ns: When the sample was taken.
         candidates: What it may be, the most probable first.
