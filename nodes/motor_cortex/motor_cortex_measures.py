@@ -72,7 +72,9 @@ def state_of(data: Any) -> JointState:
     return JointState(angles, data.qvel[:JOINTS].copy(), data.body("fingertip").xpos[:JOINTS].copy(), np.zeros(JOINTS))
 
 
-def episodes_over_topics(weights: Path, seed: int, count: int, show: Callable[[range], Iterator[int]]) -> Episodes:
+def episodes_over_topics(
+    weights: Path, seed: int, count: int, show: Callable[[range], Iterator[int]], speed: float = 1.0
+) -> Episodes:
     """Run the same episodes with the nodes: prompts give the targets, feedback gives the states.
 
     Arm, motor cortex and cerebellum exchange their packets in real time, in one process. An episode is the first 50
@@ -84,14 +86,15 @@ def episodes_over_topics(weights: Path, seed: int, count: int, show: Callable[[r
         seed: Seed of the first episode.
         count: Number of episodes.
         show: Wraps the episode numbers in a progress display.
+        speed: Time of the arm per time on the wall: below 1, a busy machine has more time for each step.
     """
     # The nodes log to stdout, which is for the evaluation's rows.
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        return asyncio.run(_over_topics(Path(folder), weights, seed, count, show))
+        return asyncio.run(_over_topics(Path(folder), weights, seed, count, show, speed))
 
 
 async def _over_topics(
-    folder: Path, weights: Path, seed: int, count: int, show: Callable[[range], Iterator[int]]
+    folder: Path, weights: Path, seed: int, count: int, show: Callable[[range], Iterator[int]], speed: float
 ) -> Episodes:
     import gymnasium
 
@@ -108,9 +111,9 @@ async def _over_topics(
             return await brain.start(program, name, checkpoint=checkpoint, parameters=parameters)
 
         # An episode takes one second, so the target need not be held for longer.
-        body = await started("arm_body", idle_after_s=0.3)
+        body = await started("arm_body", idle_after_s=0.3, speed=speed)
         await started("cerebellum")
-        await started("motor_cortex", weights, hold_s=0.6)
+        await started("motor_cortex", weights, hold_s=0.6 / speed, timeout_s=3.0 / speed)
         feedback = brain.bus("region", "watcher").subscribe(key("motor_feedback", effector="arm"))
         for number in show(range(count)):
             env.reset(seed=seed + number)
@@ -131,15 +134,16 @@ async def _over_topics(
 
 
 async def _movement(feedback: Mailbox[Received], begin: int) -> list[JointState]:
-    """Read the first steps of a movement that begins after tick `begin`, until the arm is idle again."""
+    """Read the first steps of a movement that begins after tick `begin`; fewer if the arm is idle before."""
     states: list[JointState] = []
-    while True:
+    while len(states) < EPISODE:
         packet = (await feedback.get()).message
         assert isinstance(packet, SpikePacket)
         if packet.metadata["idle"] and states:
-            return states[:EPISODE]
+            break
         if not packet.metadata["idle"] and packet.metadata["tick"] > begin:
             states.append(JointState.from_packet(packet))
+    return states
 
 
 def final_distances(controller: Controller, seed: int, count: int) -> FloatArray:

@@ -125,7 +125,7 @@ def test_committed_weights_reach_the_bars_of_a_short_evaluation() -> None:
 
 
 def test_an_episode_over_topics_ends_where_its_target_is() -> None:
-    episodes = motor_cortex_measures.episodes_over_topics(WEIGHTS, 1000, 2, iter)
+    episodes = motor_cortex_measures.episodes_over_topics(WEIGHTS, 1000, 2, iter, speed=0.25)
     assert len(episodes.returns) == 2
     assert all(-10.0 < value < -0.5 for value in episodes.returns)
     assert max(episodes.distances) < 0.01
