@@ -18,6 +18,7 @@
     ├── StoreError          a durable store cannot be read or written
     ├── ModelError          weights or model input that do not fit
     ├── SensorError         a sensor's file, payload or encoder that cannot be used
+    ├── DeviceError         a neuromorphic device that does not answer, or cannot do what is asked of it
     ├── TrainingError       a training or evaluation that cannot run: its data, settings or checkpoint
     └── LaunchError         a brain that cannot be started, found or stopped
 
@@ -56,6 +57,7 @@ ErrorCode = Literal[
     "store",
     "model",
     "sensor",
+    "device",
     "training",
     "launch",
 ]
@@ -240,6 +242,12 @@ class SensorError(BrainnetError):
     """A file or payload of a sensor, or an encoder for it, that cannot be used; names the file or the payload."""
 
     code = "sensor"
+
+
+class DeviceError(BrainnetError):
+    """A neuromorphic device that does not answer, that lost spikes it needed, or that cannot do what is asked of it."""
+
+    code = "device"
 
 
 class TrainingError(BrainnetError):
