@@ -111,7 +111,7 @@ def check_spikes(make: Make, network: Path) -> None:
 
 
 def check_windows(make: Make, network: Path) -> None:
-    """Check that its spikes depend neither on how the steps are cut into windows nor on the step that it begins with."""
+    """Check that its spikes depend neither on the cuts into windows nor on the step that it begins with."""
     with make() as device:
         _loaded(device, network)
         counts = _counts(device.info.input_size)

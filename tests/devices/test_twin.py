@@ -90,7 +90,7 @@ def test_without_leak_it_fires_as_the_nir_network_does(tmp_path: Path) -> None:
     ("bits", "back_end", "late"),
     # The decay of the file is 0.96, and 246 / 256 on the device. With fine weights that is nearer to exp(-0.04), with
     # which sinabs and Rockpool compute; they subtract the threshold, which is where the potential of this trace stands
-    # at a spike. With 8 bits, rounding down in each step makes up for it, and the spikes are those of the back ends that
+    # at a spike. With 8 bits, rounding down in each step makes up for it: the spikes are those of the back ends that
     # reset to a value with Euler's method. Lava records a spike one step later. The exact solution and Spyx agree with
     # neither: they subtract, and fire within a step or mark the step after.
     [
