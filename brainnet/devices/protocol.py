@@ -208,7 +208,7 @@ class Counters:
         packets_received: Datagrams of the device, those that could not be read included.
         keys_received: Spikes of the device that were handed on.
         unknown_keys: Spikes whose key belongs to no neuron; left out.
-        malformed_packets: Datagrams that could not be read; left out.
+        malformed_packets: Datagrams that could not be read, or that another host sent; left out.
         late_keys: Spikes that came after their step was read; they are handed on in the first step of the next window.
         lost_packets: Datagrams of the device that did not arrive; None where nothing numbers or counts them.
         lost_keys: Spikes of the device that did not arrive; None where nobody tells how many there were.

@@ -58,6 +58,11 @@ class Twin(Device):
         return self._info
 
     @property
+    def written_until(self) -> int:
+        """The first step whose input is not written."""
+        return self._written_until
+
+    @property
     def info(self) -> DeviceInfo:
         """What it has, with the ports of the loaded network."""
         return self._info

@@ -73,7 +73,7 @@ def _commands() -> Iterator[dict[str, Any]]:
 
     for number in (1, 7, 16383):
         datagram = EIEIOCommandHeader(number).bytestring.hex()
-        nothing = {"keys": [], "payloads": None, "timed": False}
+        nothing: dict[str, Any] = {"keys": [], "payloads": None, "timed": False}
         yield {"name": f"command {number}", "datagram": datagram, "command": number} | nothing
 
 
