@@ -18,6 +18,8 @@ NAME_RULE: Final = f"should be a name of at most {MAX_NAME} letters, digits, '_'
 """What `NAME_PATTERN` and `MAX_NAME` accept, as the end of a sentence."""
 POPULATION: Final = "population"
 """The program of a node that computes populations of a network; `population:PROGRAM` also does what another does."""
+DEVICE: Final = "device"
+"""The program of a node that computes a population on a neuromorphic device."""
 RESERVED_IDS: Final = ("launcher",)
 """Ids that no node may have: the launcher logs under its own name."""
 MAX_LINE: Final = 4352

@@ -65,7 +65,18 @@ def kind_of(connectome: Connectome, name: str) -> Kind:
     try:
         parameters = parameters_of(model, entry.parameters, f"population {name}")
         checkpoint = None if entry.checkpoint is None else connectome.folder / entry.checkpoint
-        setting = Setting(name, entry.size or 1, connectome.clock.dt_ms, connectome.seed, connectome.folder, checkpoint)
+        clock = connectome.clock
+        realtime = clock.mode == "realtime"
+        setting = Setting(
+            name,
+            entry.size or 1,
+            clock.dt_ms,
+            connectome.seed,
+            connectome.folder,
+            checkpoint,
+            realtime,
+            clock.time_scale,
+        )
         shape = model.shape(parameters, setting)
     except BrainnetError as error:
         raise _of_model(connectome, name, error) from None

@@ -44,7 +44,7 @@ class PopulationEntry(_Part):
 
     id: Name = Field(description="its name")
     model: Line = Field(
-        description="lif, integer_lif, izhikevich, adaptive_lif, biological_lif, poisson, pattern, nir:FILE, "
+        description="lif, integer_lif, izhikevich, adaptive_lif, biological_lif, poisson, pattern, device, nir:FILE, "
         "torch:FILE.py:NAME, or a class of your own: FILE.py:Class, package.module:Class, an entry point"
     )
     size: int | None = Field(

@@ -130,6 +130,12 @@ class FreeRunningDevice(Device):
             self._learn(arrival)
         self._heard = time.monotonic()
 
+    def align(self, at_ns: int) -> None:
+        """Say that the first step began at a time; the earliest that was ever said counts."""
+        start = self._running()
+        if at_ns < start.at_ns:
+            self._start = replace(start, at_ns=at_ns)
+
     def write(self, window: Events) -> None:
         """Send the spikes of a window at once, without times.
 
@@ -227,8 +233,8 @@ class FreeRunningDevice(Device):
             DeviceError: In every case.
         """
         raise DeviceError(
-            f"the device at {self._where} exchanges nothing but spikes: a reset cannot be verified; reset it with its own "
-            "tools, and open it again"
+            f"the device at {self._where} exchanges nothing but spikes: a reset cannot be verified; reset it with its "
+            "own tools, and open it again"
         )
 
     def close(self) -> None:

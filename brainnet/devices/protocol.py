@@ -294,6 +294,12 @@ class Device(ABC):
             DeviceError: No network is loaded, or the device does not answer.
         """
 
+    def align(self, at_ns: int) -> None:  # noqa: B027 - a stepped device has no use for it
+        """Say when the first step began, as far as is known by now, in nanoseconds since 1970.
+
+        It matters to a device with a clock of its own, and the earliest time that was ever said counts.
+        """
+
     @abstractmethod
     def write(self, window: Events) -> None:
         """Send the spikes of the next window, which begins where the one before it ended.

@@ -49,6 +49,7 @@ class RunsNetwork(Node):
         self._link: BusLink
         self._runner: Runner | None = None
         self._run = ""
+        self._waits_for = self._trouble = ""
 
     def load(self) -> None:
         """Make the populations and the synapses that end in them."""
@@ -65,6 +66,9 @@ class RunsNetwork(Node):
             self._lockstep = Realtime(network, plan, pack, clock.late)
         else:
             self._lockstep = Lockstep(network, plan, pack)
+        for name, population in network.populations.items():
+            for note in population.model.prepare():
+                self.log.info("prepared", population=name, note=note)
         warm_up(network, plan.window)
 
     async def setup(self) -> None:
@@ -103,6 +107,7 @@ class RunsNetwork(Node):
             save_every_s=clock.save_every_s,
             time_scale=clock.time_scale,
             on_waiting=lambda whom: call_soon(loop, self._note_waiting, whom),
+            on_trouble=lambda what: call_soon(loop, self._note_trouble, what),
             on_failure=lambda error: call_soon(loop, self._note_failure, error),
         )
         for source in self._lockstep.plan.sources:
@@ -161,8 +166,19 @@ class RunsNetwork(Node):
         return self._runner
 
     def _note_waiting(self, whom: str) -> None:
-        if whom:
-            self.degrade(f"the network waits for {whom}")
+        self._waits_for = whom
+        self._show_state()
+
+    def _note_trouble(self, what: str) -> None:
+        self._trouble = what
+        self._show_state()
+
+    def _show_state(self) -> None:
+        reasons = [f"the network waits for {self._waits_for}"] if self._waits_for else []
+        if self._trouble:
+            reasons.append(self._trouble)
+        if reasons:
+            self.degrade("; ".join(reasons))
         else:
             self.recover()
 

@@ -53,6 +53,7 @@ class Runner:
             resumed from it.
         time_scale: In real time, time on the wall by simulated time.
         on_waiting: Called in the thread, with whom it waits for when that takes long, and with "" when it goes on.
+        on_trouble: Called in the thread with what is wrong with models that go on, and with "" when nothing is.
         on_failure: Called in the thread with what ended it.
     """
 
@@ -67,6 +68,7 @@ class Runner:
         save_every_s: float,
         time_scale: float = 1.0,
         on_waiting: Callable[[str], None] = lambda whom: None,
+        on_trouble: Callable[[str], None] = lambda what: None,
         on_failure: Callable[[BaseException], None] = lambda error: None,
     ) -> None:
         self.lockstep = lockstep
@@ -80,7 +82,8 @@ class Runner:
         self._everybody = list(dict.fromkeys(process_of.values()))
         self._leads = self._everybody[0] == lockstep.plan.process
         self._others = set(self._everybody) - {lockstep.plan.process}
-        self._on_waiting, self._on_failure = on_waiting, on_failure
+        self._on_waiting, self._on_trouble, self._on_failure = on_waiting, on_trouble, on_failure
+        self._trouble = ""
         self._populations = lockstep.network.populations
         self._dt_ms = next(iter(self._populations.values())).model.setting.dt_ms
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -193,6 +196,9 @@ class Runner:
         except BaseException as error:
             self._announce_failure(error)
             self._on_failure(error)
+        finally:
+            for population in self._populations.values():
+                population.model.close()
 
     def _set_stopping(self) -> None:
         self._stopping = True
@@ -220,8 +226,15 @@ class Runner:
         self._watched.add(fired.items(), now)
         if self._windows_unannounced >= max(1, self.lockstep.plan.credit // 4) or now - self._announced[0] > ANNOUNCE_S:
             self._announce()
+        self._look_for_trouble()
         if now > self._save_at:
             self._save()
+
+    def _look_for_trouble(self) -> None:
+        found = [each for each in (p.model.trouble() for p in self._populations.values()) if each]
+        if (trouble := "; ".join(found)) != self._trouble:
+            self._trouble = trouble
+            self._on_trouble(trouble)
 
     def _wait(self) -> None:
         now = time.monotonic()

@@ -16,6 +16,8 @@ def warm_up(network: Network, window: int) -> None:
         network: The populations of one process.
         window: Steps of a window.
     """
+    if any(population.model.acts_outside for population in network.populations.values()):
+        return  # a device in the world would act on that spike
     before = {name: population.save() for name, population in network.populations.items()}
     for source in network.sources:
         spikes = Spikes(0, np.r_[0, np.ones(window)].astype(np.int32), np.zeros(1, np.int32))

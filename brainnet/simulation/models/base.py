@@ -109,6 +109,8 @@ class Setting:
         seed: Of the network. Every random number of the model is drawn through `key`.
         folder: Where relative paths in the parameters begin: the folder of the connectome file.
         checkpoint: The file of weights that the description of the population names, or None.
+        realtime: Whether the clock on the wall drives the steps.
+        time_scale: In real time, time on the wall by simulated time.
     """
 
     name: str
@@ -117,6 +119,8 @@ class Setting:
     seed: int
     folder: Path = Path()
     checkpoint: Path | None = None
+    realtime: bool = False
+    time_scale: float = 1.0
 
     def key(self, *purpose: object) -> np.uint64:
         """Return the key of random numbers of this population for one purpose."""
@@ -239,6 +243,22 @@ class Model(ABC):
     def inputs(self) -> int:
         """How many targets a projection to this population has: its neurons, unless the model says otherwise."""
         return self.setting.size
+
+    @property
+    def acts_outside(self) -> bool:
+        """Whether a step has effects outside of the process that a saved state does not take back."""
+        return False
+
+    def prepare(self) -> list[str]:
+        """Connect to what is outside of the process, before the first step; return what people should know of it."""
+        return []
+
+    def trouble(self) -> str:
+        """Return what is wrong now though the model goes on, as a sentence; an empty text when nothing is."""
+        return ""
+
+    def close(self) -> None:  # noqa: B027 - most models have nothing to release
+        """Release what `prepare` connected to; a second call does nothing."""
 
     @abstractmethod
     def advance(self, window: Window) -> Spikes | NDArray[Any]:

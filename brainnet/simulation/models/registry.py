@@ -21,6 +21,7 @@ MODELS: Final = {
     "adaptive_lif": "adaptive_lif:AdaptiveLIF",
     "biological_lif": "biological_lif:BiologicalLIF",
     "relay": "relay:Relay",
+    "device": "device:DeviceModel",
     "poisson": "poisson:Poisson",
     "pattern": "pattern:Pattern",
 }
