@@ -205,17 +205,34 @@ def test_a_device_with_a_clock_of_its_own_in_real_time(brain: Brain, tmp_path: P
         brain.wait_state("chip", "ready")
 
 
-def test_a_device_that_is_not_there_fails_alone(brain: Brain, tmp_path: Path) -> None:
+def test_a_device_that_is_not_there_is_one_error_of_the_launch(brain: Brain, tmp_path: Path) -> None:
     networks.deep(tmp_path / "net.nir")
     parameters = {"driver": "eieio", "control": f"127.0.0.1:{free_port()}"}
-    launcher = brain.start("launch", str(allocation(tmp_path, parameters)))
-    try:
-        brain.wait_state("chip", "backoff", "failed")
-        assert brain.wait_state("source", "ready", "degraded")
-        assert any("does not answer" in json.dumps(row) for row in log_of(brain, "chip"))
-    finally:
-        launcher.send_signal(signal.SIGINT)
-        launcher.communicate(timeout=PATIENCE_S)
+    done = brain.run("launch", "--detach", str(allocation(tmp_path, parameters)), check=False)
+    assert done.returncode == 1
+    assert "node chip" in done.stderr
+    assert "does not answer" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_device_that_ends_and_comes_back_changes_no_spike(brain: Brain, tmp_path: Path) -> None:
+    networks.deep(tmp_path / "net.nir")
+    expected = digest(connectome(tmp_path, device(weight_bits=8)))
+    port = free_port()
+    options = ("--format", "eieio", "--weight-bits", "8", "--control", str(port))
+    path = allocation(tmp_path, {"driver": "eieio", "control": f"127.0.0.1:{port}"}, save_every_s=0.05)
+    with served(*options):
+        launcher = brain.start("launch", str(path), "--steps", str(STEPS), "--digest", "--json", "--paused")
+        wait_until("both to stand at the beginning", lambda: phases(brain) == ["paused", "paused"])
+        brain.run("clock", "step", "100")
+        before = brain.pid("chip")
+    brain.run("clock", "resume")
+    wait_until("the node to notice", lambda: brain.nodes()["chip"].pid != before)
+    assert brain.wait_state("source", "ready", "degraded").restarts == 0
+    with served(*options):
+        stdout, stderr = launcher.communicate(timeout=3 * PATIENCE_S)
+        assert launcher.returncode == 0, stderr
+        assert json.loads(stdout.splitlines()[-1])["digest"] == expected
 
 
 def test_validate_names_the_place(tmp_path: Path, brain: Brain) -> None:
