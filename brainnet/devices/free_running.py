@@ -151,6 +151,8 @@ class FreeRunningDevice(Device):
     def read(self, until: int) -> Events:
         """Return what the device has fired in the steps before `until`, as far as it has come.
 
+        Where `until` is the end of the window before, it takes in what has come, and returns nothing.
+
         Raises:
             DeviceError: It has not begun, or `until` is past.
         """
@@ -164,7 +166,7 @@ class FreeRunningDevice(Device):
             self._pending.append((self._steps(arrival, start), arrival.addresses))
         self._next = until
         self._note_problems()
-        if not self._pending:
+        if not self._pending or until == first:
             return Events.of(first, until, [], [])
         steps, addresses = (np.concatenate([part[index] for part in self._pending]) for index in (0, 1))
         due = steps < until

@@ -24,11 +24,10 @@ import numpy as np
 from brainnet.devices.control import pack_arrays, receive, send, unpack_arrays
 from brainnet.devices.link import SpikeLink, Wire, parse_address
 from brainnet.devices.protocol import Events, LoadOptions, Start
+from brainnet.devices.stepped import GRACE_S
 from brainnet.devices.twin import Twin
 from brainnet.errors import BrainnetError, DeviceError
 
-_GRACE_S: Final = 0.1
-"""Seconds without a datagram after which input that is missing is lost."""
 _BURST: Final = 64
 """Datagrams that are sent for one request: more might not fit into the socket's buffer of the host."""
 _FAR: Final = 1 << 20
@@ -45,9 +44,13 @@ class DeviceServer:
         host: Address to listen on.
         control_port: Of the control connection; 0 for any.
         port: Of the spikes; 0 for any.
+        grace_s: Seconds without a datagram after which input that is missing is lost.
     """
 
-    def __init__(self, wire: Wire, weight_bits: int, host: str, control_port: int, port: int) -> None:
+    def __init__(
+        self, wire: Wire, weight_bits: int, host: str, control_port: int, port: int, grace_s: float = GRACE_S
+    ) -> None:
+        self._grace_s = grace_s
         self._wire, self._bits, self._host, self._port = wire, weight_bits, host, port
         self._listener = socket.create_server((host, control_port))
         self.control_port = int(self._listener.getsockname()[1])
@@ -150,7 +153,7 @@ class DeviceServer:
         link, steps, addresses = self._link, [np.zeros(0, np.int64)], [np.zeros(0, np.int32)]
         while True:
             before = link.counters.packets_received
-            for arrival in link.received(_GRACE_S if before < packets else 0.0):
+            for arrival in link.received(self._grace_s if before < packets else 0.0):
                 ticks = np.full(arrival.addresses.size, self._next) if arrival.ticks is None else arrival.ticks
                 inside = (ticks >= self._next) & (ticks < until)
                 self._late += int((~inside).sum())
@@ -197,6 +200,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--key-bits", type=int, choices=(16, 32), default=32, help="width of the keys of eieio")
     parser.add_argument("--input-key", type=int, default=0, help="key of input 0")
     parser.add_argument("--output-key", type=int, default=0, help="key of output 0")
+    parser.add_argument("--grace-s", type=float, default=GRACE_S, help="after which input that is missing is lost")
     parser.add_argument("--unnumbered", action="store_true", help="aer without sequence numbers")
     parser.add_argument("--network", type=Path, help="a NIR file to run by the clock of this process")
     parser.add_argument("--reset", default=None, help="what a spike does, for a file that does not say")
@@ -218,7 +222,8 @@ def main() -> None:
     )
     try:
         if options.network is None:
-            server = DeviceServer(wire, options.weight_bits, options.host, options.control, options.port)
+            ports = options.control, options.port
+            server = DeviceServer(wire, options.weight_bits, options.host, *ports, options.grace_s)
             print(json.dumps({"port": server.port, "control": server.control_port}), flush=True)
             server.serve()
         if options.to is None:

@@ -26,7 +26,7 @@ from brainnet.devices.protocol import (
 from brainnet.devices.twin import check_rest, check_window
 from brainnet.errors import DeviceError
 
-GRACE_S: Final = 0.2
+GRACE_S: Final = 0.5
 """Seconds without a datagram after which those that are missing are lost."""
 _BURST: Final = 64
 """Datagrams that are sent before the device is told to take them in: more might not fit into its socket's buffer."""
@@ -44,6 +44,7 @@ class SteppedDevice(Device):
         listen: Where spikes are received; port 0 for any.
         timeout_s: Seconds to wait for a reply.
         tolerant: Go on after spikes were lost.
+        grace_s: Seconds without a datagram after which those that are missing are lost.
         peer: Where spikes are sent, if not to the port that the device names.
 
     Attributes:
@@ -58,10 +59,12 @@ class SteppedDevice(Device):
         timeout_s: float = 5.0,
         *,
         tolerant: bool = False,
+        grace_s: float = GRACE_S,
         peer: Address | None = None,
     ) -> None:
         self._address, self._wire, self._listen = control, wire, listen
         self._timeout_s, self._tolerant, self._peer = timeout_s, tolerant, peer
+        self._grace_s = grace_s
         self.report_port: int | None = None
         self._control: ControlClient | None = None
         self._link: SpikeLink | None = None
@@ -224,7 +227,7 @@ class SteppedDevice(Device):
             first, self._next = self._next, reached
             link.note_tick(reached - self._first)
             came = link.counters
-            waited = GRACE_S if came.packets_received + self._lost[0] < expected[0] else 0.0
+            waited = self._grace_s if came.packets_received + self._lost[0] < expected[0] else 0.0
             while True:
                 before = came.packets_received
                 for arrival in link.received(waited):

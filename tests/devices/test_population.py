@@ -145,7 +145,10 @@ def test_a_device_in_steps_has_the_digest_of_the_twin(tmp_path: Path) -> None:
 
 def allocation(folder: Path, parameters: dict[str, Any], **clock: Any) -> Path:
     source = {"id": "source", "program": "population", "parameters": {k: v for k, v in SOURCE.items() if k != "id"}}
-    chip = {"id": "chip", "program": "device", "parameters": {"network": "net.nir", **parameters}}
+    # as often as it takes until a device is back
+    restart = {"max_restarts": 1000, "backoff_s": 0.1, "max_backoff_s": 0.5}
+    own = {"network": "net.nir", **parameters}
+    chip = {"id": "chip", "program": "device", "parameters": own, "restart": restart}
     synapses = {"connect": "one_to_one", "weight": 1, "delay_ms": 3}
     more = {"seed": 3, "projections": [{"from": "source", "to": "chip", "synapses": synapses}]}
     return write_allocation(folder / "brain.yaml", source, chip, **more, **({"clock": clock} if clock else {}))

@@ -97,10 +97,13 @@ def test_times_that_need_more_bits_than_they_get(tick: int) -> None:
 @pytest.mark.parametrize("tolerant", [False, True])
 def test_what_is_lost_is_counted_exactly(network: Path, tolerant: bool) -> None:
     wire = WIRES["eieio"][0]
-    with served(*options(wire)) as process:
+    # the relay is a thread of this process, which may have to wait for a core
+    with served(*options(wire, "--grace-s", "3")) as process:
         relay = LossyRelay(("127.0.0.1", process.port), lambda way, number: number % (7 if way == "in" else 5) == 3)
         with relay:
-            device = SteppedDevice(process.control, wire, LOCAL, PATIENCE_S, tolerant=tolerant, peer=relay.to_device)
+            device = SteppedDevice(
+                process.control, wire, LOCAL, PATIENCE_S, tolerant=tolerant, peer=relay.to_device, grace_s=3
+            )
             # the device sends to where the control connection says: to the relay
             device.report_port = relay.to_host
             with device:

@@ -12,6 +12,7 @@ import msgpack
 import numpy as np
 
 from brainnet.bus import Sample, read_stamp
+from brainnet.devices import aer, eieio
 from brainnet.errors import WireError
 from brainnet.observe import reading
 from brainnet.wire import messages, packet
@@ -117,6 +118,8 @@ READERS: dict[str, Reader] = {
     "declared json": _message(DECLARED, "application/json"),
     "stamp": _stamp,
     "key": _key,
+    "eieio": eieio.decode,
+    "aer": lambda payload: aer.decode(payload, numbered=True),
     **{f"prompt {encoding}": _prompt(encoding) for encoding in ("", "text/plain", "application/json")},
     "prompt msgpack": _prompt("application/msgpack"),
     **{kind.__name__: _message(kind, "") for kind in kinds()},
