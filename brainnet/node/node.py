@@ -382,7 +382,7 @@ class Node:
 
     def degrade(self, reason: str) -> None:
         """Set the state `degraded`: the node works, but with less than its full function; `recover` ends it."""
-        if self.state == "ready":
+        if self.state == "ready" or (self.state == "degraded" and reason != self.last_error):
             self.last_error = reason
             self.__set_state("degraded", reason)
 
