@@ -160,10 +160,13 @@ class FreeRunningDevice(Device):
         first = self._next
         if until < first:
             raise DeviceError(f"step {until} is past; step {first} is next")
-        for arrival in self._opened().received():
+        arrived = list(self._opened().received())
+        if arrived:
             self._heard = time.monotonic()
+        for arrival in arrived:
             self._learn(arrival)
-            self._pending.append((self._steps(arrival, start), arrival.addresses))
+        # only now, since each of them says something about the line
+        self._pending += [(self._steps(arrival, start), arrival.addresses) for arrival in arrived]
         self._next = until
         self._note_problems()
         if not self._pending or until == first:

@@ -27,6 +27,8 @@ _TIMESPEC: Final = struct.Struct("@qq")
 _RECEIVE_BYTES: Final = 4 << 20
 _MOST_BYTES: Final = 65_535
 _FURTHEST: Final = 1 << 31
+_MOST_AT_ONCE: Final = 4096
+"""Datagrams that are taken in before whoever reads goes on; a flood must not hold it up for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,7 @@ class SpikeLink:
         """
         if wait_s:
             select.select([self._socket], [], [], wait_s)
-        while True:
+        for _ in range(_MOST_AT_ONCE):
             try:
                 data, extra, _, sender = self._socket.recvmsg(_MOST_BYTES, 64)
             except BlockingIOError:

@@ -23,7 +23,16 @@ from brainnet.streams.saved_states import Identity, SavedStates
 from brainnet.streams.warming import warm_up
 from brainnet.streams.weights import answer
 from brainnet.wire.keys import chunk, key
-from brainnet.wire.messages import ClockControl, ClockState, Modulation, Weights, WeightsQuery, Windows, WindowsQuery
+from brainnet.wire.messages import (
+    ClockControl,
+    ClockState,
+    Health,
+    Modulation,
+    Weights,
+    WeightsQuery,
+    Windows,
+    WindowsQuery,
+)
 
 _JOIN_S = 0.5
 """Seconds between two questions for the name of the run."""
@@ -86,6 +95,14 @@ class RunsNetwork(Node):
             self._start(self._part.run)
         else:  # another host may come later: this node is ready all the same
             self.spawn(self._join(), essential=True)
+
+    def health(self) -> Health:
+        """Return the health of this node, with what the models of its populations have counted."""
+        health = super().health()
+        if self._runner is not None:
+            for name, population in self._lockstep.network.populations.items():
+                health.counters |= {f"{name}.{what}": count for what, count in population.model.counts().items()}
+        return health
 
     def _start(self, run: str) -> None:
         """Start the network, or go on where it was saved."""

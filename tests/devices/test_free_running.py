@@ -54,7 +54,9 @@ class Chip:
 
 
 @contextlib.contextmanager
-def running(wire: Wire, network: Path, *, latency: int = 0, silent_s: float = 0.0, at: float = 0.5) -> Iterator[Chip]:
+def running(
+    wire: Wire, network: Path, *, latency: int = 0, silent_s: float = 0.0, step_ns: float = LONG_NS
+) -> Iterator[Chip]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 0))
         other.settimeout(PATIENCE_S)
@@ -63,7 +65,7 @@ def running(wire: Wire, network: Path, *, latency: int = 0, silent_s: float = 0.
         )
         with device:
             device.load(network)
-            device.start(Start(FIRST, time.time_ns() - round(at * LONG_NS), LONG_NS))
+            device.start(Start(FIRST, time.time_ns() - round(step_ns / 2), step_ns))
             yield Chip(device, other)
 
 
@@ -86,6 +88,18 @@ def test_spikes_are_handed_on_in_the_step_that_their_tick_says(network: Path) ->
         counted = chip.device.counters()
     assert (counted.keys_received, counted.late_keys, counted.packets_received) == (2, 0, 1)
     assert (counted.lost_packets, counted.lost_keys, counted.lost_inputs) == (None, None, None)
+
+
+def test_ticks_say_the_step_and_not_when_they_were_read(network: Path) -> None:
+    """Sixty ticks of a millisecond come at once, and are read at once."""
+    with running(EIEIO, network, latency=9000, step_ns=1e7) as chip:
+        chip.send(*(eieio.encode(np.array([0x700]), tick=tick)[0] for tick in range(60)))
+        steps = chip.read(10_000).steps
+        assert chip.device.counters().late_keys == 0
+    assert steps.size == 60
+    # 59 ms are 5 or 6 steps of 10 ms; the line is in between while it knows only some of them
+    assert steps[-1] - steps[0] >= 2
+    assert (np.diff(steps) >= 0).all()
 
 
 def test_late_spikes_are_counted_and_handed_on_in_the_next_window(network: Path) -> None:

@@ -201,6 +201,10 @@ def test_a_device_with_a_clock_of_its_own_in_real_time(brain: Brain, tmp_path: P
         }
         brain.launch(allocation(tmp_path, parameters, mode="realtime"))
         wait_until("the chip to fire", lambda: fires(brain))
+        (info,) = brain.rows("node", "info", "chip")
+        assert info["counters"]["chip.keys_received"] > 0
+        assert info["counters"]["chip.lost_packets"] >= 0  # by sequence numbers
+        assert "chip.lost_keys" not in info["counters"]  # nobody can know that
         # a chip that falls silent is visible, and the rest goes on
         peer.process.send_signal(signal.SIGSTOP)
         try:

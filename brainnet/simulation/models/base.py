@@ -257,6 +257,10 @@ class Model(ABC):
         """Return what is wrong now though the model goes on, as a sentence; an empty text when nothing is."""
         return ""
 
+    def counts(self) -> dict[str, int]:
+        """Return what the model has counted, by name; called by any thread, and shown with the health of its node."""
+        return {}
+
     def close(self) -> None:  # noqa: B027 - most models have nothing to release
         """Release what `prepare` connected to; a second call does nothing."""
 

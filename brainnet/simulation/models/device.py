@@ -147,6 +147,12 @@ class DeviceModel(Model):
         """Return what is wrong with the device now, or an empty text."""
         return "" if self._device is None else self._device.trouble()
 
+    def counts(self) -> dict[str, int]:
+        """Return the counters of the device; what cannot be known is not among them."""
+        device = self._device  # another thread may close it meanwhile
+        found = {} if device is None else device.counters().as_dict()
+        return {name: value for name, value in found.items() if value is not None}
+
     def close(self) -> None:
         """Release the device."""
         if self._device is not None:
