@@ -31,8 +31,10 @@ from brainnet.errors import BrainnetError, DeviceError
 _BURST: Final = 64
 """Datagrams that are sent for one request: more might not fit into the socket's buffer of the host."""
 _FAR: Final = 1 << 20
-_IDLE_S: Final = 600.0
-"""Seconds after which a host that asks for nothing has to connect again."""
+_STALLED_S: Final = 5.0
+"""Seconds within which a host has to ask for something once it is connected, and to send the rest of a request."""
+_KEEP_ALIVE: Final = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+"""A host may ask for nothing for as long as its network is paused; one that is gone is noticed after a minute."""
 
 
 class DeviceServer:
@@ -66,14 +68,20 @@ class DeviceServer:
             connection, address = self._listener.accept()
             with connection:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connection.settimeout(_IDLE_S)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                for option, value in _KEEP_ALIVE:
+                    connection.setsockopt(socket.IPPROTO_TCP, option, value)
                 try:
                     self._serve_one(connection, str(address[0]))
                 except (OSError, ValueError):
                     continue  # it went away, or sent what is no request
 
     def _serve_one(self, connection: socket.socket, host: str) -> None:
+        patience_s: float | None = _STALLED_S
         while True:
+            connection.settimeout(patience_s)
+            connection.recv(1, socket.MSG_PEEK)
+            connection.settimeout(_STALLED_S)
             request = receive(connection)
             if request.get("do") == "close":
                 return
@@ -85,6 +93,8 @@ class DeviceServer:
                 # fields of a request may be of any type
                 reply = {"error": f"the request {str(request.get('do'))[:40]!r} is not understood: {error}"}
             send(connection, reply)
+            if request.get("do") == "open" and "error" not in reply:
+                patience_s = None
 
     def _answer(self, request: dict[str, Any], host: str) -> dict[str, Any]:
         twin = self._twin

@@ -264,6 +264,20 @@ class SteppedDevice(Device):
         packets, keys, inputs = (max(0, each) for each in self._lost)
         return replace(self._link.counters, lost_packets=packets, lost_keys=keys, lost_inputs=inputs)
 
+    def trouble(self) -> str:
+        """Return that the device sends what cannot be used, since that was counted."""
+        link = self._link
+        if link is None:
+            return ""
+        counted, found = link.counters, []
+        if counted.unknown_keys:
+            found.append(f"{counted.unknown_keys} spikes with unknown keys (the last one was {link.last_unknown:#x})")
+        if counted.malformed_packets:
+            found.append(f"{counted.malformed_packets} datagrams that cannot be read")
+        if counted.late_keys:
+            found.append(f"{counted.late_keys} spikes of steps that were not asked for")
+        return f"the device at {self._address[0]}:{self._address[1]} sends {', '.join(found)}" if found else ""
+
     def reset(self) -> None:
         """Set all neurons to rest, and verify it by reading the state back.
 

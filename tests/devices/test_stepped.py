@@ -36,7 +36,7 @@ def options(wire: Wire, *more: str) -> list[str]:
     return ["--format", wire.format, *keys, *more]
 
 
-@pytest.fixture(scope="module", params=list(WIRES))
+@pytest.fixture(scope="module", params=["eieio", "eieio16", "aer"])
 def peer(request: pytest.FixtureRequest) -> Iterator[tuple[Wire, Peer]]:
     wire, more = WIRES[request.param]
     with served(*options(wire, *more)) as process:
@@ -55,6 +55,12 @@ def make(wire: Wire, peer: Peer) -> Callable[[], Device]:
 @pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda check: check.__name__)
 def test_a_device_over_udp_conforms(check: conformance.Check, peer: tuple[Wire, Peer], network: Path) -> None:
     check(make(*peer), network)
+
+
+def test_datagrams_without_numbers_do_as_well(network: Path) -> None:
+    wire, more = WIRES["aer_unnumbered"]
+    with served(*options(wire, *more)) as process:
+        conformance.check_spikes(make(wire, process), network)
 
 
 def test_many_spikes_in_long_windows(peer: tuple[Wire, Peer], tmp_path: Path) -> None:
@@ -166,6 +172,31 @@ def test_a_server_outlives_hosts_that_send_anything(network: Path) -> None:
             for garbage in (b"", b"x", b"y" * 3000):
                 stray.sendto(garbage, ("127.0.0.1", process.port))
         conformance.check_spikes(make(wire, process), network)
+
+
+def test_a_host_that_says_nothing_holds_up_nobody(network: Path) -> None:
+    wire = WIRES["aer"][0]
+    with served(*options(wire)) as process, socket.create_connection(process.control):
+        conformance.check_spikes(make(wire, process), network)
+
+
+def test_unknown_keys_are_visible(network: Path) -> None:
+    theirs, ours = Wire("eieio", receives_from=50), Wire("eieio", receives_from=52)
+    counts = networks.spikes(12, 60)
+    with served(*options(theirs)) as process, make(ours, process)() as device, Twin(8) as twin:
+        found = []
+        for each in (device, twin):
+            each.load(network)
+            each.start(Start())
+            assert each.trouble() == ""
+            each.write(Events.of_counts(0, counts))
+            found.append(each.read(60))
+        unknown = int((found[1].addresses < 2).sum())
+        assert unknown
+        counted = device.counters()
+        assert (counted.unknown_keys, counted.lost_keys, counted.lost_packets) == (unknown, 0, 0)
+        assert f"{unknown} spikes with unknown keys" in device.trouble()
+    np.testing.assert_array_equal(found[0].steps, found[1].steps[found[1].addresses >= 2])
 
 
 class BadPeer(threading.Thread):
