@@ -18,7 +18,7 @@ from brainnet.streams.lockstep import Lockstep, Plan
 
 _SMALLEST_MS: Final = 0.01
 _BUCKETS_PER_DECADE: Final = 20
-_BUCKETS: Final = 7 * _BUCKETS_PER_DECADE
+_BUCKETS: Final = 7 * _BUCKETS_PER_DECADE + 1  # the last one is for all that is longer
 
 
 class Lateness:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from brainnet.connectome import build
@@ -148,6 +148,7 @@ def test_without_an_agreement_nothing_is_due(tmp_path: Path, clock: Clock) -> No
 
 
 @given(st.lists(st.floats(0.0, 1e5), min_size=1, max_size=50), st.sampled_from([0.5, 0.99, 1.0]))
+@example([79_500.0, 1e5], 0.5)
 def test_percentiles_are_right_to_the_width_of_a_bucket(values: list[float], share: float) -> None:
     lateness = Lateness()
     for value in values:
