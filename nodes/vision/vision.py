@@ -8,6 +8,7 @@ each on `percept/{id}`, and a prompt without a picture is answered from the newe
 
 from __future__ import annotations
 
+import asyncio
 import io
 import time
 from collections.abc import Callable
@@ -111,7 +112,9 @@ class Vision(Region):
         newest = dict(zip(keys, samples, strict=True))
         if len(newest) < len(samples):
             self.count("frames_skipped", len(samples) - len(newest))
-        partials = await self.in_model_thread(self.look, list(newest.values()))
+        # To decode and scale a frame takes longer than to name it: in another thread, so that no prompt waits for it.
+        inputs = await asyncio.to_thread(lambda: [self.read_frame(sample) for sample in newest.values()])
+        partials = await self.in_model_thread(self._classified, inputs)
         for (source, sample), partial in zip(newest.items(), partials, strict=True):
             if partial.error is None:
                 self._seen = {**self._seen, source: _Seen(partial, arrived)}  # a new one: the model thread reads it
@@ -132,10 +135,6 @@ class Vision(Region):
             )
             self.publish(self._percept_key, percept)
         self._report_blindness()
-
-    def look(self, samples: list[SensorSample]) -> list[Partial]:
-        """Classify frames in one run; one that is no picture gets the reason instead."""
-        return self._classified([self.read_frame(sample) for sample in samples])
 
     @staticmethod
     def read_frame(sample: SensorSample) -> NDArray[np.float32] | str:
