@@ -68,17 +68,9 @@ def test_whole_weights_fire_as_the_integer_model_does(
     np.testing.assert_array_equal(fired(path, counts), expected)
 
 
-def test_without_memory_it_fires_as_the_nir_network_does(tmp_path: Path) -> None:
-    path = networks.whole(tmp_path / "net.nir", leak=0)
-    counts = networks.spikes(12, 200)
-    sums = {EXCITATORY: counts * UNIT, INHIBITORY: np.zeros_like(counts)}
-    expected = run(build(f"nir:{path}", 7), sums, 200).dense(7).T
-    assert 0 < expected.sum() < expected.size
-    np.testing.assert_array_equal(fired(path, counts), expected)
-
-
-def test_without_leak_it_fires_as_the_nir_network_does(tmp_path: Path) -> None:
-    path = networks.whole(tmp_path / "net.nir", leak=256)
+@pytest.mark.parametrize("leak", [0, 256], ids=["without memory", "without leak"])
+def test_it_fires_as_the_nir_network_does(tmp_path: Path, leak: int) -> None:
+    path = networks.whole(tmp_path / "net.nir", leak=leak)
     counts = networks.spikes(12, 200)
     sums = {EXCITATORY: counts * UNIT, INHIBITORY: np.zeros_like(counts)}
     expected = run(build(f"nir:{path}", 7), sums, 200).dense(7).T
