@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import tokenize
 import zipfile
-import zlib
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from brainnet.array_files import UNREADABLE
 from brainnet.errors import MessageError, PacketError
 from brainnet.texts import shorten
 from brainnet.wire.messages import MAX_PROMPT_BYTES
@@ -20,8 +20,6 @@ from brainnet.wire.packet import MAX_ELEMENTS, SpikePacket
 
 _EXACT: Final = 1 << 24
 """Whole numbers up to this one are float32 numbers, too."""
-_UNREADABLE: Final = (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
-"""What numpy and zipfile raise for a file that is broken, or of a kind that they cannot read."""
 
 
 def read_arrays(path: Path) -> dict[str, bytes]:
@@ -61,7 +59,7 @@ def _of_npz(path: Path, file: IO[bytes]) -> dict[str, bytes]:
                         f"arrays {path} are too large: {total} bytes up to {name}, and a prompt may have "
                         f"{MAX_PROMPT_BYTES}; send fewer steps, or several prompts"
                     )
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _no_file_of_arrays(path, error) from None
     if not found:
         raise MessageError(f"arrays {path}: the file holds no array")
@@ -84,7 +82,7 @@ def _read(path: Path, name: str, file: IO[bytes]) -> NDArray[Any]:
                 f"{where}: is too large: {math.prod(shape)} values, and {MAX_ELEMENTS} are possible; send fewer steps"
             )
         return _values(file, *header)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _no_file_of_arrays(path, error) from None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from brainnet.array_files import UNREADABLE
 from brainnet.errors import SensorError
 from brainnet.texts import printable, shorten
 
@@ -24,8 +24,6 @@ MAX_LINE: Final = 1 << 16
 MAX_CHUNK: Final = 1 << 22
 """Bytes, or characters, that are read at once: where rows are long, fewer of them are."""
 _MAX_ROW_BYTES: Final = 1 << 16
-_UNREADABLE: Final = (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError)
-"""What numpy and zipfile raise for a file that is broken, or of a kind that they cannot read."""
 
 
 def check_file(path: Path) -> Path:
@@ -72,7 +70,7 @@ class Arrays:
                     if member.endswith(".npy"):
                         with archive.open(member) as opened:
                             self.shapes[member.removesuffix(".npy")] = _header(opened)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise unreadable(path, error) from None
 
     def check(self, name: str, kinds: str, axes: int, what: str) -> tuple[int, ...]:
@@ -108,7 +106,7 @@ class Arrays:
             with zipfile.ZipFile(self._path) as archive, archive.open(f"{name}.npy") as opened:
                 _, kind = _header(opened)
                 return int(_read(opened, 1, (), kind)[0])
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise unreadable(self._path, error) from None
 
     def chunks(self, names: Sequence[str], rows: int = ROWS) -> Iterator[list[NDArray[Any]]]:
@@ -135,7 +133,7 @@ class Arrays:
                 archive = stack.enter_context(zipfile.ZipFile(self._path))
                 opened = [stack.enter_context(archive.open(f"{name}.npy")) for name in names]
                 kinds = [_header(file) for file in opened]
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 raise unreadable(self._path, error) from None
             for low in range(0, counts[first], rows):
                 count = min(rows, counts[first] - low)
@@ -143,7 +141,7 @@ class Arrays:
                     parts = [
                         _read(file, count, shape[1:], kind) for file, (shape, kind) in zip(opened, kinds, strict=True)
                     ]
-                except _UNREADABLE as error:
+                except UNREADABLE as error:
                     raise unreadable(self._path, error) from None
                 yield parts
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from brainnet.array_files import UNREADABLE
 from brainnet.cli.topic.argument import bytes_of, fields_of
 from brainnet.errors import MessageError
 from brainnet.wire.declared import describe
@@ -61,9 +62,7 @@ def _array(path: Path) -> NDArray[Any]:
                 raise MessageError(f"{path} has the arrays {', '.join(arrays.files)}; call the one to send data")
             found: NDArray[Any] = arrays["data" if len(arrays.files) > 1 else arrays.files[0]]
             return found
-    except MessageError:
-        raise
-    except Exception as error:  # numpy raises errors of many kinds for damaged files
+    except UNREADABLE as error:
         raise MessageError(f"{path} is no array file that can be read: {error}") from None
 
 

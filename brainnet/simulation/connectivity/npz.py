@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from brainnet.array_files import UNREADABLE
 from brainnet.simulation.connectivity.base import Ends
-
-_UNREADABLE: Final = (
-    OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, RuntimeError,
-    zipfile.BadZipFile, zlib.error, tokenize.TokenError,
-)  # fmt: skip
-"""What numpy and zipfile raise for a file that is broken, or of a kind that they cannot read."""
 
 
 def _opened(ends: Ends, field: str, path: Path) -> Any:
@@ -26,7 +18,7 @@ def _opened(ends: Ends, field: str, path: Path) -> Any:
         opened = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise ends.error(field, f"there is no file {path}") from None
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ends.error(field, f"{path} is no npz file that can be read: {error}") from None
     if not isinstance(opened, np.lib.npyio.NpzFile):
         raise ends.error(field, f"{path} holds a single array; an npz file with named arrays is needed")
@@ -55,7 +47,7 @@ def read_arrays(ends: Ends, field: str, path: Path, names: Iterable[str]) -> dic
             raise ends.error(field, f"{path} has no array {', '.join(missing)}; it has {', '.join(opened.files)}")
         try:
             return {name: opened[name] for name in names}
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise ends.error(field, f"{path} cannot be read: {error}") from None
 
 
@@ -74,5 +66,5 @@ def shape_of(ends: Ends, field: str, path: Path, name: str) -> tuple[int, ...]:
                 read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 shape: tuple[int, ...] = read(member)[0]
                 return shape
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise ends.error(field, f"{path} cannot be read: {error}") from None

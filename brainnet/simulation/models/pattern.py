@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import tokenize
-import zipfile
-import zlib
 from pathlib import Path
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from brainnet.array_files import UNREADABLE
 from brainnet.errors import ModelError
 from brainnet.simulation.models.base import Model, ModelParameters, Setting, Window, described
 from brainnet.simulation.spikes import Spikes
-
-_UNREADABLE: Final = (
-    OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, SyntaxError, RuntimeError,
-    zipfile.BadZipFile, zlib.error, tokenize.TokenError,
-)  # fmt: skip
-"""What numpy and zipfile raise for a file that is broken, or lacks an array."""
 
 Time = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -109,7 +101,7 @@ class Pattern(Model):
                 times, neurons = np.asarray(file["times_ms"]), np.asarray(file["neurons"])
         except FileNotFoundError:
             raise ModelError(f"{described(self)}: the file {path} does not exist", field="file") from None
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             reason = " ".join(str(error).split())
             raise ModelError(
                 f"{described(self)}: {path} must be an npz file with the arrays times_ms and neurons: {reason}",
