@@ -30,8 +30,9 @@ _UNITS = {"": 1.0, "m": 1.0, "cm": 0.01, "mm": 0.001}
 # The sign is part of the number; a word boundary before it is not required, so that "x=-0.1" is read. A token is found
 # without going back, whatever follows it.
 _TOKEN = re.compile(r"(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)|(?P<word>[^\W\d_]+)|(?P<mark>[^\s\w])")
+# Anchored, so that it is tried at the beginning of a text only.
 _STOP = re.compile(
-    r"(?:(?:please|emergency|just|now|robot|arm|hey|ok|okay)[ ,:]+)*"
+    r"\A(?:(?:please|emergency|just|now|robot|arm|hey|ok|okay)[ ,:]+)*"
     r"(?:stop+|halt|freeze|brake|abort|hold (?:still|it)|stand still|(?:do not|don.?t) move|stay where you are)"
     r"(?:[ ,]+(?:moving|reaching|that|this|it|now|please|immediately|at once|right now|everything|all|here|"
     r"(?:the |your |all |its )*(?:arms?|robots?|motors?|movements?|motions?|effectors?|body)))*[ .!]*"
