@@ -188,8 +188,8 @@ def _events(decoded: DecodedSample) -> list[tuple[int, int]] | None:
     """
     shown = decoded.packet
     assert shown is not None
-    first = packet.first_step_of(decoded.payload)
-    if first is None and not shown.is_spikes:
+    first = shown.first_step
+    if shown.data.dtype.kind == "f" or (first is None and not shown.is_spikes):
         return None
     steps, neurons = np.nonzero(shown.data.T)
     times = shown.data.T[steps, neurons].astype(int)

@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from brainnet.errors import PacketError
 from brainnet.streams.window_kernels import bits_of, fired_of_addresses, fired_of_bits, fired_of_counts
 from brainnet.wire import bounded
-from brainnet.wire.packet import MAX_ELEMENTS, MAX_NAME, VERSION, decode_addresses, encode_addresses
+from brainnet.wire.packet import MAX_ELEMENTS, MAX_NAME, STEP_VERSION, VERSION, decode_addresses, encode_addresses
 
-STREAM_VERSION: Final = VERSION + 1
 MODALITY: Final = "spikes"
 _FIELDS: Final = 13
 
@@ -71,7 +70,7 @@ def encode_window(window: SpikeWindow) -> bytes:
     encoding, body = _encoded(window, size)
     wire: bytes = msgpack.packb(
         (
-            STREAM_VERSION,
+            STEP_VERSION,
             time.time_ns(),
             window.source,
             window.seq,

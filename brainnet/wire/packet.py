@@ -13,6 +13,7 @@ On the wire a packet is one msgpack array, by position:
     8 encoding     one of ENCODINGS
     9 data         bin
     10 metadata    map
+    11 first_step  number of the first step; in packets of version 1001 and later
 
 Encodings of `data`, over the row-major flattened [neurons, steps] array:
 
@@ -23,7 +24,8 @@ Encodings of `data`, over the row-major flattened [neurons, steps] array:
     u8 f16 f32   graded values, little-endian
 
 The encoder chooses the smallest encoding that fits. The decoder checks everything; any mistake is a `PacketError`.
-A packet of a newer minor version may carry more array elements and metadata; they are ignored.
+A packet of a newer minor version may carry more array elements and metadata; they are ignored. So is a first_step that
+is no whole number.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ from brainnet.texts import shorten
 from brainnet.wire import bounded
 
 VERSION: Final = 1000
+STEP_VERSION: Final = VERSION + 1
+"""Version of packets that say which step they begin with."""
 WIRE_ENCODING: Final = "application/msgpack;brainnet.SpikePacket/1"
 MAX_ELEMENTS: Final = 1 << 24
 """neurons x steps of one packet. A larger packet is refused before anything is allocated: 2**24 elements are 16 MiB of
@@ -74,6 +78,7 @@ class SpikePacket:
         seq: Its number among that source's packets on the topic.
         timestamp_ns: Nanoseconds since the epoch.
         metadata: Anything that msgpack can carry; keys are strings.
+        first_step: Number of its first step, >= 0, on a clock that sender and receiver share; None without one.
     """
 
     data: NDArray[Any]
@@ -83,6 +88,7 @@ class SpikePacket:
     seq: int = 0
     timestamp_ns: int = 0
     metadata: dict[str, Any] = field(default_factory=dict)
+    first_step: int | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -112,6 +118,7 @@ class SpikePacket:
             and self.seq == other.seq
             and self.timestamp_ns == other.timestamp_ns
             and self.metadata == other.metadata
+            and self.first_step == other.first_step
             and np.array_equal(self.data, other.data)
         )
 
@@ -146,10 +153,13 @@ def encode(packet: SpikePacket) -> bytes:
     if len(packet.source) > MAX_NAME or len(packet.modality) > MAX_NAME:
         raise PacketError(f"source and modality may have {MAX_NAME} characters")
     encoding, body = _encode_data(data)
+    first_step = packet.first_step
+    if first_step is not None and (type(first_step) is not int or first_step < 0):
+        raise PacketError(f"first_step must be a whole number, not negative, got {_describe(first_step)}")
     try:
         wire: bytes = msgpack.packb(
             (
-                VERSION,
+                VERSION if first_step is None else STEP_VERSION,
                 packet.timestamp_ns or time.time_ns(),
                 packet.source,
                 packet.seq,
@@ -160,6 +170,7 @@ def encode(packet: SpikePacket) -> bytes:
                 encoding,
                 body,
                 packet.metadata,
+                *(() if first_step is None else (first_step,)),
             ),
             default=bounded.number,
         )
@@ -221,7 +232,7 @@ def decode(payload: bytes) -> SpikePacket:
         except ValueError as error:
             raise PacketError(f"packet metadata: {error}") from None
     data = _decode_data(encoding, body, neurons * steps).reshape(neurons, steps)
-    return SpikePacket(data, modality, dt_us, source, seq, timestamp_ns, metadata)
+    return SpikePacket(data, modality, dt_us, source, seq, timestamp_ns, metadata, _first_step(fields))
 
 
 def body_encoding(payload: bytes) -> str:
@@ -230,10 +241,8 @@ def body_encoding(payload: bytes) -> str:
     return encoding
 
 
-def first_step_of(payload: bytes) -> int | None:
-    """Return the first step of a window of a stream in wire form; None for any other packet that `decode` accepts."""
-    fields = bounded.unpack(payload)
-    first = fields[_FIELDS] if fields[0] > VERSION and len(fields) > _FIELDS else None
+def _first_step(fields: list[Any]) -> int | None:
+    first = fields[_FIELDS] if len(fields) > _FIELDS and fields[0] > VERSION else None
     return first if type(first) is int and first >= 0 else None
 
 

@@ -1,0 +1,78 @@
+r"""Values of a controller as the spikes of populations: signed rates of many neurons over a short window.
+
+Each value v has two populations of N neurons, one for each sign, as ON and OFF cells are. With the largest value s, the
+one of its sign fires $k = \operatorname{round}(N T \min(1, |v| / s))$ spikes in T steps, spread evenly over steps and
+neurons; the other one is silent. Read out by the mean rate, $\hat v = \pm s k / (N T)$: no value within $\pm s$ is off
+by more than $s / (2 N T)$. Silence is 0, and lost spikes make a value smaller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainnet.errors import PacketError
+from brainnet.wire.packet import SpikePacket
+
+
+@dataclass(frozen=True)
+class ValueCode:
+    """Writes and reads the values of some channels.
+
+    Attributes:
+        largest: The largest magnitude of each channel, > 0; values beyond it are cut.
+        neurons: Neurons of each population, N.
+        steps: Steps of the window, T.
+    """
+
+    largest: tuple[float, ...]
+    neurons: int = 64
+    steps: int = 16
+
+    @property
+    def size(self) -> int:
+        """Neurons of all populations: channel by channel, first those of positive values."""
+        return 2 * self.neurons * len(self.largest)
+
+    def rounded(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the values [channels] that `decode` reads from what `encode` writes."""
+        places, largest = self.neurons * self.steps, np.asarray(self.largest)
+        share = np.clip(np.asarray(values, np.float64) / largest, -1.0, 1.0)
+        nearest: NDArray[np.float64] = np.rint(share * places) / places * largest
+        return nearest
+
+    def encode(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return values [channels] as spikes, uint8 [size, steps]."""
+        places = self.neurons * self.steps
+        share = np.clip(np.asarray(values, np.float64) / self.largest, -1.0, 1.0)
+        signed = np.stack([share, -share], axis=1).clip(0.0)
+        counts = np.rint(signed * places).astype(np.int64)[..., None]
+        place = np.arange(places)
+        # place i fires when the running sum of counts / places passes a whole number
+        fired = ((place + 1) * counts // places > place * counts // places).view(np.uint8)
+        # places run through all neurons of a step before the next step
+        return np.ascontiguousarray(
+            fired.reshape(-1, self.steps, self.neurons).transpose(0, 2, 1).reshape(self.size, self.steps)
+        )
+
+    def decode(self, packet: SpikePacket) -> NDArray[np.float64]:
+        """Return the values [channels] of a packet.
+
+        Raises:
+            PacketError: The data are no spikes of this size.
+        """
+        if packet.shape != (self.size, self.steps) or not packet.is_spikes:
+            raise PacketError(
+                f"{len(self.largest)} values are spikes [{self.size}, {self.steps}], "
+                f"got {packet.data.dtype} {list(packet.shape)} from {packet.source!r}"
+            )
+        counts = packet.data.sum(axis=1, dtype=np.int64).reshape(-1, 2, self.neurons).sum(axis=-1)
+        values: NDArray[np.float64] = (counts[:, 0] - counts[:, 1]) / (self.neurons * self.steps) * self.largest
+        return values
+
+
+CONFIDENCE: Final = ValueCode((1.0,))
+"""How sure a region is of its answer, 0 to 1: what it tells the router's working memory."""
