@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.bus import Bus, Mailbox, Received
-from brainnet.errors import MessageError, RegionError
+from brainnet.errors import MessageError, RegionError, TopicError
 from brainnet.guard import describe, ends_task
 from brainnet.node.blame import MAX_DEATHS
 from brainnet.node.node import Node
 from brainnet.node.spec import NodeSpec
-from brainnet.prompts import warm_up
+from brainnet.prompts import read_query, warm_up
 from brainnet.wire import keys
-from brainnet.wire.messages import Partial, PartialHeader, Prompt, QueryHeader
+from brainnet.wire.codes.values import CONFIDENCE
+from brainnet.wire.messages import Partial, PartialHeader, Prompt
 from brainnet.wire.packet import SpikePacket
 
 _CACHED_BYTES: Final = 8 << 20
@@ -37,8 +38,8 @@ class Query:
     """One prompt as one region receives it.
 
     Attributes:
-        prompt: The prompt of the client.
-        spikes: The encoded prompt that the router sent, [neurons, steps].
+        prompt: The prompt of the client, its text read from the spikes.
+        spikes: The text of the prompt as the router sent it, spikes [neurons, steps] (`brainnet.wire.codes.texts`).
         route_prob: The probability with which this region was chosen.
         deadline: `time.monotonic()` seconds after which an answer is too late.
         arrived: `time.monotonic()` seconds at which it was received.
@@ -69,6 +70,9 @@ class Query:
 
 class Region(Node):
     """A node that answers queries on topic `query` with partials on topic `partial`.
+
+    Where a prompt belongs to a session, the router also hears that the region answered, and how sure it is: the firing
+    rate of a population, on `spikes/{region}/{router}`.
 
     Guarantees: every query gets exactly one final partial, an error partial if need be: for an exception, for a result
     that is no partial, for content that cannot be written; a query that is sent again (the router was restarted) gets
@@ -144,12 +148,11 @@ class Region(Node):
 
     def __read_query(self, packet: SpikePacket) -> Query | None:
         try:
-            header = QueryHeader.of(packet)
+            prompt, header = read_query(packet)
         except MessageError as error:
             self.count("malformed_queries")
             self.report_error("query", error)
             return None
-        prompt = header.prompt
         left_ms = prompt.deadline_ms if header.left_ms is None else header.left_ms
         if prompt.prompt_id in self.__working:  # sent again while it is answered; that answer is on its way
             return None
@@ -166,10 +169,14 @@ class Region(Node):
             late = Partial(error=f"{self.id} was busy until after the deadline", code="deadline")
             self.spawn(self.__finish(query, late))
             return False
-        deaths = self.work.deaths(query.prompt.prompt_id)
+        prompt = query.prompt
+        if not prompt.text and prompt.image is None and prompt.audio is None and not prompt.arrays:
+            self.spawn(self.__finish(query, Partial(error=f"no spike of the prompt arrived at {self.id}")))
+            return False
+        deaths = self.work.deaths(prompt.prompt_id)
         if deaths >= MAX_DEATHS:
             reason = f"{self.id} died {deaths} times while it worked on this prompt, and does not try it again"
-            self.log.error("a prompt is given up", prompt_id=query.prompt.prompt_id, deaths=deaths)
+            self.log.error("a prompt is given up", prompt_id=prompt.prompt_id, deaths=deaths)
             self.spawn(self.__finish(query, Partial(error=reason, code="poison")))
             return False
         return True
@@ -223,6 +230,7 @@ class Region(Node):
                 raise TypeError(f"answer returned {type(partial).__name__}, not a Partial")
             partial.final = True
             packet = self.__partial_packet(query, partial)
+            self.__tell_router(query, partial)
             size = await self.__send_packet(packet)
         except Exception as error:  # no partial, or one with content or spikes that cannot be written
             partial = self.__error_partial(query, error)
@@ -233,6 +241,24 @@ class Region(Node):
         self.count("answers" if partial.error is None else "refusals")
         if partial.error is None:
             self.record_outcome("answer", None)
+
+    def __tell_router(self, query: Query, partial: Partial) -> None:
+        """Let the router's working memory know that this region has answered, and how sure it is, in spikes."""
+        if partial.error is not None or not query.prompt.session_id:
+            return
+        try:
+            answer_key = keys.key("spikes", source=self.id, target=query.spikes.source)
+        except TopicError:  # the asker has no name that can stand in a key
+            return
+        packet = self.packet(
+            CONFIDENCE.encode(np.array([partial.confidence])),
+            modality="confidence",
+            metadata={"prompt_id": query.prompt.prompt_id},
+        )
+        if self.bus.is_matched(answer_key):
+            self.publish(answer_key, packet)
+        else:  # the first answer, or a router that listens to none
+            self.spawn(self.send(answer_key, packet))
 
     def __keep(self, prompt_id: str, done: _Done) -> None:
         if done.size <= _CACHED_BYTES:

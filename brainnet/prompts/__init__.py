@@ -9,6 +9,7 @@ from brainnet.prompts.fusion import Fused, Scored, fuse
 from brainnet.prompts.journal import Journal
 from brainnet.prompts.open_prompts import OpenPrompt, OpenPromptTable
 from brainnet.prompts.presence import RegionPresence
+from brainnet.prompts.queries import query_packet, read_query
 from brainnet.prompts.trust import Reliability, Trust, load_trust
 from brainnet.prompts.warm_up import warm_up
 
@@ -31,5 +32,7 @@ __all__ = [
     "error_answer",
     "fuse",
     "load_trust",
+    "query_packet",
+    "read_query",
     "warm_up",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 
 from brainnet.prompts.answers import conclude, error_answer
 from brainnet.prompts.open_prompts import OpenPrompt
+from brainnet.prompts.queries import query_packet, read_query
 from brainnet.wire.messages import (
     Accepted,
     Answer,
@@ -18,7 +19,6 @@ from brainnet.wire.messages import (
     Partial,
     PartialHeader,
     Prompt,
-    QueryHeader,
     decode,
     encode,
     read_prompt,
@@ -39,8 +39,7 @@ def warm_up() -> None:
     decision = Decision(prompt_id=prompt.prompt_id, route_probs=names, scores=names, chosen=["nobody"])
     decision = decode(Decision, encode(decision))
     spikes = np.eye(8, 4, dtype=np.uint8)
-    query = QueryHeader(prompt=prompt, prompt_id=prompt.prompt_id, left_ms=1.0)
-    QueryHeader.of(decode_packet(encode_packet(SpikePacket(spikes, "text", metadata=query.to_metadata()))))
+    read_query(decode_packet(encode_packet(query_packet(prompt, left_ms=1.0))))
     partial = Partial(
         prompt_id=prompt.prompt_id,
         region="nobody",

@@ -21,16 +21,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import numpy as np
-
 from brainnet.broker import Broker, Limits
 from brainnet.bus import Bus, Mailbox, MemoryNetwork, Received
 from brainnet.node import Node, NodeSpec
+from brainnet.prompts import query_packet
 from brainnet.testing.waiting import PATIENCE_S
 from brainnet.wire.extension import load_extension
 from brainnet.wire.keys import key
-from brainnet.wire.messages import Message, NodeState, Partial, PartialHeader, Prompt, QueryHeader
-from brainnet.wire.packet import SpikePacket
+from brainnet.wire.messages import Message, NodeState, Partial, PartialHeader, Prompt
 
 N = TypeVar("N", bound=Node)
 
@@ -165,10 +163,7 @@ class MemoryBrain:
         listener = self._make_bus("integrator", "test-listener")
         try:
             results = listener.subscribe(key("partial", node_id=region))
-            header = QueryHeader(prompt=prompt, prompt_id=prompt.prompt_id, left_ms=prompt.deadline_ms)
-            spikes = np.zeros((0, 0), np.uint8)
-            packet = SpikePacket(spikes, "text", metadata=header.to_metadata())
-            asker.publish(key("query", region=region), packet)
+            asker.publish(key("query", region=region), query_packet(prompt, left_ms=prompt.deadline_ms))
             async with asyncio.timeout(timeout):
                 return await _final(results, prompt.prompt_id, interim)
         finally:

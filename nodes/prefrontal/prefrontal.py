@@ -10,16 +10,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from brainnet import Decision, Node, NodeParameters, Prompt, SpikePacket, main, subscribe
 from brainnet.bus import Bus
-from brainnet.errors import BrainnetError
+from brainnet.errors import BrainnetError, PacketError
 from brainnet.guard import describe, ends_task
 from brainnet.node import MAX_DEATHS, NodeSpec, Restarts, resume
-from brainnet.prompts import RegionLoad, RegionPresence, warm_up
+from brainnet.prompts import RegionLoad, RegionPresence, query_packet, warm_up
 from brainnet.snn.models.decision import DecisionParams
 from brainnet.snn.models.router import (
     MAX_ROUTING_TEMPERATURE,
@@ -28,8 +26,9 @@ from brainnet.snn.models.router import (
     RouteRequest,
     RouterState,
 )
+from brainnet.wire.codes.values import CONFIDENCE
 from brainnet.wire.keys import chunk, key
-from brainnet.wire.messages import Accepted, Answered, QueryHeader
+from brainnet.wire.messages import Accepted, Answered
 
 MAX_SESSIONS = 256
 """Sessions whose working memory is held; the least recently used one is dropped."""
@@ -70,14 +69,12 @@ class Routed:
     Attributes:
         prompt: What was asked.
         decision: Where it was routed.
-        spikes: The prompt's code, uint8 [neurons, steps].
         deadline: `time.monotonic()` after which nobody waits any more.
         regions: The regions that were asked.
     """
 
     prompt: Prompt
     decision: Decision
-    spikes: NDArray[np.uint8]
     deadline: float
     regions: set[str] = field(default_factory=set)
 
@@ -127,6 +124,7 @@ class Prefrontal(Node):
     async def setup(self) -> None:
         self.bus.declare(self._decisions_key)
         self.spawn(self._follow_presence(), essential=True)
+        await self.add_subscription(key("spikes", target=self.id), self.on_spikes)
         # A router that has just started decides only when it knows who is alive: those that it does not know yet would
         # be denied. Their queries are declared now, so that they are matched when the first prompt comes.
         for token in await self.control.alive():
@@ -181,6 +179,23 @@ class Prefrontal(Node):
                 self._load.conclude(exchange.prompt_id, routed.regions)
             _put(self._answered, exchange.prompt_id, None, MAX_REMEMBERED)
 
+    async def on_spikes(self, packet: SpikePacket, key: str) -> None:
+        """Let the working memory of a session feel that a region has answered in it, and how sure it is."""
+        prompt_id = packet.metadata.get("prompt_id")
+        routed = self._routed.get(prompt_id) if isinstance(prompt_id, str) else None
+        if routed is None or not routed.prompt.session_id:
+            return
+        try:
+            (strength,) = CONFIDENCE.decode(packet)
+        except PacketError as error:
+            self.report_error("on_spikes", error)
+            return
+        session = routed.prompt.session_id
+        state = self.router.after_answer(
+            self._sessions.get(session), chunk("spikes", key, "source"), max(0.0, strength)
+        )
+        _put(self._sessions, session, state, MAX_SESSIONS)
+
     # -- deciding ----------------------------------------------------------------------------------------------------
 
     async def _route_together(self, waiting: list[_Waiting]) -> None:
@@ -204,7 +219,7 @@ class Prefrontal(Node):
                 decision = _decision(one.prompt, made[index])
                 decision.latency_ms = latency_ms
                 self._routing.discard(one.prompt.prompt_id)
-                self._ask_now(self._keep(one, decision, made[index].spikes))
+                self._ask_now(self._keep(one, decision))
             else:
                 self.spawn(self._route(one))
 
@@ -218,9 +233,8 @@ class Prefrontal(Node):
                 raise BrainnetError(f"{self.id} died {deaths} times while it routed this prompt", code="poison")
             if prompt.regions is not None:
                 decision = await self._decide_as_asked(prompt, prompt.regions, deadline)
-                spikes = await self.in_model_thread(self._recorded, self._encode, [prompt])
             else:
-                decision, spikes = await self._decide(prompt, deadline)
+                decision = await self._decide(prompt, deadline)
         except BaseException as error:
             if ends_task(error):
                 raise
@@ -228,13 +242,12 @@ class Prefrontal(Node):
             code = error.code if isinstance(error, BrainnetError) else "internal"
             reason = f"the prompt could not be routed: {error if code != 'internal' else describe(error)}"
             decision = Decision(prompt_id=prompt.prompt_id, error=reason, code=code)
-            spikes = np.zeros((0, 0), np.uint8)
         finally:
             self._routing.discard(prompt.prompt_id)
         decision.latency_ms = (time.monotonic() - started) * 1000
-        await self._ask(self._keep(waiting, decision, spikes), decision.chosen)
+        await self._ask(self._keep(waiting, decision), decision.chosen)
 
-    def _keep(self, waiting: _Waiting, decision: Decision, spikes: NDArray[np.uint8]) -> Routed:
+    def _keep(self, waiting: _Waiting, decision: Decision) -> Routed:
         """Remember where a prompt was routed, so that its regions can be asked again.
 
         When all of its regions have too much to do, it is refused before they are asked.
@@ -246,7 +259,7 @@ class Prefrontal(Node):
             decision.chosen, decision.code = [], "busy"
             decision.error = "; ".join(refusal.reason for refusal in refused)
             decision.retry_after_ms = min(refusal.retry_after_ms for refusal in refused)
-        routed = Routed(prompt, decision, spikes, waiting.deadline, set(decision.chosen))
+        routed = Routed(prompt, decision, waiting.deadline, set(decision.chosen))
         _put(self._routed, prompt.prompt_id, routed, MAX_REMEMBERED)
         self._load.ask(prompt.prompt_id, routed.regions, waiting.deadline)
         self.count("decisions")
@@ -271,11 +284,8 @@ class Prefrontal(Node):
             code="no_region" if error else None,
         )
 
-    async def _decide(self, prompt: Prompt, deadline: float) -> tuple[Decision, NDArray[np.uint8]]:
+    async def _decide(self, prompt: Prompt, deadline: float) -> Decision:
         """Let the network choose among all its routes; where a chosen region stays away, among those that are present.
-
-        Returns:
-            The decision, and the prompt's code [neurons, steps].
 
         Raises:
             BrainnetError: No region that can be routed to is alive.
@@ -294,7 +304,7 @@ class Prefrontal(Node):
                 break
             available = [r for r in available if r not in absent]
         self._remember_session(prompt, made)
-        return _decision(prompt, made), made.spikes
+        return _decision(prompt, made)
 
     def _available(self, deadline: float) -> list[str]:
         """Return the routes whose regions are alive, or will be while their prompt can wait."""
@@ -333,10 +343,6 @@ class Prefrontal(Node):
         )
         return self.router.decide_batch(requests, available=available, params=params)
 
-    def _encode(self, prompts: list[Prompt]) -> NDArray[np.uint8]:
-        (prompt,) = prompts
-        return self.router.encode(prompt.text, has_image=prompt.image is not None, has_audio=prompt.audio is not None)
-
     # -- asking ------------------------------------------------------------------------------------------------------
 
     def _ask_now(self, routed: Routed) -> None:
@@ -357,13 +363,12 @@ class Prefrontal(Node):
                 self.log.warning("region went away", region=region, prompt_id=routed.prompt.prompt_id)
 
     def _query(self, routed: Routed, region: str) -> SpikePacket:
-        header = QueryHeader(
-            prompt=routed.prompt,
-            prompt_id=routed.prompt.prompt_id,
+        return query_packet(
+            routed.prompt,
+            source=self.id,
             route_prob=min(1.0, routed.decision.route_probs.get(region, 0.0)),
             left_ms=max(0.0, (routed.deadline - time.monotonic()) * 1000),
         )
-        return self.packet(routed.spikes, modality="text", header=header)
 
     # -- who is there ------------------------------------------------------------------------------------------------
 

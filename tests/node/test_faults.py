@@ -15,8 +15,9 @@ import structlog
 from brainnet import Candidate, Partial, Prompt, Query, Region, serve, subscribe
 from brainnet.errors import BrainnetError, CallError, ConfigError
 from brainnet.node import WorkRecord
+from brainnet.prompts import query_packet
 from brainnet.testing import MemoryBrain, until
-from brainnet.wire.messages import MemoryQuery, MemoryReply, QueryHeader
+from brainnet.wire.messages import MemoryQuery, MemoryReply
 from brainnet.wire.packet import SpikePacket
 
 
@@ -183,9 +184,7 @@ async def test_a_query_past_its_deadline_is_not_computed(tmp_path: Path) -> None
         await brain.start(Counts, "eye")
         listener, router = brain.bus("integrator"), brain.bus("router")
         partials = listener.subscribe("brain/result/eye")
-        header = QueryHeader(prompt=Prompt(prompt_id="late", text="x"), prompt_id="late", left_ms=0.0)
-        packet = SpikePacket(np.zeros((0, 0), np.uint8), metadata=header.to_metadata())
-        router.publish("brain/query/eye", packet)
+        router.publish("brain/query/eye", query_packet(Prompt(prompt_id="late", text="x"), left_ms=0.0))
         assert (await partials.get()).message.metadata["partial"]["code"] == "deadline"
         assert Counts.computed == 0
 

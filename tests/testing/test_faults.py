@@ -91,15 +91,9 @@ class TestInMemory:
 
 
 async def _ask(brain: MemoryBrain, router: Any, region: str) -> None:
-    import numpy as np
+    from brainnet.prompts import query_packet
 
-    from brainnet.wire.messages import QueryHeader
-    from brainnet.wire.packet import SpikePacket
-
-    prompt = Prompt(text="hello")
-    header = QueryHeader(prompt=prompt, prompt_id=prompt.prompt_id)
-    packet = SpikePacket(np.zeros((0, 0), np.uint8), "text", metadata=header.to_metadata())
-    router.publish(key("query", region=region), packet)
+    router.publish(key("query", region=region), query_packet(Prompt(text="hello")))
 
 
 @pytest.fixture(scope="module")

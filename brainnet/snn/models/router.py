@@ -3,8 +3,10 @@
     tokens -> TAS spikes -> LIF working memory -> ChronoSpikeAttention -> decision vector -> scores -> modulation
 
 The membrane potential of the working memory is carried from prompt to prompt of a session, so that "once more" refers
-to the previous prompt. The certainty of the previous decision sets the threshold of its neurons. The names of the
-routes are stored with the weights; this module does not depend on them.
+to the previous prompt. The answers change it in between: what a region fires when it has answered reaches the neurons
+of working memory through weights that belong to that region, so that "once more" goes to who answered, also where the
+network did not choose it, or chose several. The certainty of the previous decision sets the threshold of the neurons.
+The names of the routes are stored with the weights; this module does not depend on them.
 
 A decision is computed in numpy (`brainnet.snn.models.router_inference`), and nothing here imports torch: a process that
 only decides starts faster and smaller. `brainnet.snn.models.router_network` has the network as a torch module, which
@@ -207,6 +209,8 @@ class Router:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             vocabulary = HashedVocabulary(tensors.pop("vocabulary"), meta["unknown_rows"])
             config = RouterConfig(**{**meta, "routes": tuple(meta["routes"])})
+            # Weights from before answers reached working memory lack these.
+            tensors.setdefault("answers", np.zeros((len(config.routes), config.width), np.float16))
             return cls(config, {name: array.astype(np.float32) for name, array in tensors.items()}, vocabulary)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, ModelError) as error:
             raise ModelError(f"{path} holds no router weights ({error}); `brainnet train` makes them") from error
@@ -232,6 +236,21 @@ class Router:
         """Return the TAS code of the prompt: uint8 [L * D, T], neuron = position * D + channel."""
         rows = self.token_rows(text, has_image=has_image, has_audio=has_audio)
         return _codes(self._inference.encode(rows[None]))[0]
+
+    def after_answer(self, state: RouterState | None, route: str, strength: float) -> RouterState:
+        """Return the state of a session after a region has answered in it; deterministic.
+
+        Args:
+            state: the state before; None is rest at the base threshold.
+            route: who answered; a name that the weights do not know changes nothing.
+            strength: how strongly it fired, 0 to 1.
+        """
+        if state is None:
+            state = RouterState(np.zeros(self.config.width, np.float32), self.config.base_threshold)
+        if route not in self.config.routes:
+            return state
+        weights = self.weights["answers"][self.config.routes.index(route)]
+        return RouterState(state.membrane + np.float32(strength) * weights, state.threshold)
 
     def decide(
         self,
@@ -342,6 +361,7 @@ def _check_weights(config: RouterConfig, weights: Mapping[str, Floats], rows: in
     """Raise ModelError unless these are the weights of a network with this configuration and number of tokens."""
     width, routes = config.width, len(config.routes)
     expected = {
+        "answers": (routes, width),
         "encoder.embedding.weight": (rows, width),
         "input.weight": (width, width),
         "input.bias": (width,),

@@ -123,12 +123,21 @@ class Decision(Message):
 
 
 class QueryHeader(Header):
-    """Header of a packet on `query`, whose data are the encoded prompt."""
+    """Header of a packet on `query`, whose data are the text of a prompt as spikes (`brainnet.wire.codes.texts`).
 
-    prompt: Prompt
-    prompt_id: Id = ""
+    It addresses the prompt and brings what comes with it; the text is in the spikes alone.
+    """
+
+    prompt_id: Id
+    session_id: Id = ""
+    image: bytes | None = Field(None, description="an encoded picture: PNG, JPEG, ...")
+    audio: bytes | None = Field(None, description="an encoded sound: WAV, ...")
+    arrays: dict[str, bytes] = Field(default_factory=dict, description="named SpikePackets, in wire form")
+    priority: int = Field(5, ge=0, le=9, description="of the prompt")
     route_prob: Probability = Field(1.0, description="the probability with which this region was chosen")
+    deadline_ms: int = Field(10_000, ge=1, le=600_000, description="of the prompt")
     left_ms: float | None = Field(None, ge=0.0, description="until nobody waits any more; None: the prompt's deadline")
+    timestamp_ns: int = Field(0, ge=0, description="of the prompt; 0: unknown")
 
 
 class PartialHeader(Header):

@@ -1,0 +1,44 @@
+"""Queries: a prompt on its way to one region, its text as spikes and what addresses it as a header."""
+
+from __future__ import annotations
+
+from brainnet.errors import MessageError, PacketError
+from brainnet.wire.codes import texts
+from brainnet.wire.messages import Prompt, QueryHeader
+from brainnet.wire.packet import SpikePacket
+
+_FIELDS = ("prompt_id", "session_id", "image", "audio", "arrays", "priority", "deadline_ms", "timestamp_ns")
+"""What a prompt and the header of its query have in common."""
+
+
+def query_packet(
+    prompt: Prompt, *, source: str = "", route_prob: float = 1.0, left_ms: float | None = None
+) -> SpikePacket:
+    """Write the query that asks a region about a prompt.
+
+    Args:
+        prompt: What is asked.
+        source: Node id of the sender.
+        route_prob: The probability with which the region was chosen.
+        left_ms: Milliseconds until nobody waits any more; None for the deadline of the prompt.
+    """
+    same = {name: getattr(prompt, name) for name in _FIELDS}
+    header = QueryHeader(**same, route_prob=route_prob, left_ms=left_ms)
+    return SpikePacket(texts.encode(prompt.text), texts.MODALITY, source=source, metadata=header.to_metadata())
+
+
+def read_query(packet: SpikePacket) -> tuple[Prompt, QueryHeader]:
+    """Read a query: the prompt, whose text is what its spikes say, and the header.
+
+    The text is empty where the prompt had none, and where no spike arrived.
+
+    Raises:
+        MessageError: The header is wrong, or the data are no text.
+    """
+    header = QueryHeader.of(packet)
+    try:
+        text = texts.decode(packet)
+    except PacketError as error:
+        raise MessageError(str(error)) from None
+    # Without the checks of a prompt, which are those of the header; a prompt that lost its spikes asks nothing.
+    return Prompt.model_construct(text=text, **{name: getattr(header, name) for name in _FIELDS}), header
