@@ -194,16 +194,20 @@ def test_a_correction_that_is_none_changes_nothing(plant: Plant) -> None:
     np.testing.assert_array_equal(none.torque(np.array([0.3, -0.4])), np.zeros(2))
 
 
-def test_corrections_travel_in_packets() -> None:
+def test_corrections_travel_as_spikes() -> None:
     correction = MotorCorrection(
-        np.array([0.1, 0.2]), np.array([1.0, 2.0]), np.array([0.3, -0.1]), np.array([[1.0, 0.5], [0.0, -0.5]])
+        np.array([0.1, 0.2]), np.array([1.0, 2.0]), np.array([0.3, -0.1]), np.array([[1.0, 0.5], [0.0, -5.0]])
     )
-    read = MotorCorrection.from_packet(SpikePacket.decode(SpikePacket(correction.to_data()).encode()), 2)
-    for name in ("angles", "velocities", "offset", "gain"):
-        np.testing.assert_allclose(getattr(read, name), getattr(correction, name), rtol=1e-6)
-    np.testing.assert_allclose(read.torque(np.array([0.2, 0.4])), [0.3 + 0.2 + 0.2, -0.1 - 0.2], rtol=1e-6)
-    for bad in (np.zeros((2, 1), np.float32), np.zeros((10, 1), np.uint8), np.full((10, 1), np.nan, np.float32)):
-        with pytest.raises(PacketError, match="motor correction"):
+    read = MotorCorrection.from_packet(SpikePacket.decode(SpikePacket(correction.to_spikes()).encode()), 2)
+    np.testing.assert_allclose(read.angles, correction.angles, atol=0.0005)
+    np.testing.assert_allclose(read.velocities, correction.velocities, atol=0.004)
+    np.testing.assert_allclose(read.offset, correction.offset, atol=0.0005)
+    np.testing.assert_allclose(read.gain, [[1.0, 0.5], [0.0, -4.0]], atol=0.002)  # cut to the largest gain
+    np.testing.assert_array_equal(read.values, correction.rounded().values)
+    silent = SpikePacket(np.zeros_like(correction.to_spikes()))
+    np.testing.assert_array_equal(MotorCorrection.from_packet(silent, 2).values, 0.0)
+    for bad in (np.zeros((2, 1), np.uint8), correction.to_spikes().astype(np.float32), 2 * correction.to_spikes()):
+        with pytest.raises(PacketError, match="10 values are spikes"):
             MotorCorrection.from_packet(SpikePacket(bad), 2)
 
 

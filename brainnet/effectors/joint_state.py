@@ -1,4 +1,4 @@
-"""The layout of motor packets: the feedback of an effector, and the commands to it.
+"""The layout of motor packets: the feedback of an effector, the commands to it, and their copies as spikes.
 
 Feedback (topic `motor_feedback`) of a planar arm with n joints is float32 [3 n + 2, 1], rows in this order:
 
@@ -7,21 +7,27 @@ Feedback (topic `motor_feedback`) of a planar arm with n joints is float32 [3 n 
     2 rows   fingertip x, y in metres, the shoulder at the origin
     n rows   command applied during the step that led here, as a fraction of full torque, in [-1, 1]
 
-with `tick` (counts physics steps) in the header. A command (topics `motor_command` and `motor_efference`) is
-float32 [n, 1], a fraction of full torque per joint, in [-1, 1].
+with `tick` (counts physics steps) in the header. A command (topic `motor_command`) is float32 [n, 1], a fraction of
+full torque per joint, in [-1, 1]: what an effector takes. Between regions a command is the spikes of `command_code`,
+and a tick is `MOTOR_STEPS` of their steps.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.errors import MessageError, PacketError
+from brainnet.wire.codes.values import ValueCode
 from brainnet.wire.messages import FeedbackHeader
 from brainnet.wire.packet import SpikePacket
+
+MOTOR_STEPS: Final = ValueCode(()).steps
+"""Steps of the spikes that stand for one tick of an effector."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,3 +97,20 @@ def read_command(packet: SpikePacket, joints: int) -> NDArray[np.float64]:
 def command_data(command: NDArray[Any]) -> NDArray[np.float32]:
     """Return the rows of a command packet for `command` [n], float32 [n, 1]."""
     return np.asarray(np.clip(command, -1.0, 1.0), np.float32)[:, None]
+
+
+@cache
+def command_code(joints: int) -> ValueCode:
+    """Return the code of a command for n joints, each in [-1, 1]: no value is off by more than 0.0005."""
+    return ValueCode((1.0,) * joints)
+
+
+def tick_of(packet: SpikePacket) -> int:
+    """Return the tick of an effector that the spikes of a packet belong to.
+
+    Raises:
+        PacketError: The packet does not say with which step it begins.
+    """
+    if packet.first_step is None:
+        raise PacketError(f"spikes about a movement say with which step they begin; those of {packet.source!r} do not")
+    return packet.first_step // MOTOR_STEPS

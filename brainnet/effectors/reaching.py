@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.effectors.correction import MotorCorrection
-from brainnet.effectors.joint_state import JointState
+from brainnet.effectors.joint_state import JointState, command_code
 from brainnet.effectors.planar_arm import (
     INNER_RADIUS,
     JOINTS,
@@ -179,7 +179,7 @@ def reach(
 
     The controller gets the sensed state, which may be late; the trajectory holds the true states. The correction of
     one step is used in the next step, because over topics it arrives by then; the first step uses the correction that
-    was made while the arm was at rest.
+    was made while the arm was at rest. Commands and corrections have the precision of the spikes that carry them.
 
     Args:
         plant: The simulated arm.
@@ -195,14 +195,14 @@ def reach(
     trajectory = Trajectory(target, [plant.state()])
     correction, applied = MotorCorrection.zero(JOINTS), np.zeros(JOINTS)
     if corrector is not None:
-        correction = corrector.begin(plant.sensed())
+        correction = corrector.begin(plant.sensed()).rounded()
     for _ in range(steps):
         sensed = plant.sensed()
         desired = controller(predicted_state(sensed, correction), target)
-        command = np.clip(desired + correction.torque(desired), -1.0, 1.0)
+        command = command_code(JOINTS).rounded(desired + correction.torque(desired))
         if corrector is not None:
             corrector.observe(sensed)
-            correction = corrector.correct(sensed.tick, command)
+            correction = corrector.correct(sensed.tick, command).rounded()
         if late_commands is None or not next(late_commands):
             applied = command
         trajectory.commands.append(applied)

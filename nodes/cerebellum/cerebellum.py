@@ -3,9 +3,9 @@
 A forward model (spiking granule cells and readouts that learn by recursive least squares) takes the arm's state and a
 command and predicts the joint velocities one step later. The initial readout, fitted in training, describes the
 nominal arm. At run time a readout is learned for each of the arm's dynamics (contexts). From the efference copies of
-the motor cortex's commands the region also estimates the delay of the feedback. It sends back how far the arm has
-moved since the state that the feedback shows (Miall et al. 1993, *Is the cerebellum a Smith predictor?*), and the
-extra torque with which the arm moves as the nominal arm would.
+the motor cortex's commands, which come as spikes, the region also estimates the delay of the feedback. It sends back,
+as spikes too, how far the arm has moved since the state that the feedback shows (Miall et al. 1993, *Is the cerebellum
+a Smith predictor?*), and the extra torque with which the arm moves as the nominal arm would.
 
 What decides beside the model: a regular expression, `_ABOUT_PREDICTION`, decides whether a prompt asks about
 predictions. If it does not match, the same report is given with a tenth of the confidence.
@@ -21,12 +21,11 @@ from pydantic import Field
 from brainnet import Candidate, NodeParameters, Partial, Query, Region, RegionError, SpikePacket, main
 from brainnet.bus import Bus
 from brainnet.effectors.correction import MotorCorrection
-from brainnet.effectors.joint_state import JointState, read_command
+from brainnet.effectors.joint_state import MOTOR_STEPS, JointState, command_code, tick_of
 from brainnet.effectors.planar_arm import JOINTS
 from brainnet.errors import WireError
 from brainnet.node import NodeSpec
 from brainnet.wire.keys import key
-from brainnet.wire.messages import CommandHeader, CorrectionHeader
 from cerebellum_model import DT, AdaptiveForwardModel, ForwardModel
 
 _ABOUT_PREDICTION = re.compile(r"predict|forward model|cerebell|efference|correction|adapt", re.IGNORECASE)
@@ -46,6 +45,9 @@ class Cerebellum(Region):
         """How the forward model learns and corrects."""
 
         effector: str = Field("arm", pattern=r"^[A-Za-z0-9_-]+$", description="effector whose feedback it predicts")
+        motor_cortex: str = Field(
+            "motor_cortex", pattern=r"^[A-Za-z0-9_-]+$", description="node whose commands it corrects"
+        )
         forgetting: float = Field(
             1e-6, ge=0.0, lt=1.0, description="fraction by which a readout's covariance returns to its prior per step"
         )
@@ -61,7 +63,7 @@ class Cerebellum(Region):
 
     def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
         super().__init__(spec, bus, control)
-        self._correction_key = key("motor_correction", effector=self.params.effector)
+        self._correction_key = key("spikes", source=self.id, target=self.params.motor_cortex)
 
     def load(self) -> None:
         assert self.checkpoint is not None
@@ -82,10 +84,10 @@ class Cerebellum(Region):
             readout.forgetting = self.params.forgetting
 
     async def setup(self) -> None:
-        effector = self.params.effector
         self.bus.declare(self._correction_key)
-        await self.add_subscription(key("motor_feedback", effector=effector), self.on_feedback)
-        await self.add_subscription(key("motor_efference", effector=effector), self.on_efference_copy)
+        await self.add_subscription(key("motor_feedback", effector=self.params.effector), self.on_feedback)
+        copies = key("spikes", source=self.params.motor_cortex, target=self.id)
+        await self.add_subscription(copies, self.on_efference_copy)
 
     # `observe`, `correct` and `answer` all run in the one model thread, so they need no lock.
     async def on_feedback(self, packet: SpikePacket) -> None:
@@ -104,8 +106,7 @@ class Cerebellum(Region):
     async def on_efference_copy(self, packet: SpikePacket) -> None:
         """Answer a command with the correction for the next one."""
         try:
-            tick = CommandHeader.of(packet).tick
-            command = read_command(packet, JOINTS)
+            tick, command = tick_of(packet), command_code(JOINTS).decode(packet)
         except WireError as error:
             self.count("bad_efference_copies")
             self.log.warning("efference copy refused", source=packet.source, reason=str(error))
@@ -114,13 +115,14 @@ class Cerebellum(Region):
 
     def _publish(self, correction: MotorCorrection, tick: int) -> None:
         model = self.model
-        header = CorrectionHeader(
-            tick=tick,
-            prediction_error_rad_s=model.errors[-1] if model.errors else None,
-            context=model.contexts.active,
-            delay_ms=model.delay * DT * 1000.0,
-        )
-        packet = self.packet(correction.to_data(), modality="motor", dt_us=int(DT * 1e6), header=header)
+        state = {
+            "prediction_error_rad_s": model.errors[-1] if model.errors else None,
+            "context": model.contexts.active,
+            "delay_ms": model.delay * DT * 1000.0,
+        }
+        spikes = correction.to_spikes()
+        packet = self.packet(spikes, modality="motor", dt_us=round(DT * 1e6 / MOTOR_STEPS), metadata=state)
+        packet.first_step = tick * MOTOR_STEPS
         self.publish(self._correction_key, packet)
 
     def answer(self, query: Query) -> Partial:

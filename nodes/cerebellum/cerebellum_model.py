@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainnet.effectors.correction import MotorCorrection
+from brainnet.effectors.correction import LARGEST_GAIN, MotorCorrection
 from brainnet.effectors.joint_state import JointState
 from brainnet.effectors.planar_arm import JOINTS
 from brainnet.errors import ModelError
@@ -37,8 +37,6 @@ DIRECT_VARIANCE, GRANULE_VARIANCE, NOISE = 0.1, 0.01, 1e-4
 """Prior variance of the weights of the direct features and of the granule cells, and variance of the noise, rad^2/s^2.
 
 The larger prior lets the weights of the direct features learn faster."""
-LARGEST_GAIN = 4.0
-"""Limit of the correction per unit of command."""
 COMMAND = slice(1, 1 + JOINTS)
 """Position of the command in `model_features`."""
 LATE_COMMAND = 1e-3

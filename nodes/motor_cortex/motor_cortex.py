@@ -1,8 +1,9 @@
 """Motor cortex: reaches for a point with a two-joint arm, driven by a spiking policy in closed loop over topics.
 
 Each feedback of the arm is turned into the policy's features, the policy's firing rates into joint torques, and these
-are sent to the arm: 50 times per second. The cerebellum, if there is one, corrects input and output of the policy: it
-sends how far the arm has moved since the state that the feedback shows, and what to add to the policy's command.
+are sent to the arm: 50 times per second. The cerebellum, if there is one, gets a copy of each command as spikes, and
+corrects input and output of the policy: it sends, as spikes too, how far the arm has moved since the state that the
+feedback shows, and what to add to the policy's command.
 
 What decides beside the model: regular expressions (`motor_cortex_targets`) read the target point from the prompt; the
 policy only gets coordinates. A point outside the arm's reach is refused by its distance from the shoulder. A prompt
@@ -23,7 +24,7 @@ from pydantic import Field
 from brainnet import Candidate, NodeParameters, Partial, Query, Region, RegionError, SpikePacket, main
 from brainnet.bus import Bus
 from brainnet.effectors.correction import MotorCorrection
-from brainnet.effectors.joint_state import JointState, command_data
+from brainnet.effectors.joint_state import MOTOR_STEPS, JointState, command_code, command_data
 from brainnet.effectors.planar_arm import INNER_RADIUS, JOINTS, OUTER_RADIUS, features, predicted_state, tip_distance
 from brainnet.effectors.stopping import stop_effectors
 from brainnet.errors import CallTimeout, PacketError
@@ -39,6 +40,10 @@ CORRECTION_LIFE_S = 0.4
 """Age at which a correction is no longer used, seconds.
 
 Longer than the time between two feedbacks of an idle arm (0.2 s), which the cerebellum answers too."""
+TICK_US = 20_000
+"""Time between two feedbacks of the arm while it moves, microseconds."""
+STEP_US = TICK_US // MOTOR_STEPS
+"""Duration of one step of the spikes of a command, microseconds."""
 REST_STEPS = 3
 """Consecutive feedbacks that must show the arm on the target and at rest."""
 STOP_HOLD_S = 1.0
@@ -116,7 +121,9 @@ class MotorCortex(Region):
         """What is moved, and when a movement is over."""
 
         effector: str = Field("arm", pattern=r"^[A-Za-z0-9_-]+$", description="effector that this region moves")
-        cerebellum: str = Field("cerebellum", pattern=r"^[A-Za-z0-9_-]+$", description="node that gets its spikes")
+        cerebellum: str = Field(
+            "cerebellum", pattern=r"^[A-Za-z0-9_-]+$", description="node that gets its commands, and corrects them"
+        )
         use_correction: bool = Field(True, description="add the cerebellum's correction to the command")
         timeout_s: float = Field(3.0, gt=0.0, le=60.0, description="longest movement")
         tolerance_m: float = Field(0.02, gt=0.0, description="final distance up to which a target counts as reached")
@@ -142,9 +149,8 @@ class MotorCortex(Region):
         self._corrected_at = float("-inf")
         effector = self.params.effector
         self._command_key = key("motor_command", effector=effector)
-        self._efference_key = key("motor_efference", effector=effector)
         self._feedback_key = key("motor_feedback", effector=effector)
-        self._spikes_key = key("spikes", source=self.id, target=self.params.cerebellum)
+        self._copy_key = key("spikes", source=self.id, target=self.params.cerebellum)
 
     def load(self) -> None:
         assert self.checkpoint is not None
@@ -156,10 +162,11 @@ class MotorCortex(Region):
         self.policy.act(features(predicted_state(at_rest, zero), np.array(point)))
 
     async def setup(self) -> None:
-        for declared in (self._command_key, self._efference_key, self._spikes_key):
+        for declared in (self._command_key, self._copy_key):
             self.bus.declare(declared)
         await self.add_subscription(self._feedback_key, self.on_feedback)
-        await self.add_subscription(key("motor_correction", effector=self.params.effector), self.on_correction)
+        corrections = key("spikes", source=self.params.cerebellum, target=self.id)
+        await self.add_subscription(corrections, self.on_correction)
 
     async def teardown(self) -> None:
         if self._release_timer is not None:
@@ -198,22 +205,23 @@ class MotorCortex(Region):
         torque = action.values.astype(np.float64)
         added = correction.torque(torque)
         reach.add_step(action.spikes, added)
-        command = np.clip(torque + added, -1.0, 1.0)
-        packet = self._command(command, reach.target, state.tick)
-        self.publish(self._command_key, packet)
-        self.publish(self._efference_key, packet)
-        self.publish(self._spikes_key, self.packet(action.spikes, modality="motor", dt_us=2500))
+        # The command is what its spikes say, so that the copy is exact.
+        code = command_code(JOINTS)
+        command = code.rounded(torque + added)
+        self._send(command, reach.target, state.tick)
+        copy = self.packet(code.encode(command), modality="motor", dt_us=STEP_US)
+        copy.first_step = state.tick * MOTOR_STEPS
+        self.publish(self._copy_key, copy)
 
     def _fresh_correction(self) -> MotorCorrection:
         fresh = self.params.use_correction and time.monotonic() - self._corrected_at < CORRECTION_LIFE_S
         return self._correction if fresh else MotorCorrection.zero(JOINTS)
 
     def _send(self, command: NDArray[np.float64], target: NDArray[np.float64], tick: int) -> None:
-        self.publish(self._command_key, self._command(command, target, tick))
-
-    def _command(self, command: NDArray[np.float64], target: NDArray[np.float64], tick: int) -> SpikePacket:
         header = CommandHeader(tick=tick, target=target.tolist())
-        return self.packet(command_data(command), modality="motor", dt_us=20000, header=header)
+        self.publish(
+            self._command_key, self.packet(command_data(command), modality="motor", dt_us=TICK_US, header=header)
+        )
 
     async def answer(self, query: Query) -> Partial:
         if asks_to_stop(query.prompt.text):

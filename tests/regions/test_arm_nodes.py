@@ -10,12 +10,12 @@ import pytest
 
 from brainnet import Body, Node, Partial, Prompt, SpikePacket
 from brainnet.bus import Mailbox, Received
-from brainnet.effectors.joint_state import JointState, command_data
+from brainnet.effectors.joint_state import MOTOR_STEPS, JointState, command_code, command_data, tick_of
 from brainnet.effectors.stopping import stop_effectors
 from brainnet.node import load_program
 from brainnet.paths import region_file
 from brainnet.testing import PATIENCE_S, MemoryBrain, until
-from brainnet.wire.messages import CommandHeader, CorrectionHeader, MotorStop, ParamsQuery
+from brainnet.wire.messages import MotorStop, ParamsQuery
 
 
 def program(name: str) -> type[Node]:
@@ -40,8 +40,10 @@ async def test_reaches_over_topics_and_reports_what_it_measured(tmp_path: Path) 
         cortex = await brain.start(program("motor_cortex"), "motor_cortex")
 
         watcher = brain.bus("region", "watcher")
-        spikes = watcher.subscribe("spikes/motor_cortex/cerebellum")
-        efference, corrections = (watcher.subscribe(f"motor/{what}/arm") for what in ("efference", "correction"))
+        copies, corrections = (
+            watcher.subscribe(f"spikes/{way}") for way in ("motor_cortex/cerebellum", "cerebellum/motor_cortex")
+        )
+        commands = brain.bus("body", "hand").subscribe("motor/command/arm", capacity=1024, overflow="drop_newest")
         interim: list[Partial] = []
         prompt = Prompt(text="Move the arm to (0.10, 0.10)")
         partial = await brain.query("motor_cortex", prompt, interim=interim.append)
@@ -55,16 +57,19 @@ async def test_reaches_over_topics_and_reports_what_it_measured(tmp_path: Path) 
         assert content["steps"] > 10
         assert interim
         assert all(p.best is not None and "to go" in p.best.text for p in interim)
-        stream = (await spikes.get()).message
-        assert isinstance(stream, SpikePacket)
-        assert stream.is_spikes
-        assert 0 < stream.density < 0.5
-        assert stream.metadata == {}  # what travels with the spikes, travels on topics of its own
-        copy = CommandHeader.of((await efference.get()).message)
-        assert copy.tick > 0
-        assert copy.target == [0.1, 0.1]
-        corrected = CorrectionHeader.of((await corrections.get()).message)
-        assert corrected.tick > 0
+        # Between the regions there are spikes, and nothing in the metadata that they compute from.
+        copy = (await copies.get()).message
+        assert isinstance(copy, SpikePacket)
+        assert copy.is_spikes
+        assert copy.metadata == {}
+        assert tick_of(copy) > 0
+        while (sent := (await commands.get()).message).metadata["tick"] != tick_of(copy):
+            pass
+        assert sent.metadata["target"] == [0.1, 0.1]
+        np.testing.assert_array_equal(command_data(command_code(2).decode(copy)), sent.data)
+        corrected = (await corrections.get()).message
+        assert corrected.is_spikes
+        assert tick_of(corrected) > 0
 
         report = await brain.query("cerebellum", Prompt(text="How well do you predict the arm?"))
         assert report.best is not None
@@ -195,15 +200,16 @@ async def test_cerebellum_corrects_an_arm_that_is_changed_while_it_runs(tmp_path
 async def test_damaged_efference_copies_and_feedback_are_counted(tmp_path: Path) -> None:
     async with MemoryBrain(tmp_path) as brain:
         cerebellum = await brain.start(program("cerebellum"), "cerebellum")
-        body, region = brain.bus("body", "body"), brain.bus("region", "region")
+        body, region = brain.bus("body", "body"), brain.bus("region", "motor_cortex")
         body.publish("motor/feedback/arm", SpikePacket(np.zeros((2, 1), np.float32)))
-        command = command_data(np.zeros(2))
-        for data, metadata in (
-            (command[:1], {"tick": 1}),
-            (np.zeros((2, 1), np.uint8), {"tick": 1}),
-            (command, {"tick": "x"}),
+        command = command_code(2).encode(np.zeros(2))
+        for data, first_step in (
+            (command[1:], MOTOR_STEPS),
+            (command.astype(np.float32), MOTOR_STEPS),
+            (command, None),
         ):
-            region.publish("motor/efference/arm", SpikePacket(data, metadata=metadata))
+            packet = SpikePacket(data, first_step=first_step)
+            region.publish("spikes/motor_cortex/cerebellum", packet)
         await until("3 bad efference copies", lambda: cerebellum.health().counters.get("bad_efference_copies") == 3)
         await until("bad feedback", lambda: cerebellum.health().counters.get("bad_feedback") == 1)
 
