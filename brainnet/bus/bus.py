@@ -11,6 +11,7 @@ from typing import Any, Self
 from brainnet.bus import liveliness
 from brainnet.bus.counters import Counters
 from brainnet.bus.incoming import OnMalformed, Received, Screen, reader, screened
+from brainnet.bus.lesions import Lesions
 from brainnet.bus.log import MalformedMessageLog
 from brainnet.bus.mailbox import Mailbox
 from brainnet.bus.outbox import Outbox
@@ -48,6 +49,7 @@ class Bus:
 
     Attributes:
         contract: See above. Topics may be added to it after the bus has been made, and none be taken away.
+        lesions: What is done to the spikes that subscriptions receive; nothing, but in experiments.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Bus:
         self.role = role
         self.source = source or f"client-{messages.new_id()[:8]}"
         self.counters = Counters()
+        self.lesions = Lesions()
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._waker = Waker(self._loop)
@@ -271,6 +274,7 @@ class Bus:
             self.counters,
             self._malformed_log,
             self.contract,
+            self.lesions,
             on_malformed,
             counted=screen is not None,
         )

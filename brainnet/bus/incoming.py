@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from brainnet.bus.counters import Count, Counters
+from brainnet.bus.lesions import Lesions
 from brainnet.bus.log import MalformedMessageLog, logger
 from brainnet.bus.stamp import SequenceTracker, Stamp, read_stamp
 from brainnet.bus.transport import Sample, Transport
@@ -66,6 +67,7 @@ def reader(
     counters: Counters,
     malformed_log: MalformedMessageLog,
     contract: Contract,
+    lesions: Lesions,
     on_malformed: OnMalformed | None = None,
     *,
     counted: bool = False,
@@ -81,6 +83,7 @@ def reader(
         counters: Where messages, bytes, gaps and malformed messages are counted.
         malformed_log: Where malformed messages are logged.
         contract: Has the topics of the keys.
+        lesions: What is done to the spikes.
         on_malformed: Called with every malformed message.
         counted: Whether messages and bytes are counted already when they get here, by `screened`.
     """
@@ -111,6 +114,8 @@ def reader(
             if entry.is_packet:
                 message = decode_packet(payload)
                 count.lost += entry.sequence.missing(message.source, message.seq)
+                if lesions:
+                    lesions.apply(message)
                 return Received(message, entry.key)
             if entry.error is not None:  # the contract has no such key; counted as malformed below
                 raise entry.error

@@ -1,4 +1,4 @@
-"""`brainnet node`: single nodes, and their parameters."""
+"""`brainnet node`: single nodes, their parameters, and lesions of what they receive."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from brainnet.cli import common, output
 if TYPE_CHECKING:
     from brainnet.bus import Bus
     from brainnet.settings import Settings
-    from brainnet.wire.messages import Health, NodeRecord, ParamInfo
+    from brainnet.wire.messages import Health, Lesion, NodeRecord, ParamInfo
 
-app = common.verb("List, inspect, restart and stop nodes; read and set their parameters.", no_args_is_help=True)
+app = common.verb(
+    "List, inspect, restart and stop nodes; read and set their parameters; lesions for experiments.",
+    no_args_is_help=True,
+)
 param = common.verb("Read and set the parameters of a node while it runs.", no_args_is_help=True)
 app.add_typer(param, name="param")
 
@@ -117,6 +120,10 @@ def info(
                 for t in health.timers
             ],
         )
+    if health.lesions:
+        output.line()
+        output.line(output.Styled("lesions", "bold"))
+        _print_lesions([(health.node_id, lesion) for lesion in health.lesions])
     output.line()
     output.line(output.Styled("parameters", "bold"))
     _print_params(params)
@@ -148,6 +155,52 @@ def stop(
     """
     common.run_async(_control(brain.settings(), id, "stop"))
     output.note(f"{id} is stopped")
+
+
+@app.command()
+@common.takes_brain()
+def lesion(
+    brain: common.BrainOptions,
+    source: Annotated[str | None, typer.Argument(metavar="FROM", help="Node whose spikes are meant.")] = None,
+    target: Annotated[str | None, typer.Argument(metavar="TO", help="Node that receives them.")] = None,
+    silence: Annotated[bool, typer.Option("--silence", help="No spike arrives.")] = False,
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="The neurons of each packet change places at random.")
+    ] = False,
+    drop: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, metavar="P", help="Each spike is lost with this probability.")
+    ] = None,
+    heal: Annotated[bool, typer.Option("--heal", help="End the lesion.")] = False,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Silence, shuffle or drop the spikes from one node to another while the brain runs; without FROM and TO, list.
+
+    For experiments: what is a projection good for? It acts where the spikes arrive, until it is healed or the
+    receiving node starts again. What comes with the spikes, such as the picture of a prompt, still arrives.
+
+    Example: brainnet node lesion prefrontal hippocampus --drop 0.2
+    """
+    from brainnet.wire.messages import Lesion
+
+    kinds = {"silence": silence, "shuffle": shuffle, "drop": drop is not None, "heal": heal}
+    chosen: list[Any] = [kind for kind, given in kinds.items() if given]
+    if source is None or target is None:
+        if source is not None or chosen:
+            raise typer.BadParameter("name both FROM and TO, such as: brainnet node lesion prefrontal vision --silence")
+        found = common.run_async(_all_lesions(brain.settings()))
+    else:
+        if len(chosen) != 1:
+            raise typer.BadParameter("say one of --silence, --shuffle, --drop P and --heal")
+        made = Lesion(source=source, kind=chosen[0], share=1.0 if drop is None else drop)
+        left = common.run_async(_make_lesion(brain.settings(), target, made))
+        found = [(target, lesion) for lesion in left]
+    if as_json:
+        for node_id, one in found:
+            output.print_json({"to": node_id, "from": one.source, "kind": one.kind, "share": one.share})
+    elif found:
+        _print_lesions(found)
+    else:
+        output.note("no lesion")
 
 
 @param.command("list")
@@ -231,6 +284,30 @@ async def _params(settings: Settings, id: str, query: dict[str, Any]) -> list[Pa
     return found
 
 
+async def _make_lesion(settings: Settings, target: str, lesion: Lesion) -> list[Lesion]:
+    """Make a lesion in a node, and return the lesions that it has then."""
+    from brainnet.wire.keys import chunk
+    from brainnet.wire.messages import LesionQuery
+
+    async with await common.connect(settings) as bus:
+        left: list[Lesion] = (await _call(bus, target, "lesion", LesionQuery(lesion=lesion))).lesions
+        alive = {chunk("alive", token, "node_id") for token in await bus.alive()}
+        if lesion.source not in alive:
+            output.note(f"no node {lesion.source!r} is alive now; alive are {', '.join(sorted(alive))}")
+    return left
+
+
+async def _all_lesions(settings: Settings) -> list[tuple[str, Lesion]]:
+    """Return the lesions of the brain, each with the node that has it."""
+    from brainnet.wire.keys import key
+    from brainnet.wire.messages import Health, StatusQuery
+
+    async with await common.connect(settings) as bus:
+        replies = await bus.call_all(key("node_status"), StatusQuery())
+    healths = sorted((r.message for r in replies if isinstance(r.message, Health)), key=lambda h: h.node_id)
+    return [(health.node_id, lesion) for health in healths for lesion in health.lesions]
+
+
 async def _control(settings: Settings, id: str, action: Any) -> NodeRecord:
     """Send a control query to the supervisor of a node, and wait until it is carried out."""
     from brainnet.errors import LaunchError
@@ -262,6 +339,13 @@ async def _record(bus: Bus, id: str) -> NodeRecord:
     if id not in records:
         raise LaunchError(f"no launcher has a node {id!r}; there are {', '.join(records)}")
     return records[id]
+
+
+def _print_lesions(found: list[tuple[str, Lesion]]) -> None:
+    output.table(
+        ["from", "to", "lesion"],
+        [(one.source, target, f"drop {one.share:.0%}" if one.kind == "drop" else one.kind) for target, one in found],
+    )
 
 
 def _print_params(params: list[ParamInfo]) -> None:

@@ -1,4 +1,4 @@
-"""What a node offers on its control session: its status, its parameters, and that it can be told to stop."""
+"""What a node offers on its control session: its status, its parameters, its lesions, and that it can be stopped."""
 
 from __future__ import annotations
 
@@ -9,14 +9,23 @@ from brainnet.bus import Bus
 from brainnet.errors import ConfigError, LaunchError
 from brainnet.node.params import assign, describe
 from brainnet.wire import keys
-from brainnet.wire.messages import ControlQuery, ControlReply, Message, ParamsQuery, ParamsReply, StatusQuery
+from brainnet.wire.messages import (
+    ControlQuery,
+    ControlReply,
+    LesionQuery,
+    LesionReply,
+    Message,
+    ParamsQuery,
+    ParamsReply,
+    StatusQuery,
+)
 
 if TYPE_CHECKING:
     from brainnet.node.node import Node
 
 
 def serve_control(node: Node) -> None:
-    """Reply to status, parameter and control queries, from now until the control session is closed."""
+    """Reply to status, parameter, lesion and control queries, from now until the control session is closed."""
 
     async def status(request: StatusQuery, key: str) -> Message:
         return node.health()
@@ -30,6 +39,12 @@ def serve_control(node: Node) -> None:
             node.params_changed(request.name)
         return ParamsReply(params=describe(node.params, request.name, node.id))
 
+    async def lesion(request: LesionQuery, key: str) -> Message:
+        if request.lesion is not None:
+            node.bus.lesions.set(request.lesion)
+            node.log.warning("lesion", **request.lesion.model_dump())
+        return LesionReply(lesions=node.bus.lesions.all())
+
     async def control(request: ControlQuery, key: str) -> Message:
         if request.action != "stop":
             raise ConfigError(f"a node can only be told to stop; {request.action} is its supervisor's")
@@ -39,6 +54,7 @@ def serve_control(node: Node) -> None:
 
     node.control.serve(keys.key("node_status", node_id=node.id), status)
     node.control.serve(keys.key("node_params", node_id=node.id), parameters)
+    node.control.serve(keys.key("node_lesion", node_id=node.id), lesion)
     node.control.serve(keys.key("node_control", node_id=node.id), control)
 
 

@@ -417,6 +417,7 @@ class Node:
             counters=dict(self.__counts),
             topics=self.bus.counters.snapshot() + self.control.counters.snapshot(),
             timers=[timer.state() for timer in self.__timers],
+            lesions=self.bus.lesions.all(),
             last_error=self.last_error,
         )
 

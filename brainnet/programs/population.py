@@ -123,6 +123,7 @@ class RunsNetwork(Node):
             owners(part.processes),
             save_every_s=clock.save_every_s,
             time_scale=clock.time_scale,
+            lesion_of=self.bus.lesions.of,
             on_waiting=lambda whom: call_soon(loop, self._note_waiting, whom),
             on_trouble=lambda what: call_soon(loop, self._note_trouble, what),
             on_failure=lambda error: call_soon(loop, self._note_failure, error),

@@ -15,6 +15,7 @@ import structlog
 from brainnet.errors import BrainnetError, ModelError, StoreError
 from brainnet.guard import RepeatFilter, describe
 from brainnet.simulation.spikes import Spikes
+from brainnet.streams.lesioned import lesioned
 from brainnet.streams.link import MAX_REPLY_BYTES, Link
 from brainnet.streams.lockstep import Lockstep, Progress
 from brainnet.streams.lost_windows import GAP_S, ON_THE_WAY_S, LostWindows
@@ -23,7 +24,7 @@ from brainnet.streams.realtime import Anchor, Realtime
 from brainnet.streams.saved_states import SavedStates
 from brainnet.streams.watched import TOGETHER_S, Watched
 from brainnet.streams.window import decode_window
-from brainnet.wire.messages import ClockAnchor, ClockControl, ClockState, SourceLateness, Windows
+from brainnet.wire.messages import ClockAnchor, ClockControl, ClockState, Lesion, SourceLateness, Windows
 from brainnet.wire.messages.streams import ClockPhase
 
 log = structlog.get_logger("brainnet.streams")
@@ -52,6 +53,7 @@ class Runner:
         save_every_s: Seconds between two saved states. What was sent since the oldest one is kept for who may be
             resumed from it.
         time_scale: In real time, time on the wall by simulated time.
+        lesion_of: Returns what an experiment does to the windows of a population of another process.
         on_waiting: Called in the thread, with whom it waits for when that takes long, and with "" when it goes on.
         on_trouble: Called in the thread with what is wrong with models that go on, and with "" when nothing is.
         on_failure: Called in the thread with what ended it.
@@ -67,6 +69,7 @@ class Runner:
         *,
         save_every_s: float,
         time_scale: float = 1.0,
+        lesion_of: Callable[[str], Lesion | None] = lambda source: None,
         on_waiting: Callable[[str], None] = lambda whom: None,
         on_trouble: Callable[[str], None] = lambda what: None,
         on_failure: Callable[[BaseException], None] = lambda error: None,
@@ -79,6 +82,7 @@ class Runner:
         self._process_of = process_of
         self._save_every_s = save_every_s
         self._time_scale = time_scale
+        self._lesion_of, self._random = lesion_of, np.random.default_rng()
         self._everybody = list(dict.fromkeys(process_of.values()))
         self._leads = self._everybody[0] == lockstep.plan.process
         self._others = set(self._everybody) - {lockstep.plan.process}
@@ -350,7 +354,11 @@ class Runner:
                 f"a window of {window.source} has {window.neurons} neurons, {window.steps} steps of {window.dt_us} us; "
                 f"it has {size} neurons and at most {plan.window} steps of {dt_us} us"
             )
-        self.lockstep.receive(window.source, Spikes(window.first_step, window.offsets, window.fired))
+        spikes = Spikes(window.first_step, window.offsets, window.fired)
+        lesion = self._lesion_of(window.source)
+        if lesion is not None:
+            spikes = lesioned(spikes, window.neurons, lesion, self._random)
+        self.lockstep.receive(window.source, spikes)
 
     def _on_state(self, state: ClockState) -> None:
         if state.run != self._run or state.process == self.lockstep.plan.process:

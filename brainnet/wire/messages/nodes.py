@@ -43,6 +43,17 @@ class TimerState(Message):
     took_p99_ms: float = 0.0
 
 
+class Lesion(Message):
+    """What is done to the spikes that a node receives from one source."""
+
+    source: Id = Field(min_length=1, description="node, or population, whose spikes are meant")
+    kind: Literal["silence", "shuffle", "drop", "heal"] = Field(
+        description="silence: no spike arrives; shuffle: each packet's neurons change places at random; drop: a spike "
+        "is lost with a probability; heal: none of these any more"
+    )
+    share: float = Field(1.0, ge=0.0, le=1.0, description="of the spikes that are dropped")
+
+
 class Health(Message):
     """Health of one node: its heartbeat once a second, and the reply to a status query."""
 
@@ -62,6 +73,7 @@ class Health(Message):
     counters: dict[str, int] = Field(default_factory=dict)
     topics: list[TopicCount] = Field(default_factory=list)
     timers: list[TimerState] = Field(default_factory=list)
+    lesions: list[Lesion] = Field(default_factory=list, description="experiments on the spikes that it receives")
     last_error: ErrorText | None = None
     timestamp_ns: int = Field(default_factory=time.time_ns)
 
@@ -91,6 +103,18 @@ class AddedTopics(Message):
     uptime_s: float = Field(0.0, description="of the launcher: of two that disagree, the later one stops")
     digest: Id = Field("", description="SHA-256 of the topics; empty without any")
     topics: list[dict[str, Any]] = Field(default_factory=list, max_length=MAX_TOPICS)
+
+
+class LesionQuery(Message):
+    """Query that reads the lesions of a node, or makes one."""
+
+    lesion: Lesion | None = Field(None, description="what to do; null: only read")
+
+
+class LesionReply(Message):
+    """The lesions that a node has."""
+
+    lesions: list[Lesion] = Field(default_factory=list)
 
 
 class ParamsQuery(Message):
