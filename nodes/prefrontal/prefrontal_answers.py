@@ -45,15 +45,16 @@ class Session:
 
 
 def sessions(rng: random.Random, drawn: Sequence[Example]) -> list[Session]:
-    """Make sessions of drawn examples: of those that follow another, and of those with two right routes."""
+    """Make a session of each drawn example: most are prompts that have nothing to do with the one before."""
     follow_ups = [example.text for example in drawn if example.follow_up]
+    firsts = [example for example in drawn if example.follows is None and example.target]
     made = []
     for example in drawn:
         then, first = example, example.follows
-        if first is None and len(example.target) > 1 and follow_ups:
+        if first is None and len(example.target) > 1 and follow_ups:  # two may answer; "once more" is for who did
             then, first = replace(example, text=rng.choice(follow_ups), has_image=False, follow_up=True), example
-        if first is None or not first.target:
-            continue
+        elif first is None or not first.target:
+            first = rng.choice(firsts)
         route = rng.choice(sorted(first.target))
         if then.follow_up:
             then = replace(then, target={route: 1.0})

@@ -165,7 +165,7 @@ def test_a_brain_with_a_device_fires_as_one_process_also_when_it_is_killed(brain
     launcher = brain.start("launch", str(path), "--steps", str(STEPS), "--digest", "--json", "--paused")
     brain.wait_state("chip", "ready")
     brain.wait_state("source", "ready")
-    wait_until("both to stand at the beginning", lambda: phases(brain) == ["paused", "paused"])
+    wait_until("both to stand at the beginning", lambda: phases(brain) == ["paused", "paused"], 3 * PATIENCE_S)
     brain.run("clock", "step", "100")
     before = brain.pid("chip")
     os.kill(before, signal.SIGKILL)
@@ -179,6 +179,10 @@ def test_a_brain_with_a_device_fires_as_one_process_also_when_it_is_killed(brain
 
 def phases(brain: Brain) -> list[str]:
     return [row["phase"] for row in brain.rows("clock", "status", check=False)]
+
+
+def is_silent(brain: Brain) -> bool:
+    return "has sent nothing" in (brain.nodes()["chip"].reason or "")
 
 
 def fires(brain: Brain) -> bool:
@@ -200,7 +204,7 @@ def test_a_device_with_a_clock_of_its_own_in_real_time(brain: Brain, tmp_path: P
             "silent_s": 2.0,
         }
         brain.launch(allocation(tmp_path, parameters, mode="realtime"))
-        wait_until("the chip to fire", lambda: fires(brain))
+        wait_until("the chip to fire", lambda: fires(brain), 3 * PATIENCE_S)
         (info,) = brain.rows("node", "info", "chip")
         assert info["counters"]["chip.keys_received"] > 0
         assert info["counters"]["chip.lost_packets"] >= 0  # by sequence numbers
@@ -208,11 +212,12 @@ def test_a_device_with_a_clock_of_its_own_in_real_time(brain: Brain, tmp_path: P
         # a chip that falls silent is visible, and the rest goes on
         peer.process.send_signal(signal.SIGSTOP)
         try:
-            wait_until("the silence to show", lambda: "has sent nothing" in (brain.nodes()["chip"].reason or ""))
+            wait_until("the silence to show", lambda: is_silent(brain))
             assert brain.wait_state("source", "ready")
         finally:
             peer.process.send_signal(signal.SIGCONT)
-        brain.wait_state("chip", "ready")
+        # It may go on being late, on a machine that cannot keep up; that it is not silent any more shows.
+        wait_until("the silence to end", lambda: not is_silent(brain))
 
 
 def test_a_device_that_is_not_there_is_one_error_of_the_launch(brain: Brain, tmp_path: Path) -> None:
@@ -233,7 +238,7 @@ def test_a_device_that_ends_and_comes_back_changes_no_spike(brain: Brain, tmp_pa
     path = allocation(tmp_path, {"driver": "eieio", "control": f"127.0.0.1:{port}"}, save_every_s=0.05)
     with served(*options):
         launcher = brain.start("launch", str(path), "--steps", str(STEPS), "--digest", "--json", "--paused")
-        wait_until("both to stand at the beginning", lambda: phases(brain) == ["paused", "paused"])
+        wait_until("both to stand at the beginning", lambda: phases(brain) == ["paused", "paused"], 3 * PATIENCE_S)
         brain.run("clock", "step", "100")
         before = brain.pid("chip")
     brain.run("clock", "resume")
