@@ -14,7 +14,7 @@ from pydantic import Field
 
 from brainnet import Decision, Node, NodeParameters, Prompt, SpikePacket, main, subscribe
 from brainnet.bus import Bus
-from brainnet.errors import BrainnetError, PacketError
+from brainnet.errors import BrainnetError
 from brainnet.guard import describe, ends_task
 from brainnet.node import MAX_DEATHS, NodeSpec, Restarts, resume
 from brainnet.prompts import RegionLoad, RegionPresence, query_packet, warm_up
@@ -71,12 +71,14 @@ class Routed:
         decision: Where it was routed.
         deadline: `time.monotonic()` after which nobody waits any more.
         regions: The regions that were asked.
+        sure: Sum of the confidences with which regions have answered it.
     """
 
     prompt: Prompt
     decision: Decision
     deadline: float
     regions: set[str] = field(default_factory=set)
+    sure: float = 0.0
 
 
 class Prefrontal(Node):
@@ -180,20 +182,25 @@ class Prefrontal(Node):
             _put(self._answered, exchange.prompt_id, None, MAX_REMEMBERED)
 
     async def on_spikes(self, packet: SpikePacket, key: str) -> None:
-        """Let the working memory of a session feel that a region has answered in it, and how sure it is."""
+        """Let the working memory of a session know who answered, as far as the decision did not expect it.
+
+        Where the network chose a region and was sure, its working memory holds that already; where the client named
+        the region, or several were asked, the answers say what "once more" will mean: each as much as its region is
+        sure, beside those that have answered before it.
+        """
         prompt_id = packet.metadata.get("prompt_id")
         routed = self._routed.get(prompt_id) if isinstance(prompt_id, str) else None
         if routed is None or not routed.prompt.session_id:
             return
-        try:
-            (strength,) = CONFIDENCE.decode(packet)
-        except PacketError as error:
-            self.report_error("on_spikes", error)
+        confidence = max(0.0, *CONFIDENCE.decode(packet))
+        if not confidence:
             return
+        routed.sure += confidence
+        region, decision = chunk("spikes", key, "source"), routed.decision
+        expected = decision.route_probs.get(region, 0.0) if decision.routed_by == "router" else 0.0
+        strength = confidence / routed.sure * (1.0 - min(1.0, expected))
         session = routed.prompt.session_id
-        state = self.router.after_answer(
-            self._sessions.get(session), chunk("spikes", key, "source"), max(0.0, strength)
-        )
+        state = self.router.after_answer(self._sessions.get(session), region, strength)
         _put(self._sessions, session, state, MAX_SESSIONS)
 
     # -- deciding ----------------------------------------------------------------------------------------------------

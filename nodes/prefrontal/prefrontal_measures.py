@@ -78,7 +78,9 @@ def measures(router: Router, prompts: list[Example], scale: float) -> Iterator[R
     scores = [route_scores(router, example) for example in one_route + two_routes]
     yield from routing(one_route, scores)
     yield from modulation(one_route, two_routes, scores, scale)
-    yield from working_memory(router, [example for example in prompts if example.follow_up])
+    follow_ups = [example for example in prompts if example.follow_up]
+    yield from working_memory(router, follow_ups)
+    yield from answers(router, follow_ups, one_route)
 
 
 def routing(examples: list[Example], scores: list[Floats]) -> Iterator[Row]:
@@ -192,6 +194,31 @@ def working_memory(router: Router, follow_ups: list[Example]) -> Iterator[Row]:
     value = accuracy(True, True)
     yield compare("follow_up_accuracy", value, "%", rival="no working memory", rival_value=accuracy(False, True))
     yield compare("follow_up_threshold", value, "%", rival="fixed threshold", rival_value=accuracy(True, False))
+
+
+def answers(router: Router, follow_ups: list[Example], others: list[Example]) -> Iterator[Row]:
+    """Measure what the spikes of an answer do where the client named the region, which the network then did not see.
+
+    Follow-ups must go to who answered; of other prompts, each after an answer of one of the regions in turn, the route
+    must stay as it is.
+    """
+
+    def accuracy(prompts: list[Example], answered: Sequence[int] | NDArray[np.int64], strength: float) -> float:
+        right = []
+        for example, route in zip(prompts, answered, strict=True):
+            state = router.after_answer(None, ROUTES[route], strength) if strength else None
+            scores = router.decide(example.text, has_image=example.has_image, state=state).scores
+            right.append(example.target.get(ROUTES[int(scores.argmax())], 0.0) > 0.0)
+        return percent(right)
+
+    by_follow_up = targets(follow_ups).numpy().argmax(1)
+    in_turn = [i % len(ROUTES) for i in range(len(others))]
+    for name, prompts, answered in (
+        ("follow_up_to_answer", follow_ups, by_follow_up),
+        ("other_after_answer", others, in_turn),
+    ):
+        value, silent = (accuracy(prompts, answered, strength) for strength in (1.0, 0.0))
+        yield compare(name, value, "%", rival="answers silenced", rival_value=silent)
 
 
 def percent(flags: Sequence[bool] | NDArray[np.bool_]) -> float:

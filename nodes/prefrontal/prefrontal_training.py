@@ -21,7 +21,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from brainnet.snn.models.quantum import softmax
-from brainnet.snn.models.router import Router, RouterConfig, embedding_rows, prompt_tokens, suffix_token
+from brainnet.snn.models.router import (
+    Router,
+    RouterConfig,
+    RouteRequest,
+    embedding_rows,
+    prompt_tokens,
+    suffix_token,
+)
 from brainnet.snn.models.router_network import RouterNet
 from brainnet.snn.models.text_features import HashedVocabulary, route_tokens
 from brainnet.training import Row, Run, TrainingSettings
@@ -238,7 +245,7 @@ def train(run: Run[Settings]) -> None:
         *examples(random.Random(run.seed + 1), settings.calibration_prompts, validation, held_out=True),
     ]
     scale = fitted_scale(router, calibration, modulated)
-    router.rescaled(scale).save(run.weights)
+    router.rescaled(scale).with_answers(requests_by_route()).save(run.weights)
     run.delete_checkpoints()
     run.log(f"scale {scale:.3f}; wrote {run.weights} ({run.weights.stat().st_size / 1e6:.2f} MB)")
 
@@ -260,6 +267,16 @@ def draw_batches(run: Run[Settings], text: FreeText, config: RouterConfig, done:
 def held_out_prompts() -> list[Example]:
     """Return the held-out tenth of the prompts written for training, without follow-ups."""
     return [example for prompts in written_training(held_out=True).values() for example in prompts if example.target]
+
+
+def requests_by_route() -> dict[str, list[RouteRequest]]:
+    """Return the prompts written for training that have one right route, by this route."""
+    prompts: dict[str, list[RouteRequest]] = {route: [] for route in ROUTES}
+    for examples_ in written_training(held_out=False).values():
+        for example in examples_:
+            if len(example.target) == 1 and example.follows is None:
+                prompts[next(iter(example.target))].append(RouteRequest(example.text, has_image=example.has_image))
+    return prompts
 
 
 def evaluate(run: Run[Settings]) -> Iterator[Row]:

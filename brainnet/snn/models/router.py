@@ -3,10 +3,10 @@
     tokens -> TAS spikes -> LIF working memory -> ChronoSpikeAttention -> decision vector -> scores -> modulation
 
 The membrane potential of the working memory is carried from prompt to prompt of a session, so that "once more" refers
-to the previous prompt. The answers change it in between: what a region fires when it has answered reaches the neurons
-of working memory through weights that belong to that region, so that "once more" goes to who answered, also where the
-network did not choose it, or chose several. The certainty of the previous decision sets the threshold of the neurons.
-The names of the routes are stored with the weights; this module does not depend on them.
+to the previous prompt. Answers change it in between: the spikes of a region that answers where the network did not
+expect it move the potentials to where a prompt for that region would have left them, so that "once more" goes to who
+answered. The certainty of the previous decision sets the threshold of the neurons. The names of the routes are stored
+with the weights; this module does not depend on them.
 
 A decision is computed in numpy (`brainnet.snn.models.router_inference`), and nothing here imports torch: a process that
 only decides starts faster and smaller. `brainnet.snn.models.router_network` has the network as a torch module, which
@@ -16,7 +16,7 @@ training needs.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -240,17 +240,33 @@ class Router:
     def after_answer(self, state: RouterState | None, route: str, strength: float) -> RouterState:
         """Return the state of a session after a region has answered in it; deterministic.
 
+        The membrane potentials move by `strength` towards those that a prompt for that region leaves behind.
+
         Args:
             state: the state before; None is rest at the base threshold.
             route: who answered; a name that the weights do not know changes nothing.
-            strength: how strongly it fired, 0 to 1.
+            strength: how far, 0 to 1.
         """
         if state is None:
             state = RouterState(np.zeros(self.config.width, np.float32), self.config.base_threshold)
         if route not in self.config.routes:
             return state
-        weights = self.weights["answers"][self.config.routes.index(route)]
-        return RouterState(state.membrane + np.float32(strength) * weights, state.threshold)
+        towards = self.weights["answers"][self.config.routes.index(route)]
+        return RouterState(state.membrane + np.float32(strength) * (towards - state.membrane), state.threshold)
+
+    def with_answers(self, prompts: Mapping[str, Iterable[RouteRequest]]) -> Router:
+        """Return a router whose working memory knows the answers of regions from prompts that are theirs.
+
+        Args:
+            prompts: prompts for each region; what an answer of the region moves working memory towards is the mean of
+                what they leave behind. A region without prompts keeps what it has.
+        """
+        answers = self.weights["answers"].copy()
+        for route, requests in prompts.items():
+            left = [self.decide_batch([request])[0].state.membrane for request in requests]
+            if left:
+                answers[self.config.routes.index(route)] = np.mean(left, axis=0)
+        return Router(self.config, {**self.weights, "answers": answers}, self.vocabulary)
 
     def decide(
         self,

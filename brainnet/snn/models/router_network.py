@@ -33,8 +33,8 @@ class RouterNet(nn.Module):
         self.input = nn.Linear(config.width, config.width)
         self.attention = ChronoSpikeAttention(config.width, config.heads, tau=config.steps / 4, beta=config.beta)
         self.readout = nn.Linear(4 * config.width, len(config.routes))
-        # what an answer of each region adds to the membrane potential of working memory
-        self.answers = nn.Parameter(torch.zeros(len(config.routes), config.width))
+        # what an answer of each region moves the membrane potential of working memory towards; not trained by gradients
+        self.register_buffer("answers", torch.zeros(len(config.routes), config.width))
         # fast and slow channels alternate, so that every group of channels has both
         decay = torch.full((config.width,), config.beta)
         decay[1::2] = config.slow_beta
