@@ -18,6 +18,8 @@ SIDE, SMALL, STROKES = 32, 28, 20
 MAX_PIXELS = 40_000_000
 # Pixels that are examined: of a larger image, means over squares. 40 million pixels would take gigabytes of memory.
 EXAMINED_PIXELS = 4_000_000
+# The shorter edge, at least, of means over squares that stand for the pixels: the network sees 32 x 32.
+OVERVIEW_SIDE = 240
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 # what is left of the first eight bytes of a PNG when a transfer as text changes line ends: they are there to show it
 _DAMAGED_PNG = (b"\x89PNG\n", b"\x89PNG\r\r\n", b"\x89PNG\r\n\x1a\r", b"\xef\xbf\xbdPNG", b"\xc2\x89PNG")
@@ -37,7 +39,9 @@ def read_picture(data: bytes) -> FloatPicture:
     Raises:
         ModelError: the data is no image, is truncated, shows nothing, or has more than 40 million pixels.
     """
-    return preprocess(decode_picture(data))
+    pixels, whole = _decode(data, OVERVIEW_SIDE)
+    picture = preprocess(pixels) if whole else _overview(pixels)
+    return preprocess(decode_picture(data)) if picture is None else picture
 
 
 def read_pixels(pixels: NDArray[np.generic]) -> FloatPicture:
@@ -69,29 +73,75 @@ def preprocess(pixels: Pixels) -> FloatPicture:
       28 x 28 and centred: the form of Fashion-MNIST.
     - Anything else is a photo: its central square is scaled to 32 x 32.
 
+    Of an image whose shorter edge is at least twice `OVERVIEW_SIDE`, means over squares stand for the pixels. Where
+    next to nothing is drawn, or something small, all pixels are looked at.
+
     Raises:
         ModelError: all pixels have the same shade.
     """
-    grey = np.asarray(Image.fromarray(pixels).convert("L"))
-    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
-    # channel by channel: numpy takes ten times as long along an axis of three
-    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    colourless = int(spread.max()) < MIN_CONTRAST
-    if grey.shape == (SMALL, SMALL) and colourless and 2 * np.count_nonzero(border := _border(grey)) < border.size:
+    if min(pixels.shape[:2]) >= 2 * OVERVIEW_SIDE and (picture := _overview(pixels)) is not None:
+        return picture
+    return _prepared(pixels)
+
+
+def _overview(pixels: Pixels) -> FloatPicture | None:
+    """Return what `preprocess` does from means over squares; None where they do not show what is drawn."""
+    factor = max(1, min(pixels.shape[:2]) // OVERVIEW_SIDE)
+    means = np.asarray(Image.fromarray(pixels).reduce(factor)) if factor > 1 else pixels
+    background = np.median(_border(means), axis=0)
+    if _is_even(means, background):
+        try:
+            drawn = _content(_contrast(_grey(means)))
+        except ModelError:  # a fine line may have vanished in the means
+            return None
+        if max(drawn.shape) < 2 * SMALL:
+            return None
+    return _prepared(means)
+
+
+def _prepared(pixels: Pixels) -> FloatPicture:
+    grey = _grey(pixels)
+    if (
+        grey.shape == (SMALL, SMALL)
+        and 2 * np.count_nonzero(border := _border(grey)) < border.size
+        and _colourless(pixels)
+    ):
         return _pad_to_side((grey / 255).astype(np.float32))
-    if grey.shape == (SIDE, SIDE) and not colourless:
+    if grey.shape == (SIDE, SIDE) and not _colourless(pixels):
         return _photo(pixels)
     background = np.median(_border(pixels), axis=0)
-    if int(np.abs(pixels - background.astype(np.float32)).max()) < MIN_CONTRAST:
+    if _contrast_of(pixels, background) < MIN_CONTRAST:
         size = f"{grey.shape[1]} x {grey.shape[0]} pixels"
         raise ModelError(f"the picture of {size} is all of one shade: nothing is drawn")
-    if np.mean(np.abs(_border(pixels) - background).max(1) < BACKGROUND_TOLERANCE) >= 0.8:
+    if _is_even(pixels, background):
         strokes = normalize_strokes(grey)
         if _is_drawing(pixels, background, strokes):
             return _pad_to_side(strokes)
-        if colourless and grey.shape != (SIDE, SIDE):
+        if _colourless(pixels) and grey.shape != (SIDE, SIDE):
             return _pad_to_side(_normalize_object(grey))
     return _photo(pixels)
+
+
+def _grey(pixels: Pixels) -> Pixels:
+    return np.asarray(Image.fromarray(pixels).convert("L"))
+
+
+def _colourless(pixels: Pixels) -> bool:
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    # channel by channel: numpy takes ten times as long along an axis of three
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return int(spread.max()) < MIN_CONTRAST
+
+
+def _contrast_of(pixels: Pixels, background: NDArray[np.float64]) -> int:
+    """Return the largest difference of a channel of any pixel from the background, in levels."""
+    channels = [pixels[..., channel] for channel in range(3)]
+    return int(max(max(c.max() - level, level - c.min()) for c, level in zip(channels, background, strict=True)))
+
+
+def _is_even(pixels: Pixels, background: NDArray[np.float64]) -> bool:
+    """Return whether the border of an image shows an even background."""
+    return bool(np.mean(np.abs(_border(pixels) - background).max(1) < BACKGROUND_TOLERANCE) >= 0.8)
 
 
 def _is_drawing(pixels: Pixels, background: NDArray[np.float64], strokes: FloatPicture) -> bool:
@@ -152,7 +202,7 @@ def normalize_strokes(grey: Pixels) -> FloatPicture:
 def _normalize_object(grey: Pixels) -> FloatPicture:
     """Return the content of an image with an even background as float32 [28, 28] in 0..1, filling it."""
     levels = _contrast(grey)
-    scaled = np.clip(_scale_to(_crop(levels, levels > 0.15), SMALL), 0, 1)
+    scaled = np.clip(_scale_to(_content(levels), SMALL), 0, 1)
     result = np.zeros((SMALL, SMALL), np.float32)
     top, left = (SMALL - scaled.shape[0]) // 2, (SMALL - scaled.shape[1]) // 2
     result[top : top + scaled.shape[0], left : left + scaled.shape[1]] = scaled
@@ -186,6 +236,10 @@ def _contrast(grey: Pixels) -> FloatPicture:
     if peak < MIN_CONTRAST:
         raise ModelError(f"the picture of {grey.shape[1]} x {grey.shape[0]} pixels has no light and dark parts")
     return result / np.float32(peak)
+
+
+def _content(levels: FloatPicture) -> FloatPicture:
+    return _crop(levels, levels > 0.15)
 
 
 def _crop(levels: FloatPicture, shown: NDArray[np.bool_]) -> FloatPicture:
@@ -226,16 +280,33 @@ def decode_picture(data: bytes) -> Pixels:
     Raises:
         ModelError: it cannot be decoded.
     """
+    return _decode(data, None)[0]
+
+
+def _decode(data: bytes, shorter_edge: int | None) -> tuple[Pixels, bool]:
+    """Return the pixels of an image file, and whether they are those of its full size.
+
+    Args:
+        data: The file.
+        shorter_edge: A JPEG is decoded at a half, a quarter or an eighth of its size, which takes less time, where its
+            shorter edge then has so many pixels at least; None for the full size.
+
+    Raises:
+        ModelError: it cannot be decoded.
+    """
     received = f"{len(data)} bytes that begin with {data[:8].hex(' ') or 'nothing'}"
     try:
         with warnings.catch_warnings():
             # Pillow warns of broken tags, which are harmless, and of large images, which are refused below
             warnings.simplefilter("ignore")
             image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-            size = image.width * image.height
-            if size <= MAX_PIXELS:
+            width, height = image.size
+            if width * height <= MAX_PIXELS:
+                if shorter_edge is not None:
+                    image.draft(None, (shorter_edge, shorter_edge))
+                whole = image.size == (width, height)
                 image.load()
-                return _pixels(_upright(image))
+                return _pixels(_upright(image)), whole
     except Exception as error:  # Pillow's readers raise many types of exceptions for broken data
         reason = "unknown format" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
         if data.startswith(_DAMAGED_PNG):
@@ -243,9 +314,7 @@ def decode_picture(data: bytes) -> Pixels:
         raise ModelError(
             f"not a picture that can be read: {received}; send one of {', '.join(FORMATS)} ({reason})"
         ) from error
-    raise ModelError(
-        f"the picture has {image.width} x {image.height} pixels; at most {MAX_PIXELS // 1_000_000} million are read"
-    )
+    raise ModelError(f"the picture has {width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} million are read")
 
 
 def _upright(image: Image.Image) -> Image.Image:
