@@ -20,6 +20,8 @@ POPULATION: Final = "population"
 """The program of a node that computes populations of a network; `population:PROGRAM` also does what another does."""
 DEVICE: Final = "device"
 """The program of a node that computes a population on a neuromorphic device."""
+ENCODER: Final = "encoder"
+"""The program of a node that computes a population which encodes what a sensor measures."""
 RESERVED_IDS: Final = ("launcher",)
 """Ids that no node may have: the launcher logs under its own name."""
 MAX_LINE: Final = 4352

@@ -44,8 +44,8 @@ class PopulationEntry(_Part):
 
     id: Name = Field(description="its name")
     model: Line = Field(
-        description="lif, integer_lif, izhikevich, adaptive_lif, biological_lif, poisson, pattern, device, nir:FILE, "
-        "torch:FILE.py:NAME, or a class of your own: FILE.py:Class, package.module:Class, an entry point"
+        description="lif, integer_lif, izhikevich, adaptive_lif, biological_lif, poisson, pattern, device, encoder, "
+        "nir:FILE, torch:FILE.py:NAME, or a class of your own: FILE.py:Class, package.module:Class, an entry point"
     )
     size: int | None = Field(
         None, ge=1, le=MAX_NEURONS, description="neurons; may be left out where the model says it, as a NIR file does"

@@ -10,7 +10,7 @@ projections:
 ```
 
 A node is a population when its program is `population`, or when a projection begins or ends at it: then its program is
-the model. `device` is always the model of a population.
+the model. `device` and `encoder` are always the model of a population.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from brainnet.limits import DEVICE, POPULATION
+from brainnet.limits import DEVICE, ENCODER, POPULATION
 from brainnet.yaml_text import Location
 
 KEYS: Final = ("clock", "seed", "projections")
 """The fields of a connectome that an allocation may have."""
+_PROGRAMS: Final = (POPULATION, DEVICE, ENCODER)
 _OF_NODE: Final = ("id", "host", "checkpoint")
 
 
@@ -42,7 +43,7 @@ def populations_in(value: Mapping[str, Any]) -> list[int]:
     return [
         index
         for index, node in enumerate(nodes if isinstance(nodes, list) else ())
-        if isinstance(node, dict) and (node.get("program") in (POPULATION, DEVICE) or str(node.get("id")) in ends)
+        if isinstance(node, dict) and (node.get("program") in _PROGRAMS or str(node.get("id")) in ends)
     ]
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from brainnet.bus import Bus
 from brainnet.connectome import Connectome, build, load
-from brainnet.errors import BrainnetError, CallError, CallTimeout, ConfigError
+from brainnet.errors import BrainnetError, CallError, CallTimeout, ConfigError, SensorError
 from brainnet.guard import call_soon, describe
 from brainnet.node import NetworkPart, Node, NodeSpec, load_program, serve, subscribe
 from brainnet.paths import digest_of
+from brainnet.programs.listening import block_of
+from brainnet.sensors.listening import Listener
 from brainnet.streams.division import owners, plan_of
 from brainnet.streams.link import BusLink
 from brainnet.streams.lockstep import Lockstep
@@ -28,6 +30,7 @@ from brainnet.wire.messages import (
     ClockState,
     Health,
     Modulation,
+    SensorSample,
     Weights,
     WeightsQuery,
     Windows,
@@ -38,6 +41,8 @@ _JOIN_S = 0.5
 """Seconds between two questions for the name of the run."""
 _SWITCH_S = 0.0005
 """Seconds after which a thread of Python lets another one run; by default there are ten times as many."""
+_SAMPLES = 64
+"""Samples of a sensor that are taken in at once."""
 _STOP_S = 0.8
 """Seconds that the network has to save its state when the node stops."""
 
@@ -91,6 +96,9 @@ class RunsNetwork(Node):
         outside = self._lockstep.network.modulators - self._connectome.populations.keys()
         for name in sorted(outside):
             await self.add_subscription(key("modulator", name=name), self._on_modulation)
+        for model in [each.model for each in self._lockstep.network.populations.values()]:
+            if isinstance(model, Listener) and model.topic is not None:
+                await self._listen(model, model.topic)
         if self._part.run:
             self._start(self._part.run)
         else:  # another host may come later: this node is ready all the same
@@ -166,6 +174,25 @@ class RunsNetwork(Node):
     async def on_control(self, order: ClockControl) -> ClockState:
         """Stop at a step, or go on, and say how far the network is here."""
         return await self._running.control(order)
+
+    async def _listen(self, model: Listener, topic: str) -> None:
+        """Give a model what a sensor sends."""
+
+        async def on_samples(samples: list[SensorSample]) -> None:
+            # Decoding a picture takes milliseconds. Nothing overtakes: one batch is taken in before the next one.
+            await asyncio.to_thread(take, samples)
+
+        def take(samples: list[SensorSample]) -> None:
+            for sample in samples:
+                try:
+                    block = block_of(sample)
+                except SensorError as error:
+                    model.refuse(str(error))
+                else:
+                    model.sense(block)
+
+        _, modality, source = topic.split("/")
+        await self.add_subscription(key("input", modality=modality, source=source), on_samples, batch=_SAMPLES)
 
     async def _on_modulation(self, modulation: Modulation, full_key: str) -> None:
         self._running.modulate(chunk("modulator", full_key, "name"), modulation.amount, modulation.step)

@@ -84,15 +84,26 @@ class ImageSequence:
             raise unreadable(path, error) from None
         except ModelError as error:
             raise SensorError(f"{path}: {error}") from None
-        if not self._grey and self._size is None:
-            return pixels
-        image = Image.fromarray(pixels)
-        if self._grey:
-            image = image.convert("L")
-        if self._size is not None:
-            rows, columns = self._size
-            image = image.resize((columns, rows), Image.Resampling.BOX)
-        return np.asarray(image)
+        return scaled(pixels, self._grey, self._size)
+
+
+def scaled(pixels: NDArray[Any], grey: bool, size: tuple[int, int] | None) -> NDArray[Any]:
+    """Return a frame in the form that is wanted.
+
+    Args:
+        pixels: uint8 [H, W] or [H, W, 3].
+        grey: Whether the result has one channel, [H, W]: ITU-R BT.601 luma, as Pillow computes it.
+        size: Rows and columns of the result, whose pixels are means over areas; None leaves them.
+    """
+    if size is None and not (grey and pixels.ndim == 3):
+        return pixels
+    image = Image.fromarray(pixels)
+    if grey:
+        image = image.convert("L")
+    if size is not None:
+        rows, columns = size
+        image = image.resize((columns, rows), Image.Resampling.BOX)
+    return np.asarray(image)
 
 
 def _of_folder(folder: Path) -> list[Path]:

@@ -38,6 +38,7 @@ from brainnet.launcher.describe.source import (
 from brainnet.limits import (
     DEVICE,
     DEVICE_PATTERN,
+    ENCODER,
     MAX_THREADS,
     NAME_RULE,
     POPULATION,
@@ -248,7 +249,9 @@ def _read_topics(source: Source, parsed: AllocationFile) -> Extension:
 
 def _read_network(source: Source, parsed: AllocationFile) -> NetworkPlan | None:
     """Return the network of the allocation: its own, or that of the connectome file that it names."""
-    embedded = any(node.program in (POPULATION, DEVICE) for node in parsed.nodes) or parsed.projections is not None
+    embedded = (
+        any(node.program in (POPULATION, DEVICE, ENCODER) for node in parsed.nodes) or parsed.projections is not None
+    )
     if parsed.connectome is None:
         return read_network(source.path) if embedded else None
     if embedded or parsed.clock is not None or parsed.seed is not None:

@@ -22,10 +22,11 @@ MODELS: Final = {
     "biological_lif": "biological_lif:BiologicalLIF",
     "relay": "relay:Relay",
     "device": "device:DeviceModel",
+    "encoder": "brainnet.sensors.encoder_model:EncoderModel",
     "poisson": "poisson:Poisson",
     "pattern": "pattern:Pattern",
 }
-"""The models of this package by their short names; each is imported when it is used."""
+"""The models of brainnet by their short names, those of this package without it; each is imported when it is used."""
 
 
 def model_class(name: str, folder: Path | None = None) -> type[Model]:
@@ -43,7 +44,8 @@ def model_class(name: str, folder: Path | None = None) -> type[Model]:
     folder = folder or Path()
     if name in MODELS:
         module, _, wanted = MODELS[name].partition(":")
-        found: type[Model] = getattr(importlib.import_module(f"brainnet.simulation.models.{module}"), wanted)
+        path = module if "." in module else f"brainnet.simulation.models.{module}"
+        found: type[Model] = getattr(importlib.import_module(path), wanted)
         return found
     scheme, colon, rest = name.partition(":")
     if colon and scheme in ("nir", "torch"):
