@@ -21,8 +21,9 @@ What is encoded comes from one of two places:
 What comes on a topic belongs to the window that is computed next, because a step cannot be taken back, and to wait for
 what may come would delay everything behind. Blocks of samples with a rate are put one behind the other, sample by
 sample, and so are lists of events: they never overlap, and a block that comes too late leaves a gap, which is silence.
-A block that comes too early waits. What is older than `oldest_ms` when its turn comes is left out, and of more than
-`MAX_WAITING` samples the oldest; both are counted, as is what was lost on the way, or does not fit the encoder.
+So does one that does not fit the encoder. A block that comes too early waits. What is older than `oldest_ms` when its
+turn comes is left out, and of more than `MAX_WAITING` samples the oldest; both are counted, as is what was lost on the
+way, or did not fit.
 """
 
 from __future__ import annotations
@@ -254,11 +255,12 @@ class EncoderModel(Model):
     def _encoded(self, first: int, steps: int, blocks: list[Block]) -> Spikes:
         try:
             fired = self._encoder.window(first, steps, blocks)
-        except SensorError:
-            fired = self._encoder.window(first, steps, self._fitting(first, steps, blocks))
-        else:
-            if blocks:
-                self._problem = ""
+        except SensorError as error:
+            if not blocks:
+                raise ModelError(f"{described(self)}: {error}") from error
+            return self._encoder.window(first, steps, self._fitting(first, steps, blocks))
+        if blocks:
+            self._problem = ""
         return fired
 
     def _fitting(self, first: int, steps: int, blocks: list[Block]) -> list[Block]:
