@@ -64,8 +64,8 @@ def test_each_network_fires_because_of_its_sensor(make_brain: MakeBrain) -> None
         for sensor, target in TARGETS.items():
             assert "no sample on input/" in brain.wait_state(target, "degraded").reason, sensor
         (info,) = brain.rows("node", "info", "hearing")
-        assert info["health"]["counters"]["cochlea.samples"] > 0
-        assert info["health"]["counters"]["cochlea.samples_bad"] == 0
+        assert info["counters"]["cochlea.samples"] > 0
+        assert info["counters"]["cochlea.samples_bad"] == 0
         brain.run("stop")
 
 
