@@ -1,6 +1,7 @@
-"""A recording, or a signal that is computed, as a sensor of the brain.
+"""A recording, a signal that is computed, a camera or a microphone as a sensor of the brain.
 
-`program: sensor:FILE` publishes a file or a folder of pictures, `program: sensor` one of `brainnet.sensors.synthetic`.
+`program: sensor:FILE` publishes a file or a folder of pictures, `program: sensor` one of `brainnet.sensors.synthetic`,
+or a device of the computer: `kind: camera` and `kind: microphone`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _LATE_S: Final = 0.5
 
 
 class Sensor(Node):
-    """Publishes a recording as a sensor does: each block at its time."""
+    """Publishes a recording as a sensor does, each block at its time, or what a device measures."""
 
     role = "sensor"
     file: ClassVar[Path | None] = None
@@ -44,7 +45,8 @@ class Sensor(Node):
         kind: str = Field(
             "",
             description="of a file, what it holds where its name does not say it: images, audio, samples, points or "
-            "events; without a file, which signal: MovingBar, ToneSweep, RandomWalk, RotatingPoints or MovingEdge",
+            "events; without a file, which signal: MovingBar, ToneSweep, RandomWalk, RotatingPoints or MovingEdge, or "
+            "which device: camera or microphone",
         )
         options: dict[str, Any] = Field(
             default_factory=dict, description="further arguments of the source, such as fps for pictures"
@@ -58,13 +60,17 @@ class Sensor(Node):
         super().__init__(spec, bus, control)
         self._key = key("input", modality=self.params.modality, source=self.params.source or self.id)
         self._sequence = 0
+        self._before = -1
+        """Number of the block before, as its source counts."""
+        self._live = False
         self._open: Callable[[], Source]
         self._extra: dict[str, Any] = {}
 
     def load(self) -> None:
         """Open the recording once, for its errors."""
-        self._open = partial(open_source, self.file, self.params.kind, self.params.options)
+        self._open = partial(open_source, self.file, self.params.kind, self.params.options, devices=True)
         source = self._open()
+        self._live = getattr(source, "live", False)
         if source.modality == "events":
             self._extra = {"metadata": {"width": source.width, "height": source.height}}  # type: ignore[attr-defined]
 
@@ -73,7 +79,7 @@ class Sensor(Node):
         self.bus.declare(self._key)
 
     async def run(self) -> None:
-        """Publish the recording, each block at its time, on a grid that does not drift."""
+        """Publish the recording, each block at its time, on a grid that does not drift; of a device, as it comes."""
         start = time.monotonic()
         while True:
             start = await self._play(start)
@@ -89,6 +95,9 @@ class Sensor(Node):
         """
         blocks, end_us, before_us = iter(self._open()), 0.0, 0
         while (block := await self.in_model_thread(next, blocks, None)) is not None:
+            if self._live:
+                self._publish(block)
+                continue
             late = time.monotonic() - (start + block.t_us / 1e6 / self.params.speed)
             if late > _LATE_S:
                 self.count("late_blocks")
@@ -103,9 +112,13 @@ class Sensor(Node):
         return start + end_us / 1e6 / self.params.speed
 
     def _publish(self, block: Block) -> None:
-        self._sequence += 1
+        # a source that has lost something leaves a number out; one that begins anew counts from 0
+        self._sequence += max(1, block.sequence - self._before)
+        self._before = block.sequence
         named = {"source": self.params.source or self.id, "sequence": self._sequence, "rate_hz": block.rate_hz}
-        if block.payload.dtype.names:  # events: a structure has no name on the wire, so they are bytes of this format
+        if block.encoding is not None:
+            sample = SensorSample(format=block.encoding, data=block.payload.tobytes(), **named)
+        elif block.payload.dtype.names:  # events: a structure has no name on the wire, so they are bytes of this format
             count = list(block.payload.shape)
             sample = SensorSample(format="events", shape=count, data=block.payload.tobytes(), **named, **self._extra)
         else:

@@ -30,12 +30,14 @@ class Block:
         sequence: Its number, counted from 0; a gap is a block that was lost.
         rate_hz: Rows of the payload per second, where its first axis is time; None for a payload of one moment. A block
             that begins with sample n has the time that `sample_times` gives it.
+        encoding: How the payload, uint8 [bytes], is encoded, such as "jpeg"; None where it is the values themselves.
     """
 
     t_us: int
     payload: NDArray[Any]
     sequence: int
     rate_hz: float | None = None
+    encoding: str | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Opens what yields blocks by name: a file, a folder of pictures, or a signal that is computed."""
+"""Opens what yields blocks by name: a file, a folder of pictures, a signal that is computed, or a device."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ _READERS: Final = {
     "points": ("table_files", "PointFile"),
     "events": ("event_files", "EventFile"),
 }
+_DEVICES: Final = {"camera": ("camera", "Camera"), "microphone": ("microphone", "Microphone")}
 _SUFFIXES: Final[dict[str, Kind]] = {".wav": "audio", ".es": "events", ".raw": "events", ".aedat4": "events"}
 """Files whose kind follows from their name; npz and csv may hold any of three kinds."""
 
 
-def open_source(file: Path | None, kind: str, options: dict[str, Any]) -> Source:
-    """Open a recording, or a signal.
+def open_source(file: Path | None, kind: str, options: dict[str, Any], *, devices: bool = False) -> Source:
+    """Open a recording, a signal, or a device.
 
     Args:
-        file: A file, or a folder of pictures; None for a signal that is computed.
-        kind: What the file holds, or the name of the signal.
+        file: A file, or a folder of pictures; None for a signal that is computed, or a device.
+        kind: What the file holds, or the name of the signal or device.
         options: Further arguments of the source.
+        devices: Whether a device of this computer may be opened: it gives something else each time.
 
     Raises:
         SensorError: It cannot be read, or an option has a value that is not accepted.
         ConfigError: There is no such kind or option.
     """
-    make = _signal(kind) if file is None else _reader(file, kind)
+    make = _signal(kind, devices) if file is None else _reader(file, kind)
     accepted = [name for name in inspect.signature(make).parameters if name not in ("path", "pictures")]
     for option in options:
         if option not in accepted:
@@ -49,13 +51,17 @@ def open_source(file: Path | None, kind: str, options: dict[str, Any]) -> Source
     return opened
 
 
-def _signal(name: str) -> Callable[..., Source]:
+def _signal(name: str, devices: bool) -> Callable[..., Source]:
     from brainnet.sensors import synthetic
+
+    if devices and name in _DEVICES:
+        return _class(*_DEVICES[name])
 
     known = {n: c for n, c in vars(synthetic).items() if isinstance(c, type) and c.__module__ == synthetic.__name__}
     if name not in known:
-        said = f"there is no signal {name!r}{did_you_mean(name, known)}" if name else "no signal is named"
-        raise ConfigError(f"kind: {said}; it is one of {', '.join(known)}, and a file is named as program: sensor:FILE")
+        names = [*known, *(_DEVICES if devices else ())]
+        said = f"there is no signal {name!r}{did_you_mean(name, names)}" if name else "no signal is named"
+        raise ConfigError(f"kind: {said}; it is one of {', '.join(names)}, and a file is named as program: sensor:FILE")
     return known[name]
 
 
@@ -64,6 +70,9 @@ def _reader(file: Path, kind: str) -> Callable[..., Source]:
     if found not in get_args(Kind):
         said = f"there is no kind {kind!r}" if kind else f"{file.name} does not say what it holds"
         raise ConfigError(f"kind: {said}; it is one of {', '.join(get_args(Kind))}")
-    module, name = _READERS[found]
-    reader: Callable[..., Source] = getattr(importlib.import_module(f"brainnet.sensors.{module}"), name)
-    return reader
+    return _class(*_READERS[found])
+
+
+def _class(module: str, name: str) -> Callable[..., Source]:
+    found: Callable[..., Source] = getattr(importlib.import_module(f"brainnet.sensors.{module}"), name)
+    return found
