@@ -178,7 +178,7 @@ def lesion(
     For experiments: what is a projection good for? It acts where the spikes arrive, until it is healed or the
     receiving node starts again. What comes with the spikes, such as the picture of a prompt, still arrives.
 
-    Example: brainnet node lesion prefrontal hippocampus --drop 0.2
+    Example: brainnet node lesion my_sensor my_region --drop 0.2
     """
     from brainnet.wire.messages import Lesion
 
@@ -186,7 +186,7 @@ def lesion(
     chosen: list[Any] = [kind for kind, given in kinds.items() if given]
     if source is None or target is None:
         if source is not None or chosen:
-            raise typer.BadParameter("name both FROM and TO, such as: brainnet node lesion prefrontal vision --silence")
+            raise typer.BadParameter("name both FROM and TO, such as: brainnet node lesion my_sensor my_region --silence")
         found = common.run_async(_all_lesions(brain.settings()))
     else:
         if len(chosen) != 1:
