@@ -186,7 +186,9 @@ def lesion(
     chosen: list[Any] = [kind for kind, given in kinds.items() if given]
     if source is None or target is None:
         if source is not None or chosen:
-            raise typer.BadParameter("name both FROM and TO, such as: brainnet node lesion my_sensor my_region --silence")
+            raise typer.BadParameter(
+                "name both FROM and TO, such as: brainnet node lesion my_sensor my_region --silence"
+            )
         found = common.run_async(_all_lesions(brain.settings()))
     else:
         if len(chosen) != 1:

@@ -12,7 +12,7 @@ import torch
 import zenoh
 from torch import Tensor, nn
 
-from brainnet import Prompt, SpikePacket
+from brainnet import SpikePacket
 from brainnet.errors import ModelError
 from brainnet.node import load_program
 from brainnet.simulation.digest import combined
@@ -74,10 +74,8 @@ def ask(session: zenoh.Session, region: str, packets: list[bytes]) -> list[Spike
 
     wait_until(f"{region} to listen", lambda: has_subscriber(publisher))
     for seq, packet in enumerate(packets, 1):
-        prompt = Prompt(prompt_id=f"prompt-{seq}", arrays={"spikes": packet})
-        query = SpikePacket(
-            np.zeros((0, 0), np.uint8), source="test", seq=seq, metadata={"prompt": prompt.model_dump()}
-        )
+        metadata = {"prompt_id": f"prompt-{seq}", "arrays": {"spikes": packet}}
+        query = SpikePacket(np.zeros((0, 0), np.uint8), source="test", seq=seq, metadata=metadata)
         publisher.put(query.encode())
     wait_until("an answer to each", lambda: len(results) == len(packets))
     subscriber.undeclare()  # type: ignore[no-untyped-call]

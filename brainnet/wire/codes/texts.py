@@ -46,9 +46,12 @@ def _spikes() -> NDArray[np.uint8]:
 
 
 def _digits() -> NDArray[np.uint8]:
-    """Return the digit whose count is nearest, the lower of equals, [phases, counts received]."""
-    distance = np.abs(np.arange(STEPS + 1)[None, :, None] - _counts()[:, None, :])
-    nearest: NDArray[np.intp] = distance.argmin(-1)
+    """Return the digit whose count is nearest, [phases, counts received].
+
+    Of equals the higher one: spikes get lost on the way, and none is added.
+    """
+    distance = np.abs(np.arange(STEPS + 1)[None, :, None] - _counts()[:, None, ::-1])
+    nearest: NDArray[np.intp] = _LEVELS - 1 - distance.argmin(-1)
     return nearest.astype(np.uint8)
 
 
