@@ -154,6 +154,35 @@ def test_topics_show_their_rates_and_spikes(brain: Brain) -> None:
     assert "motor_cortex" in shown
 
 
+def test_a_lesion_cuts_the_spikes_of_a_prompt_until_it_is_healed(brain: Brain) -> None:
+    brain.prompt("Remember that the ladder is behind the barn.", "--region", "hippocampus")
+    question = ("Where is the ladder?", "--region", "hippocampus", "--json")
+    (row,) = brain.rows("node", "lesion", "prefrontal", "hippocampus", "--silence")
+    try:
+        assert row == {"from": "prefrontal", "to": "hippocampus", "kind": "silence", "share": 1.0}
+        assert brain.rows("node", "lesion") == [row]
+        assert brain.rows("node", "info", "hippocampus")[0]["lesions"] == [
+            {"source": "prefrontal", "kind": "silence", "share": 1.0}
+        ]
+        refused = brain.run("prompt", *question, check=False)
+        assert refused.returncode != 0
+        assert "no spike of the prompt arrived at hippocampus" in refused.stdout
+    finally:
+        assert brain.rows("node", "lesion", "prefrontal", "hippocampus", "--heal") == []
+    assert "behind the barn" in brain.prompt("Where is the ladder?", "--region", "hippocampus")["text"]
+    for wrong, says in (
+        (("prefrontal",), "name both FROM and TO"),
+        (("--silence",), "name both FROM and TO"),
+        (("prefrontal", "vision"), "say one of --silence"),
+        (("prefrontal", "vision", "--heal", "--drop", "0.1"), "say one of --silence"),
+        (("prefrontal", "nobody", "--silence"), "no node 'nobody' answers"),
+        (("prefrontal", "vision", "--drop", "2"), "0.0<=x<=1.0"),
+    ):
+        done = brain.run("node", "lesion", *wrong, check=False)
+        assert done.returncode != 0, wrong
+        assert says in " ".join(done.stderr.replace("│", " ").split()), wrong
+
+
 def test_a_region_outside_the_tree_joins_by_path(tmp_path: Path, make_brain: MakeBrain) -> None:
     (tmp_path / "reverser.py").write_text(
         "from brainnet import Candidate, Partial, Query, Region\n\n\n"
