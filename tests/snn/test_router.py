@@ -20,6 +20,7 @@ from brainnet.snn.models.router import (
     RouteDecision,
     Router,
     RouterConfig,
+    RouteRequest,
     RouterState,
     embedding_rows,
     prompt_tokens,
@@ -30,6 +31,7 @@ from brainnet.snn.models.router_network import RouterNet
 from brainnet.snn.models.text_features import HashedVocabulary
 
 WEIGHTS = region_file("prefrontal", ".safetensors")
+AGAIN = ("please carry out the same", "again, please", "play it once more", "do that again", "the same again")
 quick = settings(deadline=None, max_examples=25)
 
 
@@ -168,6 +170,38 @@ def test_once_more_means_what_was_done_before(router: Router, before: str, has_i
     state = router.decide(before, has_image=has_image).state
     follow_up = router.decide("once more", state=state)
     assert follow_up.names[int(follow_up.probs.argmax())] == route
+
+
+@pytest.mark.parametrize("route", ["hippocampus", "motor_cortex", "cerebellum", "language"])
+def test_once_more_goes_to_who_answered(router: Router, route: str) -> None:
+    silent = [router.decide(text).chosen[0] == route for text in AGAIN]
+    answered = [router.decide(text, state=router.after_answer(None, route, 1.0)).chosen[0] == route for text in AGAIN]
+    assert all(answered)
+    assert sum(silent) <= 2
+
+
+def test_an_answer_moves_working_memory_as_far_as_it_is_strong(router: Router) -> None:
+    before = router.decide("Which digit is this?", has_image=True).state
+    towards = router.weights["answers"][router.config.routes.index("language")]
+    for strength in (0.0, 0.25, 1.0):
+        after = router.after_answer(before, "language", strength)
+        wanted = (1 - strength) * before.membrane + strength * towards
+        np.testing.assert_allclose(after.membrane, wanted, rtol=1e-5, atol=1e-6)
+        assert after.threshold == before.threshold
+    assert router.after_answer(before, "olfactory", 1.0) is before
+    rest = router.after_answer(None, "language", 0.0)
+    assert not rest.membrane.any()
+    assert rest.threshold == router.config.base_threshold
+
+
+def test_what_answers_do_is_the_mean_of_what_prompts_leave_behind(router: Router) -> None:
+    requests = [RouteRequest("where is the key?"), RouteRequest("who has the red one?", has_image=True)]
+    left = [router.decide(one.text, has_image=one.has_image).state.membrane for one in requests]
+    learned = router.with_answers({"hippocampus": requests, "vision": []})
+    at = router.config.routes.index("hippocampus")
+    np.testing.assert_allclose(learned.weights["answers"][at], np.mean(left, axis=0), rtol=1e-5)
+    others = [i for i in range(len(router.config.routes)) if i != at]
+    np.testing.assert_array_equal(learned.weights["answers"][others], router.weights["answers"][others])
 
 
 def test_uncertainty_raises_the_threshold_of_the_next_decision(router: Router, net: RouterNet) -> None:
