@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from brainnet.errors import MessageError, PacketError
 from brainnet.wire.codes import texts
-from brainnet.wire.messages import Prompt, QueryHeader
+from brainnet.wire.messages import MAX_TEXT, Prompt, QueryHeader
 from brainnet.wire.packet import SpikePacket
 
 _FIELDS = ("prompt_id", "session_id", "image", "audio", "arrays", "priority", "deadline_ms", "timestamp_ns")
@@ -40,5 +40,7 @@ def read_query(packet: SpikePacket) -> tuple[Prompt, QueryHeader]:
         text = texts.decode(packet)
     except PacketError as error:
         raise MessageError(str(error)) from None
+    if len(text) > MAX_TEXT:
+        raise MessageError(f"the text of a query has {len(text)} characters; a prompt may have {MAX_TEXT}")
     # Without the checks of a prompt, which are those of the header; a prompt that lost its spikes asks nothing.
     return Prompt.model_construct(text=text, **{name: getattr(header, name) for name in _FIELDS}), header

@@ -128,7 +128,7 @@ class QueryHeader(Header):
     It addresses the prompt and brings what comes with it; the text is in the spikes alone.
     """
 
-    prompt_id: Id
+    prompt_id: str = Field(min_length=1, max_length=MAX_ID)
     session_id: Id = ""
     image: bytes | None = Field(None, description="an encoded picture: PNG, JPEG, ...")
     audio: bytes | None = Field(None, description="an encoded sound: WAV, ...")
