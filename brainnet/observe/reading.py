@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,10 +11,11 @@ from typing import Any, Final
 import numpy as np
 
 from brainnet.bus import Sample, Stamp, read_stamp
-from brainnet.errors import WireError
+from brainnet.errors import PacketError, WireError
 from brainnet.observe import keys
 from brainnet.texts import printable, shorten
 from brainnet.wire import bounded, messages, packet
+from brainnet.wire.codes import texts
 from brainnet.wire.messages import Message
 from brainnet.wire.packet import SpikePacket
 from brainnet.wire.topics import PACKET, Contract
@@ -222,13 +224,19 @@ def plain(value: Any) -> Any:
 
 def _summary(shown: SpikePacket, payload: bytes) -> dict[str, Any]:
     neurons, steps = shown.shape
-    return {
+    summary: dict[str, Any] = {
         "modality": shown.modality,
         "shape": [neurons, steps],
         "dt_us": shown.dt_us,
         "encoding": packet.body_encoding(payload),
         "density": round(shown.density, 6),
     }
+    if shown.first_step is not None:
+        summary["first_step"] = shown.first_step
+    if shown.modality == texts.MODALITY:
+        with contextlib.suppress(PacketError):  # spikes of somebody's own code, which is no text that can be read
+            summary["text"] = texts.decode(shown)
+    return summary
 
 
 def _has_content(value: Any) -> bool:

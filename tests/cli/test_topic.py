@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from brainnet.bus import Bus, Publisher
+from brainnet.prompts import query_packet
 from brainnet.simulation.spikes import Spikes
 from brainnet.streams.window import SpikeWindow, encode_window
 from brainnet.testing import PATIENCE_S, until
 from brainnet.wire.extension import load_extension
-from brainnet.wire.messages import Decision
+from brainnet.wire.messages import Decision, Prompt
 from brainnet.wire.packet import SpikePacket
 from brainnet.wire.topics import contract
 from tests.own_topics import write_topics
@@ -134,6 +135,18 @@ class TestEcho:
         assert empty["metadata"] == {"image": "AP8="}
         assert (text["kind"], text["value"]) == ("text", "hello")
         assert "5 messages seen, 0 missing" in done.err
+
+    async def test_the_text_that_spikes_say_is_shown(self, small_brain: SmallBrain) -> None:
+        pfc = await small_brain.join("router", "pfc")
+        echo = await small_brain.start("topic", "echo", "brain/query/*", "--count", "2", "--json")
+        assert await pfc.wait_matching("brain/query/eye", PATIENCE_S)
+        pfc.publish("brain/query/eye", query_packet(Prompt(text="Wo ist der Schlüssel?")))
+        own = SpikePacket(np.eye(3, dtype=bool), "text", metadata={"prompt_id": "p"}, first_step=32)
+        pfc.publish("brain/query/eye", own)  # somebody's own code
+        first, second = (await echo.ended()).rows
+        assert first["text"] == "Wo ist der Schlüssel?"
+        assert "text" not in second
+        assert second["first_step"] == 32
 
     async def test_foreign_payloads_are_shown_by_what_they_are(self, small_brain: SmallBrain) -> None:
         stranger = await small_brain.join("client")
