@@ -98,6 +98,22 @@ def test_three_processes_fire_as_one_also_when_each_is_killed(network: Path, dig
     brain.wait_gone()
 
 
+def test_a_lesion_is_as_if_the_synapses_had_no_weight(tmp_path: Path, network: Path, digest: str, brain: Brain) -> None:
+    cut = json.loads(json.dumps(NETWORK))
+    cut["projections"][0]["synapses"]["weight"] = 0.0
+    del cut["projections"][0]["plasticity"]
+    (tmp_path / "cut.yaml").write_text(yaml.safe_dump(cut))
+    whole = build(load(tmp_path / "cut.yaml"))
+    whole.run(STEPS, window_of(load(network), load(network).projections))
+    launcher = brain.start("launch", str(network), "--steps", str(STEPS), "--digest", "--json", "--paused")
+    wait_until("the network to be there", lambda: all_paused(brain))
+    brain.run("node", "lesion", "a", "b", "--silence")
+    brain.run("node", "lesion", "b", "c", "--drop", "0")  # nothing is lost
+    brain.run("clock", "resume")
+    assert digest_of(launcher) == whole.digest() != digest
+    brain.wait_gone()
+
+
 def test_a_network_runs_beside_regions_and_stops_with_them(
     tmp_path: Path, network: Path, digest: str, brain: Brain
 ) -> None:
