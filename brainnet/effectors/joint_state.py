@@ -101,7 +101,7 @@ def command_data(command: NDArray[Any]) -> NDArray[np.float32]:
 
 @cache
 def command_code(joints: int) -> ValueCode:
-    """Return the code of a command for n joints, each in [-1, 1]: no value is off by more than 0.0005."""
+    """Return the code of a command for n joints, each in [-1, 1]: no value is off by more than 0.001."""
     return ValueCode((1.0,) * joints)
 
 

@@ -1,9 +1,10 @@
 r"""Values of a controller as the spikes of populations: signed rates of many neurons over a short window.
 
 Each value v has two populations of N neurons, one for each sign, as ON and OFF cells are. With the largest value s, the
-one of its sign fires $k = \operatorname{round}(N T \min(1, |v| / s))$ spikes in T steps, spread evenly over steps and
-neurons; the other one is silent. Read out by the mean rate, $\hat v = \pm s k / (N T)$: no value within $\pm s$ is off
-by more than $s / (2 N T)$. Silence is 0, and lost spikes make a value smaller.
+one of its sign fires $k = \operatorname{round}(N T \sqrt{\min(1, |v| / s)})$ spikes in T steps, spread evenly over
+steps and neurons; the other one is silent. Read out from the rate, $\hat v = \pm s (k / (N T))^2$. The root gives
+small values, on which a movement ends, more of the range, as sensory cells do: with x = |v| / s no value within
+$\pm s$ is off by more than $s (\sqrt x + 1 / (4 N T)) / (N T)$. Silence is 0, and lost spikes make a value smaller.
 """
 
 from __future__ import annotations
@@ -39,24 +40,33 @@ class ValueCode:
 
     def rounded(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return the values [channels] that `decode` reads from what `encode` writes."""
-        places, largest = self.neurons * self.steps, np.asarray(self.largest)
-        share = np.clip(np.asarray(values, np.float64) / largest, -1.0, 1.0)
-        nearest: NDArray[np.float64] = np.rint(share * places) / places * largest
-        return nearest
+        counts, _ = self._counts(values)
+        return self._values(np.copysign(counts, values))
 
     def encode(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         """Return values [channels] as spikes, uint8 [size, steps]."""
         places = self.neurons * self.steps
-        share = np.clip(np.asarray(values, np.float64) / self.largest, -1.0, 1.0)
-        signed = np.stack([share, -share], axis=1).clip(0.0)
-        counts = np.rint(signed * places).astype(np.int64)[..., None]
+        counts, positive = self._counts(values)
+        by_sign = np.stack([np.where(positive, counts, 0), np.where(positive, 0, counts)], axis=1)[..., None]
         place = np.arange(places)
         # place i fires when the running sum of counts / places passes a whole number
-        fired = ((place + 1) * counts // places > place * counts // places).view(np.uint8)
+        fired = ((place + 1) * by_sign // places > place * by_sign // places).view(np.uint8)
         # places run through all neurons of a step before the next step
         return np.ascontiguousarray(
             fired.reshape(-1, self.steps, self.neurons).transpose(0, 2, 1).reshape(self.size, self.steps)
         )
+
+    def _counts(self, values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return how many spikes say each value, and which are positive."""
+        exact = np.asarray(values, np.float64)
+        share = np.minimum(1.0, np.abs(exact) / np.asarray(self.largest))
+        return np.rint(np.sqrt(share) * (self.neurons * self.steps)).astype(np.int64), exact > 0
+
+    def _values(self, counts: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the values that signed counts of spikes say."""
+        rates = counts / (self.neurons * self.steps)
+        values: NDArray[np.float64] = rates * np.abs(rates) * np.asarray(self.largest)
+        return values
 
     def decode(self, packet: SpikePacket) -> NDArray[np.float64]:
         """Return the values [channels] of a packet.
@@ -70,8 +80,7 @@ class ValueCode:
                 f"got {packet.data.dtype} {list(packet.shape)} from {packet.source!r}"
             )
         counts = packet.data.sum(axis=1, dtype=np.int64).reshape(-1, 2, self.neurons).sum(axis=-1)
-        values: NDArray[np.float64] = (counts[:, 0] - counts[:, 1]) / (self.neurons * self.steps) * self.largest
-        return values
+        return self._values(counts[:, 0] - counts[:, 1])
 
 
 CONFIDENCE: Final = ValueCode((1.0,))
