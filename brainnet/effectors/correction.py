@@ -20,6 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from brainnet.effectors.joint_state import MOTOR_NEURONS
 from brainnet.wire.codes.values import ValueCode
 from brainnet.wire.packet import SpikePacket
 
@@ -36,7 +37,7 @@ def correction_code(joints: int) -> ValueCode:
     """Return the code of a correction for n joints."""
     angle, velocity = LARGEST_LEAD
     parts = [angle] * joints + [velocity] * joints + [LARGEST_OFFSET] * joints + [LARGEST_GAIN] * joints**2
-    return ValueCode(tuple(parts))
+    return ValueCode(tuple(parts), MOTOR_NEURONS)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,8 @@ from brainnet.wire.codes.values import ValueCode
 from brainnet.wire.messages import FeedbackHeader
 from brainnet.wire.packet import SpikePacket
 
+MOTOR_NEURONS: Final = 128
+"""Neurons of each population that says a value of a movement."""
 MOTOR_STEPS: Final = ValueCode(()).steps
 """Steps of the spikes that stand for one tick of an effector."""
 
@@ -101,8 +103,8 @@ def command_data(command: NDArray[Any]) -> NDArray[np.float32]:
 
 @cache
 def command_code(joints: int) -> ValueCode:
-    """Return the code of a command for n joints, each in [-1, 1]: no value is off by more than 0.001."""
-    return ValueCode((1.0,) * joints)
+    """Return the code of a command for n joints, each in [-1, 1]: no value is off by more than 0.0005."""
+    return ValueCode((1.0,) * joints, MOTOR_NEURONS)
 
 
 def tick_of(packet: SpikePacket) -> int:

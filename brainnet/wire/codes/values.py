@@ -47,10 +47,11 @@ class ValueCode:
         """Return values [channels] as spikes, uint8 [size, steps]."""
         places = self.neurons * self.steps
         counts, positive = self._counts(values)
-        by_sign = np.stack([np.where(positive, counts, 0), np.where(positive, 0, counts)], axis=1)[..., None]
-        place = np.arange(places)
-        # place i fires when the running sum of counts / places passes a whole number
-        fired = ((place + 1) * by_sign // places > place * by_sign // places).view(np.uint8)
+        fired = np.zeros((len(counts), 2, places), np.uint8)
+        for channel, count in enumerate(counts.tolist()):
+            # of k spikes, number j is where the running sum of k / places first reaches j
+            reached = -(-np.arange(places, places * count + 1, places) // max(1, count))
+            fired[channel, 0 if positive[channel] else 1, reached - 1] = 1
         # places run through all neurons of a step before the next step
         return np.ascontiguousarray(
             fired.reshape(-1, self.steps, self.neurons).transpose(0, 2, 1).reshape(self.size, self.steps)
