@@ -16,15 +16,21 @@ the device's range, s is 1 and none of them is rounded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+import hashlib
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.devices.protocol import MAX_COUNT, LayerRounding, LoadOptions, RoundingReport
 from brainnet.errors import DeviceError, ModelError
+
+if TYPE_CHECKING:
+    from brainnet.snn.nir.conventions import Method, Reset
+    from brainnet.snn.nir.network import GraphNetwork
 
 _LOW: Final = -32768
 _HIGH: Final = 32767
@@ -99,6 +105,8 @@ class IntegerNetwork:
 def integer_network(path: Path, weight_bits: int, options: LoadOptions) -> IntegerNetwork:
     """Read a NIR file, and round it to the numbers of a device.
 
+    A file with the content of one of the last that were read is not read again, wherever it stands.
+
     Args:
         path: The file.
         weight_bits: Bits of a weight with its sign, 2 to 16.
@@ -108,13 +116,10 @@ def integer_network(path: Path, weight_bits: int, options: LoadOptions) -> Integ
         ModelError: It cannot be read, or has another time step.
         DeviceError: It is no chain of Linear or Affine and LIF nodes with reset to a value.
     """
-    from brainnet.snn.nir import models
     from brainnet.snn.nir.graph import chain, flatten
-    from brainnet.snn.nir.network import GraphNetwork
     from brainnet.snn.nir.nodes import Neurons
 
-    network = models.load(path, dt=_step_s(path, options), reset=options.reset, method=options.method, chains=False)
-    assert isinstance(network, GraphNetwork)
+    network = _read(_Content(_digest(path), path), options.step_ms / 1000, options.reset, options.method)
     _check_step(path, network.dt, options)
     nodes = chain(flatten(network.graph))
     if nodes is None or len(network.shape) != 1:
@@ -138,12 +143,36 @@ def integer_network(path: Path, weight_bits: int, options: LoadOptions) -> Integ
     return IntegerNetwork(tuple(layers), network.inputs, RoundingReport(weight_bits, tuple(roundings)))
 
 
-def _step_s(path: Path, options: LoadOptions) -> float | None:
-    """Return the step to give for a file that does not say one."""
-    from brainnet.snn.nir import file, models
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a file holds; equal for equal content."""
 
-    metadata = file.read(path).metadata.get(models.KEY, {})
-    return None if isinstance(metadata, dict) and "dt" in metadata else options.step_ms / 1000
+    digest: bytes
+    path: Path = field(compare=False)
+
+
+def _digest(path: Path) -> bytes:
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such file; check the name")
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+
+
+# A file is read by a process of its own, which takes a third of a second, and a population reads its file three times:
+# when it is described, made and put on the device.
+@functools.lru_cache(maxsize=4)
+def _read(content: _Content, step_s: float, reset: Reset | None, method: Method | None) -> GraphNetwork:
+    from brainnet.snn.nir import models
+    from brainnet.snn.nir.network import GraphNetwork
+
+    network = models.load(content.path, default_dt=step_s, reset=reset, method=method, chains=False)
+    if _digest(content.path) != content.digest:
+        raise ModelError(f"{content.path} changed while it was read; read it again")
+    assert isinstance(network, GraphNetwork)
+    return network
 
 
 def _check_step(path: Path, dt_s: float, options: LoadOptions) -> None:

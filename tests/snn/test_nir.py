@@ -236,6 +236,7 @@ def test_files_of_other_programs_need_dt_and_reset(tmp_path: Path) -> None:
         load(tmp_path / "plain.nir", dt=1e-3)
     network = load(tmp_path / "plain.nir", dt=1e-3, reset="subtract")
     assert not network.verified
+    assert load(tmp_path / "plain.nir", default_dt=2e-3, reset="subtract").dt == 2e-3
     spikes = random_spikes(6)[:, None]
     assert torch.equal(run(network, spikes)[0], run(our_network(), spikes)[0])
 

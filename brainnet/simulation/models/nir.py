@@ -124,14 +124,11 @@ def _load(
     file: Path, stamp: int, owner: str, dt_ms: float, reset: Reset | None, method: Method | None, ignore_dt: bool
 ) -> Network:
     """Return the network of a file; the stamp is that of its last change, for the cache."""
-    from brainnet.snn.nir import file as nir_file
     from brainnet.snn.nir import models as nir_models
 
     try:
-        metadata = nir_file.read(file).metadata.get(nir_models.KEY, {})
-        stated = isinstance(metadata, dict) and "dt" in metadata
         with one_thread():
-            network = nir_models.load(file, dt=None if stated else dt_ms / 1000.0, reset=reset, method=method)
+            network = nir_models.load(file, default_dt=dt_ms / 1000.0, reset=reset, method=method)
     except ModelError as error:
         raise ModelError(f"population {owner}: {error}") from error
     if not ignore_dt and abs(network.dt * 1000.0 - dt_ms) > 1e-6 * dt_ms:

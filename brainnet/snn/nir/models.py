@@ -211,6 +211,7 @@ def load(
     path: Path | str,
     *,
     dt: float | None = None,
+    default_dt: float | None = None,
     reset: Reset | None = None,
     method: Method | None = None,
     chains: bool = True,
@@ -220,6 +221,7 @@ def load(
     Args:
         path: the file.
         dt: the time step in seconds, for files of other programs that do not state it.
+        default_dt: a time step for files that do not state it, and of no meaning for those that do.
         reset: the reset convention, for files that do not state it and have neurons that fire.
         method: how the differential equations become steps, for files that do not state it; None for Euler's method.
         chains: whether a chain of LIF layers becomes a `LIFNetwork`, which is faster.
@@ -230,7 +232,7 @@ def load(
     """
     graph = file.read(path)
     try:
-        return from_graph(graph, dt=dt, reset=reset, method=method, chains=chains)
+        return from_graph(graph, dt=dt, default_dt=default_dt, reset=reset, method=method, chains=chains)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
 
@@ -264,6 +266,7 @@ def from_graph(
     graph: Any,
     *,
     dt: float | None = None,
+    default_dt: float | None = None,
     reset: Reset | None = None,
     method: Method | None = None,
     chains: bool = True,
@@ -279,7 +282,7 @@ def from_graph(
         raise ModelError(f"the metadata {KEY!r} is no group; write the file again")
     firing = any(type(node).__name__ in SPIKING for node in flat.nodes.values())
     settings = Settings(
-        _resolve("dt", dt, _stated_dt(metadata), "a time step in seconds, such as 1e-4"),
+        _resolve("dt", dt, _stated_dt(metadata), "a time step in seconds, such as 1e-4", default=default_dt),
         _resolve("reset", reset, _stated(metadata, "reset"), " or ".join(RESETS)) if firing else "none",
         _resolve("method", method, _stated(metadata, "method"), " or ".join(METHODS), default="euler"),
     )
