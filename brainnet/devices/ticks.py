@@ -85,7 +85,8 @@ class TickLine:
         slope, keep = self._nominal, np.ones(x.size, bool)
         for _ in range(_ROUNDS):
             if keep.sum() >= _LEAST and np.ptp(x[keep]) > 0:
-                slope = float(np.polyfit(x[keep] - x[keep].mean(), y[keep], 1)[0])
+                centred = x[keep] - x[keep].mean()
+                slope = float(centred @ y[keep] / (centred @ centred))
                 if abs(slope / self._nominal - 1) > _STEEPEST:
                     slope = self._nominal
             residual = y - slope * x
