@@ -2,8 +2,8 @@
 
 Most of the time of a short command goes to its imports, which are the same each time. While `forked_commands` is
 entered, `subprocess` and `asyncio` start `python -m brainnet VERB ...`, for the verbs of `VERBS` and `MODEL_VERBS`, as
-a fork of such a process, and so the reader of NIR files. The first zygote of such a launcher is a fork of it. What a
-command starts besides is a new process.
+a fork of such a process, and so the reader of NIR files and the server of the twin. The first zygote of such a launcher
+is a fork of it. What a command starts besides is a new process.
 
 For a test nothing else differs: the command is a real process and a child of the test's own, with a process
 id, a session, streams, a folder and an environment of its own, and it ends as the interpreter ends. Its environment is
@@ -73,6 +73,9 @@ MODEL_MODULES = ("brainnet.cli.evaluate", "brainnet.cli.train", "brainnet.snn", 
 READER = "brainnet.snn.nir.hdf5"
 """The program that reads a file of the format HDF5 in a process of its own."""
 READER_MODULES = ("brainnet.errors", "brainnet.snn.nir.graph", "h5py", "msgpack", "numpy")
+TWIN = "brainnet.devices.server"
+"""The program that serves the twin of a device over UDP."""
+TWIN_MODULES = ("brainnet.devices.stepped", "brainnet.snn.nir.models", "nir")
 _FREE = (
     "BRAINNET_",
     "COLUMNS",
@@ -181,6 +184,7 @@ def forked_commands() -> Iterator[None]:
     servers: dict[tuple[str, ...], _Server] = {
         **dict.fromkeys((("brainnet", verb) for verb in VERBS), _Server(*MODULES)),
         **dict.fromkeys((("brainnet", verb) for verb in MODEL_VERBS), _Server(*MODEL_MODULES)),
+        (TWIN,): _Server(*TWIN_MODULES),
         # the caller adds the folder of the package to the path of the reader
         (READER,): _Server(*READER_MODULES, variables={"PYTHONPATH": os.pathsep.join([ROOT, *_path()])}),
     }

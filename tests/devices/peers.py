@@ -33,9 +33,14 @@ class Peer:
 
 
 @contextlib.contextmanager
-def served(*options: str) -> Iterator[Peer]:
-    """Run the server, and end it."""
-    command = [sys.executable, "-m", "brainnet.devices.server", *options]
+def served(*options: str, afresh: bool = False) -> Iterator[Peer]:
+    """Run the server, and end it.
+
+    Args:
+        options: Of its command line.
+        afresh: In a process that imports everything itself, which takes seconds, not in a fork: see `tests.warm`.
+    """
+    command = [sys.executable, *(["-u"] if afresh else []), "-m", "brainnet.devices.server", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

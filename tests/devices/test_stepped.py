@@ -6,6 +6,8 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import msgpack
@@ -36,11 +38,27 @@ def options(wire: Wire, *more: str) -> list[str]:
     return ["--format", wire.format, *keys, *more]
 
 
+PeerOf = Callable[[str], tuple[Wire, Peer]]
+
+
+@pytest.fixture(scope="module")
+def peer_of() -> Iterator[PeerOf]:
+    """Serve one host after the other, in one process for each wire; it starts when it is first asked for."""
+    with ExitStack() as stack:
+        running: dict[str, tuple[Wire, Peer]] = {}
+
+        def peer(name: str) -> tuple[Wire, Peer]:
+            if name not in running:
+                wire, more = WIRES[name]
+                running[name] = wire, stack.enter_context(served(*options(wire, *more)))
+            return running[name]
+
+        yield peer
+
+
 @pytest.fixture(scope="module", params=["eieio", "eieio16", "aer"])
-def peer(request: pytest.FixtureRequest) -> Iterator[tuple[Wire, Peer]]:
-    wire, more = WIRES[request.param]
-    with served(*options(wire, *more)) as process:
-        yield wire, process
+def peer(request: pytest.FixtureRequest, peer_of: PeerOf) -> tuple[Wire, Peer]:
+    return peer_of(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +75,8 @@ def test_a_device_over_udp_conforms(check: conformance.Check, peer: tuple[Wire, 
     check(make(*peer), network)
 
 
-def test_datagrams_without_numbers_do_as_well(network: Path) -> None:
-    wire, more = WIRES["aer_unnumbered"]
-    with served(*options(wire, *more)) as process:
-        conformance.check_spikes(make(wire, process), network)
+def test_datagrams_without_numbers_do_as_well(network: Path, peer_of: PeerOf) -> None:
+    conformance.check_spikes(make(*peer_of("aer_unnumbered")), network)
 
 
 def test_many_spikes_in_long_windows(peer: tuple[Wire, Peer], tmp_path: Path) -> None:
@@ -138,52 +154,47 @@ def test_nobody_answers() -> None:
         parse_address("here")
 
 
-def test_another_format(network: Path) -> None:
-    with (
-        served(*options(WIRES["aer"][0])) as process,
-        pytest.raises(DeviceError, match=r"speaks aer, not 'eieio'"),
-    ):
-        SteppedDevice(process.control, WIRES["eieio"][0], LOCAL).open()
+def test_another_format(peer_of: PeerOf) -> None:
+    with pytest.raises(DeviceError, match=r"speaks aer, not 'eieio'"):
+        SteppedDevice(peer_of("aer")[1].control, WIRES["eieio"][0], LOCAL, PATIENCE_S).open()
 
 
-def test_keys_that_do_not_fit(network: Path) -> None:
-    wire = Wire("eieio", 16, sends_from=65_530)
+def test_keys_that_do_not_fit(network: Path, peer_of: PeerOf) -> None:
     with (
-        served(*options(wire, "--key-bits", "16")) as process,
-        make(wire, process)() as device,
+        make(Wire("eieio", 16, sends_from=65_530), peer_of("eieio16")[1])() as device,
         pytest.raises(DeviceError, match="keys 65530 to 65541 exceed the largest, 65535"),
     ):
         device.load(network)
 
 
-def test_a_server_outlives_hosts_that_send_anything(network: Path) -> None:
-    wire = WIRES["aer"][0]
-    with served(*options(wire)) as process:
-        for garbage in (b"", b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\1\xc1", b"\xff" * 8, b"\0\0\0\5\x81\xa2do\xc0"):
-            with socket.create_connection(process.control) as host:
-                host.sendall(garbage)
+def test_a_server_outlives_hosts_that_send_anything(network: Path, peer_of: PeerOf) -> None:
+    wire, process = peer_of("aer")
+    for garbage in (b"", b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\1\xc1", b"\xff" * 8, b"\0\0\0\5\x81\xa2do\xc0"):
         with socket.create_connection(process.control) as host:
-            for request in ({}, {"do": 5}, {"do": "open"}, {"do": "load", "network": 3}, {"do": "run", "until": -1}):
-                body = msgpack.packb(request)
-                host.sendall(len(body).to_bytes(4, "big") + body)
-                length = int.from_bytes(host.recv(4, socket.MSG_WAITALL), "big")
-                assert "error" in msgpack.unpackb(host.recv(length, socket.MSG_WAITALL))
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stray:
-            for garbage in (b"", b"x", b"y" * 3000):
-                stray.sendto(garbage, ("127.0.0.1", process.port))
+            host.sendall(garbage)
+    with socket.create_connection(process.control) as host:
+        for request in ({}, {"do": 5}, {"do": "open"}, {"do": "load", "network": 3}, {"do": "run", "until": -1}):
+            body = msgpack.packb(request)
+            host.sendall(len(body).to_bytes(4, "big") + body)
+            length = int.from_bytes(host.recv(4, socket.MSG_WAITALL), "big")
+            assert "error" in msgpack.unpackb(host.recv(length, socket.MSG_WAITALL))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stray:
+        for garbage in (b"", b"x", b"y" * 3000):
+            stray.sendto(garbage, ("127.0.0.1", process.port))
+    conformance.check_spikes(make(wire, process), network)
+
+
+def test_a_host_that_says_nothing_holds_up_nobody(network: Path, peer_of: PeerOf) -> None:
+    wire, process = peer_of("aer")
+    with socket.create_connection(process.control):
         conformance.check_spikes(make(wire, process), network)
 
 
-def test_a_host_that_says_nothing_holds_up_nobody(network: Path) -> None:
-    wire = WIRES["aer"][0]
-    with served(*options(wire)) as process, socket.create_connection(process.control):
-        conformance.check_spikes(make(wire, process), network)
-
-
-def test_unknown_keys_are_visible(network: Path) -> None:
-    theirs, ours = Wire("eieio", receives_from=50), Wire("eieio", receives_from=52)
+def test_unknown_keys_are_visible(network: Path, peer_of: PeerOf) -> None:
+    theirs, process = peer_of("eieio")
+    ours = replace(theirs, receives_from=theirs.receives_from + 2)
     counts = networks.spikes(12, 60)
-    with served(*options(theirs)) as process, make(ours, process)() as device, Twin(8) as twin:
+    with make(ours, process)() as device, Twin(8) as twin:
         found = []
         for each in (device, twin):
             each.load(network)
@@ -240,9 +251,11 @@ def framed(message: object) -> bytes:
 def test_a_peer_that_answers_badly_is_one_error(replies: tuple[bytes, ...], says: str) -> None:
     peer = BadPeer(*replies)
     peer.start()
+    # a reply that comes must not be late on a busy machine
+    timeout_s = PATIENCE_S if replies else 0.2
     try:
         with pytest.raises(DeviceError, match=says):
-            SteppedDevice(peer.address, WIRES["aer"][0], LOCAL, 0.2).open()
+            SteppedDevice(peer.address, WIRES["aer"][0], LOCAL, timeout_s).open()
     finally:
         peer.done.set()
 
@@ -260,5 +273,5 @@ def test_a_device_that_dies_is_one_error(network: Path) -> None:
 
 
 def test_what_the_server_prints_is_json() -> None:
-    with served("--format", "aer", "--weight-bits", "4") as process:
+    with served("--format", "aer", "--weight-bits", "4", afresh=True) as process:
         assert json.loads(json.dumps(process.said)).keys() == {"port", "control"}

@@ -236,7 +236,7 @@ def test_files_of_other_programs_need_dt_and_reset(tmp_path: Path) -> None:
         load(tmp_path / "plain.nir", dt=1e-3)
     network = load(tmp_path / "plain.nir", dt=1e-3, reset="subtract")
     assert not network.verified
-    assert load(tmp_path / "plain.nir", default_dt=2e-3, reset="subtract").dt == 2e-3
+    assert load(tmp_path / "plain.nir", default_dt=1e-3, reset="subtract").dt == 1e-3
     spikes = random_spikes(6)[:, None]
     assert torch.equal(run(network, spikes)[0], run(our_network(), spikes)[0])
 
@@ -329,6 +329,7 @@ def test_arguments_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     save(network, path)
     with pytest.raises(ModelError, match=r"dt 0\.5 contradicts"):
         load(path, dt=0.5)
+    assert load(path, default_dt=0.5).dt == network.dt
 
 
 def test_spikingjelly_reads_and_writes_the_same_network() -> None:
