@@ -22,7 +22,6 @@ from brainnet.devices.protocol import (
     Start,
 )
 from brainnet.errors import DeviceError
-from brainnet.snn.neurons.integer_lif import IntegerLIFParams, IntegerLIFState, integer_lif_sequence
 
 _MOST_STEPS: Final = 1 << 24
 """Values of one layer that are computed at once."""
@@ -233,23 +232,25 @@ def _integrate(
     layer: IntegerLayer, currents: NDArray[np.int64], membrane: NDArray[np.int16]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
     """Return the spikes [steps, neurons] and the potentials after them."""
+    # here, since it imports torch: a device is described, and another one is driven, without the twin's neurons
+    from brainnet.snn.neurons.integer_lif import IntegerLIFParams, IntegerLIFState, integer_lif_sequence
+
+    def params(kind: NDArray[np.int64]) -> IntegerLIFParams:
+        return IntegerLIFParams(int(kind[0]), int(kind[1]), int(kind[2]))
+
     constants = np.stack([layer.leak, layer.threshold, layer.reset])
     kinds, of = np.unique(constants, axis=1, return_inverse=True)
     if kinds.shape[1] == 1:
-        spikes, state = integer_lif_sequence(currents, IntegerLIFState(membrane), _params(kinds[:, 0]))
+        spikes, state = integer_lif_sequence(currents, IntegerLIFState(membrane), params(kinds[:, 0]))
         return spikes, state.membrane
     spikes, after = np.empty(currents.shape, np.uint8), np.empty_like(membrane)
     for kind in range(kinds.shape[1]):
         own = np.flatnonzero(of.reshape(-1) == kind)
         part, state = integer_lif_sequence(
-            np.ascontiguousarray(currents[:, own]), IntegerLIFState(membrane[own]), _params(kinds[:, kind])
+            np.ascontiguousarray(currents[:, own]), IntegerLIFState(membrane[own]), params(kinds[:, kind])
         )
         spikes[:, own], after[own] = part, state.membrane
     return spikes, after
-
-
-def _params(kind: NDArray[np.int64]) -> IntegerLIFParams:
-    return IntegerLIFParams(int(kind[0]), int(kind[1]), int(kind[2]))
 
 
 def _named(membranes: list[NDArray[np.int16]], spiked: list[NDArray[np.uint8]]) -> dict[str, NDArray[Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainnet.devices import aer, eieio
@@ -127,6 +127,7 @@ def test_lost_datagrams_are_counted_exactly_also_when_others_come_late(first: in
     assert counted.lost == expected
 
 
+@settings(max_examples=25)  # each fits a line 150 times
 @given(
     drift=st.floats(-2e-4, 2e-4),
     jitter_us=st.floats(0, 300),

@@ -150,7 +150,8 @@ def allocation(folder: Path, parameters: dict[str, Any], **clock: Any) -> Path:
     own = {"network": "net.nir", **parameters}
     chip = {"id": "chip", "program": "device", "parameters": own, "restart": restart}
     synapses = {"connect": "one_to_one", "weight": 1, "delay_ms": 3}
-    more = {"seed": 3, "projections": [{"from": "source", "to": "chip", "synapses": synapses}]}
+    # torch, which takes seconds, once for all nodes and all of their restarts
+    more = {"seed": 3, "preload": ["torch"], "projections": [{"from": "source", "to": "chip", "synapses": synapses}]}
     return write_allocation(folder / "brain.yaml", source, chip, **more, **({"clock": clock} if clock else {}))
 
 
