@@ -66,9 +66,9 @@ def test_the_efficacies_are_those_of_the_library_however_cut(
 def test_a_regular_train_settles_at_the_closed_form(params: ShortTermParams, interval_ms: int, tmp_path: Path) -> None:
     rule = {"rule": "short_term", **rule_of(params).model_dump(exclude={"rule"})}
     source = {"spikes": [[0, 0]], "repeat_ms": interval_ms}
-    network = made(tmp_path, description([], [], rule, weight=100.0, neurons=1, delay_ms=10))
+    network = made(tmp_path, description([], [], rule, weight=100.0, neurons=1, delay_ms=10, drive_delay_ms=10))
     network.populations["pre"].model = pattern(network, source)
-    received = input_of(network, 60 * interval_ms + 11)
+    received = input_of(network, 60 * interval_ms + 11, window=10)
     arrived = received[received > 0] / UNIT
     u = params.utilisation / (1 - (1 - params.utilisation) * math.exp(-interval_ms / params.tau_facilitation))
     recovered = math.exp(-interval_ms / params.tau_depression)
