@@ -61,7 +61,8 @@ class ControlClient:
             reply = receive(self._socket)
         except TimeoutError:
             raise DeviceError(
-                f"the device at {self._where} does not answer {do!r} within {self._timeout_s:g} s"
+                f"the device at {self._where} does not answer {do!r} within {self._timeout_s:g} s; is it on? Give one "
+                "that only is slow a longer timeout_s"
             ) from None
         except (OSError, ValueError) as error:
             raise DeviceError(f"the device at {self._where} does not answer {do!r}: {error}") from None

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from brainnet.devices.checks import Progress
 from brainnet.devices.integer_network import integer_network
 from brainnet.devices.link import Address, Arrival, SpikeLink, Wire
 from brainnet.devices.protocol import (
@@ -27,7 +28,6 @@ from brainnet.devices.protocol import (
     Start,
 )
 from brainnet.devices.ticks import TickLine
-from brainnet.devices.twin import check_window
 from brainnet.errors import DeviceError
 
 _FAR_NS: Final = 1_000_000_000
@@ -70,9 +70,13 @@ class FreeRunningDevice(Device):
         self._info = DeviceInfo(
             f"the device at {self._where}", (), (), wire.tick_us, weight_bits, "value", stepped=False, readable=False
         )
-        self._line = TickLine(wire.tick_us * 1000)
         self._start: Start | None = None
-        self._next = self._written_until = 0
+        self._progress = Progress()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin to count, and to learn the clock of the device, anew."""
+        self._line = TickLine(self._wire.tick_us * 1000)
         self._pending: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
         self._seen = Counters()
         self._went_wrong: dict[str, float] = {}
@@ -83,8 +87,11 @@ class FreeRunningDevice(Device):
         """Open the socket; whether the device is there shows when it sends.
 
         Raises:
-            DeviceError: The address cannot be used.
+            DeviceError: The address cannot be used, or the device is open.
         """
+        if self._link is not None:
+            raise DeviceError("the device is open; close it first")
+        self._forget()
         self._link = SpikeLink(self._wire, self._listen, self._address)
         return self._info
 
@@ -124,8 +131,11 @@ class FreeRunningDevice(Device):
         if not self._info.inputs:
             raise DeviceError("no network is loaded on the device")
         if self._start is not None:
-            raise DeviceError(f"the device has begun, and is at step {self._next}")
-        self._start, self._next, self._written_until = start, start.step, start.step
+            raise DeviceError(
+                f"the device has begun, and is at step {self._progress.next}; close it, and open it again"
+            )
+        self._start = start
+        self._progress.begin(start.step)
         for arrival in link.received():
             self._learn(arrival)
         self._heard = time.monotonic()
@@ -143,10 +153,9 @@ class FreeRunningDevice(Device):
             DeviceError: It has not begun, the window is not the next one, or the system cannot send.
         """
         link = self._opened()
-        self._running()
-        check_window(window, self._written_until, self._info.input_size)
+        self._progress.check_window(window, self._info.input_size)
         link.send(window.addresses, None)
-        self._written_until = window.end_step
+        self._progress.written_until = window.end_step
 
     def read(self, until: int) -> Events:
         """Return what the device has fired in the steps before `until`, as far as it has come.
@@ -156,10 +165,8 @@ class FreeRunningDevice(Device):
         Raises:
             DeviceError: It has not begun, or `until` is past.
         """
-        start = self._running()
-        first = self._next
-        if until < first:
-            raise DeviceError(f"step {until} is past; step {first} is next")
+        start, first = self._running(), self._progress.next
+        self._progress.check_until(until, computes=False)
         arrived = list(self._opened().received())
         if arrived:
             self._heard = time.monotonic()
@@ -167,7 +174,7 @@ class FreeRunningDevice(Device):
             self._learn(arrival)
         # only now, since each of them says something about the line
         self._pending += [(self._steps(arrival, start), arrival.addresses) for arrival in arrived]
-        self._next = until
+        self._progress.next = until
         self._note_problems()
         if not self._pending or until == first:
             return Events.of(first, until, [], [])
@@ -247,6 +254,7 @@ class FreeRunningDevice(Device):
         if self._link is not None:
             self._link.close()
         self._link = self._start = None
+        self._progress.end()
 
     def _opened(self) -> SpikeLink:
         if self._link is None:
@@ -255,6 +263,6 @@ class FreeRunningDevice(Device):
 
     def _running(self) -> Start:
         self._opened()
-        if self._start is None:
-            raise DeviceError("the device has not begun; start it")
+        self._progress.check_begun()
+        assert self._start is not None
         return self._start

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from brainnet.devices.checks import Progress, check_rest
 from brainnet.devices.control import ControlClient, pack_arrays, unpack_arrays
 from brainnet.devices.integer_network import integer_network
 from brainnet.devices.link import Address, SpikeLink, Wire
@@ -23,7 +24,6 @@ from brainnet.devices.protocol import (
     RoundingReport,
     Start,
 )
-from brainnet.devices.twin import check_rest, check_window
 from brainnet.errors import DeviceError
 
 GRACE_S: Final = 0.5
@@ -71,8 +71,8 @@ class SteppedDevice(Device):
         self._info: DeviceInfo | None = None
         self._lost = [0, 0, 0]  # datagrams of the device, spikes of the device, datagrams to it
         self._rest: dict[str, NDArray[Any]] = {}
-        self._first = self._next = self._written_until = 0
-        self._begun = False
+        self._progress = Progress()
+        self._first = 0
         self._waiting: list[Events] = []
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -81,8 +81,11 @@ class SteppedDevice(Device):
         """Connect to the device.
 
         Raises:
-            DeviceError: It does not answer, or is of another kind.
+            DeviceError: It does not answer, is of another kind, or is open.
         """
+        if self._link is not None:
+            raise DeviceError("the device is open; close it first")
+        self._lost = [0, 0, 0]
         self._link = SpikeLink(self._wire, self._listen)
         try:
             self._control = ControlClient(self._address, self._timeout_s)
@@ -129,7 +132,7 @@ class SteppedDevice(Device):
         link.wire.check_keys(rounded.inputs, rounded.outputs)
         link.set_size(rounded.outputs)
         self._rest = unpack_arrays(control.ask("state").get("state"))
-        self._begun = False
+        self._progress.end()
         return rounded.report
 
     def start(self, start: Start) -> None:
@@ -139,14 +142,13 @@ class SteppedDevice(Device):
             DeviceError: No network is loaded, it has begun, or it does not answer.
         """
         control, link = self._loaded()
-        if self._begun:
-            raise DeviceError(f"the device has begun, and is at step {self._next}; reset it first")
+        self._progress.check_not_begun()
         control.ask("start")
         self._begin(start, link)
 
     def _begin(self, start: Start, link: SpikeLink) -> None:
-        self._begun, self._waiting = True, []
-        self._first = self._next = self._written_until = start.step
+        self._waiting, self._first = [], start.step
+        self._progress.begin(start.step)
         link.note_tick(0)
 
     def close(self) -> None:
@@ -156,6 +158,7 @@ class SteppedDevice(Device):
         if self._link is not None:
             self._link.close()
         self._control = self._link = None
+        self._progress.end()
 
     # -- steps -------------------------------------------------------------------------------------------------------
 
@@ -165,10 +168,10 @@ class SteppedDevice(Device):
         Raises:
             DeviceError: It has not begun, the window is not the next one, or an address or a step is not there.
         """
-        self._running()
-        check_window(window, self._written_until, self.info.input_size)
+        self._loaded()
+        self._progress.check_window(window, self.info.input_size)
         self._waiting.append(window)
-        self._written_until = window.end_step
+        self._progress.written_until = window.end_step
 
     def read(self, until: int) -> Events:
         """Let the device compute the steps before `until`, and return what fired.
@@ -176,22 +179,19 @@ class SteppedDevice(Device):
         Raises:
             DeviceError: It has not begun, `until` is past, input is missing, spikes were lost, or it does not answer.
         """
-        self._running()
-        first = self._next
-        if until < first:
-            raise DeviceError(f"step {until} is past; step {first} is next")
-        if until > self._written_until:
-            raise DeviceError(f"input is written to before step {self._written_until}, so step {until - 1} is unknown")
+        self._loaded()
+        self._progress.check_until(until, computes=True)
+        first = self._progress.next
         steps, addresses = self._input(until)
         found: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
         sent = 0
-        while self._next < until:
+        while self._progress.next < until:
             # Every step is a datagram or more; those of as many steps as may be on the way at once.
-            end = min(until, self._next + _BURST)
+            end = min(until, self._progress.next + _BURST)
             last = int(np.searchsorted(steps, end))
             if last - sent > _BURST:
                 end = int(steps[sent + _BURST])
-                end = max(end, self._next + 1)
+                end = max(end, self._progress.next + 1)
                 last = int(np.searchsorted(steps, end))
             found += self._exchange(steps[sent:last], addresses[sent:last], end)
             sent = last
@@ -205,7 +205,7 @@ class SteppedDevice(Device):
         steps = np.concatenate([np.zeros(0, np.int64), *(window.steps for window in self._waiting)])
         addresses = np.concatenate([np.zeros(0, np.int32), *(window.addresses for window in self._waiting)])
         at = int(np.searchsorted(steps, until))
-        self._waiting = [Events(until, self._written_until, steps[at:], addresses[at:])]
+        self._waiting = [Events(until, self._progress.written_until, steps[at:], addresses[at:])]
         return steps[:at], addresses[:at]
 
     def _exchange(
@@ -213,18 +213,19 @@ class SteppedDevice(Device):
     ) -> list[tuple[NDArray[np.int64], NDArray[np.int32]]]:
         """Send input, let the device compute, and return the steps and addresses of what came."""
         control, link = self._loaded()
+        progress = self._progress
         link.send(addresses, steps - self._first)
         found = []
-        while self._next < end:
+        while progress.next < end:
             reply = control.ask("run", until=end - self._first, packets=link.counters.packets_sent)
             reached = self._first + control.number(reply, "until")
-            if not self._next < reached <= end:
+            if not progress.next < reached <= end:
                 raise DeviceError(
                     f"the device was told to go to step {end}, and is at {reached}; it is of another kind"
                 )
             expected = [control.number(reply, name) for name in ("packets_sent", "keys_sent")]
             lost_inputs = link.counters.packets_sent - control.number(reply, "packets_received")
-            first, self._next = self._next, reached
+            first, progress.next = progress.next, reached
             link.note_tick(reached - self._first)
             came = link.counters
             waited = self._grace_s if came.packets_received + self._lost[0] < expected[0] else 0.0
@@ -286,7 +287,7 @@ class SteppedDevice(Device):
         """
         control, _ = self._loaded()
         control.ask("reset")
-        self._begun = False
+        self._progress.end()
         check_rest(self.state(), self._rest)
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -318,8 +319,3 @@ class SteppedDevice(Device):
         if not self.info.inputs:
             raise DeviceError("no network is loaded on the device")
         return parts
-
-    def _running(self) -> None:
-        self._loaded()
-        if not self._begun:
-            raise DeviceError("the device has not begun; start it")

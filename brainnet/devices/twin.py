@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from brainnet.devices.checks import Progress, check_rest, check_same_shape
 from brainnet.devices.integer_network import IntegerLayer, IntegerNetwork, integer_network
 from brainnet.devices.protocol import (
     Counters,
@@ -47,19 +48,24 @@ class Twin(Device):
         self._network: IntegerNetwork | None = None
         self._membranes: list[NDArray[np.int16]] = []
         self._spiked: list[NDArray[np.uint8]] = []
-        self._next: int | None = None
+        self._progress = Progress()
         self._written: list[Events] = []
-        self._written_until = 0
 
     def open(self) -> DeviceInfo:
-        """Return what it has."""
-        self._open = True
+        """Return what it has.
+
+        Raises:
+            DeviceError: It is open.
+        """
+        if self._open:
+            raise DeviceError("the device is open; close it first")
+        self._open, self._counters = True, Counters()
         return self._info
 
     @property
     def written_until(self) -> int:
         """The first step whose input is not written."""
-        return self._written_until
+        return self._progress.written_until
 
     @property
     def info(self) -> DeviceInfo:
@@ -92,9 +98,8 @@ class Twin(Device):
             DeviceError: No network is loaded, or it has begun.
         """
         self._loaded()
-        if self._next is not None:
-            raise DeviceError(f"the device has begun, and is at step {self._next}; reset it first")
-        self._next = self._written_until = start.step
+        self._progress.check_not_begun()
+        self._progress.begin(start.step)
 
     def write(self, window: Events) -> None:
         """Take in the spikes of the next window.
@@ -102,10 +107,10 @@ class Twin(Device):
         Raises:
             DeviceError: It has not begun, the window is not the next one, or an address or a step is not there.
         """
-        self._running()
-        check_window(window, self._written_until, self._info.input_size)
+        self._loaded()
+        self._progress.check_window(window, self._info.input_size)
         self._written.append(window)
-        self._written_until = window.end_step
+        self._progress.written_until = window.end_step
         self._counters.keys_sent += window.steps.size
 
     def read(self, until: int) -> Events:
@@ -114,12 +119,8 @@ class Twin(Device):
         Raises:
             DeviceError: It has not begun, `until` is past, or input is missing.
         """
-        first = self._running()
-        if until < first:
-            raise DeviceError(f"step {until} is past; step {first} is next")
-        if until > self._written_until:
-            raise DeviceError(f"input is written to before step {self._written_until}, so step {until - 1} is unknown")
-        network = self._loaded()
+        network, first = self._loaded(), self._progress.next
+        self._progress.check_until(until, computes=True)
         widest = max(network.inputs, *(layer.neurons for layer in network.layers))
         most = max(1, _MOST_STEPS // widest)
         steps, addresses = [], []
@@ -129,7 +130,7 @@ class Twin(Device):
             step, neuron = np.nonzero(spikes)
             steps.append(step + begin)
             addresses.append(neuron)
-            self._next = end
+            self._progress.next = end
         found = (
             Events(first, until, np.concatenate(steps).astype(np.int64), np.concatenate(addresses).astype(np.int32))
             if steps
@@ -155,7 +156,8 @@ class Twin(Device):
     def close(self) -> None:
         """Forget the network."""
         self._open = False
-        self._network = self._next = None
+        self._network = None
+        self._progress.end()
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the potentials int16 of each layer, and its spikes of the last step, uint8."""
@@ -174,7 +176,7 @@ class Twin(Device):
         self._membranes = [np.array(state[f"membrane.{index}"], np.int16) for index in range(count)]
         self._spiked = [np.array(state[f"spiked.{index}"], np.uint8) for index in range(count)]
         self._written = []
-        self._next = self._written_until = start.step
+        self._progress.begin(start.step)
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
@@ -183,16 +185,11 @@ class Twin(Device):
             raise DeviceError("no network is loaded on the device")
         return self._network
 
-    def _running(self) -> int:
-        self._loaded()
-        if self._next is None:
-            raise DeviceError("the device has not begun; start it")
-        return self._next
-
     def _rest(self) -> None:
         self._membranes = [layer.rest.copy() for layer in self._loaded().layers]
         self._spiked = [np.zeros(layer.neurons, np.uint8) for layer in self._loaded().layers]
-        self._next, self._written, self._written_until = None, [], 0
+        self._written = []
+        self._progress.end()
 
     def _at_rest(self) -> dict[str, NDArray[Any]]:
         layers = self._loaded().layers
@@ -256,49 +253,3 @@ def _integrate(
 def _named(membranes: list[NDArray[np.int16]], spiked: list[NDArray[np.uint8]]) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {f"membrane.{i}": each.copy() for i, each in enumerate(membranes)}
     return found | {f"spiked.{i}": each.copy() for i, each in enumerate(spiked)}
-
-
-def check_window(window: Events, following: int, inputs: int) -> None:
-    """Check the spikes of a window before they go to a device.
-
-    Raises:
-        DeviceError: It does not begin with the step that follows, or a step or an address is not there.
-    """
-    if window.first_step != following:
-        raise DeviceError(f"the window begins with step {window.first_step}, and step {following} is next")
-    steps, addresses = window.steps, window.addresses
-    if window.end_step < window.first_step or steps.shape != addresses.shape:
-        raise DeviceError(f"a window from step {window.first_step} to {window.end_step} is none")
-    if not steps.size:
-        return
-    if (steps[1:] < steps[:-1]).any() or steps[0] < window.first_step or steps[-1] >= window.end_step:
-        raise DeviceError(f"the steps of spikes must rise, from {window.first_step} to at most {window.end_step - 1}")
-    if addresses.min() < 0 or addresses.max() >= inputs:
-        raise DeviceError(f"the device has the inputs 0 to {inputs - 1}, and a spike goes to {int(addresses.max())}")
-
-
-def check_same_shape(state: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]]) -> None:
-    """Check that a state is that of a network.
-
-    Raises:
-        DeviceError: An array is missing, unknown, or of another shape or type.
-    """
-    for name in sorted(state.keys() | expected.keys()):
-        one, other = state.get(name), expected.get(name)
-        if one is None or other is None or one.shape != other.shape or one.dtype != other.dtype:
-            raise DeviceError(f"the state of the device has another {name!r}; it is that of another network")
-
-
-def check_rest(state: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]]) -> None:
-    """Check that a device is in the state before the first step.
-
-    Raises:
-        DeviceError: It is not.
-    """
-    check_same_shape(state, expected)
-    for name, array in expected.items():
-        wrong = int((state[name] != array).sum())
-        if wrong:
-            raise DeviceError(
-                f"after the reset {wrong} values of {name!r} are not those before the first step; load again"
-            )

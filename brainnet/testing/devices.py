@@ -179,6 +179,7 @@ def check_counters(make: Make, network: Path) -> None:
 def check_order(make: Make, network: Path) -> None:
     """Check that calls out of order and input that is not there are refused, and change nothing."""
     with make() as device:
+        _refuses("a second open", device.open)
         _refuses("start without a network", lambda: device.start(Start()))
         _loaded(device, network)
         counts = _counts(device.info.input_size)
