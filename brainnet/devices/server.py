@@ -199,6 +199,13 @@ def run_freely(link: SpikeLink, twin: Twin, ticks: int | None = None) -> None:
         tick += 1
 
 
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and below 1e9")
+    return value
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m brainnet.devices.server", description=__doc__.partition("\n")[0])
     parser.add_argument("--format", choices=("eieio", "aer"), default="eieio", help="of the datagrams")
@@ -206,11 +213,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="of the spikes; any by default")
     parser.add_argument("--control", type=int, default=0, help="port of the control connection; any by default")
     parser.add_argument("--weight-bits", type=int, default=8, help="bits of a weight, 2 to 16")
-    parser.add_argument("--tick-us", type=float, default=1000.0, help="one step in microseconds")
+    parser.add_argument("--tick-us", type=_positive, default=1000.0, help="one step in microseconds")
     parser.add_argument("--key-bits", type=int, choices=(16, 32), default=32, help="width of the keys of eieio")
     parser.add_argument("--input-key", type=int, default=0, help="key of input 0")
     parser.add_argument("--output-key", type=int, default=0, help="key of output 0")
-    parser.add_argument("--grace-s", type=float, default=GRACE_S, help="after which input that is missing is lost")
+    parser.add_argument("--grace-s", type=_positive, default=GRACE_S, help="after which input that is missing is lost")
     parser.add_argument("--unnumbered", action="store_true", help="aer without sequence numbers")
     parser.add_argument("--network", type=Path, help="a NIR file to run by the clock of this process")
     parser.add_argument("--reset", default=None, help="what a spike does, for a file that does not say")

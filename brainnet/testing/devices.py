@@ -206,11 +206,18 @@ def check_wrong_files(make: Make, network: Path) -> None:
 
 
 def check_close(make: Make, network: Path) -> None:
-    """Check that a closed device can be closed again, and another one opened in its place."""
+    """Check that a closed device can be closed and opened again, begins anew, and leaves its place to another one."""
     device = make()
-    device.open()
-    device.close()
-    device.close()
+    for _ in range(2):
+        device.open()
+        _loaded(device, network)
+        counts = _counts(device.info.input_size)
+        device.start(Start())
+        assert _same(_run(device, counts), _of_twin(device, network, counts))
+        assert device.counters().keys_sent == counts.sum()
+        device.close()
+        device.close()
+        _refuses("a window for a closed device", lambda: device.write(Events.of(STEPS, STEPS, [], [])))
     with make() as again:
         _loaded(again, network)
 

@@ -192,6 +192,8 @@ def test_calls_out_of_order(network: Path) -> None:
         with pytest.raises(DeviceError, match="open"):
             call()
     with device:
+        with pytest.raises(DeviceError, match="is open"):
+            device.open()
         with pytest.raises(DeviceError, match="no network"):
             device.start(Start())
         device.load(network)

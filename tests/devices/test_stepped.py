@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -270,6 +272,23 @@ def test_a_device_that_dies_is_one_error(network: Path) -> None:
         device.write(Events.of_counts(0, networks.spikes(12, 5)))
         with pytest.raises(DeviceError, match="does not answer"):
             device.read(5)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--tick-us", "0"], "0 is not above 0"),
+        (["--grace-s", "-1"], "-1 is not above 0"),
+        (["--weight-bits", "1"], "from 2 to 16"),
+        (["--network", "net.nir"], "needs --to HOST:PORT"),
+    ],
+)
+def test_options_of_the_server_that_cannot_be_used_are_one_line(given: list[str], says: str) -> None:
+    command = [sys.executable, "-m", "brainnet.devices.server", *given]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert done.returncode
+    assert says in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 def test_what_the_server_prints_is_json() -> None:
