@@ -72,11 +72,7 @@ class FreeRunningDevice(Device):
         )
         self._start: Start | None = None
         self._progress = Progress()
-        self._forget()
-
-    def _forget(self) -> None:
-        """Begin to count, and to learn the clock of the device, anew."""
-        self._line = TickLine(self._wire.tick_us * 1000)
+        self._line = TickLine(wire.tick_us * 1000)
         self._pending: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
         self._seen = Counters()
         self._went_wrong: dict[str, float] = {}
@@ -91,7 +87,9 @@ class FreeRunningDevice(Device):
         """
         if self._link is not None:
             raise DeviceError("the device is open; close it first")
-        self._forget()
+        # the device may have begun to count anew, and what was counted is of the connection before
+        self._line, self._seen, self._late = TickLine(self._wire.tick_us * 1000), Counters(), 0
+        self._pending, self._went_wrong = [], {}
         self._link = SpikeLink(self._wire, self._listen, self._address)
         return self._info
 

@@ -112,6 +112,23 @@ def test_late_spikes_are_counted_and_handed_on_in_the_next_window(network: Path)
         assert "late" in chip.device.trouble()
 
 
+def test_a_device_that_is_opened_again_begins_anew(network: Path) -> None:
+    with running(EIEIO, network) as chip:
+        chip.read(120)
+        chip.send(*eieio.encode(np.array([0x701]), tick=1))
+        chip.read(125)
+        chip.device.close()
+        chip.device.open()
+        chip.device.load(network)
+        chip.device.start(Start(FIRST, time.time_ns() - round(LONG_NS / 2), LONG_NS))
+        counted = chip.device.counters()
+        assert (counted.late_keys, counted.packets_received, chip.device.trouble()) == (0, 0, "")
+        chip.at, chip.sent = FIRST, 0
+        chip.send(*eieio.encode(np.array([0x702]), tick=900_000))  # its ticks need not go on from those before
+        assert chip.read(101).steps.tolist() == [100]
+        assert chip.device.counters().late_keys == 0
+
+
 def test_a_tick_that_cannot_be_right_is_late(network: Path) -> None:
     with running(EIEIO, network) as chip:
         for tick in (1, 2, 3):
