@@ -1,4 +1,4 @@
-"""A snnTorch network that is fed for many seconds, as a NIR file and as a torch module: windows change no spike.
+"""A snnTorch network that is fed for a minute, as a NIR file and as a torch module: windows change no spike.
 
 It runs in a network of populations, behind synapses with a delay, in windows of many lengths. In the middle it is
 saved, made anew, and goes on. The reference is one long run: the NIR file in one window, and the first steps of the
@@ -57,7 +57,7 @@ projections:
 """
 
 
-@pytest.mark.parametrize(("recurrent", "steps"), [(False, 12_000), (True, 6_000)])
+@pytest.mark.parametrize(("recurrent", "steps"), [(False, 60_000), (True, 6_000)])
 def test_windows_have_the_spikes_of_one_long_run(tmp_path: Path, recurrent: bool, steps: int) -> None:
     net = written(tmp_path, recurrent)
     connectome = load(tmp_path / "net.yaml")
