@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -151,3 +153,28 @@ async def test_a_camera_that_stops_degrades_it_until_it_sends_again(brain: Memor
     camera.send()
     await camera.percept()
     await until("it is well again", lambda: camera.eye.state == "ready")
+
+
+def rows(folder: Path) -> dict[str, int]:
+    """Return how many rows each table has, of journal and memory."""
+    counts: dict[str, int] = {}
+    for path in sorted(folder.rglob("*.sqlite")):
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            counts |= {f"{path.name} {n}": database.execute(f'SELECT count(*) FROM "{n}"').fetchone()[0] for n in names}
+    return counts
+
+
+async def test_frames_leave_journal_and_memory_alone(brain: MemoryBrain, tmp_path: Path) -> None:
+    await brain.start(load_program(str(region_file("hippocampus"))), "hippocampus")
+    camera = await start(brain, watch="*", watch_s=60.0)
+    before = rows(tmp_path)
+    assert {name.split()[0] for name in before} >= {"journal.sqlite"}
+    for _ in range(5):
+        camera.send()
+        await camera.percept()
+    assert rows(tmp_path) == before
+    # what is kept shows there
+    stored = await brain.query("hippocampus", Prompt(text="Remember that the gate is green."))
+    assert stored.error is None
+    assert sum(rows(tmp_path).values()) > sum(before.values())
