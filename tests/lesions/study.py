@@ -10,7 +10,6 @@ import io
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -228,18 +227,3 @@ PROJECTIONS = (
         for region in REGIONS
     ),
 )
-
-
-async def study(folder: Path, kinds: Sequence[tuple[str, float]]) -> dict[tuple[str, str], list[float]]:
-    """Measure each projection intact and then with each lesion; returns the figures by source and target."""
-    figures: dict[tuple[str, str], list[float]] = {}
-    async with DefaultBrain(folder) as brain:
-        await brain.launch()
-        for projection in PROJECTIONS:
-            row = [await projection.measure(brain)]
-            for kind, portion in kinds:
-                await brain.lesion(projection, kind, portion)
-                row.append(await projection.measure(brain))
-                await brain.lesion(projection, "heal")
-            figures[projection.source, projection.target] = row
-    return figures
