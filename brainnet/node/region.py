@@ -230,6 +230,7 @@ class Region(Node):
                 raise TypeError(f"answer returned {type(partial).__name__}, not a Partial")
             partial.final = True
             packet = self.__partial_packet(query, partial)
+            # Before the partial: a router forgets a prompt that has its answer.
             self.__tell_router(query, partial)
             size = await self.__send_packet(packet)
         except Exception as error:  # no partial, or one with content or spikes that cannot be written
