@@ -28,8 +28,9 @@ SMALL_BYTES: Final = 1 << 26
 """Arrays of this many bytes together are read from a file of any size; more only if the file can hold them."""
 MAX_RATIO: Final = 1100
 """A file holds at most this many bytes of arrays per byte: DEFLATE compresses up to 1032 to 1."""
-PROCESSOR_S: Final = 5
-"""Seconds of processor time for a file, and one more for each `BYTES_PER_S` of it."""
+PROCESSOR_S: Final = 20
+"""Seconds of processor time for a file, and one more for each `BYTES_PER_S` of it. On a small board HDF5 takes most of a
+millisecond for a group."""
 BYTES_PER_S: Final = 1 << 22
 
 

@@ -95,11 +95,17 @@ class _Reader:
         self.limit = limit
         self.left = limit
         self.items = 0
+        self.seen: set[tuple[int, int]] = set()
 
     def group(self, group: Any, name: str, depth: int) -> dict[str, Any]:
         import h5py
 
-        # a group may be a member of itself, so neither depth nor number is bounded by the size of the file
+        # A group may be a member of itself, or of two others: then neither depth nor number is bounded by the size of
+        # the file.
+        place = h5py.h5o.get_info(group.id)
+        if (place.fileno, place.addr) in self.seen:
+            raise ModelError(f"the group {shown(name)} stands in another place too; {AGAIN} with nir.write")
+        self.seen.add((place.fileno, place.addr))
         if depth > 2 * MAX_DEPTH + 2:
             raise ModelError(f"groups of {shown(name)} are nested too deeply; at most {MAX_DEPTH} subgraphs are read")
         found: dict[str, Any] = {}
