@@ -29,8 +29,8 @@ SMALL_BYTES: Final = 1 << 26
 MAX_RATIO: Final = 1100
 """A file holds at most this many bytes of arrays per byte: DEFLATE compresses up to 1032 to 1."""
 PROCESSOR_S: Final = 20
-"""Seconds of processor time for a file, and one more for each `BYTES_PER_S` of it. On a small board HDF5 takes most of a
-millisecond for a group."""
+"""Seconds of processor time for a file, and one more for each `BYTES_PER_S` of it; on a small board HDF5 takes most of
+a millisecond for a group."""
 BYTES_PER_S: Final = 1 << 22
 
 
