@@ -82,20 +82,6 @@ class JointState:
         return cls(angles, velocities, tip, applied, header.tick, header.idle, header.stopped)
 
 
-def read_command(packet: SpikePacket, joints: int) -> NDArray[np.float64]:
-    """Read the command in `packet`, clipped to [-1, 1], as float64 [joints].
-
-    Raises:
-        PacketError: The data are not floating-point [joints, 1], or a value is not finite.
-    """
-    if packet.shape != (joints, 1) or packet.data.dtype.kind != "f" or not np.isfinite(packet.data).all():
-        raise PacketError(
-            f"a motor command is finite float32 [{joints}, 1], got {packet.data.dtype} {list(packet.shape)} "
-            f"from {packet.source!r}"
-        )
-    return np.clip(packet.data[:, 0].astype(np.float64), -1.0, 1.0)
-
-
 def command_data(command: NDArray[Any]) -> NDArray[np.float32]:
     """Return the rows of a command packet for `command` [n], float32 [n, 1]."""
     return np.asarray(np.clip(command, -1.0, 1.0), np.float32)[:, None]

@@ -134,7 +134,6 @@ class RouteDecision:
         threshold: the next threshold of working memory.
         route_probs: the modulated probabilities.
         chosen: the chosen routes, likeliest first.
-        spikes: uint8 [neurons, T], the TAS code of the prompt (neuron = position * D + channel).
         state: to be passed to the next decision of the session.
     """
 
@@ -147,7 +146,6 @@ class RouteDecision:
     threshold: float
     route_probs: NDArray[np.float64]
     chosen: tuple[str, ...]
-    spikes: NDArray[np.uint8]
     state: RouterState
 
 
@@ -235,7 +233,8 @@ class Router:
     def encode(self, text: str, *, has_image: bool = False, has_audio: bool = False) -> NDArray[np.uint8]:
         """Return the TAS code of the prompt: uint8 [L * D, T], neuron = position * D + channel."""
         rows = self.token_rows(text, has_image=has_image, has_audio=has_audio)
-        return _codes(self._inference.encode(rows[None]))[0]
+        spikes = self._inference.encode(rows[None])[:, 0]
+        return np.ascontiguousarray(spikes.reshape(len(spikes), -1).T).view(np.uint8)
 
     def after_answer(self, state: RouterState | None, route: str, strength: float) -> RouterState:
         """Return the state of a session after a region has answered in it; deterministic.
@@ -349,7 +348,7 @@ class Router:
         held = [state.membrane for state in states if state is not None]
         spikes = self._inference.encode(tokens)
         scores, membranes = self._inference.run(spikes, np.stack(held) if held else None, threshold)
-        for row, code, potential in zip(scores.astype(np.float64), _codes(spikes), membranes, strict=True):
+        for row, potential in zip(scores.astype(np.float64), membranes, strict=True):
             chosen = decision.decide(row, self.config.routes, available, params)
             modulation = chosen.modulation
             yield RouteDecision(
@@ -362,15 +361,8 @@ class Router:
                 threshold=modulation.threshold,
                 route_probs=modulation.route_probs,
                 chosen=chosen.chosen,
-                spikes=code,
                 state=RouterState(potential.copy(), modulation.threshold),
             )
-
-
-def _codes(spikes: NDArray[np.bool_]) -> list[NDArray[np.uint8]]:
-    """Return the spikes [T, B, L, D] by prompt as uint8 [L * D, T]."""
-    steps, batch = spikes.shape[:2]
-    return [np.ascontiguousarray(spikes[:, i].reshape(steps, -1).T).view(np.uint8) for i in range(batch)]
 
 
 def _check_weights(config: RouterConfig, weights: Mapping[str, Floats], rows: int) -> None:
