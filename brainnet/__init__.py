@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from brainnet.errors import BrainnetError, RegionError
-    from brainnet.node import Body, Node, NodeParameters, Query, Region, every, main, serve, subscribe
+    from brainnet.node import Bid, Body, Node, NodeParameters, Query, Region, every, main, serve, subscribe
     from brainnet.wire.messages import (
         Answer,
         Candidate,
@@ -64,12 +64,13 @@ _HOME = {
         "wire.messages",
     ),
     **dict.fromkeys(
-        ["Body", "Node", "NodeParameters", "Query", "Region", "every", "main", "serve", "subscribe"], "node"
+        ["Bid", "Body", "Node", "NodeParameters", "Query", "Region", "every", "main", "serve", "subscribe"], "node"
     ),
 }
 
 __all__ = [
     "Answer",
+    "Bid",
     "Body",
     "BrainnetError",
     "Candidate",

@@ -48,6 +48,7 @@ ErrorCode = Literal[
     "stopping",
     "busy",
     "cannot_answer",
+    "unknown",
     "no_region",
     "no_decision",
     "no_answer",

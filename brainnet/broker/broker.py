@@ -437,8 +437,8 @@ class Broker:
         self.counts["answers" if answer.error is None else "error_answers"] += 1
         exchange = Exchange(
             prompt_id=answer.prompt_id,
-            prompt=entry.prompt.text,
-            text=answer.text,
+            prompt=entry.prompt.text if entry.prompt.remember else "",
+            text=answer.text if entry.prompt.remember else "",
             session_id=entry.prompt.session_id,
             contributing=answer.contributing,
             confidence=answer.confidence,

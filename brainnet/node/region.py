@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from brainnet.bus import Bus, Mailbox, Received
 from brainnet.errors import MessageError, RegionError, TopicError
 from brainnet.guard import describe, ends_task
+from brainnet.node.bids import Bid
 from brainnet.node.blame import MAX_DEATHS
 from brainnet.node.node import Node
 from brainnet.node.spec import NodeSpec
@@ -108,6 +109,14 @@ class Region(Node):
             RegionError: The region cannot answer; the text is for the client.
         """
         raise RegionError(f"{self.id} has no answer method")
+
+    def bid(self, prompt: Prompt) -> Bid | None:
+        """Say how well this region could answer a prompt, within a few milliseconds; None says nothing.
+
+        It runs in the model thread, before the router decides. Pictures, sound and arrays of the prompt are empty
+        bytes: only that they are there is known.
+        """
+        return None
 
     def answer_batch(self, queries: list[Query]) -> list[Partial]:
         """Answer all queries that wait; by default with `answer`, one after the other."""

@@ -7,7 +7,7 @@ from brainnet.wire.codes import texts
 from brainnet.wire.messages import MAX_TEXT, Prompt, QueryHeader
 from brainnet.wire.packet import SpikePacket
 
-_FIELDS = ("prompt_id", "session_id", "image", "audio", "arrays", "priority", "deadline_ms", "timestamp_ns")
+_FIELDS = ("prompt_id", "session_id", "image", "audio", "arrays", "priority", "remember", "deadline_ms", "timestamp_ns")
 """What a prompt and the header of its query have in common."""
 
 

@@ -56,6 +56,7 @@ class Prompt(Message):
     timestamp_ns: int = Field(default_factory=time.time_ns, ge=0)
     regions: list[str] | None = Field(None, description="ask these regions instead of routing")
     reply_as: Literal["msgpack", "json"] = "msgpack"
+    remember: bool = Field(True, description="false: no memory keeps this prompt or its answer")
 
     @property
     def named(self) -> bool:
@@ -134,6 +135,7 @@ class QueryHeader(Header):
     audio: bytes | None = Field(None, description="an encoded sound: WAV, ...")
     arrays: dict[str, bytes] = Field(default_factory=dict, description="named SpikePackets, in wire form")
     priority: int = Field(5, ge=0, le=9, description="of the prompt")
+    remember: bool = Field(True, description="false: nothing of this prompt is kept in memory")
     route_prob: Probability = Field(1.0, description="the probability with which this region was chosen")
     deadline_ms: int = Field(10_000, ge=1, le=600_000, description="of the prompt")
     left_ms: float | None = Field(None, ge=0.0, description="until nobody waits any more; None: the prompt's deadline")
@@ -192,8 +194,8 @@ class Exchange(Message):
     """A prompt and what the brain said to it, in short."""
 
     prompt_id: Id
-    prompt: str = Field("", max_length=MAX_TEXT, description="the text that was asked")
-    text: str = Field("", max_length=MAX_ANSWER, description="the text of the answer; empty for an error")
+    prompt: str = Field("", max_length=MAX_TEXT, description="the text that was asked; empty if nobody may keep it")
+    text: str = Field("", max_length=MAX_ANSWER, description="the text of the answer; empty for an error, as above")
     session_id: Id = ""
     contributing: list[str] = Field(default_factory=list, description="regions whose partial was fused")
     confidence: Probability = 0.0
