@@ -84,6 +84,8 @@ FilePath = Annotated[Path, AfterValidator(_check_path)]
 """A path that can be handed to a process: what is sent between processes is UTF-8."""
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=MAX_NAME)]
 """The id of a node, the name of a host, a namespace."""
+MAX_EXAMPLES: Final = 64
+"""Examples of prompts that a region may name."""
 Line = Annotated[str, Field(min_length=1, max_length=MAX_LINE, pattern=LINE_PATTERN)]
 """What is named in one line, without control characters."""
 Environment = dict[

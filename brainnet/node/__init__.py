@@ -9,6 +9,7 @@ from brainnet.node.bids import Bid
 from brainnet.node.blame import MAX_DEATHS, WorkRecord
 from brainnet.node.body import Body
 from brainnet.node.handlers import every, serve, subscribe
+from brainnet.node.live_regions import LiveRegions
 from brainnet.node.node import Node
 from brainnet.node.params import NodeParameters
 from brainnet.node.process import main, run_node
@@ -22,6 +23,7 @@ __all__ = [
     "MAX_DEATHS",
     "Bid",
     "Body",
+    "LiveRegions",
     "NetworkPart",
     "Node",
     "NodeParameters",

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
+
+BID_MODALITY: Final = "bid"
+"""Modality of the packets on topic `spikes` that hold a bid."""
 
 
 @dataclass(frozen=True, slots=True)

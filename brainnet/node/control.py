@@ -28,7 +28,10 @@ def serve_control(node: Node) -> None:
     """Reply to status, parameter, lesion and control queries, from now until the control session is closed."""
 
     async def status(request: StatusQuery, key: str) -> Message:
-        return node.health()
+        health = node.health()
+        # Not in every heartbeat: they do not change.
+        health.examples = list(node.prompt_examples)
+        return health
 
     async def parameters(request: ParamsQuery, key: str) -> Message:
         if request.set:

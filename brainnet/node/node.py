@@ -398,6 +398,11 @@ class Node:
         """Whether this node answers prompts."""
         return False
 
+    @property
+    def prompt_examples(self) -> tuple[str, ...]:
+        """Prompts for this node, in the words of users; none for a node that answers no prompts."""
+        return ()
+
     def health(self) -> Health:
         """Return the health of this node now."""
         return Health(
@@ -407,7 +412,7 @@ class Node:
             state=self.state,
             role=self.role,
             program=self.spec.program,
-            about=(inspect.getdoc(type(self)) or "").partition("\n")[0],
+            about=self.spec.about or (inspect.getdoc(type(self)) or "").partition("\n")[0],
             answers=self.answers,
             uptime_s=self.monitor.uptime_s,
             memory_bytes=self.monitor.memory_bytes,

@@ -17,8 +17,8 @@ from brainnet.errors import ConfigError
 
 _FRAMEWORK: Final = "brainnet."
 _OVERRIDABLE: Final = frozenset(
-    {"load", "setup", "run", "teardown", "params_changed", "answer", "answer_batch", "answers", "health"}
-    | {"Parameters", "role", "default_checkpoint", "max_batch", "modality", "params", "last_error"}
+    {"load", "setup", "run", "teardown", "params_changed", "answer", "answer_batch", "bid", "answers", "health"}
+    | {"Parameters", "role", "default_checkpoint", "max_batch", "modality", "examples", "params", "last_error"}
     | {"commands", "feedback", "rate_hz", "step", "brake"}
 )
 """Public names that a subclass may override or assign. `params` is there for its annotation (`params: Parameters`)."""

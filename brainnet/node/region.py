@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from brainnet.bus import Bus, Mailbox, Received
 from brainnet.errors import MessageError, RegionError, TopicError
 from brainnet.guard import describe, ends_task
-from brainnet.node.bids import Bid
+from brainnet.limits import MAX_EXAMPLES
+from brainnet.node.bids import BID_MODALITY, Bid
 from brainnet.node.blame import MAX_DEATHS
 from brainnet.node.node import Node
 from brainnet.node.spec import NodeSpec
 from brainnet.prompts import read_query, warm_up
+from brainnet.texts import shorten
 from brainnet.wire import keys
 from brainnet.wire.codes.values import CONFIDENCE
 from brainnet.wire.messages import Partial, PartialHeader, Prompt
@@ -31,6 +33,8 @@ _CACHED_BYTES: Final = 8 << 20
 have no answer yet. In bytes, because an answer of a user's region may hold megabytes."""
 _CACHED_AFTER_DEADLINE_S: Final = 2.0
 """Seconds after its deadline for which an answer is kept; then nobody asks for it any more."""
+_WHY: Final = 200
+"""Characters of the reason of a bid."""
 _NO_SPIKES: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
 
 
@@ -44,6 +48,7 @@ class Query:
         route_prob: The probability with which this region was chosen.
         deadline: `time.monotonic()` seconds after which an answer is too late.
         arrived: `time.monotonic()` seconds at which it was received.
+        routed: Whether the router chose this region; False: it was asked for by name.
     """
 
     prompt: Prompt
@@ -51,6 +56,7 @@ class Query:
     route_prob: float
     deadline: float
     arrived: float = field(default_factory=time.monotonic)
+    routed: bool = False
     _emit: Callable[[Query, Partial], None] = field(default=lambda query, partial: None, repr=False)
 
     @property
@@ -86,10 +92,13 @@ class Region(Node):
 
     Attributes:
         max_batch: Queries that `answer_batch` gets at most.
+        examples: Prompts for this region, in the words of users. The router compares new prompts with them, so that a
+            region of your own is asked without any training; the field `examples` of an allocation replaces them.
         modality: Modality of the partials' packets; the node's id by default.
     """
 
     max_batch: ClassVar[int] = 16
+    examples: ClassVar[tuple[str, ...]] = ()
     modality: ClassVar[str] = ""
 
     def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
@@ -113,8 +122,9 @@ class Region(Node):
     def bid(self, prompt: Prompt) -> Bid | None:
         """Say how well this region could answer a prompt, within a few milliseconds; None says nothing.
 
-        It runs in the model thread, before the router decides. Pictures, sound and arrays of the prompt are empty
-        bytes: only that they are there is known.
+        As `def` it runs in the model thread, as `async def` on the event loop, which does not wait while the model
+        computes. Pictures, sound and arrays of the prompt are empty bytes: only that they are there is known. It must
+        not change anything, because another region may be asked.
         """
         return None
 
@@ -127,6 +137,11 @@ class Region(Node):
         """True: prompts may be routed here."""
         return True
 
+    @property
+    def prompt_examples(self) -> tuple[str, ...]:
+        """Those of the allocation, or else of the class."""
+        return self.spec.examples or tuple(self.examples)[:MAX_EXAMPLES]
+
     async def _start_node(self) -> None:
         # Before the model is loaded, so that the first answer finds its subscribers matched.
         self.bus.declare(self.__result_key)
@@ -135,8 +150,34 @@ class Region(Node):
 
     async def _accept_work(self) -> None:
         # Last, so that no query arrives before the region can answer it.
+        if type(self).bid is not Region.bid:
+            self.spawn(self.__serve_bids(self.bus.subscribe(keys.key("bid", region=self.id))), essential=True)
         self.spawn(self.__serve_queries(self.bus.subscribe(self.__query_key)), essential=True)
         await self._wait_reachable(self.__query_key)
+
+    async def __serve_bids(self, prompts_in: Mailbox[Received]) -> None:
+        bidding: Any = self.bid
+        concurrent = inspect.iscoroutinefunction(bidding)
+        while True:
+            for received in await prompts_in.get_batch(self.max_batch):
+                packet = received.message
+                try:
+                    prompt, _ = read_query(packet)
+                    bid = await bidding(prompt) if concurrent else await self.in_model_thread(bidding, prompt)
+                    if bid is not None:
+                        self.__send_bid(packet.source, prompt.prompt_id, bid)
+                except BaseException as error:  # of this bid; the prompt is decided without it
+                    if ends_task(error):
+                        raise
+                    self.report_error("bid", error)
+
+    def __send_bid(self, router: str, prompt_id: str, bid: Bid) -> None:
+        packet = self.packet(
+            CONFIDENCE.encode(np.array([bid.score])),
+            modality=BID_MODALITY,
+            metadata={"prompt_id": prompt_id, "why": shorten(bid.why, _WHY)},
+        )
+        self.publish(keys.key("spikes", source=self.id, target=router), packet)
 
     async def __serve_queries(self, queries_in: Mailbox[Received]) -> None:
         concurrent = inspect.iscoroutinefunction(self.answer)
@@ -170,7 +211,8 @@ class Region(Node):
             return None
         self.__working.add(prompt.prompt_id)
         self.count("queries")
-        return Query(prompt, packet, header.route_prob, time.monotonic() + left_ms / 1000, _emit=self.__emit)
+        deadline = time.monotonic() + left_ms / 1000
+        return Query(prompt, packet, header.route_prob, deadline, routed=header.routed, _emit=self.__emit)
 
     def __is_computable(self, query: Query) -> bool:
         """Return whether a query is to be computed; if not, it is answered with the reason."""

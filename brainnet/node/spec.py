@@ -12,6 +12,7 @@ from brainnet.errors import ConfigError
 from brainnet.limits import (
     DEVICE_PATTERN,
     MAX_CPU,
+    MAX_EXAMPLES,
     MAX_NODE_BYTES,
     MAX_THREADS,
     RESERVED_IDS,
@@ -71,6 +72,14 @@ class NodeEntry(BaseModel):
     parameters: dict[str, Any] = Field(
         default_factory=dict,
         description="initial values of the program's parameters; `brainnet node param list ID` shows them",
+    )
+    about: Line | None = Field(
+        None, description="what it does, in one line; by default the first line of the class's docstring"
+    )
+    examples: tuple[Line, ...] = Field(
+        (),
+        max_length=MAX_EXAMPLES,
+        description="prompts for this region, in the words of users; the router asks it for prompts like these",
     )
     restart: Restart = Field(Restart(), description="what happens after an unexpected exit, see restart")
     environment: Environment = Field(default_factory=dict, description="variables of the process")

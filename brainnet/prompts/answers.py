@@ -6,17 +6,42 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from brainnet.errors import ErrorCode
+from brainnet.prompts.abilities import honest_text
 from brainnet.prompts.fusion import Fused, Scored, fuse
 from brainnet.prompts.open_prompts import OpenPrompt
+from brainnet.prompts.parts import join_answers
 from brainnet.prompts.trust import Trust
 from brainnet.wire.messages import Answer, Decision, Partial, Prompt, StoppedBy
 
+REASONS: Final = {
+    "": "a region asserts it",
+    "unknown": "no region that was asked knows it",
+    "cannot": "no region that was asked can do that",
+    "unsure": "a region has an answer, and is less sure of it than it has to be",
+    "partly": "of a prompt that asks for several things, some were answered",
+    "greeting": "a greeting, like the next seven about the brain itself",
+    "farewell": "a goodbye",
+    "thanks": "thanks",
+    "identity": "who the brain is",
+    "ability": "what it can do",
+    "regions": "which regions there are",
+    "state": "how it is",
+    "opinion": "small talk",
+}
+"""The values of `Answer.reason`, and what each means; a region may have others."""
+_HONEST: Final = frozenset({"unknown", "cannot_answer"})
+"""Codes of refusals of which the brain says that it does not know. The others are errors."""
 _SHOWN: Final = 5
 """Candidates that an answer lists."""
 
 
 def conclude(
-    entry: OpenPrompt, *, trust: Mapping[str, Trust], reliability: Mapping[str, float], at_deadline: bool
+    entry: OpenPrompt,
+    *,
+    trust: Mapping[str, Trust],
+    reliability: Mapping[str, float],
+    at_deadline: bool,
+    able: str = "",
 ) -> Answer | None:
     """Return the answer of a prompt, or None while waiting may still change it.
 
@@ -25,6 +50,7 @@ def conclude(
         trust: Learned trust by region.
         reliability: Record by region.
         at_deadline: Whether its deadline has come: then there is always an answer.
+        able: What the brain can do, a sentence for an answer that asserts nothing.
     """
     prompt, decision = entry.prompt, entry.decision
     if prompt is None or (decision is None and not at_deadline):
@@ -36,16 +62,38 @@ def conclude(
         answer = error_answer(prompt, decision.code or "no_region", decision.error, decision=decision)
         answer.retry_after_ms = decision.retry_after_ms
         return answer
+    if decision.parts:
+        complete = bool(entry.part_answers) and None not in entry.part_answers
+        answers = entry.part_answers or [None] * len(decision.parts)
+        return join_answers(prompt, decision, answers) if complete or at_deadline else None
+    return _conclude_routed(entry, prompt, decision, trust, reliability, at_deadline, able)
+
+
+def _conclude_routed(
+    entry: OpenPrompt,
+    prompt: Prompt,
+    decision: Decision,
+    trust: Mapping[str, Trust],
+    reliability: Mapping[str, float],
+    at_deadline: bool,
+    able: str,
+) -> Answer | None:
+    """Return the answer of a prompt whose regions are known, or None while waiting may still change it."""
     missing = entry.missing
     partials = {r: p for r, p in entry.partials.items() if r in decision.chosen}
     fused = fuse(partials, decision.route_probs, decision.chosen, reliability, trust, prompt.text)
-    if missing and not fused.settled and not at_deadline:
+    # A claim that nobody asserts alone may still be supported by a region that has not answered.
+    decided = fused.settled and fused.ranked[0].asserted
+    if missing and not decided and not at_deadline:
         return None
-    if not fused.ranked:
-        code, reason = _why_nothing(partials, missing, prompt)
-        return error_answer(prompt, code, reason, decision=decision, late=missing)
-    stopped_by: StoppedBy = "all" if not missing else "settled" if fused.settled else "deadline"
-    return _fused_answer(entry, prompt, decision, fused, missing, stopped_by)
+    if fused.ranked:
+        stopped_by: StoppedBy = "all" if not missing else "settled" if fused.settled else "deadline"
+        return _fused_answer(entry, prompt, decision, fused, missing, stopped_by)
+    codes = {partial.code for partial in partials.values()}
+    if codes and codes <= _HONEST and not missing and decision.routed_by == "router":
+        return _honest_answer(prompt, decision, partials, able, cannot="unknown" not in codes)
+    code, reason = _why_nothing(partials, missing, prompt)
+    return error_answer(prompt, code, reason, decision=decision, late=missing)
 
 
 def error_answer(
@@ -81,6 +129,7 @@ def _fused_answer(
     entry: OpenPrompt, prompt: Prompt, decision: Decision, fused: Fused, missing: list[str], stopped_by: StoppedBy
 ) -> Answer:
     best = fused.ranked[0]
+    unsure = not best.asserted
     content: dict[str, Any] = {"regions": best.content, "candidates": list(map(_shown, fused.ranked[:_SHOWN]))}
     refused = {region: partial.error for region, partial in entry.partials.items() if partial.error is not None}
     if refused:
@@ -88,12 +137,31 @@ def _fused_answer(
     others = {region for scored in fused.ranked for region in scored.support} - set(best.support)
     return Answer(
         prompt_id=prompt.prompt_id,
-        text=best.text,
+        text=f"I am not sure; perhaps: {best.text}" if unsure else best.text,
+        unsure=unsure,
+        reason="unsure" if unsure else best.reason,
         content=content,
         confidence=fused.confidence,
         contributing=best.regions + sorted(others),
         late=missing,
         stopped_by=stopped_by,
+        decision=decision,
+        prompt=prompt.text,
+        session_id=prompt.session_id,
+    )
+
+
+def _honest_answer(
+    prompt: Prompt, decision: Decision, partials: Mapping[str, Partial], able: str, *, cannot: bool
+) -> Answer:
+    """Return the answer to a prompt that no region could answer: what each lacked, and what the brain can do."""
+    reasons = {region: partial.error for region, partial in partials.items() if partial.error}
+    return Answer(
+        prompt_id=prompt.prompt_id,
+        text=honest_text("I cannot answer that" if cannot else "I do not know", reasons, able),
+        unsure=True,
+        reason="cannot" if cannot else "unknown",
+        content={"refused": reasons},
         decision=decision,
         prompt=prompt.text,
         session_id=prompt.session_id,

@@ -70,6 +70,18 @@ class Scored:
         return sorted(given, key=lambda region: (-given[region], region))
 
     @property
+    def asserted(self) -> bool:
+        """Whether a region is as sure as it has to be to assert it, or two regions say it."""
+        return len(self._rests_on) > 1 or any(
+            partial.confidence >= partial.threshold for partial, _ in self._rests_on.values()
+        )
+
+    @property
+    def reason(self) -> str:
+        """The reason of the first region's partial."""
+        return self._rests_on[self.regions[0]][0].reason
+
+    @property
     def weighted_probability(self) -> float:
         """Sum over the regions of weight x probability."""
         return sum(values["weight"] * values["probability"] for values in self.support.values())

@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from brainnet.wire.messages import Decision, Partial, Prompt
+from brainnet.wire.messages import Answer, Decision, Partial, Prompt
 
 
 @dataclass(slots=True)
@@ -19,6 +19,9 @@ class OpenPrompt:
         decision: Where it was routed.
         decided_ms: From `arrived` to the decision.
         partials: Final partials by region, the first of each.
+        parts: Ids of the parts, when it asks for several things.
+        part_answers: Their answers, None where there is none yet.
+        whole: Id of the prompt that this one is a part of; empty for a prompt of a client.
         answering: Set when it is concluded; from then on nothing changes it.
     """
 
@@ -27,6 +30,9 @@ class OpenPrompt:
     decision: Decision | None = None
     decided_ms: float = 0.0
     partials: dict[str, Partial] = field(default_factory=dict)
+    parts: list[str] = field(default_factory=list)
+    part_answers: list[Answer | None] = field(default_factory=list)
+    whole: str = ""
     answering: bool = False
 
     def elapsed_ms(self) -> float:
@@ -37,13 +43,18 @@ class OpenPrompt:
     def has_grounds(self) -> bool:
         """Whether something was said about it from which it might be concluded before its deadline."""
         decision = self.decision
-        return self.prompt is not None and decision is not None and bool(self.partials or decision.error is not None)
+        if self.prompt is None or decision is None:
+            return False
+        if decision.parts:
+            return None not in self.part_answers
+        return bool(self.partials or decision.error is not None)
 
     def close(self) -> None:
         """Set `answering`, and drop what nobody needs any more: many are held for a while after their end."""
         self.answering = True
         self.decision = None
         self.partials.clear()
+        self.part_answers = []
 
     @property
     def missing(self) -> list[str]:

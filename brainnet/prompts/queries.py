@@ -12,7 +12,12 @@ _FIELDS = ("prompt_id", "session_id", "image", "audio", "arrays", "priority", "r
 
 
 def query_packet(
-    prompt: Prompt, *, source: str = "", route_prob: float = 1.0, left_ms: float | None = None
+    prompt: Prompt,
+    *,
+    source: str = "",
+    route_prob: float = 1.0,
+    left_ms: float | None = None,
+    routed: bool = False,
 ) -> SpikePacket:
     """Write the query that asks a region about a prompt.
 
@@ -21,10 +26,23 @@ def query_packet(
         source: Node id of the sender.
         route_prob: The probability with which the region was chosen.
         left_ms: Milliseconds until nobody waits any more; None for the deadline of the prompt.
+        routed: Whether the router chose the region.
     """
     same = {name: getattr(prompt, name) for name in _FIELDS}
-    header = QueryHeader(**same, route_prob=route_prob, left_ms=left_ms)
+    header = QueryHeader(**same, route_prob=route_prob, left_ms=left_ms, routed=routed)
     return SpikePacket(texts.encode(prompt.text), texts.MODALITY, source=source, metadata=header.to_metadata())
+
+
+def bid_packet(prompt: Prompt, *, source: str = "") -> SpikePacket:
+    """Write the question to a region how well it could answer a prompt: a query without what comes with the text."""
+    outline = prompt.model_copy(
+        update={
+            "image": None if prompt.image is None else b"",
+            "audio": None if prompt.audio is None else b"",
+            "arrays": dict.fromkeys(prompt.arrays, b""),
+        }
+    )
+    return query_packet(outline, source=source, routed=True)
 
 
 def read_query(packet: SpikePacket) -> tuple[Prompt, QueryHeader]:

@@ -16,7 +16,7 @@ from brainnet import Answer, Decision, Node, NodeParameters, Prompt, SpikePacket
 from brainnet.bus import Bus
 from brainnet.errors import WireError
 from brainnet.guard import describe, ends_task
-from brainnet.node import MAX_DEATHS, NodeSpec, resume
+from brainnet.node import MAX_DEATHS, LiveRegions, NodeSpec, resume
 from brainnet.prompts import (
     OpenPrompt,
     OpenPromptTable,
@@ -24,7 +24,10 @@ from brainnet.prompts import (
     Trust,
     conclude,
     error_answer,
+    examples,
     load_trust,
+    part_id,
+    part_of,
     warm_up,
 )
 from brainnet.wire.keys import key
@@ -60,6 +63,7 @@ class MemoryIntegrator(Node):
         self._trust: dict[str, Trust] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._conclusion_key = key("conclusion", node_id=self.id)
+        self._regions = LiveRegions(control)
 
     def load(self) -> None:
         assert self.checkpoint is not None
@@ -68,6 +72,7 @@ class MemoryIntegrator(Node):
 
     async def setup(self) -> None:
         self.bus.declare(self._conclusion_key)
+        self.spawn(self._regions.follow(), essential=True)
 
     async def run(self) -> None:
         """Take up what a predecessor left open: the others answer from what they remember."""
@@ -84,7 +89,9 @@ class MemoryIntegrator(Node):
             entry = self._open.get(prompt.prompt_id)
             if entry is not None and entry.prompt is not None:  # handed out again; it is known
                 continue
-            changed.append(self._open.accept(prompt))
+            entry = self._open.accept(prompt)
+            changed.append(entry)
+            self._open_parts(entry)
             self._set_timer(prompt.prompt_id, accepted.left_ms / 1000, self._at_deadline)
         self._conclude_ready(changed)
 
@@ -99,7 +106,16 @@ class MemoryIntegrator(Node):
 
     @subscribe("decision", batch=MAX_TOGETHER)
     async def on_decisions(self, batch: list[Decision]) -> None:
-        self._conclude_ready([self._known(d.prompt_id, self._open.add_decision(d)) for d in batch])
+        changed = []
+        for decision in batch:
+            entry = self._known(decision.prompt_id, self._open.add_decision(decision))
+            if entry is not None:
+                self._open_parts(entry)
+            elif (concluded := self._part_answer(decision.prompt_id)) is not None:
+                # The router was started again, and waits for this part before it asks for the next.
+                self.publish(self._conclusion_key, concluded)
+            changed.append(entry)
+        self._conclude_ready(changed)
 
     @subscribe("partial", batch=MAX_TOGETHER)
     async def on_partials(self, batch: list[SpikePacket]) -> None:
@@ -119,6 +135,35 @@ class MemoryIntegrator(Node):
         if entry is not None and entry.prompt is None and prompt_id not in self._timers:
             self._set_timer(prompt_id, ORPHAN_S, self._close)
         return entry
+
+    # -- prompts that ask for several things -------------------------------------------------------------------------
+
+    def _open_parts(self, whole: OpenPrompt) -> None:
+        """Open the parts of a prompt, once both the prompt and its decision have arrived."""
+        if whole.prompt is None or whole.decision is None or whole.parts or not whole.decision.parts:
+            return
+        for number, text in enumerate(whole.decision.parts):
+            part = self._open.accept(part_of(whole.prompt, number, text))
+            part.whole = whole.prompt.prompt_id
+            whole.parts.append(part_id(whole.prompt.prompt_id, number))
+            whole.part_answers.append(None)
+
+    def _part_answer(self, prompt_id: str) -> Answer | None:
+        """Return the answer of a part that is concluded, while the prompt that it is a part of is open."""
+        part = self._open.get(prompt_id)
+        whole = self._open.get(part.whole) if part is not None and part.whole else None
+        if whole is None or whole.answering:
+            return None
+        return whole.part_answers[whole.parts.index(prompt_id)]
+
+    def _conclude_part(self, part: OpenPrompt, answer: Answer) -> None:
+        """Keep the answer of a part; the router hears of it and asks for the next, and the last one ends the whole."""
+        whole = self._open.get(part.whole)
+        if whole is None or whole.answering:
+            return
+        whole.part_answers[whole.parts.index(answer.prompt_id)] = answer
+        self.publish(self._conclusion_key, answer)
+        self._conclude_ready([whole])
 
     # -- concluding --------------------------------------------------------------------------------------------------
 
@@ -140,6 +185,11 @@ class MemoryIntegrator(Node):
     def _at_deadline(self, prompt_id: str) -> None:
         entry = self._open.get(prompt_id)
         if entry is not None:
+            # What its parts have so far is part of the answer.
+            for name in entry.parts:
+                part = self._open.get(name)
+                if part is not None and part.decision is not None and not part.answering:
+                    self._conclude([(name, part)], at_deadline=True)
             self._conclude([(prompt_id, entry)], at_deadline=True)
 
     def _conclude(self, entries: list[tuple[str, OpenPrompt]], *, at_deadline: bool) -> None:
@@ -169,7 +219,11 @@ class MemoryIntegrator(Node):
         if answer is not None:
             entry.close()
             # The entry stays for a while, so that what arrives late is known; then nothing is left of it.
-            self._set_timer(prompt.prompt_id, ORPHAN_S, self._close)
+            if entry.whole:
+                self._conclude_part(entry, answer)
+                return
+            for name in (prompt.prompt_id, *entry.parts):
+                self._set_timer(name, ORPHAN_S, self._close)
             self._send(prompt, answer)
 
     def _fuse(self, entry: OpenPrompt, prompt: Prompt, at_deadline: bool) -> Answer | None:
@@ -177,7 +231,13 @@ class MemoryIntegrator(Node):
         if deaths >= MAX_DEATHS:
             return error_answer(prompt, "poison", f"{self.id} died {deaths} times while it fused this prompt")
         started = time.perf_counter()
-        answer = conclude(entry, trust=self._trust, reliability=self._reliability.by_region, at_deadline=at_deadline)
+        answer = conclude(
+            entry,
+            trust=self._trust,
+            reliability=self._reliability.by_region,
+            at_deadline=at_deadline,
+            able=examples(self._regions),
+        )
         if answer is None:
             return None
         if entry.decision is not None:

@@ -1,6 +1,10 @@
 """The router: a small spiking network with a working memory that decides which nodes a prompt is sent to.
 
     tokens -> TAS spikes -> LIF working memory -> ChronoSpikeAttention -> decision vector -> scores -> modulation
+                                                                     bids -> LIF neurons ---^
+
+Regions may have said how well they could answer (`brainnet.snn.models.bid_layer`); the names of those that have bid are
+routes as well, also those that the weights do not know.
 
 The membrane potential of the working memory is carried from prompt to prompt of a session, so that "once more" refers
 to the previous prompt. Answers change it in between: the spikes of a region that answers where the network did not
@@ -16,8 +20,8 @@ training needs.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +32,7 @@ from safetensors.numpy import save_file
 
 from brainnet.errors import ModelError
 from brainnet.snn.models import decision
+from brainnet.snn.models.bid_layer import BidLayer, untrained
 from brainnet.snn.models.quantum import EPSILON, PLASTICITY
 from brainnet.snn.models.router_inference import RouterInference
 from brainnet.snn.models.text_features import HashedVocabulary, clip_middle, route_tokens
@@ -39,6 +44,7 @@ __all__ = [
     "Router",
     "RouterConfig",
     "RouterState",
+    "TextScores",
     "embedding_rows",
     "prompt_tokens",
     "suffix_token",
@@ -112,12 +118,27 @@ class RouteRequest:
         has_image: whether an image comes with it.
         has_audio: whether audio comes with it.
         state: the state of the previous decision of the session; None starts from rest at the base threshold.
+        bids: how well regions say they could answer, 0 to 1, by name.
     """
 
     text: str
     has_image: bool = False
     has_audio: bool = False
     state: RouterState | None = None
+    bids: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TextScores:
+    """What the network finds in a prompt alone.
+
+    Attributes:
+        scores: float64, by the routes of the configuration.
+        membrane: the potentials that the prompt leaves in working memory, float32 [D].
+    """
+
+    scores: NDArray[np.float64]
+    membrane: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +147,7 @@ class RouteDecision:
 
     Attributes:
         names: the names of the available routes.
-        scores: before the softmax.
+        scores: before the softmax, with the bids.
         probs: as in `quantum.Modulation`, like the next five.
         entropy: in nats.
         alpha: the certainty.
@@ -135,6 +156,7 @@ class RouteDecision:
         route_probs: the modulated probabilities.
         chosen: the chosen routes, likeliest first.
         state: to be passed to the next decision of the session.
+        text_scores: of the text alone, by name; those that the weights do not know have none.
     """
 
     names: tuple[str, ...]
@@ -147,6 +169,7 @@ class RouteDecision:
     route_probs: NDArray[np.float64]
     chosen: tuple[str, ...]
     state: RouterState
+    text_scores: dict[str, float]
 
 
 def prompt_tokens(text: str, *, has_image: bool, has_audio: bool, limit: int) -> list[str]:
@@ -193,6 +216,7 @@ class Router:
         self.weights = weights
         self.vocabulary = vocabulary
         self._inference = RouterInference(config, weights)
+        self._bids = BidLayer(config.routes, weights)
 
     @classmethod
     def load(cls, path: Path | str) -> Router:
@@ -209,6 +233,7 @@ class Router:
             config = RouterConfig(**{**meta, "routes": tuple(meta["routes"])})
             # Weights from before answers reached working memory lack these.
             tensors.setdefault("answers", np.zeros((len(config.routes), config.width), np.float16))
+            tensors = untrained(len(config.routes)) | tensors
             return cls(config, {name: array.astype(np.float32) for name, array in tensors.items()}, vocabulary)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, ModelError) as error:
             raise ModelError(f"{path} holds no router weights ({error}); `brainnet train` makes them") from error
@@ -309,8 +334,6 @@ class Router:
     ) -> list[RouteDecision]:
         """Choose the routes of several prompts, each as `decide` does; scores differ by the rounding of float32 sums.
 
-        Prompts with the same number of tokens are computed together, which takes less time than one after the other.
-
         Args:
             requests: the prompts.
             available: the routes to choose from; None for all.
@@ -319,50 +342,73 @@ class Router:
         Raises:
             ModelError: none of the available names is known.
         """
-        if params is None:
-            params = decision.DecisionParams(
-                base_threshold=self.config.base_threshold, max_temperature=MAX_ROUTING_TEMPERATURE
-            )
+        made = zip(requests, self.score_batch(requests), strict=True)
+        return [self.choose(scored, request.bids, available=available, params=params) for request, scored in made]
+
+    def score_batch(self, requests: Sequence[RouteRequest]) -> list[TextScores]:
+        """Run the network for several prompts; their bids do not count yet.
+
+        Prompts with the same number of tokens are computed together, which takes less time than one after the other.
+        """
         rows = [self.token_rows(r.text, has_image=r.has_image, has_audio=r.has_audio) for r in requests]
         groups: dict[tuple[int, float | None], list[int]] = {}
         for index, request in enumerate(requests):
             threshold = None if request.state is None else request.state.threshold
             groups.setdefault((len(rows[index]), threshold), []).append(index)
-        made: dict[int, RouteDecision] = {}
+        scored: dict[int, TextScores] = {}
         for (_, threshold), members in groups.items():
-            tokens = np.stack([rows[index] for index in members])
-            states = [requests[index].state for index in members]
-            made |= zip(members, self._decide_group(tokens, states, threshold, available, params), strict=True)
-        return [made[index] for index in range(len(requests))]
+            # a group has states for all of its prompts or for none, because those without have no threshold
+            held = [state.membrane for index in members if (state := requests[index].state) is not None]
+            spikes = self._inference.encode(np.stack([rows[index] for index in members]))
+            scores, membranes = self._inference.run(spikes, np.stack(held) if held else None, threshold)
+            for index, row, potential in zip(members, scores.astype(np.float64), membranes, strict=True):
+                scored[index] = TextScores(row, potential.copy())
+        return [scored[index] for index in range(len(requests))]
 
-    def _decide_group(
+    def choose(
         self,
-        tokens: NDArray[np.int64],
-        states: list[RouterState | None],
-        threshold: float | None,
-        available: Collection[str] | None,
-        params: decision.DecisionParams,
-    ) -> Iterator[RouteDecision]:
-        """Yield the decisions for prompts [B, L] that start at the same threshold."""
-        # a group has states for all of its prompts or for none, because those without have no threshold
-        held = [state.membrane for state in states if state is not None]
-        spikes = self._inference.encode(tokens)
-        scores, membranes = self._inference.run(spikes, np.stack(held) if held else None, threshold)
-        for row, potential in zip(scores.astype(np.float64), membranes, strict=True):
-            chosen = decision.decide(row, self.config.routes, available, params)
-            modulation = chosen.modulation
-            yield RouteDecision(
-                names=chosen.names,
-                scores=chosen.scores,
-                probs=modulation.probs,
-                entropy=modulation.entropy,
-                alpha=modulation.alpha,
-                temperature=modulation.temperature,
-                threshold=modulation.threshold,
-                route_probs=modulation.route_probs,
-                chosen=chosen.chosen,
-                state=RouterState(potential.copy(), modulation.threshold),
+        scored: TextScores,
+        bids: Mapping[str, float],
+        *,
+        available: Collection[str] | None = None,
+        params: decision.DecisionParams | None = None,
+    ) -> RouteDecision:
+        """Choose the routes of one prompt from what the network found in its text and from the bids; deterministic.
+
+        Args:
+            scored: what `score_batch` made of the prompt.
+            bids: how well regions could answer, by name. Where the weights do not know the name, it is a route as well.
+            available: the routes to choose from; None for all.
+            params: the constants; by default those of `decide`.
+
+        Raises:
+            ModelError: none of the available names is known, or has bid.
+        """
+        if params is None:
+            params = decision.DecisionParams(
+                base_threshold=self.config.base_threshold, max_temperature=MAX_ROUTING_TEMPERATURE
             )
+        names, scores = self._bids.scores(scored.scores, bids)
+        chosen = decision.decide(scores, names, available, params)
+        modulation = chosen.modulation
+        text_scores = dict(zip(self.config.routes, map(float, scored.scores), strict=True))
+        return RouteDecision(
+            names=chosen.names,
+            scores=chosen.scores,
+            probs=modulation.probs,
+            entropy=modulation.entropy,
+            alpha=modulation.alpha,
+            temperature=modulation.temperature,
+            threshold=modulation.threshold,
+            route_probs=modulation.route_probs,
+            chosen=chosen.chosen,
+            state=RouterState(scored.membrane, modulation.threshold),
+            text_scores={name: score for name, score in text_scores.items() if name in chosen.names},
+        )
+
+    def with_bids(self, weights: Mapping[str, Floats]) -> Router:
+        """Return a router with other weights of its bids (`brainnet.snn.models.bid_layer`)."""
+        return Router(self.config, {**self.weights, **weights}, self.vocabulary)
 
 
 def _check_weights(config: RouterConfig, weights: Mapping[str, Floats], rows: int) -> None:
@@ -370,6 +416,7 @@ def _check_weights(config: RouterConfig, weights: Mapping[str, Floats], rows: in
     width, routes = config.width, len(config.routes)
     expected = {
         "answers": (routes, width),
+        **{name: array.shape for name, array in untrained(routes).items()},
         "encoder.embedding.weight": (rows, width),
         "input.weight": (width, width),
         "input.bias": (width,),

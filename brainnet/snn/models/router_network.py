@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from brainnet.snn.codes.tas import TasEncoder, TasWindow
 from brainnet.snn.layers.attention import ChronoSpikeAttention
+from brainnet.snn.models.bid_layer import untrained
 from brainnet.snn.models.router import Router, RouterConfig
 from brainnet.snn.models.text_features import HashedVocabulary
 from brainnet.snn.models.working_memory import run_working_memory
@@ -35,6 +36,10 @@ class RouterNet(nn.Module):
         self.readout = nn.Linear(4 * config.width, len(config.routes))
         # what an answer of each region moves the membrane potential of working memory towards; not trained by gradients
         self.register_buffer("answers", torch.zeros(len(config.routes), config.width))
+        # how bids change the scores; fitted after the network
+        self.bids = nn.Module()
+        for name, array in untrained(len(config.routes)).items():
+            self.bids.register_buffer(name.removeprefix("bids."), torch.from_numpy(array))
         # fast and slow channels alternate, so that every group of channels has both
         decay = torch.full((config.width,), config.beta)
         decay[1::2] = config.slow_beta

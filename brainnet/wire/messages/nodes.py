@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
+from brainnet.limits import MAX_EXAMPLES
 from brainnet.wire.messages.codec import ErrorText, Id, Message
 
 NodeState = Literal["starting", "ready", "degraded", "stopping", "stopped", "failed", "backoff", "lost"]
@@ -65,6 +66,9 @@ class Health(Message):
     program: str = ""
     about: str = ""
     answers: bool = Field(False, description="whether it answers prompts as a region")
+    examples: list[ErrorText] = Field(
+        default_factory=list, max_length=MAX_EXAMPLES, description="prompts for it; only in a reply to a status query"
+    )
     uptime_s: float = 0.0
     memory_bytes: int = Field(0, description="proportional set size")
     cpu_percent: float = 0.0

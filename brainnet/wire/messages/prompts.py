@@ -31,6 +31,8 @@ from brainnet.wire.packet import SpikePacket
 MAX_PROMPT_BYTES: Final = 8 << 20
 """Bytes of one prompt on the wire, attachments included."""
 
+MAX_PARTS: Final = 8
+"""Requests of one prompt that are answered one after the other."""
 _MSGPACK_ENCODING: Final = "application/msgpack"
 _OUTLINED_BYTES: Final = 1 << 16
 _OUTLINED_TEXT: Final = 1000
@@ -96,6 +98,8 @@ class Partial(Message):
     final: bool = True
     error: ErrorText | None = None
     code: Id | None = Field(None, description="with an error: what went wrong, for programs (brainnet.errors)")
+    threshold: Probability = Field(0.0, description="confidence below which the region asserts nothing by itself")
+    reason: Id = Field("", description="for programs: what sort of answer it is; empty for an ordinary one")
     latency_ms: float = Field(0.0, ge=0.0, description="from the query's arrival to this partial")
     spikes: Any = Field(None, exclude=True, repr=False)
 
@@ -110,7 +114,15 @@ class Decision(Message):
 
     prompt_id: Id
     route_probs: dict[str, float] = Field(default_factory=dict)
-    scores: dict[str, float] = Field(default_factory=dict)
+    scores: dict[str, float] = Field(default_factory=dict, description="by region, of text and bids")
+    text_scores: dict[str, float] = Field(default_factory=dict, description="by region, of the text alone")
+    bids: dict[str, float] = Field(default_factory=dict, description="how well regions said they could answer, 0 to 1")
+    bid_reasons: dict[str, ErrorText] = Field(default_factory=dict, description="why, in their words")
+    parts: list[str] = Field(
+        default_factory=list,
+        max_length=MAX_PARTS,
+        description="the requests of a prompt that asks for several; each is decided and answered by itself, in order",
+    )
     entropy: float = Field(0.0, ge=0.0, description="nats, of the unmodulated probabilities")
     alpha: float = Field(1.0, ge=0.0, le=1.0)
     temperature: float = Field(1.0, gt=0.0)
@@ -139,6 +151,7 @@ class QueryHeader(Header):
     route_prob: Probability = Field(1.0, description="the probability with which this region was chosen")
     deadline_ms: int = Field(10_000, ge=1, le=600_000, description="of the prompt")
     left_ms: float | None = Field(None, ge=0.0, description="until nobody waits any more; None: the prompt's deadline")
+    routed: bool = Field(False, description="the router chose the region; false: it was asked for by name")
     timestamp_ns: int = Field(0, ge=0, description="of the prompt; 0: unknown")
 
 
@@ -173,6 +186,8 @@ class Answer(Message):
     contributing: list[str] = Field(default_factory=list, description="regions whose partial was fused")
     late: list[str] = Field(default_factory=list, description="regions asked that had not answered")
     stopped_by: StoppedBy = "all"
+    unsure: bool = Field(False, description="the answer asserts nothing: it says what the brain does not know")
+    reason: Id = Field("", description="for programs: what sort of answer it is (brainnet.prompts.REASONS)")
     latency_ms: float = Field(0.0, ge=0.0, description="from the prompt's arrival to this answer")
     latency: dict[str, float] = Field(default_factory=dict, description="ms, by part")
     decision: Decision | None = None
