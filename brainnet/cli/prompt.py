@@ -13,7 +13,7 @@ from brainnet.texts import printable
 
 if TYPE_CHECKING:
     from brainnet.client import Event
-    from brainnet.wire.messages import Answer
+    from brainnet.wire.messages import Answer, Decision
 
 app = common.verb("Ask the brain.")
 
@@ -45,7 +45,21 @@ def prompt(
         float | None,
         typer.Option("--timeout", min=0.001, max=600, help="Seconds until the brain answers with what it has."),
     ] = None,
-    session: Annotated[str, typer.Option("--session", help="Prompts of one session share working memory.")] = "",
+    session: Annotated[
+        str | None,
+        typer.Option(
+            "--session",
+            help="Prompts of one session share working memory, and may refer to each other. By default the prompts of "
+            'one terminal are a session; "" for none.',
+            show_default=False,
+        ),
+    ] = None,
+    remember: Annotated[
+        bool, typer.Option("--remember/--no-remember", help="Whether a memory may keep the prompt and its answer.")
+    ] = True,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show for each region what spoke for it: text, bid, probability.")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show the decision and the partials as they arrive.")] = False,
     as_json: common.JsonOption = False,
 ) -> None:
@@ -54,9 +68,13 @@ def prompt(
     A region that takes spikes, such as one that runs a NIR file, is asked with arrays:
     brainnet prompt --array spikes.npz --region retina
 
+    Why a region was asked:
+    brainnet prompt "Where is the spare key?" --explain
+
     Example: brainnet prompt "which digit is this?" --image seven.png
     """
     from brainnet import client
+    from brainnet.cli.terminal import terminal_session
 
     settings = brain.settings()
     common.check_launcher(settings)
@@ -65,7 +83,8 @@ def prompt(
         image=image,
         arrays=array,
         regions=region,
-        session_id=session,
+        session_id=terminal_session() if session is None else session,
+        remember=remember,
         deadline_ms=settings.deadline_ms if timeout is None else max(1, round(timeout * 1000)),
     )
     show = _EventPrinter(as_json) if watch else None
@@ -76,6 +95,8 @@ def prompt(
         output.print_json(({"type": "answer"} if watch else {}) | answer.model_dump(mode="json"))
     elif answer.error is None:
         _print_answer(answer)
+        if explain:
+            _explain(answer)
     if answer.error is not None:
         output.note(f"brainnet: {answer.error}")
         raise typer.Exit(1)
@@ -109,6 +130,51 @@ def _print_answer(answer: Answer) -> None:
     who = ", ".join(answer.contributing) or "no region"
     late = f", late: {', '.join(answer.late)}" if answer.late else ""
     output.line(output.Styled(f"{who}{late}, confidence {answer.confidence:.2f}, {answer.latency_ms:.0f} ms", "dim"))
+
+
+def _explain(answer: Answer) -> None:
+    """Print why the regions were asked; of a prompt with several requests, for each."""
+    from brainnet.wire.messages import Decision
+
+    if answer.decision is None:
+        return
+    if not answer.decision.parts:
+        _explain_decision(answer.decision)
+        return
+    for part in answer.content.get("parts", []):
+        output.line(f"{part['prompt']}:")
+        if part.get("decision"):
+            _explain_decision(Decision.model_validate(part["decision"]))
+
+
+def _explain_decision(decision: Decision) -> None:
+    numbers = [output.Column(title, right=True) for title in ("text", "bid", "score", "probability")]
+    columns: list[str | output.Column] = ["region", *numbers, "asked", "why"]
+    by_probability = sorted(decision.route_probs.items(), key=lambda item: -item[1])
+    output.table(
+        columns,
+        [
+            (
+                name,
+                _number(decision.text_scores.get(name)),
+                _number(decision.bids.get(name)),
+                _number(decision.scores.get(name)),
+                f"{probability:.3f}",
+                "yes" if name in decision.chosen else "",
+                decision.bid_reasons.get(name, ""),
+            )
+            for name, probability in by_probability
+        ],
+    )
+    values = (
+        f"entropy {decision.entropy:.2f} nats, alpha {decision.alpha:.2f}, temperature {decision.temperature:.2f}, "
+        f"threshold {decision.threshold:.2f}, routed by {decision.routed_by} in {decision.latency_ms:.0f} ms"
+    )
+    output.line(output.Styled(values, "dim"))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 class _EventPrinter:
@@ -145,6 +211,8 @@ class _EventPrinter:
 
 
 def _line(kind: str, fields: dict[str, Any]) -> str:
+    if kind == "decision" and fields["parts"]:
+        return f"{len(fields['parts'])} requests: {'; '.join(map(repr, fields['parts']))}"
     if kind == "decision":
         probabilities = sorted(fields["route_probs"].items(), key=lambda item: -item[1])
         routed = ", ".join(f"{name} {probability:.2f}" for name, probability in probabilities[:4])

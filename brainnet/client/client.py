@@ -37,6 +37,7 @@ def make_prompt(
     regions: list[str] | None = None,
     session_id: str = "",
     deadline_ms: int = 10_000,
+    remember: bool = True,
 ) -> Prompt:
     """Make a prompt from the values of a user.
 
@@ -47,11 +48,14 @@ def make_prompt(
         regions: Ask these regions instead of letting the brain route.
         session_id: Prompts of one session share working memory.
         deadline_ms: Milliseconds after which the brain answers with what it has.
+        remember: Whether a memory may keep the prompt and its answer.
 
     Raises:
         MessageError: The picture or the arrays cannot be read or are too large, or the prompt is empty or too long.
     """
     fields: dict[str, Any] = {"text": text, "session_id": session_id, "deadline_ms": deadline_ms}
+    if not remember:
+        fields["remember"] = False
     if regions:
         fields["regions"] = regions
     if image is not None:

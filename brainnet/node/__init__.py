@@ -5,7 +5,7 @@ A program is a file with one such class; `main` runs it from the command line, `
 
 from __future__ import annotations
 
-from brainnet.node.bids import Bid
+from brainnet.node.bids import BID_MODALITY, Bid
 from brainnet.node.blame import MAX_DEATHS, WorkRecord
 from brainnet.node.body import Body
 from brainnet.node.handlers import every, serve, subscribe
@@ -20,6 +20,7 @@ from brainnet.node.resuming import resume
 from brainnet.node.spec import NetworkPart, NodeSpec
 
 __all__ = [
+    "BID_MODALITY",
     "MAX_DEATHS",
     "Bid",
     "Body",

@@ -119,8 +119,8 @@ class Region(Node):
         """
         raise RegionError(f"{self.id} has no answer method")
 
-    def bid(self, prompt: Prompt) -> Bid | None:
-        """Say how well this region could answer a prompt, within a few milliseconds; None says nothing.
+    def bid(self, prompt: Prompt) -> Any:
+        """Say with a `Bid` how well this region could answer a prompt, within a few milliseconds; None says nothing.
 
         As `def` it runs in the model thread, as `async def` on the event loop, which does not wait while the model
         computes. Pictures, sound and arrays of the prompt are empty bytes: only that they are there is known. It must

@@ -9,13 +9,15 @@ from brainnet.prompts.claims import claim
 from brainnet.prompts.fusion import Fused, Scored, fuse
 from brainnet.prompts.journal import Journal
 from brainnet.prompts.open_prompts import OpenPrompt, OpenPromptTable
-from brainnet.prompts.parts import join_answers, part_id, part_of
+from brainnet.prompts.parts import PART_MODALITY, join_answers, part_id, part_of
 from brainnet.prompts.presence import RegionPresence
 from brainnet.prompts.queries import bid_packet, query_packet, read_query
+from brainnet.prompts.requests import split_requests
 from brainnet.prompts.trust import Reliability, Trust, load_trust
 from brainnet.prompts.warm_up import warm_up
 
 __all__ = [
+    "PART_MODALITY",
     "REASONS",
     "Admission",
     "Fused",
@@ -44,5 +46,6 @@ __all__ = [
     "part_of",
     "query_packet",
     "read_query",
+    "split_requests",
     "warm_up",
 ]

@@ -10,6 +10,8 @@ from brainnet.errors import ErrorCode
 from brainnet.texts import shorten
 from brainnet.wire.messages import Answer, Decision, Prompt
 
+PART_MODALITY: Final = "part"
+"""Modality of the spikes by which an integrator tells the router that a part has its answer, and how sure it is."""
 _SHOWN: Final = 120
 """Characters of a part that an answer names."""
 
@@ -71,4 +73,5 @@ def _shown(part: str, answer: Answer | None) -> dict[str, Any]:
     if answer is None:
         return {"prompt": part, "code": "deadline"}
     fields = ("text", "confidence", "contributing", "error", "code", "unsure", "reason", "content")
-    return {"prompt": part} | {name: getattr(answer, name) for name in fields}
+    decision = None if answer.decision is None else answer.decision.model_dump()
+    return {"prompt": part, "decision": decision} | {name: getattr(answer, name) for name in fields}

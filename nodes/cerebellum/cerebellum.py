@@ -40,6 +40,7 @@ class Cerebellum(Region):
     """Predicts the effect of motor commands on the arm, corrects them, and reports how well it predicts."""
 
     default_checkpoint = "cerebellum.safetensors"
+    examples = ("How well did you predict the last movement?", "Has the arm changed?", "How late is the feedback?")
 
     class Parameters(NodeParameters):
         """How the forward model learns and corrects."""

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from pydantic import Field
 
 from brainnet import Answer, Decision, Node, NodeParameters, Prompt, SpikePacket, main, subscribe
@@ -18,6 +19,7 @@ from brainnet.errors import WireError
 from brainnet.guard import describe, ends_task
 from brainnet.node import MAX_DEATHS, LiveRegions, NodeSpec, resume
 from brainnet.prompts import (
+    PART_MODALITY,
     OpenPrompt,
     OpenPromptTable,
     Reliability,
@@ -30,6 +32,7 @@ from brainnet.prompts import (
     part_of,
     warm_up,
 )
+from brainnet.wire.codes.values import CONFIDENCE
 from brainnet.wire.keys import key
 from brainnet.wire.messages import Accepted, PartialHeader
 
@@ -113,7 +116,7 @@ class MemoryIntegrator(Node):
                 self._open_parts(entry)
             elif (concluded := self._part_answer(decision.prompt_id)) is not None:
                 # The router was started again, and waits for this part before it asks for the next.
-                self.publish(self._conclusion_key, concluded)
+                self._tell_router(decision, concluded)
             changed.append(entry)
         self._conclude_ready(changed)
 
@@ -162,8 +165,20 @@ class MemoryIntegrator(Node):
         if whole is None or whole.answering:
             return
         whole.part_answers[whole.parts.index(answer.prompt_id)] = answer
-        self.publish(self._conclusion_key, answer)
+        if whole.decision is not None:
+            self._tell_router(whole.decision, answer)
         self._conclude_ready([whole])
+
+    def _tell_router(self, decision: Decision, answer: Answer) -> None:
+        """Let the router know, in spikes, that a part of a prompt has its answer, and how sure it is."""
+        if not decision.router:
+            return
+        packet = self.packet(
+            CONFIDENCE.encode(np.array([answer.confidence])),
+            modality=PART_MODALITY,
+            metadata={"prompt_id": answer.prompt_id},
+        )
+        self.spawn(self.send(key("spikes", source=self.id, target=decision.router), packet))
 
     # -- concluding --------------------------------------------------------------------------------------------------
 

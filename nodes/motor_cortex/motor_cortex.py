@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from brainnet import Candidate, NodeParameters, Partial, Query, Region, RegionError, SpikePacket, main
+from brainnet import Bid, Candidate, NodeParameters, Partial, Prompt, Query, Region, RegionError, SpikePacket, main
 from brainnet.bus import Bus
 from brainnet.effectors.correction import MotorCorrection
 from brainnet.effectors.joint_state import MOTOR_STEPS, JointState, command_code, command_data
@@ -116,6 +116,7 @@ class MotorCortex(Region):
     """Moves the arm: reaches for a point named in the prompt ("Move the arm to (0.10, 0.10)") with a spiking policy."""
 
     default_checkpoint = "motor_cortex.safetensors"
+    examples = ("Move the arm to (0.10, 0.10)", "Reach for x = 0.05, y = 0.15", "Stop")
 
     class Parameters(NodeParameters):
         """What is moved, and when a movement is over."""
@@ -222,6 +223,22 @@ class MotorCortex(Region):
         self.publish(
             self._command_key, self.packet(command_data(command), modality="motor", dt_us=TICK_US, header=header)
         )
+
+    async def bid(self, prompt: Prompt) -> Bid:
+        """Bid on a point to reach, and on a request to stop."""
+        if asks_to_stop(prompt.text):
+            return Bid(0.97, "asked to stop")
+        try:
+            target = parse_target(prompt.text)
+        except RegionError as error:
+            return Bid(0.5, str(error))
+        if target is None:
+            return Bid(0.0, "no point to reach")
+        try:
+            check_reachable(target)
+        except RegionError:  # often numbers that are no point at all
+            return Bid(0.3, "a point that the arm does not reach")
+        return Bid(0.8, f"a point to reach: ({target[0]:.2f}, {target[1]:.2f})")
 
     async def answer(self, query: Query) -> Partial:
         if asks_to_stop(query.prompt.text):

@@ -18,6 +18,8 @@ LONGEST_WAIT_S = 0.05
 """Longest time for which bids are waited for, also when they usually take longer."""
 USUAL_TIMES = 3.0
 """A bid that takes so many times as long as those of its region usually do is late."""
+FIRST_USUAL_S = 0.01
+"""What a bid is taken to need before any has come."""
 SMOOTHING = 0.1
 """Weight of a new bid in the usual time of its region."""
 REMEMBERED = 512
@@ -81,7 +83,7 @@ class Bids:
             return
         score = float(CONFIDENCE.decode(packet)[0])
         took_s = time.monotonic() - asked.asked_at
-        usual_s = self._usual_s.get(region, 0.0)
+        usual_s = self._usual_s.get(region, FIRST_USUAL_S)
         self._usual_s[region] = usual_s + SMOOTHING * (took_s - usual_s)
         asked.missing.discard(region)
         why = packet.metadata.get("why")
@@ -98,7 +100,7 @@ class Bids:
         """
         rounds = [self._rounds[prompt.prompt_id] for prompt in prompts]
         for asked in rounds:
-            usual_s = max((self._usual_s.get(region, 0.0) for region in asked.missing), default=0.0)
+            usual_s = max((self._usual_s.get(region, FIRST_USUAL_S) for region in asked.missing), default=0.0)
             limit_s = max(wait_s, min(LONGEST_WAIT_S, USUAL_TIMES * usual_s)) if wait_s else 0.0
             left_s = asked.asked_at + limit_s - time.monotonic()
             if asked.missing and left_s > 0:

@@ -27,13 +27,18 @@ class PartedPrompts:
         self._parted: OrderedDict[str, _Parted] = OrderedDict()
         self._parents: dict[str, str] = {}
 
-    def begin(self, prompt: Prompt, texts: list[str], deadline: float) -> tuple[Prompt, float]:
-        """Take a prompt in; returns its first part, and `time.monotonic()` of its deadline."""
+    def begin(self, prompt: Prompt, texts: list[str], deadline: float) -> Prompt:
+        """Take a prompt in, with `time.monotonic()` of its deadline; returns its first part."""
         parted = _Parted(prompt, texts, deadline)
         self._parted[prompt.prompt_id] = parted
         while len(self._parted) > MAX_PARTED:
             self.end(next(iter(self._parted)))
-        return self._part(parted), deadline
+        return self._part(parted)
+
+    def parts(self, prompt_id: str) -> list[str]:
+        """Return the ids of the parts of a prompt; none where it has no parts."""
+        parted = self._parted.get(prompt_id)
+        return [] if parted is None else [part_id(prompt_id, number) for number in range(len(parted.texts))]
 
     def after(self, prompt_id: str) -> tuple[Prompt, float] | None:
         """Return the part that follows the one that has been answered, and its deadline; None where there is none."""
@@ -52,10 +57,8 @@ class PartedPrompts:
 
     def end(self, prompt_id: str) -> list[str]:
         """Forget a prompt that has its answer; returns the ids of its parts."""
-        parted = self._parted.pop(prompt_id, None)
-        if parted is None:
-            return []
-        names = [part_id(prompt_id, number) for number in range(len(parted.texts))]
+        names = self.parts(prompt_id)
+        self._parted.pop(prompt_id, None)
         for name in names:
             self._parents.pop(name, None)
         return names

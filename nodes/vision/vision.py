@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from brainnet import Candidate, NodeParameters, Partial, Query, Region, main
+from brainnet import Bid, Candidate, NodeParameters, Partial, Prompt, Query, Region, main
 from brainnet.bus import Bus
 from brainnet.errors import ModelError
 from brainnet.node import NodeSpec
@@ -32,6 +32,8 @@ from brainnet.wire.messages import Percept, SensorSample
 
 TOP_CLASSES = 5
 """Number of classes whose probabilities are in the content of an answer; the candidates are all classes."""
+PERCEPT_BID = 0.3
+"""Bid where something is seen, and the text has to say whether that is what was asked."""
 _FRAMES = 32
 """Frames that one call looks at; of each source the newest."""
 
@@ -54,6 +56,7 @@ class Vision(Region):
 
     default_checkpoint = "vision.safetensors"
     modality = "vision"
+    examples = ("What is this? (with a picture)", "Which digit is in this picture?", "Name the animal in the photo.")
 
     class Parameters(NodeParameters):
         """Which sensors it watches."""
@@ -157,6 +160,16 @@ class Vision(Region):
             self.degrade("; ".join(self._blind.values()))
         elif not self._blind and self.state == "degraded":
             self.recover()
+
+    async def bid(self, prompt: Prompt) -> Bid:
+        """Bid on what there is to see: a picture with the prompt, or a frame that has just come from a sensor."""
+        if prompt.image is not None:
+            return Bid(0.95, "a picture came with the prompt")
+        now = time.monotonic()
+        ages = [now - seen.at for seen in self._seen.values() if now - seen.at <= self.params.watch_s]
+        if ages:
+            return Bid(PERCEPT_BID, f"a frame came {min(ages):.2f} s ago")
+        return Bid(0.0, "there is no picture")
 
     def answer_batch(self, queries: list[Query]) -> list[Partial]:
         """Classify all waiting pictures in one run; a query without a usable picture gets the reason instead."""

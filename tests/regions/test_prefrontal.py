@@ -123,7 +123,7 @@ async def test_a_region_that_nobody_runs_is_an_error_that_names_the_others(
 async def test_only_regions_that_are_there_are_routed_to(tmp_path: Path, program: type[Node], weights: Path) -> None:
     async with PrefrontalHarness(tmp_path) as brain:
         await brain.start(Answering, "tongue")
-        await brain.route(program, weights)
+        await brain.route(program, weights, bid_ms=0.0)
         brain.ask(Prompt(text="smell"))
         decision = await brain.decision()
         assert (decision.chosen, decision.route_probs) == (["tongue"], {"tongue": 1.0})
@@ -203,7 +203,8 @@ async def test_a_region_that_its_supervisor_starts_is_waited_for(
 async def test_nobody_is_denied_while_the_supervisor_has_no_time_to_reply(
     tmp_path: Path, program: type[Node], weights: Path, monkeypatch: pytest.MonkeyPatch, ends: str
 ) -> None:
-    monkeypatch.setattr(sys.modules[program.__module__], "FIRST_REPLY_S", 0.05)
+    presence = sys.modules[program.__module__].Presence
+    monkeypatch.setattr(sys.modules[presence.__module__], "FIRST_REPLY_S", 0.05)
     async with PrefrontalHarness(tmp_path) as brain:
         supervisor = Supervisor(brain.bus("supervisor"))
         supervisor.has_time.clear()
@@ -318,7 +319,8 @@ async def test_an_answered_prompt_is_not_asked_again(tmp_path: Path, program: ty
 
 def test_the_parameters_that_the_card_was_measured_with(program: type[Node]) -> None:
     shipped = program.Parameters()
-    assert shipped.model_dump() == {"mass": 0.8, "max_temperature": 10.0, "patience_s": 3.0}
+    measured = {"mass": 0.8, "max_temperature": 10.0, "patience_s": 3.0, "bid_ms": 5.0}
+    assert shipped.model_dump(exclude={"embedder"}) == measured
 
 
 async def test_each_session_has_a_memory_of_its_own_and_the_least_recently_used_is_dropped(

@@ -46,6 +46,7 @@ from brainnet.wire.messages.nodes import (
     TopicsQuery,
 )
 from brainnet.wire.messages.prompts import (
+    MAX_PARTS,
     MAX_PROMPT_BYTES,
     Accepted,
     Answer,
@@ -81,6 +82,7 @@ from brainnet.wire.messages.streams import (
 )
 
 __all__ = [
+    "MAX_PARTS",
     "MAX_PROMPT_BYTES",
     "MAX_TEXT",
     "MAX_TOPICS",

@@ -123,6 +123,7 @@ class Decision(Message):
         max_length=MAX_PARTS,
         description="the requests of a prompt that asks for several; each is decided and answered by itself, in order",
     )
+    router: Id = Field("", description="the node that decided")
     entropy: float = Field(0.0, ge=0.0, description="nats, of the unmodulated probabilities")
     alpha: float = Field(1.0, ge=0.0, le=1.0)
     temperature: float = Field(1.0, gt=0.0)
