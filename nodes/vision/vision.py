@@ -231,14 +231,16 @@ class Vision(Region):
         probabilities = dict(zip(config.classes, classification.probabilities.tolist(), strict=True))
         ranked = sorted(probabilities, key=lambda name: -probabilities[name])
         kinds = {kind: sum(probabilities[name] for name in names) for kind, names in config.kinds.items()}
+        kind = max(kinds, key=lambda kind: kinds[kind])
         trains = classification.spikes.T.to("cpu", torch.uint8).numpy()
         # Sums of float32 probabilities may exceed 1 by rounding; a partial must not.
         return Partial(
             candidates=[Candidate(text=name, probability=min(1.0, probabilities[name])) for name in ranked],
             confidence=min(1.0, probabilities[ranked[0]]),
+            threshold=config.asserted_from.get(kind, 0.0),
             spikes=trains,
             content={
-                "kind": max(kinds, key=lambda kind: kinds[kind]),
+                "kind": kind,
                 "kinds": kinds,
                 "probabilities": {name: probabilities[name] for name in ranked[:TOP_CLASSES]},
                 "steps": trains.shape[1],

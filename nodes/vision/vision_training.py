@@ -63,6 +63,9 @@ class Settings(TrainingSettings):
     first_steps: int = Field(2, description="time steps in the first half of training")
     last_steps: int = Field(3, description="time steps in the second half of training")
     max_steps: int = Field(5, description="largest number of time steps after training")
+    wrong_asserted: float = Field(
+        0.05, gt=0, lt=1, description="largest share of wrong ones among the classes that are asserted"
+    )
     held_out: int = Field(5000, description="pictures of each data set that are held out from training")
     max_accuracy_loss: float = Field(0.1, description="points of held-out accuracy that early exit may lose")
     test_pictures: int = Field(10_000, description="evaluation: test pictures of each data set")
@@ -116,7 +119,9 @@ def train(run: Run[Settings]) -> None:
     labels = torch.cat([part.labels for part in held_out])
     calibrated = replace(config, temperatures=(best_temperature(scores, labels),))
     save_weights(ann_file(run), ann.state_dict(), weights_metadata(calibrated))
-    save_weights(run.weights, model.state_dict(), weights_metadata(with_early_exit(run, model, held_out)))
+    model.config = with_early_exit(run, model, held_out)
+    model.config = with_assertions(run, model, held_out)
+    save_weights(run.weights, model.state_dict(), weights_metadata(model.config))
     run.delete_checkpoints()
 
 
@@ -149,6 +154,13 @@ def evaluate(run: Run[Settings]) -> Iterator[Row]:
     for part, outcome in zip(sets, outcomes, strict=True):
         lost = accuracy(outcome.full, part.labels) - accuracy(outcome.early, part.labels)
         yield compare(f"{BARS[part.kind][0]}_lost_by_early_exit", lost, "points", limit=("value", "<=", 0.2))
+    for part, outcome in zip(sets, outcomes, strict=True):
+        confidence, choice = outcome.early.max(-1)
+        asserted = confidence >= model.config.asserted_from.get(part.kind, 0.0)
+        wrong = (choice != part.labels)[asserted].float().mean().item()
+        name = BARS[part.kind][0]
+        yield compare(f"{name}_asserted", 100 * asserted.float().mean().item(), "%")
+        yield compare(f"{name}_wrong_of_asserted", 100 * wrong, "%", limit=("value", "<=", 6))
     yield from activity(run, model, ann, sets)
 
 
@@ -362,6 +374,40 @@ def with_early_exit(run: Run[Settings], model: SpikingClassifier, held_out: list
     steps = ", ".join(f"{exit_at(each, threshold)[1].float().mean():.2f}" for each in probabilities)
     run.log(f"early exit at a confidence of {threshold:.3f}, after {steps} of {len(temperatures)} steps")
     return replace(model.config, temperatures=temperatures, threshold=threshold)
+
+
+@torch.inference_mode()
+def with_assertions(run: Run[Settings], model: SpikingClassifier, held_out: list[Pictures]) -> ClassifierConfig:
+    """Return the model's configuration with the confidence from which a class of each kind is asserted.
+
+    It is the lowest at which at most `wrong_asserted` of what is asserted on held-out pictures is wrong, one more wrong
+    picture included for the finite sample (conformal risk control; Angelopoulos et al. 2024, *Conformal Risk Control*).
+    """
+    asserted_from = {}
+    for part in held_out:
+        pictures = torch.arange(len(part.labels)).split(100)
+        answers = [one for some in run.track(pictures, part.kind) for one in model.classify(part.padded(some))]
+        asserted_from[part.kind] = assertion_threshold(
+            torch.stack([answer.probabilities for answer in answers]).cpu(), part.labels, run.settings.wrong_asserted
+        )
+    run.log(f"asserted from a confidence of {asserted_from}")
+    return replace(model.config, asserted_from=asserted_from)
+
+
+def assertion_threshold(probabilities: Tensor, labels: Tensor, wrong_share: float) -> float:
+    """Return the lowest confidence from which at most a share of the classes is wrong, one more wrong one included.
+
+    Args:
+        probabilities: Of all classes, [N, classes].
+        labels: The right classes, [N].
+        wrong_share: Largest share of wrong ones among those at or above the confidence.
+    """
+    confidence, choice = probabilities.max(-1)
+    order = confidence.argsort(descending=True)
+    wrong = (choice != labels)[order].int().cumsum(0)
+    share = (wrong + 1) / (torch.arange(len(order)) + 2)
+    good = (share <= wrong_share).nonzero()
+    return float(confidence[order][good[-1, 0]]) if len(good) else 1.0
 
 
 def exit_at(probabilities: Tensor, threshold: float) -> tuple[Tensor, Tensor]:

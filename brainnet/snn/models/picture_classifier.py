@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -46,6 +46,7 @@ class ClassifierConfig:
         pooled: whether each stage has max-pooling.
         temperatures: [steps], the divisor of the scores after each step before the softmax.
         threshold: the confidence at which an image is classified.
+        asserted_from: by kind, the confidence below which a class is only a guess; 0 for a kind that is not named.
     """
 
     kinds: Mapping[str, tuple[str, ...]]
@@ -53,6 +54,7 @@ class ClassifierConfig:
     pooled: tuple[bool, ...] = (True, True, False, True, True)
     temperatures: tuple[float, ...] = (1.0,) * 8
     threshold: float = 1.0
+    asserted_from: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
