@@ -71,7 +71,8 @@ def test_a_region_imports_the_library_and_its_own_files_and_no_other_region(sour
 def test_every_region_is_a_folder_that_holds_all_of_it() -> None:
     assert len({file.stem for file in FILES}) == len(FILES), "files of all regions share one name space"
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
-    folders = {f"nodes/{name}" for name in REGIONS}
+    folders = {f"nodes/{file.parent.name}" for file in FILES}
+    assert {f"nodes/{name}" for name in REGIONS} <= folders
     assert set(settings["pytest"]["ini_options"]["pythonpath"]) == {".", *folders}
     assert {path.partition("/")[2] for path in settings["mypy"]["mypy_path"].split(":")} == folders
 

@@ -1,0 +1,129 @@
+"""Judges the answers of a brain: refused, right or wrong.
+
+An answer is refused when it says so (`unsure`), or has an error. All texts are compared in lower case, without accents.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from brainnet.wire.messages import Answer
+from whole_brain_sets import Step, Talk
+
+_MIN_NAMED = 3
+"""Live regions that an answer to "which regions are there?" names at least."""
+_NO_SPACES = frozenset({"ja"})
+"""Languages in which no space follows a word."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one prompt.
+
+    Attributes:
+        refused: The brain says that it does not know, or cannot.
+        right: The answer is what it has to be; for what has no answer, it is refused.
+        why: What is wrong, for people.
+    """
+
+    refused: bool
+    right: bool
+    why: str = ""
+
+    @property
+    def asserted(self) -> bool:
+        """Whether the answer asserts something."""
+        return not self.refused
+
+
+def is_refused(answer: Answer) -> bool:
+    """Return whether an answer says that the brain does not know, or has an error."""
+    return answer.error is not None or bool(getattr(answer, "unsure", False))
+
+
+def plain(text: str) -> str:
+    """Return a text in lower case, without accents of Latin letters, typographic quotes and repeated spaces."""
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    kept = "".join(c for c in decomposed if not "\u0300" <= c <= "\u036f")
+    kept = unicodedata.normalize("NFC", kept)
+    return " ".join(kept.translate(_QUOTES).split())
+
+
+_QUOTES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d": '"', "\u00a0": " ", "\u2011": "-"})
+
+
+def contains(text: str, part: str) -> bool:
+    """Return whether a text contains a part; digits at its ends are whole numbers: "17" does not contain "7"."""
+    part = plain(part)
+    before = r"(?<!\d)" if part[:1].isdigit() else ""
+    after = r"(?!\d)" if part[-1:].isdigit() else ""
+    return re.search(f"{before}{re.escape(part)}{after}", plain(text)) is not None
+
+
+def any_of(text: str, parts: Iterable[str]) -> bool:
+    """Return whether a text contains one of these."""
+    return any(contains(text, part) for part in parts)
+
+
+def begins_with(text: str, words: Iterable[str], language: str) -> bool:
+    """Return whether one of these is the first word of a text."""
+    found = re.sub(r"^\W+", "", plain(text))
+    end = "" if language in _NO_SPACES else r"(?!\w)"
+    return any(re.match(re.escape(plain(word)) + end, found) for word in words)
+
+
+def judge(step: Step, answer: Answer, language: str) -> Verdict:
+    """Judge the answer to a question of a world."""
+    refused = is_refused(answer)
+    said = f"{answer.text} {answer.error or ''}"
+    if step.kind == "forgotten":
+        shown = [part for part in step.excluded if contains(f"{said} {answer.content}", part)]
+        right = refused and not shown
+        return Verdict(refused, right, "" if right else f"still there: {shown}" if shown else "asserted")
+    if not step.answerable:
+        return Verdict(refused, refused, "" if refused else "asserted")
+    if refused:
+        return Verdict(True, False, "refused")
+    if wrong := [part for part in step.excluded if contains(answer.text, part)]:
+        return Verdict(False, False, f"holds {wrong}")
+    if step.kind == "yes_no":
+        right = begins_with(answer.text, step.expect, language)
+        return Verdict(False, right, "" if right else f"first word is not {step.expect[0]}")
+    for parts in (step.expect, step.also):
+        if parts and not any_of(answer.text, parts):
+            return Verdict(False, False, f"none of {list(parts)}")
+    return Verdict(False, True)
+
+
+def judge_talk(talk: Talk, answer: Answer, live: Iterable[str]) -> Verdict:
+    """Judge the answer to a prompt of conversation.
+
+    Args:
+        talk: The prompt.
+        answer: What the brain said.
+        live: The names of the regions that run.
+    """
+    refused = is_refused(answer)
+    why = _fault_of_talk(talk, answer, tuple(live), refused)
+    return Verdict(refused, not why, why)
+
+
+def _fault_of_talk(talk: Talk, answer: Answer, live: tuple[str, ...], refused: bool) -> str:
+    if not answer.text.strip():
+        return f"no text; error: {answer.error}"
+    if talk.kind == "cannot":
+        if not refused:
+            return "asserted"
+    elif refused:
+        return "refused"
+    named = [name for name in live if contains(answer.text, name) or contains(answer.text, name.replace("_", " "))]
+    if talk.kind == "regions" and len(named) < min(_MIN_NAMED, len(live)):
+        return f"names {len(named)} regions"
+    if shown := [part for part in talk.excluded if contains(answer.text, part)]:
+        return f"holds {shown}"
+    if talk.holds and not any_of(answer.text, talk.holds):
+        return f"none of {list(talk.holds)}"
+    return ""
