@@ -79,23 +79,23 @@ def judge(step: Step, answer: Answer, language: str) -> Verdict:
     """Judge the answer to a question of a world."""
     refused = is_refused(answer)
     said = f"{answer.text} {answer.error or ''}"
-    if step.kind == "forgotten":
-        shown = [part for part in step.excluded if contains(f"{said} {answer.content}", part)]
-        right = refused and not shown
-        return Verdict(refused, right, "" if right else f"still there: {shown}" if shown else "asserted")
     if not step.answerable:
-        return Verdict(refused, refused, "" if refused else "asserted")
-    if refused:
-        return Verdict(True, False, "refused")
-    if wrong := [part for part in step.excluded if contains(answer.text, part)]:
-        return Verdict(False, False, f"holds {wrong}")
+        # What was forgotten may not even stand in what the answer rests on.
+        shown = [part for part in step.excluded if contains(f"{said} {answer.content}", part)]
+        why = f"still there: {shown}" if shown else "" if refused else "asserted"
+        return Verdict(refused, not why, why)
+    why = "refused" if refused else _fault(step, answer.text, language)
+    return Verdict(refused, not why, why)
+
+
+def _fault(step: Step, text: str, language: str) -> str:
+    """Return what is wrong with an answer that asserts something; empty for a right one."""
+    if wrong := [part for part in step.excluded if contains(text, part)]:
+        return f"holds {wrong}"
     if step.kind == "yes_no":
-        right = begins_with(answer.text, step.expect, language)
-        return Verdict(False, right, "" if right else f"first word is not {step.expect[0]}")
-    for parts in (step.expect, step.also):
-        if parts and not any_of(answer.text, parts):
-            return Verdict(False, False, f"none of {list(parts)}")
-    return Verdict(False, True)
+        return "" if begins_with(text, step.expect, language) else f"first word is not {step.expect[0]}"
+    missing = [list(parts) for parts in (step.expect, step.also) if parts and not any_of(text, parts)]
+    return f"none of {missing[0]}" if missing else ""
 
 
 def judge_talk(talk: Talk, answer: Answer, live: Iterable[str]) -> Verdict:
@@ -112,18 +112,15 @@ def judge_talk(talk: Talk, answer: Answer, live: Iterable[str]) -> Verdict:
 
 
 def _fault_of_talk(talk: Talk, answer: Answer, live: tuple[str, ...], refused: bool) -> str:
-    if not answer.text.strip():
-        return f"no text; error: {answer.error}"
-    if talk.kind == "cannot":
-        if not refused:
-            return "asserted"
-    elif refused:
-        return "refused"
-    named = [name for name in live if contains(answer.text, name) or contains(answer.text, name.replace("_", " "))]
-    if talk.kind == "regions" and len(named) < min(_MIN_NAMED, len(live)):
-        return f"names {len(named)} regions"
-    if shown := [part for part in talk.excluded if contains(answer.text, part)]:
-        return f"holds {shown}"
-    if talk.holds and not any_of(answer.text, talk.holds):
-        return f"none of {list(talk.holds)}"
-    return ""
+    """Return what is wrong with an answer in conversation; empty for a right one."""
+    text = answer.text
+    named = [name for name in live if contains(text, name) or contains(text, name.replace("_", " "))]
+    shown = [part for part in talk.excluded if contains(text, part)]
+    faults = {
+        f"no text; error: {answer.error}": not text.strip(),
+        "refused" if refused else "asserted": refused != (talk.kind == "cannot"),
+        f"names {len(named)} regions": talk.kind == "regions" and len(named) < min(_MIN_NAMED, len(live)),
+        f"holds {shown}": bool(shown),
+        f"none of {list(talk.holds)}": bool(talk.holds) and not any_of(text, talk.holds),
+    }
+    return next((fault for fault, found in faults.items() if found), "")

@@ -34,6 +34,7 @@ from brainnet.wire.messages import Answer, Health, Prompt, StatusQuery, new_id
 from whole_brain_judging import Verdict, is_refused, judge, judge_talk
 from whole_brain_sets import Kind, OwnRegion, Part, Step, World, conversation, own_regions, regions_program, worlds
 
+Limit = tuple[Literal["value"], Literal[">=", "<=", "=="], float]
 _DEADLINE_MS = 60_000
 """Deadline of each prompt. Long, because how fast a busy machine answers is not what is measured here."""
 _RIGHT, _WRONG, _REFUSED, _OWN, _TALK = 85.0, 5.0, 90.0, 85.0, 90.0
@@ -257,8 +258,8 @@ def _rows_of_worlds(figures: Figures) -> Iterator[Row]:
         counts = figures.kinds.get(kind, Counts())
         if not counts.asked:
             continue
-        whole = ("value", "==", 100.0) if kind in ("corrected", "forgotten") else None
-        yield compare(f"{kind}_right", _percent(counts.right, counts.asked), f"% of {counts.asked}", limit=whole)
+        limit: Limit | None = ("value", "==", 100.0) if kind in ("corrected", "forgotten") else None
+        yield compare(f"{kind}_right", _percent(counts.right, counts.asked), f"% of {counts.asked}", limit=limit)
         yield compare(f"{kind}_asserted", _percent(counts.asserted, counts.asked), f"% of {counts.asked}")
         yield compare(f"{kind}_refused", _percent(counts.refused, counts.asked), f"% of {counts.asked}")
     for language, counts in sorted(figures.languages.items()):
