@@ -9,12 +9,41 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from brainnet.wire.messages import Answer
-from whole_brain_sets import Step, Talk
+from whole_brain_sets import Step, Talk, TalkKind
 
 _MIN_NAMED = 3
 """Live regions that an answer to "which regions are there?" names at least."""
+_WHOLE = 3
+"""Letters of a word that must stand alone, in an answer in conversation; longer ones may go on: "picture", "pictures"."""
+_ABILITIES = (
+    "remember", "memory", "memories", "statement", "recall", "picture", "image", "photo", "arm", "arms", "move", "text",
+    "write", "continue",
+)  # fmt: skip
+HOLDS: dict[TalkKind, tuple[str, ...]] = {
+    "greeting": (
+        "hello", "hi", "hey", "good morning", "good day", "good evening", "welcome", "nice", "hallo", "guten", "bonjour",
+        "salut", "hola", "buenos", "buenas", "ciao", "buongiorno", "greetings",
+    ),
+    "thanks": (
+        "welcome", "glad", "pleasure", "happy", "any time", "anytime", "no problem", "thank", "gern", "bitte", "danke",
+        "rien", "plaisir", "merci", "nada", "gracias", "prego", "grazie",
+    ),
+    "farewell": (
+        "bye", "goodbye", "see you", "good night", "farewell", "take care", "later", "until", "soon", "tschuss",
+        "wiedersehen", "revoir", "bientot", "adios", "hasta", "arrivederci", "ciao", "good day",
+    ),
+    "identity": ("brain", "brainnet"),
+    "ability": _ABILITIES,
+    "state": (
+        "well", "fine", "good", "ok", "okay", "running", "run", "runs", "ready", "working", "works", "regions", "nodes",
+        "sorry", "healthy", "mistake", "wrong", "correct me", "know",
+    ),
+    "cannot": _ABILITIES,
+}  # fmt: skip
+"""What an answer in conversation holds, one of these, where its prompt names nothing else."""
 _NO_SPACES = frozenset({"ja"})
 """Languages in which no space follows a word."""
 
@@ -68,6 +97,21 @@ def any_of(text: str, parts: Iterable[str]) -> bool:
     return any(contains(text, part) for part in parts)
 
 
+def has_word(text: str, word: str) -> bool:
+    """Return whether a word, or a word that begins with it, is in a text; a short one must stand alone."""
+    end = r"(?!\w)" if len(word) <= _WHOLE else ""
+    return re.search(rf"(?<!\w){re.escape(plain(word))}{end}", plain(text)) is not None
+
+
+def any_of_texts(value: Any, part: str) -> bool:
+    """Return whether one of the texts in a value of maps and lists contains a part; numbers do not count."""
+    if isinstance(value, str):
+        return contains(value, part)
+    if isinstance(value, dict):
+        return any(any_of_texts(each, part) for each in value.values())
+    return isinstance(value, list | tuple) and any(any_of_texts(each, part) for each in value)
+
+
 def begins_with(text: str, words: Iterable[str], language: str) -> bool:
     """Return whether one of these is the first word of a text."""
     found = re.sub(r"^\W+", "", plain(text))
@@ -81,7 +125,7 @@ def judge(step: Step, answer: Answer, language: str) -> Verdict:
     said = f"{answer.text} {answer.error or ''}"
     if not step.answerable:
         # What was forgotten may not even stand in what the answer rests on.
-        shown = [part for part in step.excluded if contains(f"{said} {answer.content}", part)]
+        shown = [part for part in step.excluded if any_of_texts([said, answer.content], part)]
         why = f"still there: {shown}" if shown else "" if refused else "asserted"
         return Verdict(refused, not why, why)
     why = "refused" if refused else _fault(step, answer.text, language)
@@ -115,12 +159,14 @@ def _fault_of_talk(talk: Talk, answer: Answer, live: tuple[str, ...], refused: b
     """Return what is wrong with an answer in conversation; empty for a right one."""
     text = answer.text
     named = [name for name in live if contains(text, name) or contains(text, name.replace("_", " "))]
-    shown = [part for part in talk.excluded if contains(text, part)]
+    shown = [part for part in talk.excluded if has_word(text, part)]
+    holds = talk.holds or HOLDS.get(talk.kind, ())
+    held = any(has_word(text, part) for part in holds) or (talk.kind in ("ability", "cannot") and bool(named))
     faults = {
         f"no text; error: {answer.error}": not text.strip(),
         "refused" if refused else "asserted": refused != (talk.kind == "cannot"),
         f"names {len(named)} regions": talk.kind == "regions" and len(named) < min(_MIN_NAMED, len(live)),
         f"holds {shown}": bool(shown),
-        f"none of {list(talk.holds)}": bool(talk.holds) and not any_of(text, talk.holds),
+        f"none of {list(holds)}": bool(holds) and not held,
     }
     return next((fault for fault, found in faults.items() if found), "")
