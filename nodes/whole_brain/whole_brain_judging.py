@@ -17,15 +17,17 @@ from whole_brain_sets import Step, Talk, TalkKind
 _MIN_NAMED = 3
 """Live regions that an answer to "which regions are there?" names at least."""
 _WHOLE = 3
-"""Letters of a word that must stand alone, in an answer in conversation; longer ones may go on: "picture", "pictures"."""
+"""Letters of a word that must stand alone, in an answer in conversation; longer ones may go on: pictures."""
+_GUESS = 0.2
+"""An answer in conversation that is less sure is text that was made up, even if it holds a word by chance."""
 _ABILITIES = (
     "remember", "memory", "memories", "statement", "recall", "picture", "image", "photo", "arm", "arms", "move", "text",
     "write", "continue",
 )  # fmt: skip
 HOLDS: dict[TalkKind, tuple[str, ...]] = {
     "greeting": (
-        "hello", "hi", "hey", "good morning", "good day", "good evening", "welcome", "nice", "hallo", "guten", "bonjour",
-        "salut", "hola", "buenos", "buenas", "ciao", "buongiorno", "greetings",
+        "hello", "hi", "hey", "good morning", "good day", "good evening", "welcome", "nice", "hallo", "guten",
+        "bonjour", "salut", "hola", "buenos", "buenas", "ciao", "buongiorno", "greetings",
     ),
     "thanks": (
         "welcome", "glad", "pleasure", "happy", "any time", "anytime", "no problem", "thank", "gern", "bitte", "danke",
@@ -164,6 +166,7 @@ def _fault_of_talk(talk: Talk, answer: Answer, live: tuple[str, ...], refused: b
     held = any(has_word(text, part) for part in holds) or (talk.kind in ("ability", "cannot") and bool(named))
     faults = {
         f"no text; error: {answer.error}": not text.strip(),
+        f"made up, confidence {answer.confidence:.2f}": not refused and 0 < answer.confidence < _GUESS,
         "refused" if refused else "asserted": refused != (talk.kind == "cannot"),
         f"names {len(named)} regions": talk.kind == "regions" and len(named) < min(_MIN_NAMED, len(live)),
         f"holds {shown}": bool(shown),
