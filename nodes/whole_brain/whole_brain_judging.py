@@ -17,7 +17,7 @@ from whole_brain_sets import Step, Talk, TalkKind
 _MIN_NAMED = 3
 """Live regions that an answer to "which regions are there?" names at least."""
 _WHOLE = 3
-"""Letters of a word that must stand alone, in an answer in conversation; longer ones may go on: pictures."""
+"""Letters of a word that must stand alone; longer ones may go on: "pictures"."""
 _GUESS = 0.2
 """An answer in conversation that is less sure is text that was made up, even if it holds a word by chance."""
 _ABILITIES = (
@@ -87,8 +87,13 @@ _QUOTES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d": 
 
 
 def contains(text: str, part: str) -> bool:
-    """Return whether a text contains a part; digits at its ends are whole numbers: "17" does not contain "7"."""
+    """Return whether a text contains a part.
+
+    A number and a word of up to three Latin letters must stand alone: "17" does not contain "7", nor "often" "ten".
+    """
     part = plain(part)
+    if part.isascii() and part.isalpha() and len(part) <= _WHOLE:
+        return has_word(text, part)
     before = r"(?<!\d)" if part[:1].isdigit() else ""
     after = r"(?!\d)" if part[-1:].isdigit() else ""
     return re.search(f"{before}{re.escape(part)}{after}", plain(text)) is not None
