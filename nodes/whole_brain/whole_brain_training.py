@@ -15,8 +15,7 @@ import asyncio
 import json
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -25,18 +24,17 @@ import yaml
 from pydantic import Field
 
 from brainnet.client import Client
-from brainnet.errors import BrainnetError, CallError, TrainingError
+from brainnet.errors import BrainnetError, TrainingError
 from brainnet.paths import share_dir
 from brainnet.testing.own_brain import OwnBrain
 from brainnet.training import Row, Run, TrainingSettings, compare
 from brainnet.wire.keys import key
-from brainnet.wire.messages import Answer, Health, Prompt, StatusQuery, new_id
+from brainnet.wire.messages import Answer, Health, StatusQuery, new_id
 from whole_brain_judging import Verdict, is_refused, judge, judge_talk
+from whole_brain_launching import ask, client_of, empty_memory
 from whole_brain_sets import Kind, OwnRegion, Part, Step, World, conversation, own_regions, regions_program, worlds
 
 Limit = tuple[Literal["value"], Literal[">=", "<=", "=="], float]
-_DEADLINE_MS = 60_000
-"""Deadline of each prompt. Long, because how fast a busy machine answers is not what is measured here."""
 _RIGHT, _WRONG, _REFUSED, _OWN, _TALK = 85.0, 5.0, 90.0, 85.0, 90.0
 """The bars, in percent: right of the answerable, wrong of the asserted (at most), refused of the unanswerable, own
 regions asked, conversation."""
@@ -48,6 +46,9 @@ class Settings(TrainingSettings):
     part: Part = Field("validation", description="which half: validation, or test (to report on, never to choose by)")
     only: Literal["all", "worlds", "regions", "conversation"] = Field("all", description="which of the sets")
     world: str = Field("", description="only the worlds whose names contain this")
+    fresh: Literal["brain", "memory"] = Field(
+        "brain", description="for each world a new brain, or quicker, the same one with its memory emptied"
+    )
     failures: Path | None = Field(None, description="file for what went wrong, JSON Lines")
 
 
@@ -123,44 +124,40 @@ def evaluate(run: Run[Settings]) -> Iterator[Row]:
 # -- asking ----------------------------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def _asked(brain: OwnBrain) -> AsyncIterator[Client]:
-    """Wait for a brain that was launched, and connect to it as any program does."""
-    async with brain.connected() as bus:
-        await brain.complete(bus)
-    async with Client(brain.endpoint) as client:
-        yield client
-
-
-async def _ask(client: Client, text: str, session: str) -> Answer:
-    prompt = Prompt(text=text, session_id=session, deadline_ms=_DEADLINE_MS)
-    try:
-        return await client.ask(prompt)
-    except CallError as error:  # refused, which is an answer too
-        return Answer(prompt_id=prompt.prompt_id, prompt=text, error=str(error), code=error.code)
-
-
 def _ask_worlds(run: Run[Settings], chosen: Sequence[World]) -> Figures:
-    """Tell and ask each world, in a brain of its own."""
+    """Tell each world to an empty memory, and ask it."""
     figures = Figures()
-    for world in run.track(chosen, f"worlds ({run.settings.part})", len(chosen)):
+    progress = run.track(chosen, f"worlds ({run.settings.part})", len(chosen))
+    if run.settings.fresh == "memory":
         with OwnBrain() as brain:
             brain.launch()
-            asyncio.run(_tell_and_ask(brain, world, figures))
+            asyncio.run(_one_after_the_other(brain, progress, figures))
+        return figures
+    for world in progress:
+        with OwnBrain() as brain:
+            brain.launch()
+            asyncio.run(_one_after_the_other(brain, [world], figures))
     return figures
 
 
-async def _tell_and_ask(brain: OwnBrain, world: World, figures: Figures) -> None:
-    async with _asked(brain) as client:
-        session = new_id()
-        for step in world.steps:
-            if step.session == "new":
-                session = new_id()
-            answer = await _ask(client, step.say or step.ask, session)
-            if step.say:
-                _count_told(step, answer, world, figures)
-            else:
-                _count_asked(step, answer, world, figures)
+async def _one_after_the_other(brain: OwnBrain, chosen: Iterable[World], figures: Figures) -> None:
+    async with client_of(brain) as client:
+        for number, world in enumerate(chosen):
+            if number:
+                await empty_memory(brain, client)
+            await _tell_and_ask(client, world, figures)
+
+
+async def _tell_and_ask(client: Client, world: World, figures: Figures) -> None:
+    session = new_id()
+    for step in world.steps:
+        if step.session == "new":
+            session = new_id()
+        answer = await ask(client, step.say or step.ask, session)
+        if step.say:
+            _count_told(step, answer, world, figures)
+        else:
+            _count_asked(step, answer, world, figures)
 
 
 def _count_told(step: Step, answer: Answer, world: World, figures: Figures) -> None:
@@ -212,10 +209,10 @@ def _allocation(folder: Path, own: Sequence[OwnRegion], part: Part) -> Path:
 
 
 async def _ask_regions(brain: OwnBrain, own: Sequence[OwnRegion], figures: Figures) -> None:
-    async with _asked(brain) as client:
+    async with client_of(brain) as client:
         for region in own:
             for text in region.prompts:
-                answer = await _ask(client, text, new_id())
+                answer = await ask(client, text, new_id())
                 chosen = [] if answer.decision is None else answer.decision.chosen
                 asked = region.id in chosen
                 counted = figures.kinds.setdefault(region.id, Counts())
@@ -228,14 +225,14 @@ async def _ask_regions(brain: OwnBrain, own: Sequence[OwnRegion], figures: Figur
 
 
 async def _converse(brain: OwnBrain, part: Part, figures: Figures) -> None:
-    async with _asked(brain) as client:
+    async with client_of(brain) as client:
         replies = await client.bus.call_all(key("node_status"), StatusQuery())
         live = sorted(r.message.node_id for r in replies if isinstance(r.message, Health) and r.message.answers)
         if not live:
             raise BrainnetError("no region of the brain answers prompts")
         session = new_id()
         for talk in conversation(part):
-            answer = await _ask(client, talk.ask, session)
+            answer = await ask(client, talk.ask, session)
             verdict = judge_talk(talk, answer, live)
             figures.kinds.setdefault(talk.kind, Counts()).add(verdict)
             figures.all.add(verdict)
