@@ -70,6 +70,13 @@ class Verdict:
         return not self.refused
 
 
+_FAULTS = frozenset({
+    "internal", "timeout", "deadline", "poison", "busy", "stopping", "unavailable", "no_decision", "refused", "store",
+    "model", "bus", "bad_message", "bad_packet",
+})  # fmt: skip
+"""Codes of errors that say that something failed, not that the brain does not know: such an answer is never right."""
+
+
 def is_refused(answer: Answer) -> bool:
     """Return whether an answer says that the brain does not know, or has an error."""
     return answer.error is not None or bool(getattr(answer, "unsure", False))
@@ -131,6 +138,8 @@ def judge(step: Step, answer: Answer, language: str) -> Verdict:
     refused = is_refused(answer)
     said = f"{answer.text} {answer.error or ''}"
     if not step.answerable:
+        if answer.code in _FAULTS and not getattr(answer, "unsure", False):
+            return Verdict(refused, False, f"failed: {answer.code}")
         # What was forgotten may not even stand in what the answer rests on.
         shown = [part for part in step.excluded if any_of_texts([said, answer.content], part)]
         why = f"still there: {shown}" if shown else "" if refused else "asserted"

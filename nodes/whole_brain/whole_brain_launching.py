@@ -10,7 +10,7 @@ from typing import Literal
 
 from brainnet.bus import Bus
 from brainnet.client import Client, host_statuses
-from brainnet.errors import CallError, LaunchError
+from brainnet.errors import CallError, CallTimeout, LaunchError
 from brainnet.testing.own_brain import OwnBrain
 from brainnet.wire.keys import key
 from brainnet.wire.messages import Answer, ControlQuery, NodeRecord, Prompt
@@ -37,15 +37,11 @@ async def client_of(brain: OwnBrain) -> AsyncIterator[Client]:
 
 
 async def ask(client: Client, text: str, session: str) -> Answer:
-    """Ask a prompt of a session; one that the brain refuses is an answer with an error.
-
-    Raises:
-        CallTimeout: The brain did not answer at all.
-    """
+    """Ask a prompt of a session; one that the brain refuses, or does not answer at all, is an answer with an error."""
     prompt = Prompt(text=text, session_id=session, deadline_ms=_DEADLINE_MS)
     try:
         return await client.ask(prompt)
-    except CallError as error:
+    except (CallError, CallTimeout) as error:
         return Answer(prompt_id=prompt.prompt_id, prompt=text, error=str(error), code=error.code)
 
 

@@ -273,7 +273,7 @@ def _rows_of_worlds(figures: Figures) -> Iterator[Row]:
     )
     yield compare(
         "refused_of_unanswerable",
-        _percent(refused.refused, refused.asked),
+        _percent(refused.right, refused.asked),
         f"% of {refused.asked}",
         limit=("value", ">=", _REFUSED),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
@@ -26,7 +27,7 @@ from whole_brain_sets import (
     regions_program,
     worlds,
 )
-from whole_brain_training import Settings, train
+from whole_brain_training import Settings, evaluate, train
 
 PARTS: tuple[Part, ...] = get_args(Part)
 LANGUAGES = {"en", "de", "fr", "es", "it", "ja", "hi"}
@@ -173,6 +174,9 @@ def test_what_has_no_answer_must_be_refused() -> None:
     step = Step(ask="Who is the mayor?", kind="unanswerable")
     assert judge(step, answer("", error="nothing is known"), "en").right
     assert not judge(step, answer("I do not know."), "en").right
+    failed = judge(step, answer("", error="internal error", code="internal"), "en")
+    assert failed.refused
+    assert not failed.right
 
 
 def test_what_was_forgotten_may_stand_nowhere() -> None:
@@ -217,3 +221,19 @@ def test_there_is_nothing_to_train(tmp_path: Path) -> None:
     assert find_program("whole_brain").about.startswith("Measures a whole brain")
     with pytest.raises(TrainingError, match="brainnet eval whole_brain"):
         train(Run("whole_brain", Settings(), tmp_path / "none.safetensors"))
+
+
+def test_worlds_are_told_to_a_real_brain_and_asked(tmp_path: Path) -> None:
+    chosen = [world for world in worlds("validation") if "_on_" in world.id]
+    assert len(chosen) == 2
+    file = tmp_path / "failures.jsonl"
+    settings = Settings(only="worlds", world="_on_", fresh="memory", failures=file)
+    rows = {row.name: row for row in evaluate(Run("whole_brain", settings, tmp_path / "none.safetensors"))}
+    told = [step for world in chosen for step in world.steps if step.say]
+    answerable = [step for world in chosen for step in world.steps if step.answerable]
+    assert rows["statements"].value == len(told)
+    assert rows["right_of_answerable"].unit == f"% of {len(answerable)}"
+    failures = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    wrong = [f for f in failures if f["kind"] in ANSWERABLE]
+    assert rows["right_of_answerable"].value == pytest.approx(100 * (1 - len(wrong) / len(answerable)))
+    assert all(failure["prompt"] and failure["answer"] is not None for failure in failures)
