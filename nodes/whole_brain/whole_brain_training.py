@@ -230,9 +230,8 @@ async def _converse(brain: OwnBrain, part: Part, figures: Figures) -> None:
         live = sorted(r.message.node_id for r in replies if isinstance(r.message, Health) and r.message.answers)
         if not live:
             raise BrainnetError("no region of the brain answers prompts")
-        session = new_id()
         for talk in conversation(part):
-            answer = await ask(client, talk.ask, session)
+            answer = await ask(client, talk.ask, new_id())
             verdict = judge_talk(talk, answer, live)
             figures.kinds.setdefault(talk.kind, Counts()).add(verdict)
             figures.all.add(verdict)
