@@ -11,6 +11,7 @@ import gzip
 import random
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,10 @@ from brainnet.snn.models.router import (
     suffix_token,
 )
 from brainnet.snn.models.router_network import RouterNet
+from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.snn.models.text_features import HashedVocabulary, route_tokens
 from brainnet.training import Row, Run, TrainingSettings
+from prefrontal_bids_training import bid_accuracy, fitted_bids, fitted_examples
 from prefrontal_measures import fitted_scale, measures, modulated, targets
 from prefrontal_words import WordTable, vocabulary_of
 from routing_prompts import ROUTES, Example, FreeText, examples, written, written_training
@@ -64,6 +67,13 @@ class Settings(TrainingSettings):
     vector_width: int = Field(96, ge=1, description="width of the word vectors")
     calibration_prompts: int = Field(800, ge=1, description="prompts of held-out templates that help to fit the scale")
     width: int = Field(64, ge=2, description="channels and neurons per token")
+    keep_network: bool = Field(
+        False, description="keep the network of the weights file, and fit only bids and examples again"
+    )
+    embedder: str = Field(
+        str(Path(__file__).parent.parent / "hippocampus" / "hippocampus.safetensors"),
+        description="weights of the text embedder",
+    )
 
 
 def free_text(paragraphs: Sequence[str], questions: Sequence[str]) -> FreeText:
@@ -193,7 +203,29 @@ class RouterTraining(nn.Module):
 
 
 def train(run: Run[Settings]) -> None:
-    """Train the router, fit the scale of its scores on the validation prompts, and write the weights."""
+    """Train the router, fit what it makes of bids and examples, and write both files of weights."""
+    router = Router.load(run.weights) if run.settings.keep_network else trained_network(run)
+    embedder = SpikingTextEmbedder.load(run.settings.embedder)
+    run.log("fitting what is about the brain itself, and bids by examples")
+    examples_ = fitted_examples(embedder, run.seed)
+    run.log("fitting bids")
+    router = router.with_bids(fitted_bids(router, embedder, examples_, run.seed))
+    for name, (right, total) in bid_accuracy(router, embedder, examples_, run.seed + 1).items():
+        run.log(f"held-out prompts with bids, {name}: {right} of {total} go first where they should")
+    examples_.save(examples_file(run))
+    router.save(run.weights)
+    run.delete_checkpoints()
+    for path in (run.weights, examples_file(run)):
+        run.log(f"wrote {path} ({path.stat().st_size / 1e6:.2f} MB)")
+
+
+def examples_file(run: Run[Settings]) -> Path:
+    """Return the file of the weights of the examples, beside that of the network."""
+    return run.weights.with_name(f"{run.weights.stem}_examples.safetensors")
+
+
+def trained_network(run: Run[Settings]) -> Router:
+    """Train the network, and fit the scale of its scores on the validation prompts."""
     settings = run.settings
     config = RouterConfig(routes=ROUTES, width=settings.width)
     prose, general = paragraphs(run), questions(run)
@@ -245,9 +277,8 @@ def train(run: Run[Settings]) -> None:
         *examples(random.Random(run.seed + 1), settings.calibration_prompts, validation, held_out=True),
     ]
     scale = fitted_scale(router, calibration, modulated)
-    router.rescaled(scale).with_answers(requests_by_route()).save(run.weights)
-    run.delete_checkpoints()
-    run.log(f"scale {scale:.3f}; wrote {run.weights} ({run.weights.stat().st_size / 1e6:.2f} MB)")
+    run.log(f"scale {scale:.3f}")
+    return router.rescaled(scale).with_answers(requests_by_route())
 
 
 def draw_batches(run: Run[Settings], text: FreeText, config: RouterConfig, done: int) -> list[list[Example]]:
