@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import pty
 import re
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -251,3 +256,77 @@ async def test_watching_joins_streamed_text_on_one_line(small_brain: SmallBrain)
     assert "eye: 'seven' 0.90, confidence 0.90" in done.out
     assert done.out.splitlines()[-2] == "seven"
     assert "wrong" not in done.out
+
+
+async def test_explaining_shows_text_bid_probability_and_choice_of_each_region(small_brain: SmallBrain) -> None:
+    async def decided(prompt: Prompt) -> Answer:
+        decision = Decision(
+            prompt_id=prompt.prompt_id,
+            route_probs={"eye": 0.9, "ear": 0.1},
+            text_scores={"eye": -1.25},
+            bids={"eye": 0.75},
+            bid_reasons={"eye": "a picture came"},
+            chosen=["eye"],
+        )
+        return Answer(prompt_id=prompt.prompt_id, text="seven", contributing=["eye"], decision=decision)
+
+    _serve(await small_brain.join("supervisor"), decided)
+    done = await small_brain.run("prompt", "which digit?", "--explain")
+    assert done.code == 0
+    (row,) = [line for line in done.out.splitlines() if line.startswith("eye ")]
+    for value in ("-1.25", "0.75", "0.900", "yes", "a picture came"):
+        assert value in row
+
+
+async def test_explaining_several_requests_shows_each(small_brain: SmallBrain) -> None:
+    async def in_parts(prompt: Prompt) -> Answer:
+        decision = Decision(prompt_id=prompt.prompt_id, parts=["which digit?", "what noise?"])
+        parts = [
+            {
+                "prompt": text,
+                "decision": Decision(prompt_id=text, route_probs={region: 1.0}, chosen=[region]).model_dump(),
+            }
+            for text, region in (("which digit?", "eye"), ("what noise?", "ear"))
+        ]
+        return Answer(prompt_id=prompt.prompt_id, text="seven\nnone", content={"parts": parts}, decision=decision)
+
+    _serve(await small_brain.join("supervisor"), in_parts)
+    done = await small_brain.run("prompt", "both", "--explain")
+    lines = done.out.splitlines()
+    first, second = lines.index("which digit?:"), lines.index("what noise?:")
+    assert any(line.startswith("eye ") for line in lines[first:second])
+    assert any(line.startswith("ear ") for line in lines[second:])
+
+
+async def test_the_session_is_that_of_the_terminal_unless_it_is_named(small_brain: SmallBrain) -> None:
+    asked = _serve(await small_brain.join("supervisor"), _seven)
+    for arguments in ((), ("--session", "mine"), ("--no-remember",)):
+        await small_brain.run("prompt", "which digit?", *arguments)
+    # the tests have no terminal
+    assert [(prompt.session_id, prompt.remember) for prompt in asked] == [("", True), ("mine", True), ("", False)]
+
+
+def test_each_terminal_has_a_session_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "import sys; from brainnet.cli.terminal import terminal_session; print(terminal_session())"
+    monkeypatch.delenv("BRAINNET_SESSION", raising=False)
+    said = [_in_terminal([sys.executable, "-c", f"{script}; print(terminal_session())"]) for _ in range(2)]
+    for first, second in said:
+        assert first == second
+        assert re.fullmatch(r"terminal-[0-9a-f-]{36}", first)
+    assert said[0] != said[1]
+    monkeypatch.setenv("BRAINNET_SESSION", "kitchen")
+    assert _in_terminal([sys.executable, "-c", script]) == ["kitchen"]
+
+
+def _in_terminal(command: list[str]) -> list[str]:
+    """Run a command in a terminal of its own; returns the lines that it prints."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    printed = b""
+    with contextlib.suppress(OSError):  # at its end, a terminal raises
+        while piece := os.read(ours, 1024):
+            printed += piece
+    os.close(ours)
+    assert process.wait() == 0
+    return printed.decode().split()
