@@ -101,7 +101,7 @@ class Bids:
         rounds = [self._rounds[prompt.prompt_id] for prompt in prompts]
         for asked in rounds:
             usual_s = max((self._usual_s.get(region, FIRST_USUAL_S) for region in asked.missing), default=0.0)
-            limit_s = max(wait_s, min(LONGEST_WAIT_S, USUAL_TIMES * usual_s)) if wait_s else 0.0
+            limit_s = max(wait_s, min(LONGEST_WAIT_S, USUAL_TIMES * usual_s))
             left_s = asked.asked_at + limit_s - time.monotonic()
             if asked.missing and left_s > 0:
                 try:

@@ -33,9 +33,10 @@ from brainnet.snn.models.router import (
 from brainnet.snn.models.router_network import RouterNet
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.snn.models.text_features import HashedVocabulary, route_tokens
-from brainnet.training import Row, Run, TrainingSettings
+from brainnet.training import Row, Run, TrainingSettings, compare
 from prefrontal_bids_training import bid_accuracy, fitted_bids, fitted_examples
 from prefrontal_measures import fitted_scale, measures, modulated, targets
+from prefrontal_real_bids import real_bids
 from prefrontal_words import WordTable, vocabulary_of
 from routing_prompts import ROUTES, Example, FreeText, examples, written, written_training
 
@@ -317,3 +318,21 @@ def evaluate(run: Run[Settings]) -> Iterator[Row]:
     yield from measures(router, written("test"), scale)
     for row in measures(router, written("test_2"), scale):
         yield row.model_copy(update={"name": f"{row.name}_2"})
+    for name, part in (("top1_with_bids", "test"), ("top1_with_bids_2", "test_2")):
+        one_route = [e for e in written(part) if not e.follow_up and len(e.target) == 1]
+        yield with_bids(router, name, one_route)
+
+
+def with_bids(router: Router, name: str, prompts: list[Example]) -> Row:
+    """Measure top-1 accuracy with what the regions of the default brain bid, beside that of the text alone."""
+    said = real_bids(prompts)
+    right = {"bids": 0, "text": 0}
+    for example, bids in zip(prompts, said, strict=True):
+        (found,) = router.score_batch([RouteRequest(example.text, has_image=example.has_image)])
+        for way, given in (("bids", bids), ("text", {})):
+            made = router.choose(found, given, available=ROUTES)
+            right[way] += made.names[int(made.route_probs.argmax())] in example.target
+    share = {way: 100 * count / len(prompts) for way, count in right.items()}
+    return compare(
+        name, share["bids"], "%", rival="without bids", rival_value=share["text"], limit=("value", ">=", share["text"])
+    )
