@@ -36,8 +36,10 @@ def honest_text(opening: str, reasons: Mapping[str, str], able: str) -> str:
 
     Args:
         opening: The first words, as "I do not know".
-        reasons: By region, why it did not answer.
+        reasons: By region, why it did not answer; a reason of no region has an empty name.
         able: What the brain can do, a sentence or nothing.
     """
-    because = "; ".join(f"{region}: {shorten(reason, 2 * _LENGTH).rstrip('.')}" for region, reason in reasons.items())
+    because = "; ".join(
+        f"{region}: {shorten(reason, 2 * _LENGTH).rstrip('.')}".removeprefix(": ") for region, reason in reasons.items()
+    )
     return " ".join(part for part in (f"{opening}.", f"{because}." if because else "", able) if part)

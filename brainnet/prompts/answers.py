@@ -58,6 +58,8 @@ def conclude(
     if decision is None:
         reason = f"no decision within {prompt.deadline_ms} ms: the router did not answer"
         return error_answer(prompt, "no_decision", reason)
+    if decision.error is not None and decision.code in _HONEST:
+        return _honest_answer(prompt, decision, {"": decision.error}, able, cannot=decision.code == "cannot_answer")
     if decision.error is not None:
         answer = error_answer(prompt, decision.code or "no_region", decision.error, decision=decision)
         answer.retry_after_ms = decision.retry_after_ms
@@ -91,7 +93,8 @@ def _conclude_routed(
         return _fused_answer(entry, prompt, decision, fused, missing, stopped_by)
     codes = {partial.code for partial in partials.values()}
     if codes and codes <= _HONEST and not missing and decision.routed_by == "router":
-        return _honest_answer(prompt, decision, partials, able, cannot="unknown" not in codes)
+        reasons = {region: partial.error for region, partial in partials.items() if partial.error}
+        return _honest_answer(prompt, decision, reasons, able, cannot="unknown" not in codes)
     code, reason = _why_nothing(partials, missing, prompt)
     return error_answer(prompt, code, reason, decision=decision, late=missing)
 
@@ -152,16 +155,15 @@ def _fused_answer(
 
 
 def _honest_answer(
-    prompt: Prompt, decision: Decision, partials: Mapping[str, Partial], able: str, *, cannot: bool
+    prompt: Prompt, decision: Decision, reasons: Mapping[str, str], able: str, *, cannot: bool
 ) -> Answer:
     """Return the answer to a prompt that no region could answer: what each lacked, and what the brain can do."""
-    reasons = {region: partial.error for region, partial in partials.items() if partial.error}
     return Answer(
         prompt_id=prompt.prompt_id,
         text=honest_text("I cannot answer that" if cannot else "I do not know", reasons, able),
         unsure=True,
         reason="cannot" if cannot else "unknown",
-        content={"refused": reasons},
+        content={"refused": dict(reasons)},
         decision=decision,
         prompt=prompt.text,
         session_id=prompt.session_id,

@@ -25,7 +25,7 @@ from brainnet.wire.keys import chunk, key
 from brainnet.wire.messages import MAX_PARTS, Accepted, Answered, PartialHeader
 from prefrontal_bids import Bids
 from prefrontal_examples import OTHER, Examples
-from prefrontal_model import Found, Made, RouterModel
+from prefrontal_model import NOBODY, Found, Made, RouterModel
 from prefrontal_parts import PartedPrompts
 from prefrontal_presence import Presence
 from prefrontal_self import partial_about_itself
@@ -275,7 +275,7 @@ class Prefrontal(Node):
             except BaseException as error:
                 if ends_task(error):
                     raise
-                self.report_error("decide", error)
+                self._report(error)
         latency_ms = (time.monotonic() - started) * 1000
         for index, one in enumerate(waiting):
             if made and all(r == self.id or self._presence.listens(r) for r in made[index].route.chosen):
@@ -303,9 +303,11 @@ class Prefrontal(Node):
         except BaseException as error:
             if ends_task(error):
                 raise
-            self.report_error("decide", error)
+            self._report(error)
             code = error.code if isinstance(error, BrainnetError) else "internal"
-            reason = f"the prompt could not be routed: {error if code != 'internal' else describe(error)}"
+            reason = str(error)
+            if code != NOBODY:
+                reason = f"the prompt could not be routed: {error if code != 'internal' else describe(error)}"
             decision = Decision(prompt_id=prompt.prompt_id, error=reason, code=code, router=self.id)
         finally:
             self._routing.discard(prompt.prompt_id)
@@ -329,6 +331,11 @@ class Prefrontal(Node):
         self._load.ask(prompt.prompt_id, routed.regions, waiting.deadline)
         self.count("decisions")
         return routed
+
+    def _report(self, error: BaseException) -> None:
+        """Report why a prompt could not be routed; that no region is for it is no fault."""
+        if not isinstance(error, BrainnetError) or error.code != NOBODY:
+            self.report_error("decide", error)
 
     async def _decide_as_asked(self, prompt: Prompt, regions: list[str], deadline: float) -> Decision:
         """Choose the regions that the client named."""

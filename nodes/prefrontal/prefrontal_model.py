@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brainnet import Bid, Decision, Health, Prompt
+from brainnet.errors import BrainnetError
 from brainnet.snn.models.decision import DecisionParams
 from brainnet.snn.models.router import RouteDecision, Router, RouteRequest, RouterState, TextScores
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from prefrontal_examples import LEAST_BID, OTHER, Examples, ExampleWeights
 
+NOBODY = "cannot_answer"
+"""Code of a prompt that no region is for."""
 EXAMPLES = Path(__file__).with_name("prefrontal_examples.safetensors")
 """The weights of the examples."""
 
@@ -120,11 +123,18 @@ class RouterModel:
             said: What regions have bid.
             available: The regions to choose from.
             params: The constants.
+
+        Raises:
+            BrainnetError: With code NOBODY: no region is for such a prompt.
         """
         usable = set(available)
         bids = {name: bid for name, bid in {**found.bids, **said}.items() if name in usable}
         if found.about != OTHER and found.about_sure >= LEAST_BID:
             bids[self._name] = Bid(found.about_sure, f"about the brain itself: {found.about}")
         scores = {name: bid.score for name, bid in bids.items()}
+        if not bids and not usable.intersection(self.router.config.routes):
+            raise BrainnetError(
+                f"no region that is alive ({', '.join(available)}) is for a prompt like this", code=NOBODY
+            )
         route = self.router.choose(found.scores, scores, available=[*available, self._name], params=params)
         return Made(route, bids, found.about)
