@@ -7,10 +7,12 @@ from brainnet.memory.database import DamagedStoreError
 from brainnet.memory.episodes import Episode, Hit, NewEpisode, StoreStats
 from brainnet.memory.fusion import convex_combination
 from brainnet.memory.index import EpisodeIndex
+from brainnet.memory.languages import guess_language, stop_words
+from brainnet.memory.plain_text import fold, kinship, plain_words, terms
 from brainnet.memory.salvage import replace_damaged
 from brainnet.memory.store import EpisodicStore
 from brainnet.memory.term_embeddings import TermEmbeddings
-from brainnet.memory.text_index import TextIndex, plain_words, terms
+from brainnet.memory.text_index import TextIndex
 from brainnet.memory.vectors import VectorIndex
 
 __all__ = [
@@ -25,7 +27,11 @@ __all__ = [
     "TextIndex",
     "VectorIndex",
     "convex_combination",
+    "fold",
+    "guess_language",
+    "kinship",
     "plain_words",
     "replace_damaged",
+    "stop_words",
     "terms",
 ]

@@ -7,19 +7,16 @@ SQLite's FTS5 fetches and scores every row that contains any word of the query, 
 from __future__ import annotations
 
 import math
-import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Mapping
-from functools import lru_cache
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainnet.memory.stemming import stem
+from brainnet.memory.plain_text import plain_words, term_of, terms
 from brainnet.memory.stop_words import STOP_WORDS
-from brainnet.snn.models.text_features import MAX_WORD, limit_marks, words
 
 __all__ = ["TextIndex", "plain_words", "term_of", "terms"]
 
@@ -39,41 +36,7 @@ _TF_BITS = 6
 _MAX_TF = (1 << _TF_BITS) - 1
 
 
-def plain_words(text: str) -> list[str]:
-    """Return the words of a text in order, as they are compared: in lower case, without accents.
-
-    A hyphen separates words; an apostrophe within a word stays, as ' whatever its form in the text.
-    """
-    plain = text
-    if not text.isascii():
-        decomposed = unicodedata.normalize("NFKD", limit_marks(text))
-        plain = "".join(c for c in decomposed if not unicodedata.combining(c)).replace("’", "'")
-    return words(plain)
-
-
-def terms(text: str) -> list[str]:
-    """Return the terms of a text in order: `term_of` each of its `plain_words`.
-
-    Whether a text holds a word is always decided by its terms: in the index, in a search and in what is made of a hit.
-    """
-    return [term_of(word) for word in plain_words(text)]
-
-
-def term_of(word: str) -> str:
-    """Return the term of one of the `plain_words`: its stem, without a possessive."""
-    # texts repeat their words, and stemming one takes microseconds in Python
-    return _cached_term(word) if len(word) <= MAX_WORD else _term(word)
-
-
-def _term(word: str) -> str:
-    return stem(word.removesuffix("'s").replace("'", ""))
-
-
-# limited in number, and by MAX_WORD in bytes
-_cached_term = lru_cache(maxsize=65536)(_term)
-
-
-_STOP_TERMS = frozenset(_term(word) for word in STOP_WORDS)
+_STOP_TERMS = frozenset(term_of(word) for word in STOP_WORDS)
 
 
 class TextIndex:

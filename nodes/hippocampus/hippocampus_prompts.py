@@ -1,125 +1,443 @@
-"""What a prompt asks for, decided by regular expressions and word lists.
+"""What a prompt asks of memory: to keep a statement, to correct or to forget one, or to answer a question.
 
-Regular expressions (`statement_to_remember`) decide whether a prompt is a statement to store or a question, and which
-part of it is stored. Word lists decide which words of a question count (`content_words`), and whether a statement names
-a place or a time when the question asks for one (`has_answer_type`).
+`understand` decides it from phrases (hippocampus_phrases.yaml, in many languages), and from rules for what a plain
+statement is (hippocampus_statements.py) and what a yes/no question claims (hippocampus_claims.py).
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
-from brainnet.memory import plain_words, terms
+from hippocampus_claims import claim_of
+from hippocampus_english import (
+    PICTURE_WORDS,
+    asked_words,
+    content_words,
+    has_answer_type,
+    statement_to_remember,
+)
+from hippocampus_phrases import SIBLINGS, leading, trailing, whole
+from hippocampus_questions import answer_type, cannot_stand_alone, is_question, subject_words
+from hippocampus_statements import is_statement
 
-# A request to remember is a polite phrase, a verb of storing or a lead-in ("for the record"), and a joining word
-# ("that", a colon). What follows is the statement.
-# It is matched after its white space is collapsed. Every repetition is bounded or can be read in one way only, so that
-# the time is linear in the length of the text.
-_POLITE = r"(?:(?:please|kindly|hey|ok|okay|now|also|and|so|well)\b[ ,]{0,8}){0,6}"
-_REQUEST = rf"(?:(?:can|could|would|will) you\b[\s,]*|I(?:'d| would)? (?:want|like|need) you to\b\s*)?{_POLITE}"
-_STORE = (
-    r"(?:remember|memori[sz]e|learn|know|(?:do not|don't|never) forget|(?:keep|bear) in (?:mind|your memory)|keep"
-    r"|(?:make|take) a note|note(?: down)?|(?:take|write) (?:this|that) down|remind me(?: later)?|store|save|log|record"
-    r"|file(?: (?:this|that))?(?: away)?|(?:commit|add)(?: this)? to (?:your )?memory|put (?:this|that) in your memory)"
-)
-_LEAD_IN = (
-    r"(?:for (?:later|the record|your (?:memory|information)|future reference)|just so you (?:know|remember)"
-    r"|it is important that you remember|(?:I have|I've got|got|there is) something (?:for you )?to remember"
-    r"|let me tell you (?:something|a fact)|you should (?:know|remember))"
-)
-_THIS = r"(?:(?:this|that|the following|the fact that|of this|about this)\b)"
-_THAT = rf"(?:\s+{_THIS})?(?:\s+fact)?(?:\s+for me)?(?:\s*[:,]\s*|\s+)(?:that\s+)?"
-# "Remember where I parked?" is a question, with nothing to store.
-_NO_QUESTION = r"(?!(?:where|when|what|who|whom|whose|which|how|why|if|whether|about|me)\b)"
-# The request in front: "Please remember that the key is in the drawer."
-_REQUEST_FIRST = re.compile(
-    rf"^\W*{_POLITE}(?:{_REQUEST}{_STORE}|{_LEAD_IN}){_THAT}{_NO_QUESTION}(?P<fact>\S.*)$", re.IGNORECASE | re.DOTALL
-)
-# The request at the end: "The key is in the drawer, remember that."
-_REQUEST_LAST = re.compile(
-    r"^(?P<fact>.+?)[.,;:!]\s*(?:please\s+)?(?:remember|don't forget|do not forget|keep|note|memori[sz]e)"
-    r"(?:\s+(?:this|that|it))?(?:\s+(?:for me|in mind|for later|please))*\s*[.!]*$",
-    re.IGNORECASE | re.DOTALL,
-)
-# "Do you remember ...?" contains a verb of storing, and is a question all the same.
-_QUESTION = re.compile(r"^\W*do you (?:still )?(?:remember|know|recall)\b", re.IGNORECASE)
+from brainnet.memory import fold, guess_language, plain_words
+from brainnet.snn.models.text_features import limit_marks
 
-# Words of a question that do not say what it is about. More than the usual stop words: words of asking, of memory
-# and of search ("find", "told", "lost") are in nearly every question to memory.
-_QUESTION_STOP_WORDS = frozenset(
-    plain_words("""
-        a about again all am an and any anything are at be been before by can could did do does earlier
-        everything exactly find for forget forgot forgotten from had has have how i if in is it know last left
-        let lie lies like look looking lost may me mention mentioned mind my near need now of on or our please
-        put recall remember retrieve said say search see seen should so something still store stored tell that
-        the their them there these thing things this those time to today told us want was we went were what
-        what's when where where's whereabouts which who who's whom whose why will with would yesterday you your
-    """)
+__all__ = [
+    "PICTURE_WORDS",
+    "AnswerType",
+    "Asked",
+    "Kind",
+    "asked_words",
+    "content_words",
+    "has_answer_type",
+    "statement_to_remember",
+    "understand",
+]
+
+Kind = Literal["statement", "correct", "forget", "about", "everything", "yes_no", "question", "other"]
+AnswerType = Literal["", "place", "time", "person", "number", "reason", "manner", "thing"]
+
+MAX_READ: Final = 4000
+"""Characters in which phrases are looked for. A statement may be longer: a request stands at its beginning."""
+_SEPARATORS = re.compile(r"[\s,.:;!¡¿!?\"'“”‘’«»()\[\]*—–、。，：！\-]{0,12}")
+_OPENING = re.compile(r"[\s\"'“”‘’«»()\[\]*—–¡¿、,.\-]{0,12}")
+_PAUSE = re.compile(r" ?[,.:;!—–、。，：！-]")
+_ALL: Final = frozenset(
+    """everything all alles tout todo tudo tutto alt allt kaiken wszystko vsechno все всё всичко her şeyi ola كل הכל सब 全部
+    すべて 所有 一切 모두 전부""".split()  # noqa: SIM905
 )
-_STOP_BASES = _QUESTION_STOP_WORDS | {"here", "he", "she", "that"}
-# A statement with one of these words can answer "where".
-_PLACE_WORDS = frozenset(
-    plain_words("""
-        in on under at behind beside inside above below near next between over by to with against opposite top
-        left right front back here there upstairs downstairs outside
-    """)
+# "not X but Y" and "Y, not X": what was said to be wrong is X
+_NOT_BUT = re.compile(
+    r"(?:(?:(?<=\bis)|(?<=\bare)|(?<=\bwas)|(?<=\bwere))n't|(?<!\w)(?:not|nicht|niet|inte|ikke)) (?P<wrong>[^,.;!?]{1,80}?),? "
+    r"(?:but(?: rather)?|sondern|maar|utan|men) (?P<right>[^.;!?]{1,200})",
+    re.IGNORECASE,
 )
-# A statement with one of these words, or with a number, can answer "when".
-_TIME_WORDS = frozenset(
-    plain_words("""
-        monday tuesday wednesday thursday friday saturday sunday january february march april may june july
-        august september october november december today tomorrow yesterday noon midnight morning afternoon
-        evening night o'clock am pm week month year daily weekly every
-    """)
+_BUT_NOT = re.compile(
+    r",? (?:and not|und nicht|not|nicht|et non|pas|e non|non|y no|no|e nao|e não|nao|não|en niet|niet|och inte|inte|og ikke"
+    r"|ikke|a nie|nie|а не|не) (?P<wrong>[^,.;!?]{1,80})[.!]{0,3}$",
+    re.IGNORECASE,
 )
-# Words of a question that are about a picture which came with it: "Which digit is this?"
-PICTURE_WORDS = frozenset(
-    terms("""
-        animal article cloth clothing clothes classify colour color describe depict depicted digit display drawing drawn
-        garment guess handwritten identify image item kind label letter name number numeral object photo photograph
-        picture piece read recognise recognize represent shape show shown sketch sort type vehicle view visible wear
-    """)
+_COMMA_NOT = re.compile(r"^[^,]{1,400},")
+_MEANT = re.compile(
+    r"(?:meant|meinte|voulais dire|queria decir|quise decir|volevo dire|quis dizer|bedoel|menade|mente|myslel)"
+)
+_FROM_MEMORY = re.compile(
+    r"(?: again)?(?: please)?(?: (?:from|in|out of) (?:your |the )?memory)?(?: please)?[\s.!?]{0,6}\Z|[\s.!?]{1,6}\Z",
+    re.IGNORECASE,
 )
 
 
-def statement_to_remember(text: str) -> str | None:
-    """Extract the statement that a prompt asks to remember.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a prompt asks of memory.
 
-    Returns:
-        The statement, with its white space collapsed; None when the prompt is a question.
+    Attributes:
+        kind: "statement": keep `fact`; "correct": keep `fact` in the place of what it corrects, or only take back what was
+            last said if `fact` is empty; "forget": delete what is about `subject`; "about": tell all about `subject`;
+            "everything": tell what is there; "yes_no" and "question": answer; "other": nothing for memory.
+        language: The language of the prompt, ISO 639-1; empty if unknown.
+        fact: Of "statement" and "correct": what is to be kept, in the words of the prompt, capitalised.
+        explicit: A "statement" is asked to be kept ("Remember that"), rather than only told.
+        subject: The content words, as `plain_words`, in order and without repetitions. For "forget" they are empty where
+            all is meant ("Forget everything"), and where the last one is meant ("Forget that"): `follow_up` tells which.
+        answer_type: What a "question" asks for; empty if that is not clear.
+        claim: Of "yes_no": the question as a statement; empty where that is unclear.
+        follow_up: The prompt cannot be understood without what was said before: "And the other one?", "When was that?",
+            "It is in the car."
+        corrected: Of "correct": what was said to be wrong, where it is said: "not in the drawer but in the car".
     """
-    text = " ".join(text.split())
-    if _QUESTION.match(text):
+
+    kind: Kind
+    language: str = ""
+    fact: str = ""
+    explicit: bool = False
+    subject: list[str] = ()  # type: ignore[assignment]
+    answer_type: AnswerType = ""
+    claim: str = ""
+    follow_up: bool = False
+    corrected: str = ""
+
+
+class _Said:
+    """A part of a prompt, as it was written and folded for phrases."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.folded, self.places = fold(text[:MAX_READ])
+        self.complete = len(text) <= MAX_READ
+
+    def after(self, end: int, separators: re.Pattern[str] = _SEPARATORS) -> _Said:
+        """Return what follows the first `end` folded characters and punctuation."""
+        rest = self.text[self.places[end] :]
+        skipped = separators.match(rest)
+        return _Said(rest[skipped.end() if skipped else 0 :])
+
+    def before(self, start: int) -> _Said:
+        """Return what stands before a place of the folded text."""
+        return _Said(self.text[: self.places[start]].rstrip(" ,、"))
+
+
+def understand(text: str, *, attached: bool = False) -> Asked:
+    """Decide what a prompt asks of memory.
+
+    It takes time linear in the length of the text, and never fails: what it does not understand is "other".
+
+    Args:
+        text: The prompt.
+        attached: Something came with the prompt, such as a picture; then only a request to remember is a statement.
+    """
+    text = unicodedata.normalize("NFC", limit_marks(" ".join(text.split())))
+    language = guess_language(text)
+    if not plain_words(text[:MAX_READ]):
+        return Asked("other", language, subject=[])
+    said = _without_greeting(_Said(text).after(0, _OPENING), language)
+    asked = _Reader(language, attached=attached).read(said, text)
+    return replace(asked, subject=list(asked.subject))
+
+
+def _without_greeting(said: _Said, language: str) -> _Said:
+    for _ in range(5):
+        for tongue in dict.fromkeys((language, "en")):
+            pattern = leading(tongue, "polite")
+            found = pattern.match(said.folded) if pattern else None
+            rest = said.after(found.end()) if found else said
+            if found and plain_words(rest.text[:MAX_READ]):
+                said = rest
+                break
+        else:
+            return said
+    return said
+
+
+class _Reader:
+    """Reads a prompt of one language, or of one that is easily mistaken for it."""
+
+    def __init__(self, language: str, *, attached: bool) -> None:
+        self.language = language
+        self.tongues = tuple(dict.fromkeys((language, *SIBLINGS.get(language, ()), "en")))
+        self.attached = attached
+
+    def read(self, said: _Said, text: str, depth: int = 0) -> Asked:
+        """Decide what a prompt asks for; `text` is all of it, with its greeting."""
+        language = self.language
+        if self._find(whole, "everything", said):
+            return Asked("everything", language)
+        steps: tuple[Callable[[_Said], Asked | None], ...] = (
+            self._about,
+            lambda part: self._told(part, text if depth == 0 else part.text),
+            self._forget,
+            lambda part: self._correct(part, depth),
+            self._indirect,
+            self._question,
+            self._needed,
+            self._statement,
+        )
+        return next((asked for step in steps if (asked := step(said)) is not None), Asked("other", language))
+
+    def _find(
+        self, where: Callable[[str, str], re.Pattern[str] | None], name: str, said: _Said
+    ) -> re.Match[str] | None:
+        for tongue in self.tongues:
+            pattern = where(tongue, name)
+            found = pattern.search(said.folded) if pattern else None
+            if found:
+                return found
         return None
-    first = _REQUEST_FIRST.match(text)
-    fact = first["fact"] if first else text
-    last = _REQUEST_LAST.match(fact)
-    fact = (last["fact"] if last else fact).strip()
-    # One word says nothing: "Remember that".
-    if not (first or last) or len(plain_words(fact)) < 2:
+
+    def _rest(self, name: str, said: _Said) -> _Said | None:
+        """Return what follows a leading phrase, or stands before a trailing one."""
+        found = self._find(leading, name, said)
+        if found:
+            return said.after(found.end())
+        found = self._find(trailing, f"{name}_last", said) if said.complete else None
+        return said.before(found.start()) if found and found.start() else None
+
+    def _about(self, said: _Said) -> Asked | None:
+        rest = self._rest("about", said)
+        if rest is None:
+            return None
+        subject = subject_words(rest.text, self.language)
+        if not subject and set(plain_words(rest.text)) & _ALL:
+            return Asked("everything", self.language)
+        return Asked(
+            "about", self.language, subject=subject, follow_up=cannot_stand_alone(rest.text, self.language, subject)
+        )
+
+    def _told(self, said: _Said, text: str) -> Asked | None:
+        """Return the statement that the prompt asks to remember."""
+        if self.language in {"en", ""} or leading("en", "remember").match(said.folded):  # type: ignore[union-attr]
+            fact = statement_to_remember(text)
+            if fact:
+                return self._kept(fact, explicit=True)
+        found = self._find(leading, "remember", said) if self.language != "en" else None
+        last = self._find(trailing, "remember_last", said) if said.complete else None
+        if last and last.start():
+            part = said.before(last.start())
+            if found and found.end() <= last.start():
+                part = part.after(found.end())
+            return self._kept(_capitalised(part.text), explicit=True) if len(plain_words(part.text)) > 1 else None
+        if not found:
+            return None
+        rest = said.after(found.end())
+        joint = self._find(leading, "that", rest)
+        if joint:
+            rest = rest.after(joint.end())
+        elif answer_type(rest.folded, self.language) or self._find(leading, "whether", rest):
+            return self._asked(rest)
+        if len(plain_words(rest.text[:MAX_READ])) < 2:
+            return None
+        fact = rest.text
+        if fact.endswith(("?", "？")):
+            fact = fact.rstrip("?？ ") + "."
+        return self._kept(_capitalised(fact), explicit=True)
+
+    def _kept(self, fact: str, *, explicit: bool) -> Asked:
+        subject = subject_words(fact, self.language)
+        return Asked(
+            "statement",
+            self.language,
+            fact=fact,
+            explicit=explicit,
+            subject=subject,
+            follow_up=cannot_stand_alone(fact, self.language, subject),
+        )
+
+    def _forget(self, said: _Said) -> Asked | None:
+        rest = self._rest("forget", said)
+        if rest is None or self._find(leading, "remember", said):
+            return None
+        joint = self._find(leading, "that", rest)
+        if joint and len(plain_words(rest.text[:MAX_READ])) > 1:
+            rest = rest.after(joint.end())
+        of = _FROM_MEMORY.sub("", rest.text[:MAX_READ])
+        subject = subject_words(of, self.language)
+        everything = bool(set(plain_words(of)) & _ALL)
+        last = not subject and not everything
+        return Asked(
+            "forget", self.language, subject=subject, follow_up=last or _only_pronoun(of, self.language, subject)
+        )
+
+    def _correct(self, said: _Said, depth: int) -> Asked | None:
+        found, rest, sure = None, said, False
+        for _ in range(3):
+            again = self._find(leading, "correct", rest)
+            if again is None:
+                again = self._find(leading, "denial", rest)
+                # "no" alone corrects only with a pause behind it: "No cars are allowed here."
+                if again and not _PAUSE.match(rest.folded[again.end() :]):
+                    again = None
+            elif _is_sure(again.group()):
+                sure = True
+            if again is None:
+                break
+            found, rest = again, rest.after(again.end())
+        if not found:
+            contrast = _NOT_BUT.search(said.text[:MAX_READ]) or (
+                _BUT_NOT.search(said.text[:MAX_READ]) if _COMMA_NOT.search(said.text[:MAX_READ]) else None
+            )
+            if contrast and not self.attached and is_statement(said.text, self.language):
+                return self._corrected(said.text)
+            return None
+        joint = self._find(leading, "that", rest)
+        if joint and self.language != "en":
+            rest = rest.after(joint.end())
+        if not plain_words(rest.text[:MAX_READ]):
+            return Asked("correct", self.language, follow_up=True) if sure and rest is not said else None
+        if depth < 2:
+            asked = self.read(rest, rest.text, depth + 1)
+            if asked.kind == "statement":
+                return self._corrected(asked.fact)
+            if asked.kind != "other":
+                return asked
+        meant = sure and len(plain_words(rest.text)) <= 30 and not self._find(leading, "command", rest)
+        if meant or is_statement(rest.text, self.language, lenient=True) or self._contrast(rest.text):
+            return self._corrected(rest.text)
         return None
-    # "Could you remember that ...?": the question mark belongs to the request.
-    if fact.endswith("?"):
-        fact = fact.rstrip("? ") + "."
+
+    def _contrast(self, text: str) -> bool:
+        return bool(_NOT_BUT.search(text[:MAX_READ]))
+
+    def _corrected(self, fact: str) -> Asked:
+        wrong, contrast = "", _NOT_BUT.search(fact[:MAX_READ])
+        if contrast:
+            wrong = contrast["wrong"]
+            fact = (
+                fact[: contrast.start()]
+                + (" " if contrast.group().startswith("n't") else "")
+                + contrast["right"]
+                + fact[contrast.end() :]
+            )
+            fact = " ".join(fact.split())
+        elif contrast := _BUT_NOT.search(fact[:MAX_READ]) if "," in fact[:MAX_READ] else None:
+            wrong = contrast["wrong"]
+            fact = fact[: contrast.start()] + "."
+        kept = self._kept(_capitalised(fact), explicit=True)
+        return replace(kept, kind="correct", corrected=wrong.strip())
+
+    def _indirect(self, said: _Said) -> Asked | None:
+        """Read "Can you tell me where ...?", "I wonder if ...", "Do you know when ...?"."""
+        found = self._find(leading, "ask", said)
+        if found:
+            rest = said.after(found.end())
+            joint = self._find(leading, "that", rest)
+            if answer_type(rest.folded, self.language) or self._find(leading, "whether", rest):
+                return self._asked(rest)
+            if joint and said.text.rstrip().endswith("?"):
+                # "Do you remember that the key is in the car?"
+                rest = rest.after(joint.end())
+                return self._yes_no(rest, claim=_without_mark(rest.text))
+        last = self._find(trailing, "ask_last", said) if said.complete else None
+        if last and last.start():
+            part = said.before(last.start())
+            if plain_words(part.text):
+                return self._asked(part)
+        return None
+
+    def _asked(self, said: _Said) -> Asked:
+        """Read a question whose form is known."""
+        whether = self._find(leading, "whether", said)
+        if whether and not answer_type(said.folded, self.language):
+            rest = said.after(whether.end())
+            return self._yes_no(rest, claim=_without_mark(rest.text))
+        subject = subject_words(said.text, self.language)
+        return Asked(
+            "question",
+            self.language,
+            subject=subject,
+            answer_type=answer_type(said.folded, self.language) or "",  # type: ignore[arg-type]
+            follow_up=cannot_stand_alone(said.text, self.language, subject, question=True),
+        )
+
+    def _yes_no(self, said: _Said, claim: str | None = None) -> Asked:
+        subject = subject_words(said.text, self.language)
+        return Asked(
+            "yes_no",
+            self.language,
+            subject=subject,
+            claim=claim_of(_last_sentence(said.text), self.language) if claim is None else claim,
+            follow_up=cannot_stand_alone(said.text, self.language, subject, question=True),
+        )
+
+    def _question(self, said: _Said) -> Asked | None:
+        form = is_question(said.text[:MAX_READ], said.folded, self.language)
+        if form is None and not self.tongues[0]:
+            return None
+        if form == "yes_no":
+            return self._yes_no(said)
+        return self._asked(said) if form else None
+
+    def _needed(self, said: _Said) -> Asked | None:
+        """Read "I need the wifi password": a short wish for something that memory may hold."""
+        found = self._find(leading, "need", said)
+        if not found or not said.complete:
+            return None
+        rest = said.after(found.end())
+        subject = subject_words(rest.text, self.language)
+        article = self._find(leading, "article", rest)
+        first = rest.text.split(" ")[0]
+        owner = first.endswith(("'s", "’s")) or first[:1].isupper()
+        if not subject or len(plain_words(rest.text)) > 8 or not (article or owner):
+            return None
+        if article and article.group() in {
+            "a",
+            "an",
+            "any",
+            "some",
+            "ein",
+            "eine",
+            "einen",
+            "un",
+            "une",
+            "una",
+            "um",
+            "uma",
+            "een",
+        }:
+            return None
+        return Asked("question", self.language, subject=subject, answer_type="thing")
+
+    def _statement(self, said: _Said) -> Asked | None:
+        if self.attached or not said.complete or not is_statement(said.text, self.language):
+            return None
+        return self._kept(_capitalised(said.text), explicit=False)
+
+
+def _is_sure(phrase: str) -> bool:
+    """Return whether a phrase says by itself that something was wrong, unlike "actually" and "sorry"."""
+    return phrase not in {
+        "actually",
+        "in fact",
+        "rather",
+        "sorry",
+        "oops",
+        "pardon",
+        "update",
+        "eigentlich",
+        "tatsachlich",
+    }
+
+
+def _only_pronoun(text: str, language: str, subject: list[str]) -> bool:
+    return not subject and cannot_stand_alone(text, language, subject)
+
+
+def _without_mark(text: str) -> str:
+    return text.strip().strip("?？؟. !")
+
+
+def _last_sentence(text: str) -> str:
+    """Return the last sentence that ends with a question mark, or else the text."""
+    parts = re.split(r"(?<=[.!?。！？]) ", text[:MAX_READ])
+    return next((part for part in reversed(parts) if part.endswith(("?", "？", "؟"))), text)
+
+
+def _capitalised(fact: str) -> str:
     # Only a word in lower case is capitalised: "iPhone" and "McKay" stay as they are.
-    return fact[0].upper() + fact[1:] if fact.split()[0].islower() else fact
-
-
-def asked_words(text: str) -> list[str]:
-    """Return the words of a question in order, as memory compares them; "where's" is "where"."""
-    return [word.removesuffix("'s") if word.removesuffix("'s") in _STOP_BASES else word for word in plain_words(text)]
-
-
-def content_words(text: str) -> list[str]:
-    """Extract the words of a question that say what it is about, without repetitions."""
-    return [word for word in dict.fromkeys(asked_words(text)) if word not in _QUESTION_STOP_WORDS]
-
-
-def has_answer_type(question: list[str], statement: str) -> bool:
-    """Return whether a statement names a place or a time, when the words of the question ask for one."""
-    contained = set(plain_words(statement))
-    if "where" in question or "whereabouts" in question:
-        return bool(contained & _PLACE_WORDS)
-    if "when" in question:
-        return bool(contained & _TIME_WORDS) or any(word[0].isdigit() for word in contained)
-    return True
+    fact = fact.strip()
+    words = fact[:200].split()
+    return fact[0].upper() + fact[1:] if words and words[0].islower() else fact

@@ -1,0 +1,133 @@
+"""The language of a text, guessed from its script and its function words, and the stop words of languages."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from brainnet.memory.plain_text import plain_words
+
+__all__ = ["LANGUAGES", "guess_language", "stop_words"]
+
+MAX_GUESSED: Final = 2000
+"""Characters of a text from which its language is guessed."""
+_FILE = Path(__file__).with_name("languages.yaml")
+# The first that a text has a letter of decides between languages of one script; so Kana comes before Chinese.
+_SCRIPTS: Final = {
+    "ja": re.compile(r"[\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9d]"),
+    "ko": re.compile(r"[\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3]"),
+    "zh": re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af]"),
+    "uk": re.compile(r"[іїєґІЇЄҐ]"),
+    "ru": re.compile(r"[\u0400-\u04ff]"),
+    "el": re.compile(r"[\u0370-\u03ff\u1f00-\u1fff]"),
+    "he": re.compile(r"[\u0590-\u05ff]"),
+    "ur": re.compile(r"[ٹڈڑںےھ]"),
+    "fa": re.compile(r"[پچژگ]"),
+    "ar": re.compile(r"[\u0600-\u06ff\u0750-\u077f]"),
+    "hi": re.compile(r"[\u0900-\u097f]"),
+    "bn": re.compile(r"[\u0980-\u09ff]"),
+    "pa": re.compile(r"[\u0a00-\u0a7f]"),
+    "gu": re.compile(r"[\u0a80-\u0aff]"),
+    "ta": re.compile(r"[\u0b80-\u0bff]"),
+    "te": re.compile(r"[\u0c00-\u0c7f]"),
+    "kn": re.compile(r"[\u0c80-\u0cff]"),
+    "ml": re.compile(r"[\u0d00-\u0d7f]"),
+    "si": re.compile(r"[\u0d80-\u0dff]"),
+    "th": re.compile(r"[\u0e00-\u0e7f]"),
+    "lo": re.compile(r"[\u0e80-\u0eff]"),
+    "my": re.compile(r"[\u1000-\u109f]"),
+    "km": re.compile(r"[\u1780-\u17ff]"),
+    "ka": re.compile(r"[\u10a0-\u10ff]"),
+    "hy": re.compile(r"[\u0530-\u058f]"),
+    "am": re.compile(r"[\u1200-\u137f]"),
+}
+_LATIN = re.compile(r"[a-zA-Z\u00c0-\u024f\u1e00-\u1eff]")
+# Letters that speak for a language in Latin letters. They count as one function word.
+_LETTERS: Final = {
+    "de": re.compile(r"ß|[Üü](?=[bcdefghklmnrst])"),
+    "es": re.compile(r"[ñÑ¿¡]"),
+    "pt": re.compile(r"[ãõÃÕ]"),
+    "fr": re.compile(r"[çœêèùûÇŒÊÈ]"),
+    "pl": re.compile(r"[łąęśźżćńŁŚŻ]"),
+    "cs": re.compile(r"[řěůŘĚ]"),
+    "tr": re.compile(r"[ışğİŞĞ]"),
+    "sv": re.compile(r"[åäÅÄ]"),
+    "da": re.compile(r"[æøåÆØÅ]"),
+    "no": re.compile(r"[æøåÆØÅ]"),
+    "fi": re.compile(r"[äÄ]"),
+}
+
+
+@cache
+def _lists() -> dict[str, dict[str, frozenset[str]]]:
+    read: dict[str, dict[str, str]] = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
+    return {
+        language: {name: frozenset(plain_words(lines)) for name, lines in lists.items()}
+        for language, lists in read.items()
+    }
+
+
+LANGUAGES: Final = (
+    "en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "no", "fi", "pl", "cs", "ru", "uk", "tr", "el", "ar", "he", "hi",
+    "ja", "zh", "ko",
+)  # fmt: skip
+"""The languages with lists of words, by their codes of ISO 639-1."""
+
+
+def stop_words(language: str, *, asking: bool = False) -> frozenset[str]:
+    """Return the function words of a language as `plain_words`; empty for one that is not in `LANGUAGES`.
+
+    Args:
+        language: the code of ISO 639-1.
+        asking: with the words of asking, telling and remembering.
+    """
+    lists = _lists().get(language)
+    if lists is None:
+        return frozenset()
+    return lists["function"] | lists["asking"] if asking else lists["function"]
+
+
+@cache
+def _speaks_for() -> dict[str, dict[str, float]]:
+    """Return for each word the languages that have it, with its weight: the fewer languages, the more it says."""
+    latin = [language for language in LANGUAGES if language not in _SCRIPTS]
+    # words of asking tell a language as well as function words, but English prompts are full of them anyway
+    held = {language: stop_words(language, asking=True) for language in latin}
+    counts = Counter(word for words in held.values() for word in words)
+    return {
+        word: {language: 1 / count for language, words in held.items() if word in words}
+        for word, count in counts.items()
+    }
+
+
+def guess_language(text: str) -> str:
+    """Guess the language of a text from its first `MAX_GUESSED` characters.
+
+    Returns:
+        The code of ISO 639-1. A text in Latin letters has the language whose function words it holds most of, where a
+        word counts the less the more languages have it; English if nothing speaks for another and all is ASCII. Empty
+        if there is nothing to guess from.
+    """
+    text = text[:MAX_GUESSED]
+    if not text.isascii():
+        latin = len(_LATIN.findall(text))
+        other = sum(map(str.isalpha, text)) - latin
+        # a name or a brand in Latin letters does not make a text of another script English
+        if other * 2 > latin:
+            return next((language for language, letter in _SCRIPTS.items() if letter.search(text)), "")
+    weights: Counter[str] = Counter()
+    speaks_for = _speaks_for()
+    for word in plain_words(text):
+        weights.update(speaks_for.get(word, {}))
+    if not text.isascii():
+        weights.update({language: 1.0 for language, letters in _LETTERS.items() if letters.search(text)})
+    best = max(weights.values(), default=0.0)
+    if not best:
+        return "en" if text.isascii() and any(map(str.isalpha, text)) else ""
+    # English first among equals, then in the order of the lists
+    return next(language for language in LANGUAGES if weights[language] >= best - 1e-9)

@@ -1,0 +1,277 @@
+"""Which questions there are: what they ask for, what they are about, and whether they can stand alone."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+from hippocampus_english import content_words
+from hippocampus_phrases import ANSWER_TYPES, SIBLINGS, anywhere, languages, leading, trailing
+
+from brainnet.memory import fold, plain_words, stop_words
+
+MARKS: Final = ("?", "？", "؟", "՞", "⸮")
+_SEARCHED: Final = frozenset({"ja", "zh", "ko", "hi", "tr"})
+"""Languages whose question words stand where the answer would stand, rather than in front."""
+_CLAUSE = re.compile(r"(?:\A|[.!?:;,—–-] )(?:(?:and|und|et|y|e|en|och|og|a|i|и|а|but|so|also|then|dann|alors) )?(?=\S)")
+_LAST_WORD = re.compile(r"(?<!\w)(\w{2,12})\W{0,6}\Z")
+_MISSPELT: Final = re.compile(
+    r"\A(?:(?P<place>whrer|wehre|wher|whre|weher|wheer|whete|hwere|whera|wheree)|(?P<time>whne|wehn|wenn|whenn|hwen|wen)"
+    r"|(?P<thing>hwat|waht|wht|whta|whhat|whatt|wat|wich|whihc|wihch|whcih|wath|wats|whst)|(?P<person>woh|hwo|whoo|whos)"
+    r"|(?P<manner>hwo|howw|hwow)|(?P<reason>wyh|hwy|whyy|wy))"
+)
+_EXPLETIVE = re.compile(
+    r"(?<!\w)(?:what (?:time|day|date|year) is it|is it (?:raining|snowing|cold|hot|warm|late|early|true|possible|ok)|it is"
+    r" (?:raining|snowing|cold|hot|warm|late|early)|how (?:late|far) is it|wie spat ist es|wieviel uhr ist es|quelle heure"
+    r" est-il|is there|are there|was there|were there|gibt es|stimmt es|il y a|y a-t-il)(?!\w)"
+)
+_SPEAKERS: Final = frozenset(
+    """i me my mine we us our you your ich mich mir mein meine meinen meinem meiner wir uns unser unsere du dich dir dein
+    deine je j me moi m ma mes mon nous notre nos tu toi ton ta tes yo mi mis nosotros nuestro nuestra tu io mio mia miei
+    noi nostro nostra tuo tua eu meu minha meus minhas nos nosso nossa teu tua ik mij mijn wij we ons onze jij je jouw jag
+    mig min mitt mina vi oss du dig jeg meg mitt mina vores ja moj moja moje mnie mi my nas nasz ty twoj я меня мне мой моя
+    мое мои мы нас наш наша ты тебя твой мене мені моє ми ben benim bana adim biz senin εγω μου μας σου أنا انا اسمي اني אני שלי
+    אנחנו אתה मैं मेरा मेरी मेरे हम हमारा हमारी तुम्हारा तुम्हारी 私 僕 俺 我 我们 你 나 내 저 제 우리 llamo chiamo chamo""".split()  # noqa: SIM905
+)
+"""Words for who speaks and who is spoken to: they need no noun before them."""
+
+
+def subject_words(text: str, language: str) -> list[str]:
+    """Return the content words of a text in order, without repetitions: without function words and words of asking."""
+    if language in {"en", ""}:
+        return content_words(text)
+    stops = stop_words(language, asking=True)
+    return [word for word in dict.fromkeys(plain_words(text)) if word not in stops]
+
+
+def _type_at(folded: str, language: str) -> str | None:
+    for name in ANSWER_TYPES:
+        pattern = leading(language, name)
+        if pattern and pattern.match(folded):
+            return name
+    return None
+
+
+def answer_type(folded: str, language: str) -> str | None:
+    """Return what the question words of a folded text ask for, one of `ANSWER_TYPES`; None without question words."""
+    if language in _SEARCHED:
+        found = {name: hit.start() for name in ANSWER_TYPES if (hit := _search(name, folded, language))}
+        return min(found, key=lambda name: (found[name], ANSWER_TYPES.index(name)), default=None)
+    for clause in _CLAUSE.finditer(folded[:1000]):
+        rest = folded[clause.end() :]
+        found_type = _type_at(rest, language)
+        if found_type:
+            return found_type
+    if (
+        language == "en"
+        and (misspelt := _MISSPELT.match(folded))
+        and folded[misspelt.end() : misspelt.end() + 1] in {" ", "'"}
+    ):
+        return misspelt.lastgroup
+    if language in {"ar", "he", "el", "fi", "pl", "cs", "ru", "uk"}:
+        # words may stand in any order: "Ключ где?"
+        found = {name: hit.start() for name in ANSWER_TYPES[:-1] if (hit := _search(name, folded[:1000], language))}
+        if folded.endswith(MARKS) and found:
+            return min(found, key=lambda name: (found[name], ANSWER_TYPES.index(name)))
+    if folded.endswith(MARKS):
+        # "In welcher ...", "With which ...", "My keys are where?"
+        second = folded.split(" ", 2)
+        if len(second) > 2 and len(second[0]) <= 6 and (pattern := leading(language, "thing")):
+            found_thing = pattern.match(folded[len(second[0]) + 1 :])
+            if found_thing and len(found_thing.group()) > 3 and not _starts_with_verb(folded, language):
+                return "thing"
+        last = _LAST_WORD.search(folded[-40:])
+        if last and language in {"en", "de", "fr", "es", "it", "pt", "nl"}:
+            return _type_at(last.group(1), language)
+    return None
+
+
+def _search(name: str, folded: str, language: str) -> re.Match[str] | None:
+    pattern = anywhere(language, name)
+    return pattern.search(folded) if pattern else None
+
+
+def _starts_with_verb(folded: str, language: str) -> bool:
+    pattern = leading(language, "verb_first")
+    return bool(pattern and pattern.match(folded))
+
+
+def is_question(text: str, folded: str, language: str) -> Literal["question", "yes_no"] | None:
+    """Return whether a text asks something, and whether the answer is yes or no; None if it does not.
+
+    Args:
+        text: The text.
+        folded: The folded text.
+        language: Its language.
+    """
+    if language not in languages():
+        language = "en"
+    tongues = (language, *SIBLINGS.get(language, ()))
+    marked = folded.rstrip(" \"'”»)!.").endswith(MARKS) or (language == "el" and folded.endswith(";"))
+    begins = [leading(tongue, "yes_no") for tongue in tongues]
+    sentence = folded[folded.rstrip("?？؟ ").rfind(". ") + 1 :].lstrip() if marked else folded
+    if language != "hi" and any(pattern and pattern.match(sentence) for pattern in begins):
+        return "yes_no"
+    asked = next((found for tongue in tongues if (found := answer_type(sentence, tongue))), None)
+    if language == "hi" and folded.startswith("क्या "):
+        others = [name for name in ANSWER_TYPES[:-1] if _search(name, folded, "hi")]
+        return "question" if others else "yes_no"
+    ends = trailing(language, "yes_no_last")
+    ended = bool(ends and ends.search(folded))
+    if marked:
+        return "question" if asked or _goes_on(sentence, language) else "yes_no"
+    if language in {"zh", "ja", "ko"}:
+        if ended:
+            return "question" if asked else "yes_no"
+        return "question" if asked and language == "zh" else None
+    if language in {"tr", "hi"}:
+        return "yes_no" if ended else "question" if asked else None
+    if language in {"ru", "uk"} and " ли " in folded[:200]:
+        return "yes_no"
+    if asked and _asks_without_mark(folded, language):
+        return "question"
+    if _goes_on_without_mark(folded, language):
+        return "question"
+    return "yes_no" if _inverted(text, folded, tongues) else None
+
+
+def _goes_on(folded: str, language: str) -> bool:
+    """Return whether a question only names something else: "And Tom's?", "What about the bike?"."""
+    pattern, verbs = leading(language, "and"), anywhere(language, "verbs")
+    found = pattern.match(folded) if pattern else None
+    if found is None:
+        return False
+    rest = folded[found.end() :]
+    if language == "en":
+        return not re.search(r"(?<!\w)(?:is|are|was|were|do|does|did|has|have|can|could|will|would|should)(?!\w)", rest)
+    return not (verbs and verbs.search(rest))
+
+
+def _goes_on_without_mark(folded: str, language: str) -> bool:
+    return language == "en" and folded.startswith(("what about ", "how about ", "and what about ", "and the other"))
+
+
+def _asks_without_mark(folded: str, language: str) -> bool:
+    """Return whether a text that begins with question words is a question although it has no question mark."""
+    words = folded.split(" ", 8)
+    if language == "en":
+        # "When I came home, ...": a clause, which has its subject before its verb
+        if (
+            words[0] in {"when", "while", "where", "how", "what", "who", "whose", "which", "why", "that"}
+            and len(words) > 1
+        ):
+            if words[0] in {"when", "what", "where", "who"} and words[1] in {
+                "i",
+                "we",
+                "you",
+                "he",
+                "she",
+                "it",
+                "they",
+                "the",
+                "a",
+                "my",
+            }:
+                return False
+            return len(folded) < 200
+        return _type_at(folded, "en") is not None or bool(_MISSPELT.match(folded))
+    if (
+        language in {"de", "nl"}
+        and words[0] in {"als", "wenn", "wie", "was", "dass", "of"}
+        and len(words) > 6
+        and "," in folded
+    ):
+        return False
+    if language in {"es", "pt", "it", "fr"}:
+        # without accents and marks "que", "como", "quando", "si" and "come" are mostly no question words
+        return words[0] not in {
+            "que",
+            "como",
+            "quando",
+            "cuando",
+            "come",
+            "quand",
+            "porque",
+            "comme",
+            "perche",
+            "qui",
+            "che",
+            "se",
+        } or (len(words) <= 7 and not folded.endswith("."))
+    return not folded.endswith(".") or language not in {"pl", "cs", "ru", "uk", "el"}
+
+
+def _inverted(text: str, folded: str, tongues: tuple[str, ...]) -> bool:
+    """Return whether a text without a question mark begins with a verb that has its subject behind it."""
+    written = text.split(" ", 3)
+    if len(written) < 2 or folded.endswith((".", "!", ":")):
+        return False
+    second = fold(written[1])[0]
+    for tongue in tongues:
+        if tongue not in {"en", "de", "nl", "sv", "da", "no", "fi"} or not _starts_with_verb(folded, tongue):
+            continue
+        if tongue == "fi":
+            return True
+        first = folded.split(" ", 1)[0]
+        if tongue == "en" and first in {"do", "have", "may", "will", "can", "might"}:
+            return second in {"i", "we", "you", "they", "he", "she", "it", "the", "my", "anna", "there"} and (
+                first not in {"do", "have"} or second in {"i", "we", "you", "they"}
+            )
+        article, pronoun = anywhere(tongue, "article"), anywhere(tongue, "pronoun")
+        known = [pattern for pattern in (article, pronoun) if pattern]
+        if any(pattern.fullmatch(second) for pattern in known) or written[1][:1].isupper() or second in _SPEAKERS:
+            return True
+        if tongue == "en":
+            return second in {"there", "anyone", "anybody", "someone", "everyone", "everything"}
+    return False
+
+
+def cannot_stand_alone(text: str, language: str, subject: list[str], *, question: bool = False) -> bool:
+    """Return whether a text needs what was said before: it has a pronoun without a noun, or only goes on.
+
+    Args:
+        text: The text.
+        language: Its language.
+        subject: Its content words.
+        question: It asks something.
+    """
+    folded = fold(text[:1000])[0]
+    tongue = language if language in languages() else "en"
+    if _EXPLETIVE.search(folded):
+        return False
+    if question and _goes_on(folded, tongue):
+        return True
+    other = anywhere(tongue, "other")
+    if question and other and other.search(folded) and len(subject) <= 2:
+        return True
+    words = plain_words(text[:1000])
+    if question and not subject:
+        return not _SPEAKERS.intersection(words)
+    return _pronoun_without_noun(text[:1000], tongue, set(subject))
+
+
+def _pronoun_without_noun(text: str, language: str, subject: set[str]) -> bool:
+    pronoun, article = anywhere(language, "pronoun"), anywhere(language, "article")
+    if pronoun is None:
+        return False
+    if language in {"ja", "zh", "ko"}:
+        folded = fold(text)[0]
+        found = pronoun.search(folded)
+        return bool(found) and not subject.intersection(plain_words(folded[: found.start()]) if found else ())
+    written = [word.strip("\"'“”‘’.,;:!?¿¡()") for word in text.split(" ")]
+    written = [word for word in written if word]
+    known = False
+    for place, word in enumerate(written):
+        folded = fold(word)[0]
+        following = fold(written[place + 1])[0] if place + 1 < len(written) else ""
+        is_content = bool(subject.intersection(plain_words(following)))
+        if article and article.fullmatch(folded) and is_content:
+            known = True
+        elif pronoun.fullmatch(folded):
+            if not known:
+                return True
+        elif place and word[:1].isupper() and subject.intersection(plain_words(word)):
+            known = True
+        elif place == 0 and subject.intersection(plain_words(word)) and len(written) > 2:
+            known = True
+    return False

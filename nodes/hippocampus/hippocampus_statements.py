@@ -1,0 +1,200 @@
+"""Whether a text without a request is a plain statement that a memory should keep.
+
+It is decided for precision: what is not kept can be said again with "Remember that", and what is kept by mistake is
+answered as a fact. So stories, texts to continue, commands, thanks and feelings are not statements.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from hippocampus_phrases import anywhere, leading, trailing
+
+from brainnet.memory import fold, plain_words
+
+MAX_WORDS: Final = 45
+"""Words of the longest plain statement."""
+MAX_SENTENCES: Final = 3
+
+_UNFINISHED = re.compile(
+    r"(?:[,:;(\[—–-]|\.\.\.|…|(?<!\w)(?:and|or|but|the|a|an|of|to|in|on|at|with|for|from|by|that|because|if|when|while|was"
+    r"|were|is|are|my|your|his|her|their|our|very|und|oder|aber|der|die|das|dass|weil|et|ou|mais|que|de|y|pero|e|ma|che"
+    r"|en|of|maar|och|og|men|i|a|и|но|что))\W{0,3}\Z"
+)
+_CHATTER = re.compile(
+    r"\A(?:thanks?|thank you|thx|you(?:'re| are)? (?:are|is|so|very|a|an|my|too|really|great|welcome|funny|nice|wrong|right"
+    r"|good|the best|kind|smart)|you're|good (?:morning|evening|night|job|work|bye)|bye|goodbye|yes|yeah|yep|no|nope|sure"
+    r"|great|nice|cool|wow|awesome|perfect|well done|that(?:'s| is| was) (?:all|it|great|nice|good|cool|fine|funny|right|true"
+    r"|interesting|amazing|correct|ok|okay|awesome|enough|sad|too bad|wonderful|perfect|very \w{1,12})|nothing|never mind"
+    r"|once upon a time|there (?:was|were|once)|it (?:was|had)|long ago|in the beginning|chapter \w{1,8}"
+    r"|i (?:want|wish|hope|wonder|guess|would|think|feel|love you|see|understand|agree|said|mean|don't understand|don't know"
+    r"|do not know|could|can't believe|need help|beg|thank|am (?:sad|happy|bored|tired|sorry|fine|ok|okay|back|here|hungry"
+    r"|ready|done|glad|so|very|not sure|curious|lost|confused|excited|afraid|in love)|have (?:no idea|a question|to go))\b"
+    r"|i'd|i'm (?:sad|happy|bored|tired|sorry|fine|ok|okay|back|here|hungry|ready|done|glad|so|very|not sure|curious|lost"
+    r"|confused|excited|afraid|good|in love)\b|danke|merci|gracias|grazie|obrigad[oa]|dank je|bedankt|tack|takk|tak|kiitos"
+    r"|dzieki|dziekuje|спасибо|дякую|tesekkur|ευχαριστω|شكرا|תודה|धन्यवाद|ありがとう|谢谢|고마워|es war einmal|il etait une fois"
+    r"|erase una vez|habia una vez|c'era una volta|era uma vez|er was eens|det var en gang|der var engang|dawno,? dawno temu"
+    r"|жили-были|жил-был|昔々|むかしむかし|从前|옛날)(?!\w)"
+)
+_QUOTES = re.compile('["“”„«»]')
+_SENTENCE_END = re.compile(r"[.!。！](?= |\Z)|[。！]")
+# Verbs that state how things are. "'s" and "n't" are part of the words as they are written.
+_COPULA: Final = frozenset(
+    """is are am isn't aren't has have hasn't haven't can can't cannot will won't must should shouldn't may does doesn't do
+    don't needs i'm i've we're we've i'll we'll they're they've it's he's she's that's there's""".split()  # noqa: SIM905
+)
+_PAST: Final = frozenset(
+    """was were had did wasn't weren't hadn't didn't wouldn't would could couldn't i'd we'd""".split()  # noqa: SIM905
+)
+_STATES: Final = frozenset(
+    """accept arrive bake begin belong bike bring build buy call carry celebrate charge clean close collect come commute
+    complain consist contain cook cost count cover cycle cycles dance deliver depart dislike drink drive eat end enjoy enter
+    expire face fear feed fit fly forget get give go grow hang happen hate have hold host include install join jog keep know
+    last lead learn leave lie like listen live look love make manage marry mean measure meet miss move need open order own
+    park pay plan play practise practice prefer produce provide put read receive rent repair require rest ride run say sell
+    send serve share show sing sit sleep smell smoke snore sort speak spell spend stand start stay stop store study suffer
+    supply support swim take talk taste teach tell train travel turn understand use visit wait wake walk want wash watch
+    water wear weigh work worry write recharge reboot run""".split()  # noqa: SIM905
+)
+_PAST_FORMS: Final = frozenset(
+    """ate became began bought broke brought built came caught chose cut did drank drove fell felt flew forgot found gave
+    got grew had heard hid hung kept knew laid learnt left lent lost made meant met paid put ran read rode said sang sat saw
+    sent set slept sold spent spoke stood stole swam taught told took went were woke won wore wrote""".split()  # noqa: SIM905
+)
+_FIRST_PERSON: Final = frozenset("i we my our i'm i've we're we've i'll we'll i'd".split())  # noqa: SIM905
+_MARKER = re.compile(
+    r"(?<!\w)(?:\d|my|our|me|us|yesterday|today|tonight|tomorrow|monday|tuesday|wednesday|thursday|friday|saturday|sunday"
+    r"|january|february|march|april|june|july|august|september|october|november|december|last (?:week|month|year|night|time)"
+    r"|this (?:morning|week|month|year|afternoon)|ago|born|noon|midnight|o'clock|called|named)"
+)
+_SUBJECT_START: Final = frozenset(
+    """the a an my our his her their its this that these those there every each all both some no""".split()  # noqa: SIM905
+)
+_THIRD_PRONOUNS: Final = frozenset("he she it they".split())  # noqa: SIM905
+_NO_VERB_NEEDED: Final = {
+    # languages whose statements need no verb: "Ключ в ящике."; a preposition or a pronoun shows them
+    "ru": re.compile(r"(?<!\w)(?:в|во|на|у|под|за|над|с|со|возле|рядом|мое имя|меня)(?!\w)|[—–-] | \d"),
+    "uk": re.compile(r"(?<!\w)(?:в|у|на|під|за|над|з|біля|поруч|мене)(?!\w)|[—–-] | \d"),
+}
+
+
+def is_statement(text: str, language: str, *, lenient: bool = False) -> bool:
+    """Return whether a text is a plain statement.
+
+    Args:
+        text: The text with its white space collapsed, without a greeting in front.
+        language: Its language.
+        lenient: It is known to be meant for memory, as after "No, ..."; so the past of third persons and statements
+            without a sign of who speaks count too.
+    """
+    folded = fold(text)[0]
+    words = plain_words(text)
+    if not words or len(words) > (2 * MAX_WORDS if language in {"ja", "zh"} else MAX_WORDS):
+        return False
+    if "?" in folded or "؟" in folded or _QUOTES.search(text) or len(_SENTENCE_END.findall(text)) > MAX_SENTENCES:
+        return False
+    if _CHATTER.match(folded) or (not folded.endswith(".") and _UNFINISHED.search(folded)) or folded.endswith("..."):
+        return False
+    if language == "en":
+        return _english(text, lenient=lenient)
+    command = leading(language, "command")
+    if command and command.match(folded):
+        return False
+    last = trailing(language, "verbs_last")
+    if last:
+        return bool(last.search(folded))
+    some = anywhere(language, "verbs_anywhere")
+    if some:
+        return bool(some.search(folded)) and len(words) >= 2
+    if len(words) < 2:
+        return False
+    if language in _NO_VERB_NEEDED and _NO_VERB_NEEDED[language].search(folded):
+        return True
+    verbs = anywhere(language, "verbs")
+    return bool(verbs and verbs.search(folded))
+
+
+def _english(text: str, *, lenient: bool) -> bool:
+    # the words as they are written, apart from case and punctuation: "isn't" is a verb
+    written = [word.strip(".,;:!()") for word in text.replace("’", "'").split(" ")]
+    written = [word for word in written if word]
+    words = [word.lower() for word in written]
+    if len(words) < 3 and not (lenient and len(words) == 2):
+        return False
+    command = leading("en", "command")
+    first = words[0]
+    place = _verb(words)
+    if place is None:
+        return False
+    verb = words[place]
+    if place == 0 and verb not in {
+        "i'm",
+        "we're",
+        "i've",
+        "we've",
+        "it's",
+        "he's",
+        "she's",
+        "there's",
+        "they're",
+        "i'll",
+    }:
+        return False  # a command, or a question without its mark
+    if command and command.match(first) and verb not in _COPULA:
+        return False
+    if lenient:
+        return True
+    marked = bool(_MARKER.search(text.lower()))
+    if verb in _PAST or verb in _PAST_FORMS or verb.endswith("ed"):
+        # the past of first persons is told; that of third ones is mostly a story
+        if first in _FIRST_PERSON:
+            return True
+        return marked and first not in _THIRD_PRONOUNS and len(words) <= 16 and text.endswith(".")
+    if first in _FIRST_PERSON or first in _SUBJECT_START or first in _THIRD_PRONOUNS or marked:
+        return len(words) <= 25 or marked
+    # a name, or a noun without an article: "Anna likes tea.", "Breakfast is at eight."
+    return (written[0][:1].isupper() or text.islower()) and len(words) <= 20
+
+
+def _verb(words: list[str]) -> int | None:
+    """Return the place of the first finite verb."""
+    for place, word in enumerate(words[:14]):
+        if word in _COPULA or word in _PAST:
+            return place
+        if place and word.endswith("'s") and words[place - 1] in {"what", "here"}:
+            return place
+        subject = words[place - 1] if place else ""
+        if (
+            place
+            and subject in {"i", "we", "they", "you"}
+            and (word in _STATES or word in _PAST_FORMS or word.endswith("ed"))
+        ):
+            return place
+        # "often", "usually" and "always" stand between
+        if place > 1 and words[0] in {"i", "we", "they"} and place <= 2 and (word in _STATES or word.endswith("ed")):
+            return place
+        if place and _is_third_person(word) and subject not in {"the", "a", "an", "my", "our", "to", "of", "and", "in"}:
+            return place
+        if (
+            place
+            and (word in _PAST_FORMS or (word.endswith("ed") and len(word) > 4))
+            and subject not in {"the", "a", "an"}
+        ):
+            return place
+        if (
+            place >= 2
+            and word in _STATES
+            and words[0] in _SUBJECT_START | {"my", "our"}
+            and words[place - 1].endswith("s")
+        ):
+            return place  # "The meetings start at nine."
+    return None
+
+
+def _is_third_person(word: str) -> bool:
+    """Return whether a word is a verb with the ending of the third person."""
+    if not word.endswith("s") or len(word) < 4:
+        return False
+    bases = {word[:-1], word[:-2] if word.endswith("es") else "", word[:-3] + "y" if word.endswith("ies") else ""}
+    return bool(bases & _STATES)
