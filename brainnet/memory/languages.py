@@ -121,13 +121,18 @@ def guess_language(text: str) -> str:
         if other * 2 > latin:
             return next((language for language, letter in _SCRIPTS.items() if letter.search(text)), "")
     weights: Counter[str] = Counter()
+    matched: Counter[str] = Counter()
     speaks_for = _speaks_for()
-    for word in plain_words(text):
+    found = plain_words(text)
+    for word in found:
         weights.update(speaks_for.get(word, {}))
+        matched.update(speaks_for.get(word, {}).keys())
     if not text.isascii():
         weights.update({language: 1.0 for language, letters in _LETTERS.items() if letters.search(text)})
     best = max(weights.values(), default=0.0)
     if not best:
         return "en" if text.isascii() and any(map(str.isalpha, text)) else ""
+    if text.isascii() and matched["en"] and max(matched.values()) * 3 <= len(found):
+        return "en"  # a word or two of a longer text say little: "size" is a function word of Turkish
     # English first among equals, then in the order of the lists
     return next(language for language in LANGUAGES if weights[language] >= best - 1e-9)

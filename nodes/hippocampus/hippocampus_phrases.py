@@ -23,7 +23,7 @@ SIBLINGS: Final = {
     "de": ("nl",), "nl": ("de",),
 }  # fmt: skip
 """Languages that a short text is easily mistaken for."""
-ANSWER_TYPES: Final = ("place", "time", "number", "reason", "person", "manner", "thing")
+ANSWER_TYPES: Final = ("name", "place", "time", "number", "reason", "person", "manner", "thing")
 """What question words ask for; the first that has a phrase at a place counts, so that "how many" is no "how"."""
 
 

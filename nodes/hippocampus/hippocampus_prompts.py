@@ -63,9 +63,17 @@ _BUT_NOT = re.compile(
     re.IGNORECASE,
 )
 _COMMA_NOT = re.compile(r"^[^,]{1,400},")
-_MEANT = re.compile(
-    r"(?:meant|meinte|voulais dire|queria decir|quise decir|volevo dire|quis dizer|bedoel|menade|mente|myslel)"
+_PARTS = re.compile(r"(?<=[.,;:!–—-]) ")
+_NOTE = re.compile(
+    r"(?<!\w)(?:remember(?: it| this| that|ed)?\W*\Z|please remember|remember (?:her|his|its) name|memori[sz]e|in (?:your )?memory|(?:don't|do"
+    r" not|never|not|let me|bound to) forget|(?:make|take) (?:yourself )?(?:a )?note|keep (?:it|that|this|them) (?:safe|in mind)|that"
+    r" date in mind|learn that|by heart|(?:ought to|should(?: always)?|want you to|like you to|make sure you) (?:always )?know|write"
+    r" (?:that|this|it)|hold that thought|in case you (?:wonder|need)|if you need it|remind me|i tell you for|track of|let me have it\W*\Z"
+    r"|for later|for (?:your )?(?:files|the file|next time)|behind your ears|keep a secret|hold on to)"
 )
+_POLITE_REQUEST = re.compile(r"\W{0,4}(?:please )?(?:can|could|would|will|kannst|konntest)(?!\w)")
+_ENDS_WITH_PLEASE = re.compile(r"\A(?:my|our|the|[\w-]{2,30}'s) [^.!?]{2,80}?,? (?:please|pls|plz)\W{0,4}\Z")
+_THEN_COMMAND = re.compile(r"(?:[,;.] |(?<!\w)and )(?:(?:and|then|simply|just|please|now) ){0,2}")
 _FROM_MEMORY = re.compile(
     r"(?: again)?(?: please)?(?: (?:from|in|out of) (?:your |the )?memory)?(?: please)?[\s.!?]{0,6}\Z|[\s.!?]{1,6}\Z",
     re.IGNORECASE,
@@ -174,6 +182,7 @@ class _Reader:
             lambda part: self._correct(part, depth),
             self._indirect,
             self._question,
+            self._noted,
             self._needed,
             self._statement,
         )
@@ -212,9 +221,12 @@ class _Reader:
         """Return the statement that the prompt asks to remember."""
         if self.language in {"en", ""} or leading("en", "remember").match(said.folded):  # type: ignore[union-attr]
             fact = statement_to_remember(text)
+            if fact and "?" in fact[:MAX_READ] and not _POLITE_REQUEST.match(said.folded):
+                # "Remember the load from yesterday? Are you still adapted to it?"
+                return self._asked(said)
             if fact:
                 return self._kept(fact, explicit=True)
-        found = self._find(leading, "remember", said) if self.language != "en" else None
+        found = self._find(leading, "remember", said)
         last = self._find(trailing, "remember_last", said) if said.complete else None
         if last and last.start():
             part = said.before(last.start())
@@ -236,6 +248,17 @@ class _Reader:
             fact = fact.rstrip("?？ ") + "."
         return self._kept(_capitalised(fact), explicit=True)
 
+    def _noted(self, said: _Said) -> Asked | None:
+        """Read a statement with a request to remember anywhere beside it: "The code is 12, you ought to know that."."""
+        if self.language != "en" or not said.complete or len(said.text) > 400:
+            return None
+        parts = _PARTS.split(said.text)
+        told = [part for part in parts if not _NOTE.search(fold(part)[0])]
+        if not told or len(told) == len(parts):
+            return None
+        fact = " ".join(told).rstrip(" ,;:–—-")
+        return self._kept(_capitalised(fact), explicit=True) if is_statement(fact, "en", lenient=True) else None
+
     def _kept(self, fact: str, *, explicit: bool) -> Asked:
         subject = subject_words(fact, self.language)
         return Asked(
@@ -254,6 +277,8 @@ class _Reader:
         joint = self._find(leading, "that", rest)
         if joint and len(plain_words(rest.text[:MAX_READ])) > 1:
             rest = rest.after(joint.end())
+        if self._commands_after(rest):
+            return None
         of = _FROM_MEMORY.sub("", rest.text[:MAX_READ])
         subject = subject_words(of, self.language)
         everything = bool(set(plain_words(of)) & _ALL)
@@ -261,6 +286,12 @@ class _Reader:
         return Asked(
             "forget", self.language, subject=subject, follow_up=last or _only_pronoun(of, self.language, subject)
         )
+
+    def _commands_after(self, said: _Said) -> bool:
+        """Return whether a command follows: "Forget about accuracy, simply go to ..."."""
+        command = leading("en", "command")
+        ends = (part.end() for part in _THEN_COMMAND.finditer(said.folded)) if self.language == "en" else ()
+        return command is not None and any(command.match(said.folded[end : end + 40]) for end in ends)
 
     def _correct(self, said: _Said, depth: int) -> Asked | None:
         found, rest, sure = None, said, False
@@ -317,6 +348,8 @@ class _Reader:
             wrong = contrast["wrong"]
             fact = fact[: contrast.start()] + "."
         kept = self._kept(_capitalised(fact), explicit=True)
+        if not any(not word.isdigit() for word in kept.subject) and not kept.follow_up:
+            return Asked("other", self.language)
         return replace(kept, kind="correct", corrected=wrong.strip())
 
     def _indirect(self, said: _Said) -> Asked | None:
@@ -373,6 +406,9 @@ class _Reader:
 
     def _needed(self, said: _Said) -> Asked | None:
         """Read "I need the wifi password": a short wish for something that memory may hold."""
+        if self.language == "en" and _ENDS_WITH_PLEASE.match(said.folded) and len(said.text) < 120:
+            subject = subject_words(said.text, "en")
+            return Asked("question", "en", subject=subject, answer_type="thing") if subject else None
         found = self._find(leading, "need", said)
         if not found or not said.complete:
             return None
@@ -381,7 +417,7 @@ class _Reader:
         article = self._find(leading, "article", rest)
         first = rest.text.split(" ")[0]
         owner = first.endswith(("'s", "’s")) or first[:1].isupper()
-        if not subject or len(plain_words(rest.text)) > 8 or not (article or owner):
+        if not subject or len(plain_words(rest.text)) > 12 or not (article or owner):
             return None
         if article and article.group() in {
             "a",

@@ -48,15 +48,21 @@ def _type_at(folded: str, language: str) -> str | None:
     for name in ANSWER_TYPES:
         pattern = leading(language, name)
         if pattern and pattern.match(folded):
-            return name
+            return _kind_of(name)
     return None
+
+
+def _kind_of(name: str) -> str:
+    # a name may be that of a person, an animal, a robot or a town
+    return "thing" if name == "name" else name
 
 
 def answer_type(folded: str, language: str) -> str | None:
     """Return what the question words of a folded text ask for, one of `ANSWER_TYPES`; None without question words."""
     if language in _SEARCHED:
         found = {name: hit.start() for name in ANSWER_TYPES if (hit := _search(name, folded, language))}
-        return min(found, key=lambda name: (found[name], ANSWER_TYPES.index(name)), default=None)
+        first = min(found, key=lambda name: (found[name], ANSWER_TYPES.index(name)), default=None)
+        return _kind_of(first) if first else None
     for clause in _CLAUSE.finditer(folded[:1000]):
         rest = folded[clause.end() :]
         found_type = _type_at(rest, language)
@@ -72,7 +78,7 @@ def answer_type(folded: str, language: str) -> str | None:
         # words may stand in any order: "Ключ где?"
         found = {name: hit.start() for name in ANSWER_TYPES[:-1] if (hit := _search(name, folded[:1000], language))}
         if folded.endswith(MARKS) and found:
-            return min(found, key=lambda name: (found[name], ANSWER_TYPES.index(name)))
+            return _kind_of(min(found, key=lambda name: (found[name], ANSWER_TYPES.index(name))))
     if folded.endswith(MARKS):
         # "In welcher ...", "With which ...", "My keys are where?"
         second = folded.split(" ", 2)
@@ -262,7 +268,7 @@ def _pronoun_without_noun(text: str, language: str, subject: set[str]) -> bool:
     written = [word for word in written if word]
     known = False
     for place, word in enumerate(written):
-        folded = fold(word)[0]
+        folded = fold(word)[0].partition("'")[0] if language == "en" else fold(word)[0]
         following = fold(written[place + 1])[0] if place + 1 < len(written) else ""
         is_content = bool(subject.intersection(plain_words(following)))
         if article and article.fullmatch(folded) and is_content:

@@ -31,7 +31,7 @@ _CHATTER = re.compile(
     r"|i (?:want|wish|hope|wonder|guess|would|think|feel|love you|see|understand|agree|said|mean|don't understand|don't know"
     r"|do not know|could|can't believe|need help|beg|thank|am (?:sad|happy|bored|tired|sorry|fine|ok|okay|back|here|hungry"
     r"|ready|done|glad|so|very|not sure|curious|lost|confused|excited|afraid|in love)|have (?:no idea|a question|to go))\b"
-    r"|i'd|i'm (?:sad|happy|bored|tired|sorry|fine|ok|okay|back|here|hungry|ready|done|glad|so|very|not sure|curious|lost"
+    r"|i'd|i did(?:n't| not)|in my dream|[A-Z]{3,20}: |i'm (?:sad|happy|bored|tired|sorry|fine|ok|okay|back|here|hungry|ready|done|glad|so|very|not sure|curious|lost"
     r"|confused|excited|afraid|good|in love)\b|danke|merci|gracias|grazie|obrigad[oa]|dank je|bedankt|tack|takk|tak|kiitos"
     r"|dzieki|dziekuje|спасибо|дякую|tesekkur|ευχαριστω|شكرا|תודה|धन्यवाद|ありがとう|谢谢|고마워|es war einmal|il etait une fois"
     r"|erase una vez|habia una vez|c'era una volta|era uma vez|er was eens|det var en gang|der var engang|dawno,? dawno temu"
@@ -44,6 +44,11 @@ _COPULA: Final = frozenset(
     """is are am isn't aren't has have hasn't haven't can can't cannot will won't must should shouldn't may does doesn't do
     don't needs i'm i've we're we've i'll we'll they're they've it's he's she's that's there's""".split()  # noqa: SIM905
 )
+_AFTER_IS: Final = frozenset(
+    """in on at under above behind beside near with by over from inside outside upstairs downstairs the a an not called named
+    closed open broken gone locked always now still already also due ready away here there""".split()  # noqa: SIM905
+)
+"""What comes after "'s" where it is "is", and not after a possessive."""
 _PAST: Final = frozenset(
     """was were had did wasn't weren't hadn't didn't wouldn't would could couldn't i'd we'd""".split()  # noqa: SIM905
 )
@@ -51,7 +56,7 @@ _STATES: Final = frozenset(
     """accept arrive bake begin belong bike bring build buy call carry celebrate charge clean close collect come commute
     complain consist contain cook cost count cover cycle cycles dance deliver depart dislike drink drive eat end enjoy enter
     expire face fear feed fit fly forget get give go grow hang happen hate have hold host include install join jog keep know
-    last lead learn leave lie like listen live look love make manage marry mean measure meet miss move need open order own
+    last lead learn leave lie like listen live look love make manage marry mean measure meet miss move need open order owe own
     park pay plan play practise practice prefer produce provide put read receive rent repair require rest ride run say sell
     send serve share show sing sit sleep smell smoke snore sort speak spell spend stand start stay stop store study suffer
     supply support swim take talk taste teach tell train travel turn understand use visit wait wake walk want wash watch
@@ -62,12 +67,51 @@ _PAST_FORMS: Final = frozenset(
     got grew had heard hid hung kept knew laid learnt left lent lost made meant met paid put ran read rode said sang sat saw
     sent set slept sold spent spoke stood stole swam taught told took went were woke won wore wrote""".split()  # noqa: SIM905
 )
+_SUBJECT_AND_VERB: Final = frozenset(
+    "i'm we're i've we've it's he's she's there's they're i'll we'll".split()  # noqa: SIM905
+)
 _FIRST_PERSON: Final = frozenset("i we my our i'm i've we're we've i'll we'll i'd".split())  # noqa: SIM905
 _MARKER = re.compile(
-    r"(?<!\w)(?:\d|my|our|me|us|yesterday|today|tonight|tomorrow|monday|tuesday|wednesday|thursday|friday|saturday|sunday"
-    r"|january|february|march|april|june|july|august|september|october|november|december|last (?:week|month|year|night|time)"
-    r"|this (?:morning|week|month|year|afternoon)|ago|born|noon|midnight|o'clock|called|named)"
+    r"(?<!\w)(?:\d|yesterday|today|tonight|tomorrow|mondays?|tuesdays?|wednesdays?|thursdays?|fridays?|saturdays?|sundays?"
+    r"|january|february|march|april|june|july|august|september|october|november|december"
+    r"|(?:last|next) (?:week|month|year|night|time)|this (?:morning|week|month|year|afternoon)|ago|born|noon|midnight"
+    r"|o'clock)"
 )
+"""What a fact has more often than a story: numbers, days and months."""
+_PUT: Final = frozenset(
+    """put parked left moved stored hid hung placed lent gave bought sold locked changed borrowed booked hired met kept
+    scheduled cancelled canceled installed replaced repaired named called ordered promised agreed decided started switched
+    paid owed wrote saved packed returned rented appointed planned""".split()  # noqa: SIM905
+)
+"""Verbs of what first persons tell to be remembered."""
+_I_AM = re.compile(
+    r"i(?:'m| am) (?:an? (?!bit|little)|the |from |allergic|called|named|born|married|single|divorced|vegetarian|vegan"
+    r"|diabetic|\d|living|working|studying|left-handed|right-handed|deaf|blind|colou?r-?blind|on holiday|away|\w{3,12} years"
+    r"|in (?!the mood|love|a)|at (?!a loss)|[a-z]{3,15}\W*\Z)|i(?:'ve| have| had) (?!been|never|the impression|no |to )"
+    r"|i (?:\w{3,9}ly |always |never |often |usually )?(?!miss|can|could|don't feel|do not feel|dream|sense|fear|believe|regret|suppose|doubt|bet)[a-z']{2,}"
+)
+_MOOD = re.compile(
+    r"(?<!\w)(?:nervous|scared|heartbroken|sad|lonely|mad|awful|horrible|rotten|wonderful|worried|convinced|in the mood|afraid"
+    r"|magical|feel(?:s|ing)? (?:like|so|as)|strange feeling|felt like|no one ever|nobody ever|all my friends|so much|at last|such is|it is said|they say|(?:driving|making|killing) me"
+    r"|talking to me|listens to me|fed up|can't stop|can't sleep|can't get|never liked|stopped talking|as if|i didn't|i did not|get out of bed"
+    r"|cheer|don't cry|poem|story|verse|rhyme|novel|haiku|limerick|fairy tale|let's|let us|i'm going to|getting married)(?!\w)"
+)
+"""What is said in conversation, or about a text to be written."""
+_PAIR = re.compile(r"(?<![\d.])-?0?\.\d{1,4}(?:,| by| and| x) -?0?\.\d")
+"""A place within the reach of an arm, which is a command rather than a fact."""
+_BODY: Final = frozenset("arm arms hand hands finger fingertip tip gripper elbow shoulder wrist".split())  # noqa: SIM905
+_SHOULD: Final = frozenset("should must too needs has have".split())  # noqa: SIM905
+_SUBORDINATE: Final = frozenset(
+    "if when while who which where because until than whether how what whatever wherever whenever as".split()  # noqa: SIM905
+)
+_LEADS: Final = frozenset(
+    """with in for before after on at to by from just now so as then while when where whenever wherever if here sometimes
+    honestly sweetheart such nobody none one it's there they somewhere once far""".split()  # noqa: SIM905
+)
+"""Words that begin a fact only if it has a number or a day."""
+_ENTRY = re.compile(r"\A(?:(?:the|my|our) )?[\w'-]{2,20}(?: [\w'-]{1,20}){0,4}: ?\S{1,40}(?: \S{1,40}){0,6}\Z")
+_CLAUSES = re.compile(r"[,;:.!] (?:(?:and|then|so|but|please|now|anyway|simply|just) ){0,3}| and (?=(?:go|get|touch|tell|look|press) )")
+_FINITE = re.compile(r" (?:is|are|was|were|has|have|'s|will|can|costs?|starts?|begins?|ends?|closes?|opens?)(?!\w)")
 _SUBJECT_START: Final = frozenset(
     """the a an my our his her their its this that these those there every each all both some no""".split()  # noqa: SIM905
 )
@@ -92,7 +136,7 @@ def is_statement(text: str, language: str, *, lenient: bool = False) -> bool:
     words = plain_words(text)
     if not words or len(words) > (2 * MAX_WORDS if language in {"ja", "zh"} else MAX_WORDS):
         return False
-    if "?" in folded or "؟" in folded or _QUOTES.search(text) or len(_SENTENCE_END.findall(text)) > MAX_SENTENCES:
+    if "?" in folded or "؟" in folded or _quotes(text) or len(_SENTENCE_END.findall(text)) > MAX_SENTENCES:
         return False
     if _CHATTER.match(folded) or (not folded.endswith(".") and _UNFINISHED.search(folded)) or folded.endswith("..."):
         return False
@@ -115,6 +159,12 @@ def is_statement(text: str, language: str, *, lenient: bool = False) -> bool:
     return bool(verbs and verbs.search(folded))
 
 
+def _quotes(text: str) -> bool:
+    """Return whether a text quotes more than a word: somebody speaks in it."""
+    marks = [mark.start() for mark in _QUOTES.finditer(text)]
+    return bool(marks) and (len(marks) != 2 or marks[1] - marks[0] > 30)
+
+
 def _english(text: str, *, lenient: bool) -> bool:
     # the words as they are written, apart from case and punctuation: "isn't" is a verb
     written = [word.strip(".,;:!()") for word in text.replace("’", "'").split(" ")]
@@ -122,39 +172,65 @@ def _english(text: str, *, lenient: bool) -> bool:
     words = [word.lower() for word in written]
     if len(words) < 3 and not (lenient and len(words) == 2):
         return False
-    command = leading("en", "command")
-    first = words[0]
     place = _verb(words)
     if place is None:
-        return False
-    verb = words[place]
-    if place == 0 and verb not in {
-        "i'm",
-        "we're",
-        "i've",
-        "we've",
-        "it's",
-        "he's",
-        "she's",
-        "there's",
-        "they're",
-        "i'll",
-    }:
+        return not lenient and _is_entry(text, words)
+    if place == 0 and words[0] not in _SUBJECT_AND_VERB:
         return False  # a command, or a question without its mark
-    if command and command.match(first) and verb not in _COPULA:
+    if _commands(text, words, place):
         return False
     if lenient:
         return True
-    marked = bool(_MARKER.search(text.lower()))
+    low = text.lower()
+    if "you" in words or ("your" in words and not low.startswith("your name")) or _MOOD.search(low):
+        return False
+    if _PAIR.search(low) or (_BODY.intersection(words) and _SHOULD.intersection(words)):
+        return False
+    if _SUBORDINATE.intersection(words[1:place]):
+        return False
+    return _is_told(text, written, words, place)
+
+
+def _is_told(text: str, written: list[str], words: list[str], place: int) -> bool:
+    """Return whether an English sentence with its finite verb at `place` tells a fact, rather than a story."""
+    first, verb, low = words[0], words[place], text.lower()
+    strong, ended = bool(_MARKER.search(low)), text.endswith((".", "!"))
+    if first in _LEADS and not strong:
+        return False
+    if not ended and "," in text and not strong:
+        return False
     if verb in _PAST or verb in _PAST_FORMS or verb.endswith("ed"):
-        # the past of first persons is told; that of third ones is mostly a story
-        if first in _FIRST_PERSON:
+        # the past of first persons is told, if it says where something was put; other past is mostly a story
+        if first in _FIRST_PERSON and (_PUT.intersection(words[: place + 2]) or strong):
             return True
-        return marked and first not in _THIRD_PRONOUNS and len(words) <= 16 and text.endswith(".")
-    if first in _FIRST_PERSON or first in _SUBJECT_START or first in _THIRD_PRONOUNS or marked:
-        return len(words) <= 25 or marked
+        return strong and ended and first not in _FIRST_PERSON | _THIRD_PRONOUNS and len(words) <= 16
+    if first in {"i'm", "i"} and not _I_AM.match(low):
+        return False
+    if first in _FIRST_PERSON or first in _SUBJECT_START or first in _THIRD_PRONOUNS or strong:
+        return len(words) <= (25 if ended or strong else 14)
     # a name, or a noun without an article: "Anna likes tea.", "Breakfast is at eight."
     return (written[0][:1].isupper() or text.islower()) and len(words) <= 20
+
+
+def _is_entry(text: str, words: list[str]) -> bool:
+    """Return whether a text is like an entry of a notebook: "Door code: 4711"."""
+    command = leading("en", "command")
+    entry = _ENTRY.match(text)
+    return bool(entry) and not _PAIR.search(text) and not (command and command.match(words[0])) and any(map(str.isdigit, text))
+
+
+def _commands(text: str, words: list[str], place: int) -> bool:
+    """Return whether one of the clauses begins with a verb of command, or with "please"."""
+    command = leading("en", "command")
+    if command is None:
+        return False
+    if command.match(words[0]) and place != 1:
+        return True
+    for clause in _CLAUSES.split(text.lower().replace("’", "'"))[1:]:
+        found = command.match(clause)
+        if found and not _FINITE.match(clause[found.end() :]):
+            return True
+    return False
 
 
 def _verb(words: list[str]) -> int | None:
@@ -162,7 +238,7 @@ def _verb(words: list[str]) -> int | None:
     for place, word in enumerate(words[:14]):
         if word in _COPULA or word in _PAST:
             return place
-        if place and word.endswith("'s") and words[place - 1] in {"what", "here"}:
+        if word.endswith("'s") and place + 1 < len(words) and words[place + 1] in _AFTER_IS:
             return place
         subject = words[place - 1] if place else ""
         if (
