@@ -46,6 +46,13 @@ _SCRIPTS: Final = {
     "hy": re.compile(r"[\u0530-\u058f]"),
     "am": re.compile(r"[\u1200-\u137f]"),
 }
+_ENGLISH_AT_LEAST: Final = 0.42
+"""What an ASCII text has for English before its words are counted."""
+_ENGLISH_TOO: Final = frozenset(
+    "bed bin come den die door dove fast gem han hat her kind man minder not one pot size sole son sin take ten war wit".split()  # noqa: SIM905
+)
+"""Function words of other languages that are words of English too, which are no function words there."""
+_ENGLISH_TOO_WEIGHT: Final = 0.4
 _LATIN = re.compile(r"[a-zA-Z\u00c0-\u024f\u1e00-\u1eff]")
 # Letters that speak for a language in Latin letters. They count as one function word.
 _LETTERS: Final = {
@@ -100,9 +107,13 @@ def _speaks_for() -> dict[str, dict[str, float]]:
     held = {language: stop_words(language, asking=True) for language in latin}
     counts = Counter(word for words in held.values() for word in words)
     return {
-        word: {language: 1 / count for language, words in held.items() if word in words}
+        word: {language: _share(word, count) for language, words in held.items() if word in words}
         for word, count in counts.items()
     }
+
+
+def _share(word: str, count: int) -> float:
+    return (_ENGLISH_TOO_WEIGHT if word in _ENGLISH_TOO else 1.0) / count
 
 
 def guess_language(text: str) -> str:
@@ -121,18 +132,15 @@ def guess_language(text: str) -> str:
         if other * 2 > latin:
             return next((language for language, letter in _SCRIPTS.items() if letter.search(text)), "")
     weights: Counter[str] = Counter()
-    matched: Counter[str] = Counter()
     speaks_for = _speaks_for()
-    found = plain_words(text)
-    for word in found:
+    for word in plain_words(text):
         weights.update(speaks_for.get(word, {}))
-        matched.update(speaks_for.get(word, {}).keys())
-    if not text.isascii():
+    if text.isascii():
+        weights["en"] += _ENGLISH_AT_LEAST
+    else:
         weights.update({language: 1.0 for language, letters in _LETTERS.items() if letters.search(text)})
     best = max(weights.values(), default=0.0)
-    if not best:
-        return "en" if text.isascii() and any(map(str.isalpha, text)) else ""
-    if text.isascii() and matched["en"] and max(matched.values()) * 3 <= len(found):
-        return "en"  # a word or two of a longer text say little: "size" is a function word of Turkish
+    if best <= _ENGLISH_AT_LEAST and not any(map(str.isalpha, text)):
+        return ""
     # English first among equals, then in the order of the lists
     return next(language for language in LANGUAGES if weights[language] >= best - 1e-9)

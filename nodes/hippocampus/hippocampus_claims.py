@@ -22,10 +22,11 @@ _ENGLISH_VERBS: Final = frozenset(
     cycle dance dislike do drink drive eat end enjoy expire fit fly get give go grow hate have hold include keep know
     last leave like live look love make mean measure meet move need open own pay play prefer read rent ride run say see
     sell send show sing sit sleep smell snore speak spend stand start stay stop study swim take talk teach tell think
-    travel turn understand use visit wait walk want wash watch wear weigh work write""".split()  # noqa: SIM905
+    lift reach detect climb carry grip jump hear remember recharge print scan weld swim travel turn understand use visit wait walk want wash watch wear weigh work write""".split()  # noqa: SIM905
 )
 _PREDICATE_STARTS: Final = frozenset(
-    """about above across after against allergic already also always among around at away before behind below beneath
+    """born called named married allowed able made located closed open available free empty full broken
+    about above across after against allergic already also always among around at away before behind below beneath
     beside between by called down during from here in inside into just named near never next not now of off on open
     opposite out outside over past still there through to today tomorrow tonight toward towards under up upstairs
     downstairs usually very with within without yet a an the my your our""".split()  # noqa: SIM905
@@ -102,7 +103,22 @@ def _english_subject(rest: list[str], verb: str) -> int:
         word = lower[place]
         if word in {"and", "or", "of"}:
             continue
-        if lower[place - 1] in {"and", "or", "of", "the", "a", "an", "my", "your", "our"} and place > 1:
+        if lower[place - 1] in {
+            "and",
+            "or",
+            "of",
+            "the",
+            "a",
+            "an",
+            "my",
+            "your",
+            "our",
+            "his",
+            "her",
+            "their",
+            "this",
+            "that",
+        }:
             continue
         if verb in {"has", "have", "had"} and (word in {"got", "been", "to"} or word.endswith(("ed", "en"))):
             return place

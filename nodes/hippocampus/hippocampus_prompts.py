@@ -20,7 +20,7 @@ from hippocampus_english import (
     has_answer_type,
     statement_to_remember,
 )
-from hippocampus_phrases import SIBLINGS, leading, trailing, whole
+from hippocampus_phrases import SIBLINGS, anywhere, leading, trailing, whole
 from hippocampus_questions import answer_type, cannot_stand_alone, is_question, subject_words
 from hippocampus_statements import is_statement
 
@@ -70,6 +70,10 @@ _NOTE = re.compile(
     r" date in mind|learn that|by heart|(?:ought to|should(?: always)?|want you to|like you to|make sure you) (?:always )?know|write"
     r" (?:that|this|it)|hold that thought|in case you (?:wonder|need)|if you need it|remind me|i tell you for|track of|let me have it\W*\Z"
     r"|for later|for (?:your )?(?:files|the file|next time)|behind your ears|keep a secret|hold on to)"
+)
+_FRAGMENT = re.compile(
+    r"(?:in|on|at|under|behind|beside|to|with|by|im|am|an|auf|unter|hinter|bei|mit|dans|sur|sous|chez|en|al|sobre|bajo|con"
+    r"|nel|nella|sul|sulla|da|no|na|em|op|bij|pa|w|в|на|у|под)(?!\w) "
 )
 _POLITE_REQUEST = re.compile(r"\W{0,4}(?:please )?(?:can|could|would|will|kannst|konntest)(?!\w)")
 _ENDS_WITH_PLEASE = re.compile(r"\A(?:my|our|the|[\w-]{2,30}'s) [^.!?]{2,80}?,? (?:please|pls|plz)\W{0,4}\Z")
@@ -315,8 +319,11 @@ class _Reader:
                 return self._corrected(said.text)
             return None
         joint = self._find(leading, "that", rest)
-        if joint and self.language != "en":
-            rest = rest.after(joint.end())
+        if joint and sure:
+            # "It is not true that Anna has a dog."
+            wrong = _without_mark(rest.after(joint.end()).text)
+            subject = subject_words(wrong, self.language)
+            return Asked("correct", self.language, subject=subject, corrected=wrong, follow_up=not subject)
         if not plain_words(rest.text[:MAX_READ]):
             return Asked("correct", self.language, follow_up=True) if sure and rest is not said else None
         if depth < 2:
@@ -326,6 +333,8 @@ class _Reader:
             if asked.kind != "other":
                 return asked
         meant = sure and len(plain_words(rest.text)) <= 30 and not self._find(leading, "command", rest)
+        if _FRAGMENT.match(rest.folded) and len(plain_words(rest.text)) <= 6 and "?" not in rest.text:
+            return replace(self._corrected(rest.text), follow_up=True)  # "No, on Friday."
         if meant or is_statement(rest.text, self.language, lenient=True) or self._contrast(rest.text):
             return self._corrected(rest.text)
         return None
@@ -360,6 +369,8 @@ class _Reader:
             joint = self._find(leading, "that", rest)
             if answer_type(rest.folded, self.language) or self._find(leading, "whether", rest):
                 return self._asked(rest)
+            if said.text.rstrip().endswith(("?", "？")) and self._is_noun(rest):
+                return self._asked(rest)  # "Do you know my name?"
             if joint and said.text.rstrip().endswith("?"):
                 # "Do you remember that the key is in the car?"
                 rest = rest.after(joint.end())
@@ -370,6 +381,15 @@ class _Reader:
             if plain_words(part.text):
                 return self._asked(part)
         return None
+
+    def _is_noun(self, said: _Said) -> bool:
+        """Return whether a short text is a noun with its article, or a name, without a verb."""
+        words = said.text.strip("?？ ").split(" ")
+        named = words[0][:1].isupper() or words[0].endswith(("'s", "’s"))
+        verb = self._find(anywhere, "verbs", said) or (
+            self.language == "en" and self._find(anywhere, "verb_first", said)
+        )
+        return len(words) <= 5 and not verb and bool(named or self._find(leading, "article", said))
 
     def _asked(self, said: _Said) -> Asked:
         """Read a question whose form is known."""

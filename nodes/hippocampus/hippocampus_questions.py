@@ -20,6 +20,10 @@ _MISSPELT: Final = re.compile(
     r"|(?P<thing>hwat|waht|wht|whta|whhat|whatt|wat|wich|whihc|wihch|whcih|wath|wats|whst)|(?P<person>woh|hwo|whoo|whos)"
     r"|(?P<manner>hwo|howw|hwow)|(?P<reason>wyh|hwy|whyy|wy))"
 )
+_ENGLISH_VERB = re.compile(
+    r"(?<!\w)(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|must|may|am|isn't|aren't|doesn't|don't|it's"
+    r"|he's|she's|lives|likes|works|takes|costs|\w{3,20}ed)(?!\w)"
+)
 _EXPLETIVE = re.compile(
     r"(?<!\w)(?:what (?:time|day|date|year) is it|is it (?:raining|snowing|cold|hot|warm|late|early|true|possible|ok)|it is"
     r" (?:raining|snowing|cold|hot|warm|late|early)|how (?:late|far) is it|wie spat ist es|wieviel uhr ist es|quelle heure"
@@ -39,7 +43,8 @@ _SPEAKERS: Final = frozenset(
 def subject_words(text: str, language: str) -> list[str]:
     """Return the content words of a text in order, without repetitions: without function words and words of asking."""
     if language in {"en", ""}:
-        return content_words(text)
+        stops = stop_words("en", asking=True)
+        return [word for word in content_words(text) if word not in stops and not _MISSPELT.fullmatch(word)]
     stops = stop_words(language, asking=True)
     return [word for word in dict.fromkeys(plain_words(text)) if word not in stops]
 
@@ -125,7 +130,7 @@ def is_question(text: str, folded: str, language: str) -> Literal["question", "y
     ends = trailing(language, "yes_no_last")
     ended = bool(ends and ends.search(folded))
     if marked:
-        return "question" if asked or _goes_on(sentence, language) else "yes_no"
+        return "question" if asked or _goes_on(sentence, language) or _is_fragment(sentence, language) else "yes_no"
     if language in {"zh", "ja", "ko"}:
         if ended:
             return "question" if asked else "yes_no"
@@ -141,6 +146,16 @@ def is_question(text: str, folded: str, language: str) -> Literal["question", "y
     return "yes_no" if _inverted(text, folded, tongues) else None
 
 
+def _is_fragment(folded: str, language: str) -> bool:
+    """Return whether a question is only a noun: "Anna's birthday?"."""
+    if language in {"ru", "uk", "ar", "he", "tr", "fi", "ja", "zh", "ko", "hi"} or len(folded.split(" ")) > 4:
+        return False
+    if language == "en":
+        return not _ENGLISH_VERB.search(folded)
+    verbs, first = anywhere(language, "verbs"), leading(language, "verb_first")
+    return not (verbs and verbs.search(folded)) and not (first and first.match(folded))
+
+
 def _goes_on(folded: str, language: str) -> bool:
     """Return whether a question only names something else: "And Tom's?", "What about the bike?"."""
     pattern, verbs = leading(language, "and"), anywhere(language, "verbs")
@@ -149,7 +164,7 @@ def _goes_on(folded: str, language: str) -> bool:
         return False
     rest = folded[found.end() :]
     if language == "en":
-        return not re.search(r"(?<!\w)(?:is|are|was|were|do|does|did|has|have|can|could|will|would|should)(?!\w)", rest)
+        return not _ENGLISH_VERB.search(rest)
     return not (verbs and verbs.search(rest))
 
 
@@ -248,7 +263,8 @@ def cannot_stand_alone(text: str, language: str, subject: list[str], *, question
     if question and _goes_on(folded, tongue):
         return True
     other = anywhere(tongue, "other")
-    if question and other and other.search(folded) and len(subject) <= 2:
+    found = other.search(folded) if question and other else None
+    if found and len(subject) <= 2 and (found.group().endswith(" one") or not plain_words(folded[found.end() :])):
         return True
     words = plain_words(text[:1000])
     if question and not subject:

@@ -31,7 +31,7 @@ _CHATTER = re.compile(
     r"|i (?:want|wish|hope|wonder|guess|would|think|feel|love you|see|understand|agree|said|mean|don't understand|don't know"
     r"|do not know|could|can't believe|need help|beg|thank|am (?:sad|happy|bored|tired|sorry|fine|ok|okay|back|here|hungry"
     r"|ready|done|glad|so|very|not sure|curious|lost|confused|excited|afraid|in love)|have (?:no idea|a question|to go))\b"
-    r"|i'd|i did(?:n't| not)|in my dream|[A-Z]{3,20}: |i'm (?:sad|happy|bored|tired|sorry|fine|ok|okay|back|here|hungry|ready|done|glad|so|very|not sure|curious|lost"
+    r"|i'd|i did(?:n't| not)|i (?:love|miss|hate|adore) (?:the|this|that|when|how|it)|no one|nobody|in my dream|[A-Z]{3,20}: |i'm (?:sad|happy|bored|tired|sorry|fine|ok|okay|back|here|hungry|ready|done|glad|so|very|not sure|curious|lost"
     r"|confused|excited|afraid|good|in love)\b|danke|merci|gracias|grazie|obrigad[oa]|dank je|bedankt|tack|takk|tak|kiitos"
     r"|dzieki|dziekuje|спасибо|дякую|tesekkur|ευχαριστω|شكرا|תודה|धन्यवाद|ありがとう|谢谢|고마워|es war einmal|il etait une fois"
     r"|erase una vez|habia una vez|c'era una volta|era uma vez|er was eens|det var en gang|der var engang|dawno,? dawno temu"
@@ -110,7 +110,9 @@ _LEADS: Final = frozenset(
 )
 """Words that begin a fact only if it has a number or a day."""
 _ENTRY = re.compile(r"\A(?:(?:the|my|our) )?[\w'-]{2,20}(?: [\w'-]{1,20}){0,4}: ?\S{1,40}(?: \S{1,40}){0,6}\Z")
-_CLAUSES = re.compile(r"[,;:.!] (?:(?:and|then|so|but|please|now|anyway|simply|just) ){0,3}| and (?=(?:go|get|touch|tell|look|press) )")
+_CLAUSES = re.compile(
+    r"[,;:.!] (?:(?:and|then|so|but|please|now|anyway|simply|just) ){0,3}| and (?=(?:go|get|touch|tell|look|press) )"
+)
 _FINITE = re.compile(r" (?:is|are|was|were|has|have|'s|will|can|costs?|starts?|begins?|ends?|closes?|opens?)(?!\w)")
 _SUBJECT_START: Final = frozenset(
     """the a an my our his her their its this that these those there every each all both some no""".split()  # noqa: SIM905
@@ -203,7 +205,9 @@ def _is_told(text: str, written: list[str], words: list[str], place: int) -> boo
         # the past of first persons is told, if it says where something was put; other past is mostly a story
         if first in _FIRST_PERSON and (_PUT.intersection(words[: place + 2]) or strong):
             return True
-        return strong and ended and first not in _FIRST_PERSON | _THIRD_PRONOUNS and len(words) <= 16
+        return (
+            strong and (ended or len(words) <= 8) and first not in _FIRST_PERSON | _THIRD_PRONOUNS and len(words) <= 16
+        )
     if first in {"i'm", "i"} and not _I_AM.match(low):
         return False
     if first in _FIRST_PERSON or first in _SUBJECT_START or first in _THIRD_PRONOUNS or strong:
@@ -216,7 +220,12 @@ def _is_entry(text: str, words: list[str]) -> bool:
     """Return whether a text is like an entry of a notebook: "Door code: 4711"."""
     command = leading("en", "command")
     entry = _ENTRY.match(text)
-    return bool(entry) and not _PAIR.search(text) and not (command and command.match(words[0])) and any(map(str.isdigit, text))
+    return (
+        bool(entry)
+        and not _PAIR.search(text)
+        and not (command and command.match(words[0]))
+        and any(map(str.isdigit, text))
+    )
 
 
 def _commands(text: str, words: list[str], place: int) -> bool:
