@@ -19,7 +19,7 @@ MAX_SENTENCES: Final = 3
 
 _UNFINISHED = re.compile(
     r"(?:[,:;(\[—–-]|\.\.\.|…|(?<!\w)(?:and|or|but|the|a|an|of|to|in|on|at|with|for|from|by|that|because|if|when|while|was"
-    r"|were|is|are|my|your|his|her|their|our|very|und|oder|aber|der|die|das|dass|weil|et|ou|mais|que|de|y|pero|e|ma|che"
+    r"|were|is|are|my|your|his|her|their|our|very|until|after|before|as|than|into|like|und|oder|aber|der|die|das|dass|weil|et|ou|mais|que|de|y|pero|e|ma|che"
     r"|en|of|maar|och|og|men|i|a|и|но|что))\W{0,3}\Z"
 )
 _CHATTER = re.compile(
@@ -206,7 +206,10 @@ def _is_told(text: str, written: list[str], words: list[str], place: int) -> boo
         if first in _FIRST_PERSON and (_PUT.intersection(words[: place + 2]) or strong):
             return True
         return (
-            strong and (ended or len(words) <= 8) and first not in _FIRST_PERSON | _THIRD_PRONOUNS and len(words) <= 16
+            strong
+            and (ended or (len(words) <= 8 and first in _SUBJECT_START))
+            and first not in _FIRST_PERSON | _THIRD_PRONOUNS
+            and len(words) <= 16
         )
     if first in {"i'm", "i"} and not _I_AM.match(low):
         return False
