@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
-from itertools import islice
+from functools import cache
+from itertools import islice, takewhile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainnet.memory.plain_text import plain_words, term_of, terms
+from brainnet.memory.languages import guess_language, stop_words
+from brainnet.memory.plain_text import MIN_PART, kinship, plain_words, term_of, terms
 from brainnet.memory.stop_words import STOP_WORDS
 
 __all__ = ["TextIndex", "plain_words", "term_of", "terms"]
@@ -26,6 +29,10 @@ B = 0.75
 """BM25's b: how strongly long texts are discounted."""
 MAX_QUERY_TERMS = 64
 """The number of distinct terms of a query that are looked up."""
+MAX_KIN_WORDS = 16
+"""The number of words of a query whose other forms are looked up."""
+MAX_KIN = 200
+"""The number of terms that are compared with a word, per end."""
 FEEDBACK_TERMS = 20
 """The number of terms that pseudo-relevance feedback adds to a query."""
 QUERY_WEIGHT = 0.5
@@ -39,6 +46,21 @@ _MAX_TF = (1 << _TF_BITS) - 1
 _STOP_TERMS = frozenset(term_of(word) for word in STOP_WORDS)
 
 
+@cache
+def _stop_terms(language: str) -> frozenset[str]:
+    return frozenset(map(term_of, stop_words(language)))
+
+
+def _reversed(term: str) -> str:
+    return term[::-1]
+
+
+def _starting(ordered: list[str], start: str) -> list[str]:
+    """Return the terms of an ordered list with a beginning, `MAX_KIN` at most."""
+    first = bisect_left(ordered, start)
+    return list(takewhile(lambda term: term.startswith(start), ordered[first : first + MAX_KIN]))
+
+
 class TextIndex:
     """Texts, numbered from 0 in the order they are added, searched by BM25.
 
@@ -46,7 +68,7 @@ class TextIndex:
     idf * tf (k1 + 1) / (tf + k1 (1 - b + b length / mean length)), where
     idf = ln(1 + (N - n + 0.5) / (n + 0.5)) is positive even for terms that most texts contain (Robertson and
     Zaragoza 2009, *The Probabilistic Relevance Framework: BM25 and Beyond*). Stop words of a query are ignored, unless
-    it has no other words.
+    it has no other words. A query in another language than English also finds other forms of its words, and compounds.
 
     Terms are numbered too, from 0 in the order of their first occurrence.
     """
@@ -61,6 +83,8 @@ class TextIndex:
         self._lengths = array("I")
         self._total_length = 0
         self._stop_term_ids: list[int] = []
+        self._forward: list[str] = []
+        self._backward: list[str] = []
         self._cached_length_norms = np.zeros(0, np.float32)
 
     def __len__(self) -> int:
@@ -109,9 +133,44 @@ class TextIndex:
         """Return the ids of the query's terms that occur in any text, each with weight 1."""
         # dict.fromkeys removes duplicates and keeps the order, so that the limit below keeps the first terms
         distinct = list(dict.fromkeys(terms(text)))
-        content_terms = [term for term in distinct if term not in _STOP_TERMS] or distinct
+        language = guess_language(text)
+        stops = _STOP_TERMS if language == "en" else _stop_terms(language)
+        content_terms = [term for term in distinct if term not in stops] or distinct
         known = (term for term in islice(content_terms, MAX_QUERY_TERMS) if term in self._term_ids)
-        return {self._term_ids[term]: 1.0 for term in known}
+        query = {self._term_ids[term]: 1.0 for term in known}
+        if language != "en":
+            query |= {term_id: weight for term_id, weight in self._kin(text, language).items() if term_id not in query}
+        return query
+
+    def _kin(self, text: str, language: str) -> dict[int, float]:
+        """Return the terms that are other forms of a query's words in its language, or compounds with them.
+
+        So "Schlüssel" finds "Haustürschlüssel", and that one finds "Schlüssel", at the weight of their `kinship`.
+        """
+        stops = stop_words(language, asking=True)
+        sought = [word for word in dict.fromkeys(plain_words(text)) if word not in stops and len(word) >= MIN_PART]
+        if not sought or not self.term_count:
+            return {}
+        forward, backward = self._sorted_terms()
+        kin: dict[int, float] = {}
+        for word in sought[:MAX_KIN_WORDS]:
+            # kin share a beginning or an end; of a compound the query may hold the longer one
+            near = {*_starting(forward, word[:MIN_PART]), *(_reversed(t) for t in _starting(backward, word[:-5:-1]))}
+            for term in near:
+                weight = kinship(word, term, language)
+                if weight:
+                    term_id = self._term_ids[term]
+                    kin[term_id] = max(weight, kin.get(term_id, 0.0))
+        return kin
+
+    def _sorted_terms(self) -> tuple[list[str], list[str]]:
+        """Return all terms in order, and all reversed ones in order."""
+        if len(self._forward) != self.term_count:
+            new = list(islice(self._term_ids, len(self._forward), None))
+            # sorting what is mostly in order takes linear time
+            self._forward = sorted([*self._forward, *new])
+            self._backward = sorted([*self._backward, *map(_reversed, new)])
+        return self._forward, self._backward
 
     def expanded_query(self, query: Mapping[int, float], feedback: Mapping[int, float]) -> dict[int, float]:
         """Return the query with terms added that the feedback texts have in common (pseudo-relevance feedback).

@@ -127,6 +127,11 @@ _SUBJECT_QUESTION = re.compile(
     r"(?:who|what|which|whose|wer|was|welche[rsnm]?|qui|quien|quién|chi|quem|wie|wat|welke?)(?!\w)", re.IGNORECASE
 )
 _ABOUT_IT = re.compile(r"(?:is|are|was|were) (?:it|this|that|they|he|she)(?!\w)", re.IGNORECASE)
+_SAME_THING = re.compile(r"(?:what|which|who) (?:is|are|was) (?:it|this|that|they)(?!\w)", re.IGNORECASE)
+_COUNTED = re.compile(
+    r"(?:how (?:many|much)|which|what) (?!(?:is|are|was|were|do|does|did|has|have|can|will|would|should)(?!\w))\w{1,30}",
+    re.IGNORECASE,
+)
 _PLACE = re.compile(r"[(\[]? ?[-+−]?\d{0,3}[.,]?\d{1,4} ?, ?[-+−]?\d{0,3}[.,]?\d")
 _GOAL = re.compile(
     r"(?:back )?(?:to|towards|over to|up|down|left|right|zu|nach|zurück|à|vers|a|hacia|verso|para|naar)(?!\w)|[(\[] ?[-+−]?\d",
@@ -230,12 +235,12 @@ def _clauses(sentence: str) -> list[str]:
 
 def _carried(before: str, joint: str, after: str) -> str | None:
     """Return "to (0.2, 0)" with the verb of the movement before it; None if it is no such place."""
+    if re.search(r"(?<!\w)(?:between|zwischen|entre|tra|tussen)(?!\w)", before, re.IGNORECASE):
+        return None
     verb = _MOVEMENT.match(_bare(before))
     goal = _GOAL.match(after)
-    if not verb or not goal or not _PLACE.search(before) or not _PLACE.match(after[goal.start() :].lstrip("to ")):
-        place = _PLACE.search(after[:40])
-        if not verb or not goal or not _PLACE.search(before) or not place:
-            return None
+    if not verb or not goal or not _PLACE.search(before) or not _PLACE.search(after[:40]):
+        return None
     words = verb.group()
     # "Move the arm to (0.1, 0.1), then (0.2, 0)": with all that stands before the place
     to = _TO.search(before)
@@ -286,13 +291,16 @@ def _question_after(before: str, bare: str, *, whole_question: bool) -> bool:
             return False
         if _KEEPING.match(before) and not whole_question:
             return False
+        if _SAME_THING.match(bare):
+            return False  # "Which end is the front, and what is it?"
         if _ASKS.match(before):
-            return bool(_VERB.search(before))
+            counted = _COUNTED.match(before)
+            return bool(_VERB.search(before[counted.end() :] if counted else before))
         if _INDIRECT.match(before):
             # "Tell me that ... and where ..." has no first question
             return bool(re.search(rf"(?<!\w){_QUESTION_WORD}(?!\w)", before, re.IGNORECASE))
         return whole_question and (_is_question(before) or bool(_MOVEMENT.match(before) or _KEEPING.match(before)))
-    if _INVERTED.match(bare) and whole_question:
+    if _INVERTED.match(bare) and whole_question and not _ABOUT_IT.match(bare):
         if re.match(r"ha(?:s|ve) ", bare, re.IGNORECASE):
             return False
         if _ASKS.match(before) and _SUBJECT_QUESTION.match(before):
