@@ -49,7 +49,8 @@ _SCRIPTS: Final = {
 _ENGLISH_AT_LEAST: Final = 0.42
 """What an ASCII text has for English before its words are counted."""
 _ENGLISH_TOO: Final = frozenset(
-    "bed bin come den die door dove fast gem han hat her kind man minder not one pot size sole son sin take ten war wit".split()  # noqa: SIM905
+    """bed bin come den die door dove fast gem han hat her kind man minder not one pot size sole son sin take ten
+    war wit""".split()  # noqa: SIM905
 )
 """Function words of other languages that are words of English too, which are no function words there."""
 _ENGLISH_TOO_WEIGHT: Final = 0.4
@@ -59,7 +60,7 @@ _LETTERS: Final = {
     "de": re.compile(r"ß|[Üü](?=[bcdefghklmnrst])"),
     "es": re.compile(r"[ñÑ¿¡]"),
     "pt": re.compile(r"[ãõÃÕ]"),
-    "fr": re.compile(r"[çœêèùûÇŒÊÈ]"),
+    "fr": re.compile(r"[œêèùûŒÊÈ]"),
     "pl": re.compile(r"[łąęśźżćńŁŚŻ]"),
     "cs": re.compile(r"[řěůŘĚ]"),
     "tr": re.compile(r"[ışğİŞĞ]"),
@@ -80,8 +81,8 @@ def _lists() -> dict[str, dict[str, frozenset[str]]]:
 
 
 LANGUAGES: Final = (
-    "en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "no", "fi", "pl", "cs", "ru", "uk", "tr", "el", "ar", "he", "hi",
-    "ja", "zh", "ko",
+    "en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "no", "fi", "pl", "cs", "ru", "uk", "tr", "el", "ar", "he",
+    "hi", "ja", "zh", "ko",
 )  # fmt: skip
 """The languages with lists of words, by their codes of ISO 639-1."""
 
@@ -116,6 +117,11 @@ def _share(word: str, count: int) -> float:
     return (_ENGLISH_TOO_WEIGHT if word in _ENGLISH_TOO else 1.0) / count
 
 
+def _is_ukrainian(text: str) -> bool:
+    found = set(plain_words(text))
+    return len(found & stop_words("uk", asking=True)) > len(found & stop_words("ru", asking=True))
+
+
 def guess_language(text: str) -> str:
     """Guess the language of a text from its first `MAX_GUESSED` characters.
 
@@ -130,16 +136,19 @@ def guess_language(text: str) -> str:
         other = sum(map(str.isalpha, text)) - latin
         # a name or a brand in Latin letters does not make a text of another script English
         if other * 2 > latin:
-            return next((language for language, letter in _SCRIPTS.items() if letter.search(text)), "")
-    weights: Counter[str] = Counter()
+            guess = next((language for language, letter in _SCRIPTS.items() if letter.search(text)), "")
+            return "uk" if guess == "ru" and _is_ukrainian(text) else guess
+    weights = dict.fromkeys(LANGUAGES, 0.0)
     speaks_for = _speaks_for()
     for word in plain_words(text):
-        weights.update(speaks_for.get(word, {}))
+        for language, weight in speaks_for.get(word, {}).items():
+            weights[language] += weight
     if text.isascii():
         weights["en"] += _ENGLISH_AT_LEAST
     else:
-        weights.update({language: 1.0 for language, letters in _LETTERS.items() if letters.search(text)})
-    best = max(weights.values(), default=0.0)
+        for language, letters in _LETTERS.items():
+            weights[language] += 1.0 if letters.search(text) else 0.0
+    best = max(weights.values())
     if best <= _ENGLISH_AT_LEAST and not any(map(str.isalpha, text)):
         return ""
     # English first among equals, then in the order of the lists

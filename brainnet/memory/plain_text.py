@@ -16,7 +16,8 @@ __all__ = ["fold", "kinship", "plain_words", "term_of", "terms"]
 # Marks that are often left out in writing: accents, the points of Hebrew and Arabic, the nukta of Hindi. The breve
 # makes another letter of the Cyrillic и, and the marks of all other scripts are vowels.
 _ACCENTS = re.compile(
-    r"(?<![иИ])\u0306|[\u0300-\u0305\u0307-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
+    r"(?<![иИ])\u0306"
+    r"|[\u0300-\u0305\u0307-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
     r"\u093c\u09bc\u0a3c\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe2f]"
 )
 # Letters that Unicode does not decompose, and characters that do not count: the Arabic tatweel, joiners, direction
@@ -43,14 +44,15 @@ MIN_REST: Final = 3
 """Letters that a compound has beside such a part."""
 
 _ELIDED = re.compile(
-    r"([cdjlmnst]|qu|jusqu|lorsqu|puisqu|presqu|quelqu|un|(?:de|ne|a|da|su|que)ll|quest|dov|com|cos|quand|quant|gl|degl|anch)'"
-    r"([^']{2,})"
+    r"(?:([cdjlmnst]|qu|jusqu|lorsqu|puisqu|presqu|quelqu|un|(?:de|ne|a|da|su|que)ll|quest|quant|gl|degl|anch)'([^']{2,})"
+    r"|(dov|com|cos|quand)'([^']{1,}))"
 )
 
 _ARABIC_ARTICLE = re.compile(r"[وف]?(?:ال|بال|كال|لل)(?=..)")
 _ARABIC_ENDING = re.compile(r"(?:ها|ان|ات|ون|ين|يه|ه|ي)$")
 _KOREAN_PARTICLES: Final = (
-    "에서", "으로", "까지", "부터", "한테", "에게", "은", "는", "이", "가", "을", "를", "의", "에", "로", "와", "과", "도", "만",
+    "에서", "으로", "까지", "부터", "한테", "에게", "은", "는", "이", "가", "을", "를", "의", "에",
+    "로", "와", "과", "도", "만",
 )  # fmt: skip
 
 
@@ -70,7 +72,11 @@ def plain_words(text: str) -> list[str]:
 def _split(found: list[str]) -> list[str]:
     """Separate the words that French and Italian write together with the next one ("l'huile", "dell'auto")."""
     parts = (_ELIDED.fullmatch(word) if "'" in word else None for word in found)
-    return [part for word, two in zip(found, parts, strict=True) for part in (two.groups() if two else (word,))]
+    return [
+        part
+        for word, two in zip(found, parts, strict=True)
+        for part in (filter(None, two.groups()) if two else (word,))
+    ]
 
 
 @lru_cache(maxsize=4096)

@@ -20,23 +20,29 @@ MAX_LENGTH: Final = 600
 _SENTENCE = re.compile(r"(?<![A-Z]\.)(?<!\b[A-Z][a-z]\.)(?<=[.!?;])[\"'”’)]{0,2}\s{1,8}|(?<=[。！？])\s{0,8}")
 _QUOTES = re.compile(r"[\"“”„«»]|(?<!\w)'\w[^']{8,200}'(?!\w)")
 _KEPT_TOGETHER = re.compile(
-    r"\A\W{0,4}(?:if|when(?! (?:is|are|was|were|do|does|did|will|can))|whenever|as soon as|once|after|before|while|wenn|sobald"
+    r"\A\W{0,4}(?:if|when(?! (?:is|are|was|were|do|does|did|will|can))|whenever|as soon as|once|after|before|while"
+    r"|wenn|sobald"
     r"|nachdem|bevor|falls|si|quand (?:tu|je|il|elle)|cuando (?:el|la|yo)|se|als)(?!\w)"
     r"|(?<!\w)(?:until|unless|as soon as|whenever|bis du|sobald|jusqu'a|hasta que|finche)(?!\w)",
     re.IGNORECASE,
 )
 _WORK_ON = re.compile(
-    r"\A\W{0,4}(?:please |can you |could you |bitte )?(?:continue|complete|finish|translate|summari[sz]e|rewrite|paraphrase|correct"
-    r"|improve|proofread|rephrase|shorten|repeat|quote|say|write|setze?|ubersetze|übersetze|traduis|traduce|traduci|traduza|vertaal)"
+    r"\A\W{0,4}(?:please |can you |could you |bitte )?(?:continue|complete|finish|translate|summari[sz]e|rewrite"
+    r"|paraphrase|correct"
+    r"|improve|proofread|rephrase|shorten|repeat|quote|say|write|setze?|ubersetze|übersetze|traduis|traduce|traduci"
+    r"|traduza|vertaal)"
     r"[^.!?:]{0,80}:",
     re.IGNORECASE,
 )
 
 # what a second request may begin with: "and then please"
 _LEAD = (
-    r"(?:(?:please|also|now|then|next|finally|afterwards|first(?:ly)?|second(?:ly)?|and|but|bitte|dann|danach|zuerst|auch|noch"
-    r"|anschließend|puis|ensuite|aussi|d'abord|luego|después|despues|también|primero|poi|dopo|anche|prima|depois|também|primeiro"
-    r"|daarna|dan|ook|eerst|lastly|afterward|thirdly|could you|can you|would you|kannst du|peux-tu|puedes|puoi|you can)\b,? ?){0,4}"
+    r"(?:(?:please|also|now|then|next|finally|afterwards|first(?:ly)?|second(?:ly)?|and|but|bitte|dann|danach|zuerst"
+    r"|auch|noch"
+    r"|anschließend|puis|ensuite|aussi|d'abord|luego|después|despues|también|primero|poi|dopo|anche|prima|depois"
+    r"|também|primeiro"
+    r"|daarna|dan|ook|eerst|lastly|afterward|thirdly|could you|can you|would you|kannst du|peux-tu|puedes|puoi"
+    r"|you can)\b,? ?){0,4}"
 )
 _LEADING = re.compile(rf"\A\s{{0,4}}{_LEAD}", re.IGNORECASE)
 _FIRST = re.compile(
@@ -45,37 +51,49 @@ _FIRST = re.compile(
 )
 # where a sentence may be split
 _JOINT = re.compile(
-    r"(?:,|;)? (?:and|und|et|y|e|en)(?: (?:then|also|please|after that|afterwards|finally|dann|danach|auch|bitte|anschließend|puis"
+    r"(?:,|;)? (?:and|und|et|y|e|en)(?: (?:then|also|please|after that|afterwards|finally|dann|danach|auch|bitte"
+    r"|anschließend|puis"
     r"|ensuite|aussi|luego|después|despues|también|poi|dopo|anche|depois|também|daarna|dan|ook)){0,2},? "
-    r"|(?:,|;) ?(?:then|after that|afterwards|next|finally|dann|danach|anschließend|puis|ensuite|luego|después|despues|poi|dopo"
+    r"|(?:,|;) ?(?:then|after that|afterwards|next|finally|dann|danach|anschließend|puis|ensuite|luego|después"
+    r"|despues|poi|dopo"
     r"|depois|daarna|dan|but)(?: (?:also|please|bitte|auch))?,? "
     r"| (?:then|und dann|dann|puis|luego|poi|depois)(?: please)? "
     r"|; ",
     re.IGNORECASE,
 )
 _THEN = re.compile(
-    r"(?:then|after|next|finally|dann|danach|anschließend|puis|ensuite|luego|despu|poi|dopo|depois|daarna|(?<!\w)dan(?!\w)|;)",
+    r"(?:then|after|next|finally|dann|danach|anschließend|puis|ensuite|luego|despu|poi|dopo|depois|daarna"
+    r"|(?<!\w)dan(?!\w)|;)",
     re.IGNORECASE,
 )
 
 _MOVE = (
-    r"(?:move|go|turn|rotate|lift|raise|lower|reach|stretch|extend|bend|swing|drive|steer|shift|slide|touch|point|return|come back"
-    r"|bewege?|fahre?|gehe?|drehe?|hebe?|senke?|strecke?|berühre|zeige auf|bouge|déplace|deplace|va|tourne|lève|leve|touche|baisse"
-    r"|mueve|ve a|gira|levanta|baja|toca|muovi|vai|alza|abbassa|mova|vá|gire|levante|abaixe|toque|beweeg|ga naar|draai|til)"
+    r"(?:move|go|turn|rotate|lift|raise|lower|reach|stretch|extend|bend|swing|drive|steer|shift|slide|touch|point"
+    r"|return|come back"
+    r"|bewege?|fahre?|gehe?|drehe?|hebe?|senke?|strecke?|berühre|zeige auf|bouge|déplace|deplace|va|tourne|lève|leve"
+    r"|touche|baisse"
+    r"|mueve|ve a|gira|levanta|baja|toca|muovi|vai|alza|abbassa|mova|vá|gire|levante|abaixe|toque|beweeg|ga naar"
+    r"|draai|til)"
 )
 _TELL = (
-    r"(?:(?:tell|remind|show|give|send|read) (?:me|us)|say|let me know|answer|sag(?:e)? (?:mir|uns)|erzähle? mir|zeige? mir|erinnere? mich"
-    r"|nenne? mir|dis[- ]moi|montre[- ]moi|raconte[- ]moi|rappelle[- ]moi|dime|muéstrame|recuérdame|cuéntame|dimmi|mostrami|ricordami"
+    r"(?:(?:tell|remind|show|give|send|read) (?:me|us)|say|let me know|answer|sag(?:e)? (?:mir|uns)|erzähle? mir"
+    r"|zeige? mir|erinnere? mich"
+    r"|nenne? mir|dis[- ]moi|montre[- ]moi|raconte[- ]moi|rappelle[- ]moi|dime|muéstrame|recuérdame|cuéntame|dimmi"
+    r"|mostrami|ricordami"
     r"|diga[- ]me|diz[- ]me|me diga|mostre[- ]me|zeg me|zeg mij|vertel me|vertel mij|toon me)"
 )
 _KEEP = (
-    r"(?:(?:please )?(?:remember|note|memori[sz]e|save|store)(?: that|:| this)|don't forget|do not forget|forget|delete|erase|merke? dir"
-    r"|vergiss|souviens[- ]toi|n'oublie pas|oublie|recuerda que|no olvides|olvida|ricorda che|ricordati|non dimenticare|dimentica"
+    r"(?:(?:please )?(?:remember|note|memori[sz]e|save|store)(?: that|:| this)|don't forget|do not forget|forget"
+    r"|delete|erase|merke? dir"
+    r"|vergiss|souviens[- ]toi|n'oublie pas|oublie|recuerda que|no olvides|olvida|ricorda che|ricordati"
+    r"|non dimenticare|dimentica"
     r"|lembre[- ]se|não esqueça|esqueça|onthoud|vergeet)"
 )
 _MAKE = (
-    r"(?:(?:write|compose|tell me|sing|recite|invent) (?:me )?an?(?= )|predict|classify|describe|explain|list|translate|calculate|compute|"
-    r"stop|wait|wave|schreibe?|erkläre?|beschreibe?|stopp|warte|écris|explique|décris|escribe|explica|describe|scrivi|spiega|escreva|explique"
+    r"(?:(?:write|compose|tell me|sing|recite|invent) (?:me )?an?(?= )|predict|classify|describe|explain|list"
+    r"|translate|calculate|compute|"
+    r"stop|wait|wave|schreibe?|erkläre?|beschreibe?|stopp|warte|écris|explique|décris|escribe|explica|describe"
+    r"|scrivi|spiega|escreva|explique"
     r"|schrijf|leg uit)"
 )
 _COMMAND = re.compile(rf"(?:{_MOVE}|{_TELL}|{_KEEP}|{_MAKE})(?!\w)", re.IGNORECASE)
@@ -86,40 +104,55 @@ _KEEPING = re.compile(rf"{_KEEP}(?!\w)", re.IGNORECASE)
 _KEEPS = re.compile(r"(?:remember|recall|merke? dir|souviens-toi|recuerda|ricorda|lembre|onthoud)(?!\w)", re.IGNORECASE)
 
 _QUESTION_WORD = (
-    r"(?:where|when|who|whom|whose|what|which|why|how|what's|where's|who's|when's|how's|wo|wann|wer|wen|wem|wessen|was|welche[rsnm]?|warum"
-    r"|wieso|wie|wohin|woher|où|ou|quand|qui|que|qu'est-ce que|qu'est-ce qui|quel(?:le)?s?|pourquoi|comment|combien|à quelle heure"
-    r"|dónde|donde|cuándo|cuando|quién|quien|qué|cuál|cual|por qué|cómo|como|cuántos?|cuántas?|dove|dov'è|quando|chi|cosa|che cosa|quale"
-    r"|perché|come|quant[oiae]|onde|quem|qual|por que|quant[ao]s?|waar|wanneer|wie|wat|welke?|waarom|hoe|hoeveel|(?:in|on|at|from|to|with|for"
+    r"(?:where|when|who|whom|whose|what|which|why|how|what's|where's|who's|when's|how's|wo|wann|wer|wen|wem|wessen"
+    r"|was|welche[rsnm]?|warum"
+    r"|wieso|wie|wohin|woher|où|ou|quand|qui|que|qu'est-ce que|qu'est-ce qui|quel(?:le)?s?|pourquoi|comment|combien"
+    r"|à quelle heure"
+    r"|dónde|donde|cuándo|cuando|quién|quien|qué|cuál|cual|por qué|cómo|como|cuántos?|cuántas?|dove|dov'è|quando|chi"
+    r"|cosa|che cosa|quale"
+    r"|perché|come|quant[oiae]|onde|quem|qual|por que|quant[ao]s?|waar|wanneer|wie|wat|welke?|waarom|hoe|hoeveel"
+    r"|(?:in|on|at|from|to|with|for"
     r"|by) (?:which|what|whom)|in welche[mrn]|um wie viel)"
 )
 _ASKS = re.compile(rf"(?:¿ ?)?{_QUESTION_WORD}(?!\w)", re.IGNORECASE)
 _ENGLISH = re.compile(r"(?:where|when|who|what|which|why|how)", re.IGNORECASE)
 # a verb in front of its subject
-_SUBJECT = r"(?:the|my|our|your|his|her|their|there|i|you|we|they|he|she|it|this|that|these|those|any|anyone|someone|everyone|[A-Z]\w{1,20})"
+_SUBJECT = (
+    r"(?:the|my|our|your|his|her|their|there|i|you|we|they|he|she|it|this|that|these|those|any|anyone|someone|everyone"
+    r"|[A-Z]\w{1,20})"
+)
 _INVERTED = re.compile(
-    rf"(?:(?:[Ii]s|[Aa]re|[Ww]as|[Ww]ere|[Dd]o|[Dd]oes|[Dd]id|[Cc]an|[Cc]ould|[Ww]ill|[Ww]ould|[Ss]hould|[Hh]as|[Hh]ave) {_SUBJECT}"
-    r"|(?:[Ii]st|[Ss]ind|[Ww]ar|[Hh]at|[Hh]aben|[Kk]ann|[Kk]annst|[Ww]eißt) (?:der|die|das|mein|meine|du|er|sie|es|ich|[A-Z]\w{1,20})"
+    rf"(?:(?:[Ii]s|[Aa]re|[Ww]as|[Ww]ere|[Dd]o|[Dd]oes|[Dd]id|[Cc]an|[Cc]ould|[Ww]ill|[Ww]ould|[Ss]hould|[Hh]as"
+    rf"|[Hh]ave) {_SUBJECT}"
+    r"|(?:[Ii]st|[Ss]ind|[Ww]ar|[Hh]at|[Hh]aben|[Kk]ann|[Kk]annst|[Ww]eißt) (?:der|die|das|mein|meine|du|er|sie|es"
+    r"|ich|[A-Z]\w{1,20})"
     r"|[Ee]st-ce que)(?!\w)"
 )
 _INDIRECT = re.compile(
-    rf"(?:{_TELL}|do you (?:still )?(?:know|remember)|(?:can|could|would) you (?:please )?(?:tell|remind|show) me|i (?:want|need|would like) to"
-    r" know|i wonder|weißt du|kannst du mir sagen|ich möchte wissen|sais-tu|peux-tu me dire|sabes|puedes decirme|sai|puoi dirmi|você sabe|sabe"
+    rf"(?:{_TELL}|do you (?:still )?(?:know|remember)|(?:can|could|would) you (?:please )?(?:tell|remind|show) me"
+    rf"|i (?:want|need|would like) to"
+    r" know|i wonder|weißt du|kannst du mir sagen|ich möchte wissen|sais-tu|peux-tu me dire|sabes|puedes decirme|sai"
+    r"|puoi dirmi|você sabe|sabe"
     r"|weet je|kun je me vertellen)(?!\w)",
     re.IGNORECASE,
 )
 _VERB = re.compile(
-    r"(?<!\w)(?:is|are|was|were|am|do|does|did|has|have|had|can|could|will|would|should|must|may|\w{1,20}'s|\w{2,20}(?:s|ed)|put|kept|left|took"
-    r"|gave|ist|sind|war|waren|hat|haben|kann|\w{2,20}t|est|sont|était|a|ont|se trouve|está|están|es|son|tiene|vive|è|sono|ha|sta|vive|é|estão"
+    r"(?<!\w)(?:is|are|was|were|am|do|does|did|has|have|had|can|could|will|would|should|must|may|\w{1,20}'s"
+    r"|\w{2,20}(?:s|ed)|put|kept|left|took"
+    r"|gave|ist|sind|war|waren|hat|haben|kann|\w{2,20}t|est|sont|était|a|ont|se trouve|está|están|es|son|tiene|vive"
+    r"|è|sono|ha|sta|vive|é|estão"
     r"|tem|fica|mora|zijn|heeft|heet|staat|ligt)(?!\w)",
     re.IGNORECASE,
 )
 _HANGING = re.compile(
-    r"(?<!\w)(?:where|when|who|what|which|why|how|and|or|the|a|an|my|of|in|on|at|to|with|that|if|whether|wo|wann|wer|und|oder|der|die|das|où"
+    r"(?<!\w)(?:where|when|who|what|which|why|how|and|or|the|a|an|my|of|in|on|at|to|with|that|if|whether|wo|wann|wer"
+    r"|und|oder|der|die|das|où"
     r"|quand|et|ou|dónde|cuándo|y|o|dove|e|onde|en|waar)\W{0,3}\Z",
     re.IGNORECASE,
 )
 _PRONOUN = re.compile(
-    r"(?<!\w)(?:it|its|it's|they|them|their|he|she|him|his|her|this|these|that|those|one|there|es|ihn|ihm|sie|er|damit|davon|il|elle|lui"
+    r"(?<!\w)(?:it|its|it's|they|them|their|he|she|him|his|her|this|these|that|those|one|there|es|ihn|ihm|sie|er"
+    r"|damit|davon|il|elle|lui"
     r"|ça|cela|él|ella|lui|lei|ele|ela|isso|het|hij|hem|dat)(?!\w)(?! (?:the|is the))",
     re.IGNORECASE,
 )
@@ -129,12 +162,14 @@ _SUBJECT_QUESTION = re.compile(
 _ABOUT_IT = re.compile(r"(?:is|are|was|were) (?:it|this|that|they|he|she)(?!\w)", re.IGNORECASE)
 _SAME_THING = re.compile(r"(?:what|which|who) (?:is|are|was) (?:it|this|that|they)(?!\w)", re.IGNORECASE)
 _COUNTED = re.compile(
-    r"(?:how (?:many|much)|which|what) (?!(?:is|are|was|were|do|does|did|has|have|can|will|would|should)(?!\w))\w{1,30}",
+    r"(?:how (?:many|much)|which|what) (?!(?:is|are|was|were|do|does|did|has|have|can|will|would"
+    r"|should)(?!\w))\w{1,30}",
     re.IGNORECASE,
 )
 _PLACE = re.compile(r"[(\[]? ?[-+−]?\d{0,3}[.,]?\d{1,4} ?, ?[-+−]?\d{0,3}[.,]?\d")
 _GOAL = re.compile(
-    r"(?:back )?(?:to|towards|over to|up|down|left|right|zu|nach|zurück|à|vers|a|hacia|verso|para|naar)(?!\w)|[(\[] ?[-+−]?\d",
+    r"(?:back )?(?:to|towards|over to|up|down|left|right|zu|nach|zurück|à|vers|a|hacia|verso|para|naar)(?!\w)"
+    r"|[(\[] ?[-+−]?\d",
     re.IGNORECASE,
 )
 _TO = re.compile(r"(?<!\w)(?:to|zu|nach|à|a|vers|hacia|verso|para|naar)(?= [(\[\d-])", re.IGNORECASE)
@@ -203,11 +238,8 @@ def _begins_another(before: str, part: str) -> bool:
     if _COMMAND.match(bare) and not part.endswith("?"):
         return not (_PRONOUN.search(bare) and not _KEEPING.match(bare)) or bool(_PLACE.search(bare))
     # "Would you look at that! What is it?", "Remember the load? Are you used to it?": the same thing
-    if _PRONOUN.search(bare) and (
-        not before.endswith(("?", "？")) or _ABOUT_IT.search(bare) or _KEEPS.match(_bare(before))
-    ):
-        return False
-    return True
+    same = not before.endswith(("?", "？")) or _ABOUT_IT.search(bare) or _KEEPS.match(_bare(before))
+    return not (_PRONOUN.search(bare) and same)
 
 
 def _is_short(part: str) -> bool:
@@ -283,7 +315,7 @@ def _command_after(before: str, bare: str, *, then: bool) -> bool:
     return bool(_COMMAND.match(before) or _INDIRECT.match(before) or _is_question(before))
 
 
-def _question_after(before: str, bare: str, *, whole_question: bool) -> bool:
+def _question_after(before: str, bare: str, *, whole_question: bool) -> bool:  # noqa: PLR0911 - one rule per return
     """Return whether a question is another request than what stands before it."""
     clause = _JOINT.split(bare)[0]
     if _ASKS.match(bare):

@@ -5,43 +5,45 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from brainnet.memory import fold, stop_words
 from hippocampus_phrases import anywhere, leading, whole
 
-from brainnet.memory import fold, stop_words
-
+_MARKS = re.compile(r"\A[¿ ]{1,4}|[ ?؟？!.。;\u037e]{1,8}\Z")
 _TAG = re.compile(
     r"[,;]? (?:right|correct|true|yes|no|(?:is|are|was|were|do|does|did|has|have|can|could|will|would|should)"
-    r"(?:n't| not)? (?:it|he|she|they|we|you|i|that|there|this)(?: not)?|oder|nicht wahr|stimmt's|n'est-ce pas|verdad|no es"
+    r"(?:n't| not)? (?:it|he|she|they|we|you|i|that|there|this)(?: not)?|oder|nicht wahr|stimmt's|n'est-ce pas"
+    r"|verdad|no es"
     r" cierto|vero|nao e|toch|eller hur|ikke sant|prawda|правда|верно)\Z",
     re.IGNORECASE,
 )
 """What makes a question of a statement at its end: ", isn't it"."""
 _ENGLISH_PLURAL_S: Final = re.compile(r"(?:s|x|z|ch|sh|o)\Z")
 _ENGLISH_VERBS: Final = frozenset(
-    """accept arrive bake begin belong bring build buy call carry charge clean close collect come contain cook cost cover
-    cycle dance dislike do drink drive eat end enjoy expire fit fly get give go grow hate have hold include keep know
-    last leave like live look love make mean measure meet move need open own pay play prefer read rent ride run say see
-    sell send show sing sit sleep smell snore speak spend stand start stay stop study swim take talk teach tell think
-    lift reach detect climb carry grip jump hear remember recharge print scan weld swim travel turn understand use visit wait walk want wash watch wear weigh work write""".split()  # noqa: SIM905
+    """accept arrive bake begin belong bring build buy call carry charge clean close collect come contain cook cost
+    cover cycle dance dislike do drink drive eat end enjoy expire fit fly get give go grow hate have hold include
+    keep know last leave like live look love make mean measure meet move need open own pay play prefer read rent
+    ride run say see sell send show sing sit sleep smell snore speak spend stand start stay stop study swim take
+    talk teach tell think lift reach detect climb carry grip jump hear remember recharge print scan weld swim
+    travel turn understand use visit wait walk want wash watch wear weigh work write""".split()  # noqa: SIM905
 )
 _PREDICATE_STARTS: Final = frozenset(
-    """born called named married allowed able made located closed open available free empty full broken
-    about above across after against allergic already also always among around at away before behind below beneath
-    beside between by called down during from here in inside into just named near never next not now of off on open
+    """born called named married allowed able made located closed open available free empty full broken about above
+    across after against allergic already also always among around at away before behind below beneath beside
+    between by called down during from here in inside into just named near never next not now of off on open
     opposite out outside over past still there through to today tomorrow tonight toward towards under up upstairs
     downstairs usually very with within without yet a an the my your our""".split()  # noqa: SIM905
 )
 _DO: Final = frozenset({"do", "does", "did"})
 
 
-def claim_of(question: str, language: str) -> str:
+def claim_of(question: str, language: str) -> str:  # noqa: PLR0911 - one rule per return
     """Return the statement that a yes/no question asks about, in the words of the question; empty if that is unclear.
 
     Args:
         question: The question alone, without what leads to it.
         language: Its language.
     """
-    text = question.strip().strip("¿?؟？!.。;; ")
+    text = _MARKS.sub("", question.strip())
     shorter = _TAG.sub("", text)
     tagged, text = shorter != text, shorter
     folded, places = fold(text)

@@ -22,7 +22,8 @@ _STORE = (
     r"|(?:make|take) a note|note down|(?:take|write) (?:this|that) down|remind me(?: later)?"
     r"|file (?:this|that) away|(?:commit|add)(?: this)? to (?:your )?memory|put (?:this|that) in your memory"
     # what else may be kept, saved or known: only with "that", "this", "for me" or a colon
-    r"|(?:keep|save|store|know|learn|note|log|record|file)(?=(?: (?:this|that|the following|for me|the fact)\b| ?[:,])))"
+    r"|(?:keep|save|store|know|learn|note|log|record|file)(?=(?: (?:this|that|the following|for me|the fact)\b"
+    r"| ?[:,])))"
 )
 _LEAD_IN = (
     r"(?:for (?:later|the record|your (?:memory|information)|future reference)|just so you (?:know|remember)"
@@ -45,6 +46,20 @@ _REQUEST_LAST = re.compile(
 )
 # "Do you remember ...?" contains a verb of storing, and is a question all the same.
 _QUESTION = re.compile(r"^\W*do you (?:still )?(?:remember|know|recall)\b", re.IGNORECASE)
+
+_CLAUSES = re.compile(r"(?<=[.,;:!–—-]) ")
+# A clause that asks to remember, anywhere in a text.
+_NOTE = re.compile(
+    r"(?<!\w)(?:remember(?: it| this| that|ed)?\W*\Z|please remember|remember (?:her|his|its) name|memori[sz]e"
+    r"|in (?:your )?memory|(?:don't|do"
+    r" not|never|not|let me|bound to) forget|(?:make|take) (?:yourself )?(?:a )?note|keep (?:it|that|this"
+    r"|them) (?:safe|in mind)|that"
+    r" date in mind|learn that|by heart|(?:ought to|should(?: always)?|want you to|like you to"
+    r"|make sure you) (?:always )?know|write"
+    r" (?:that|this|it)|hold that thought|in case you (?:wonder|need)|if you need it|remind me|i tell you for"
+    r"|track of|let me have it\W*\Z"
+    r"|for later|for (?:your )?(?:files|the file|next time)|behind your ears|keep a secret|hold on to)"
+)
 
 # Words of a question that do not say what it is about. More than the usual stop words: words of asking, of memory
 # and of search ("find", "told", "lost") are in nearly every question to memory.
@@ -105,6 +120,16 @@ def statement_to_remember(text: str) -> str | None:
         fact = fact.rstrip("? ") + "."
     # Only a word in lower case is capitalised: "iPhone" and "McKay" stay as they are.
     return fact[0].upper() + fact[1:] if fact.split()[0].islower() else fact
+
+
+def noted(text: str) -> str | None:
+    """Return a text without its clauses that ask to remember it; None if it has none, or nothing else.
+
+    "The code is 12, you ought to know that." is "The code is 12".
+    """
+    clauses = _CLAUSES.split(text)
+    told = [clause for clause in clauses if not _NOTE.search(clause.lower().replace("’", "'"))]
+    return " ".join(told).rstrip(" ,;:–—-") if told and len(told) < len(clauses) else None
 
 
 def asked_words(text: str) -> list[str]:

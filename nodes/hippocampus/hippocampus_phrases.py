@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import yaml
+
 from brainnet.memory import fold
 
 _FILE = Path(__file__).with_suffix(".yaml")

@@ -12,20 +12,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from brainnet.memory import guess_language, plain_words
+from brainnet.snn.models.text_features import limit_marks
 from hippocampus_claims import claim_of
+from hippocampus_corrections import PAUSE, corrected, has_contrast, is_fragment, is_sure
 from hippocampus_english import (
     PICTURE_WORDS,
     asked_words,
     content_words,
     has_answer_type,
+    noted,
     statement_to_remember,
 )
 from hippocampus_phrases import SIBLINGS, anywhere, leading, trailing, whole
 from hippocampus_questions import answer_type, cannot_stand_alone, is_question, subject_words
+from hippocampus_said import MAX_READ, Said, capitalised, last_question, without_greeting, without_mark
 from hippocampus_statements import is_statement
-
-from brainnet.memory import fold, guess_language, plain_words
-from brainnet.snn.models.text_features import limit_marks
 
 __all__ = [
     "PICTURE_WORDS",
@@ -42,39 +44,11 @@ __all__ = [
 Kind = Literal["statement", "correct", "forget", "about", "everything", "yes_no", "question", "other"]
 AnswerType = Literal["", "place", "time", "person", "number", "reason", "manner", "thing"]
 
-MAX_READ: Final = 4000
-"""Characters in which phrases are looked for. A statement may be longer: a request stands at its beginning."""
-_SEPARATORS = re.compile(r"[\s,.:;!¡¿!?\"'“”‘’«»()\[\]*—–、。，：！\-]{0,12}")
-_OPENING = re.compile(r"[\s\"'“”‘’«»()\[\]*—–¡¿、,.\-]{0,12}")
-_PAUSE = re.compile(r" ?[,.:;!—–、。，：！-]")
 _ALL: Final = frozenset(
-    """everything all alles tout todo tudo tutto alt allt kaiken wszystko vsechno все всё всичко her şeyi ola كل הכל सब 全部
-    すべて 所有 一切 모두 전부""".split()  # noqa: SIM905
+    """everything all alles tout todo tudo tutto alt allt kaiken wszystko vsechno все всё всичко her şeyi ola كل
+    הכל सब 全部 すべて 所有 一切 모두 전부""".split()  # noqa: SIM905
 )
-# "not X but Y" and "Y, not X": what was said to be wrong is X
-_NOT_BUT = re.compile(
-    r"(?:(?:(?<=\bis)|(?<=\bare)|(?<=\bwas)|(?<=\bwere))n't|(?<!\w)(?:not|nicht|niet|inte|ikke)) (?P<wrong>[^,.;!?]{1,80}?),? "
-    r"(?:but(?: rather)?|sondern|maar|utan|men) (?P<right>[^.;!?]{1,200})",
-    re.IGNORECASE,
-)
-_BUT_NOT = re.compile(
-    r",? (?:and not|und nicht|not|nicht|et non|pas|e non|non|y no|no|e nao|e não|nao|não|en niet|niet|och inte|inte|og ikke"
-    r"|ikke|a nie|nie|а не|не) (?P<wrong>[^,.;!?]{1,80})[.!]{0,3}$",
-    re.IGNORECASE,
-)
-_COMMA_NOT = re.compile(r"^[^,]{1,400},")
-_PARTS = re.compile(r"(?<=[.,;:!–—-]) ")
-_NOTE = re.compile(
-    r"(?<!\w)(?:remember(?: it| this| that|ed)?\W*\Z|please remember|remember (?:her|his|its) name|memori[sz]e|in (?:your )?memory|(?:don't|do"
-    r" not|never|not|let me|bound to) forget|(?:make|take) (?:yourself )?(?:a )?note|keep (?:it|that|this|them) (?:safe|in mind)|that"
-    r" date in mind|learn that|by heart|(?:ought to|should(?: always)?|want you to|like you to|make sure you) (?:always )?know|write"
-    r" (?:that|this|it)|hold that thought|in case you (?:wonder|need)|if you need it|remind me|i tell you for|track of|let me have it\W*\Z"
-    r"|for later|for (?:your )?(?:files|the file|next time)|behind your ears|keep a secret|hold on to)"
-)
-_FRAGMENT = re.compile(
-    r"(?:in|on|at|under|behind|beside|to|with|by|im|am|an|auf|unter|hinter|bei|mit|dans|sur|sous|chez|en|al|sobre|bajo|con"
-    r"|nel|nella|sul|sulla|da|no|na|em|op|bij|pa|w|в|на|у|под)(?!\w) "
-)
+_INDEFINITE: Final = frozenset("a an any some ein eine einen un une una um uma een".split())  # noqa: SIM905
 _POLITE_REQUEST = re.compile(r"\W{0,4}(?:please )?(?:can|could|would|will|kannst|konntest)(?!\w)")
 _ENDS_WITH_PLEASE = re.compile(r"\A(?:my|our|the|[\w-]{2,30}'s) [^.!?]{2,80}?,? (?:please|pls|plz)\W{0,4}\Z")
 _THEN_COMMAND = re.compile(r"(?:[,;.] |(?<!\w)and )(?:(?:and|then|simply|just|please|now) ){0,2}")
@@ -89,14 +63,16 @@ class Asked:
     """What a prompt asks of memory.
 
     Attributes:
-        kind: "statement": keep `fact`; "correct": keep `fact` in the place of what it corrects, or only take back what was
-            last said if `fact` is empty; "forget": delete what is about `subject`; "about": tell all about `subject`;
-            "everything": tell what is there; "yes_no" and "question": answer; "other": nothing for memory.
+        kind: "statement": keep `fact`. "correct": keep `fact` in the place of what it corrects; if `fact` is empty,
+            only take back `corrected`, or what was last said. "forget": delete what is about `subject`. "about": tell
+            all about `subject`. "everything": tell what is there. "yes_no" and "question": answer. "other": nothing for
+            memory.
         language: The language of the prompt, ISO 639-1; empty if unknown.
         fact: Of "statement" and "correct": what is to be kept, in the words of the prompt, capitalised.
         explicit: A "statement" is asked to be kept ("Remember that"), rather than only told.
-        subject: The content words, as `plain_words`, in order and without repetitions. For "forget" they are empty where
-            all is meant ("Forget everything"), and where the last one is meant ("Forget that"): `follow_up` tells which.
+        subject: The content words, as `plain_words`, in order and without repetitions. Those of "forget" are empty
+            where all is meant ("Forget everything"), and where the last one is ("Forget that"): `follow_up` tells
+            which.
         answer_type: What a "question" asks for; empty if that is not clear.
         claim: Of "yes_no": the question as a statement; empty where that is unclear.
         follow_up: The prompt cannot be understood without what was said before: "And the other one?", "When was that?",
@@ -115,25 +91,6 @@ class Asked:
     corrected: str = ""
 
 
-class _Said:
-    """A part of a prompt, as it was written and folded for phrases."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.folded, self.places = fold(text[:MAX_READ])
-        self.complete = len(text) <= MAX_READ
-
-    def after(self, end: int, separators: re.Pattern[str] = _SEPARATORS) -> _Said:
-        """Return what follows the first `end` folded characters and punctuation."""
-        rest = self.text[self.places[end] :]
-        skipped = separators.match(rest)
-        return _Said(rest[skipped.end() if skipped else 0 :])
-
-    def before(self, start: int) -> _Said:
-        """Return what stands before a place of the folded text."""
-        return _Said(self.text[: self.places[start]].rstrip(" ,、"))
-
-
 def understand(text: str, *, attached: bool = False) -> Asked:
     """Decide what a prompt asks of memory.
 
@@ -147,23 +104,9 @@ def understand(text: str, *, attached: bool = False) -> Asked:
     language = guess_language(text)
     if not plain_words(text[:MAX_READ]):
         return Asked("other", language, subject=[])
-    said = _without_greeting(_Said(text).after(0, _OPENING), language)
+    said = without_greeting(text, language)
     asked = _Reader(language, attached=attached).read(said, text)
     return replace(asked, subject=list(asked.subject))
-
-
-def _without_greeting(said: _Said, language: str) -> _Said:
-    for _ in range(5):
-        for tongue in dict.fromkeys((language, "en")):
-            pattern = leading(tongue, "polite")
-            found = pattern.match(said.folded) if pattern else None
-            rest = said.after(found.end()) if found else said
-            if found and plain_words(rest.text[:MAX_READ]):
-                said = rest
-                break
-        else:
-            return said
-    return said
 
 
 class _Reader:
@@ -174,12 +117,12 @@ class _Reader:
         self.tongues = tuple(dict.fromkeys((language, *SIBLINGS.get(language, ()), "en")))
         self.attached = attached
 
-    def read(self, said: _Said, text: str, depth: int = 0) -> Asked:
+    def read(self, said: Said, text: str, depth: int = 0) -> Asked:
         """Decide what a prompt asks for; `text` is all of it, with its greeting."""
         language = self.language
         if self._find(whole, "everything", said):
             return Asked("everything", language)
-        steps: tuple[Callable[[_Said], Asked | None], ...] = (
+        steps: tuple[Callable[[Said], Asked | None], ...] = (
             self._about,
             lambda part: self._told(part, text if depth == 0 else part.text),
             self._forget,
@@ -192,9 +135,7 @@ class _Reader:
         )
         return next((asked for step in steps if (asked := step(said)) is not None), Asked("other", language))
 
-    def _find(
-        self, where: Callable[[str, str], re.Pattern[str] | None], name: str, said: _Said
-    ) -> re.Match[str] | None:
+    def _find(self, where: Callable[[str, str], re.Pattern[str] | None], name: str, said: Said) -> re.Match[str] | None:
         for tongue in self.tongues:
             pattern = where(tongue, name)
             found = pattern.search(said.folded) if pattern else None
@@ -202,7 +143,7 @@ class _Reader:
                 return found
         return None
 
-    def _rest(self, name: str, said: _Said) -> _Said | None:
+    def _rest(self, name: str, said: Said) -> Said | None:
         """Return what follows a leading phrase, or stands before a trailing one."""
         found = self._find(leading, name, said)
         if found:
@@ -210,7 +151,7 @@ class _Reader:
         found = self._find(trailing, f"{name}_last", said) if said.complete else None
         return said.before(found.start()) if found and found.start() else None
 
-    def _about(self, said: _Said) -> Asked | None:
+    def _about(self, said: Said) -> Asked | None:
         rest = self._rest("about", said)
         if rest is None:
             return None
@@ -221,7 +162,7 @@ class _Reader:
             "about", self.language, subject=subject, follow_up=cannot_stand_alone(rest.text, self.language, subject)
         )
 
-    def _told(self, said: _Said, text: str) -> Asked | None:
+    def _told(self, said: Said, text: str) -> Asked | None:  # noqa: PLR0911 - one rule per return
         """Return the statement that the prompt asks to remember."""
         if self.language in {"en", ""} or leading("en", "remember").match(said.folded):  # type: ignore[union-attr]
             fact = statement_to_remember(text)
@@ -236,7 +177,7 @@ class _Reader:
             part = said.before(last.start())
             if found and found.end() <= last.start():
                 part = part.after(found.end())
-            return self._kept(_capitalised(part.text), explicit=True) if len(plain_words(part.text)) > 1 else None
+            return self._kept(capitalised(part.text), explicit=True) if len(plain_words(part.text)) > 1 else None
         if not found:
             return None
         rest = said.after(found.end())
@@ -250,18 +191,16 @@ class _Reader:
         fact = rest.text
         if fact.endswith(("?", "？")):
             fact = fact.rstrip("?？ ") + "."
-        return self._kept(_capitalised(fact), explicit=True)
+        return self._kept(capitalised(fact), explicit=True)
 
-    def _noted(self, said: _Said) -> Asked | None:
+    def _noted(self, said: Said) -> Asked | None:
         """Read a statement with a request to remember anywhere beside it: "The code is 12, you ought to know that."."""
         if self.language != "en" or not said.complete or len(said.text) > 400:
             return None
-        parts = _PARTS.split(said.text)
-        told = [part for part in parts if not _NOTE.search(fold(part)[0])]
-        if not told or len(told) == len(parts):
+        fact = noted(said.text)
+        if fact is None or not is_statement(fact, "en", lenient=True):
             return None
-        fact = " ".join(told).rstrip(" ,;:–—-")
-        return self._kept(_capitalised(fact), explicit=True) if is_statement(fact, "en", lenient=True) else None
+        return self._kept(capitalised(fact), explicit=True)
 
     def _kept(self, fact: str, *, explicit: bool) -> Asked:
         subject = subject_words(fact, self.language)
@@ -274,7 +213,7 @@ class _Reader:
             follow_up=cannot_stand_alone(fact, self.language, subject),
         )
 
-    def _forget(self, said: _Said) -> Asked | None:
+    def _forget(self, said: Said) -> Asked | None:
         rest = self._rest("forget", said)
         if rest is None or self._find(leading, "remember", said):
             return None
@@ -291,37 +230,33 @@ class _Reader:
             "forget", self.language, subject=subject, follow_up=last or _only_pronoun(of, self.language, subject)
         )
 
-    def _commands_after(self, said: _Said) -> bool:
+    def _commands_after(self, said: Said) -> bool:
         """Return whether a command follows: "Forget about accuracy, simply go to ..."."""
         command = leading("en", "command")
         ends = (part.end() for part in _THEN_COMMAND.finditer(said.folded)) if self.language == "en" else ()
         return command is not None and any(command.match(said.folded[end : end + 40]) for end in ends)
 
-    def _correct(self, said: _Said, depth: int) -> Asked | None:
+    def _correct(self, said: Said, depth: int) -> Asked | None:  # noqa: PLR0912, PLR0911 - one rule per return
         found, rest, sure = None, said, False
         for _ in range(3):
             again = self._find(leading, "correct", rest)
             if again is None:
                 again = self._find(leading, "denial", rest)
                 # "no" alone corrects only with a pause behind it: "No cars are allowed here."
-                if again and not _PAUSE.match(rest.folded[again.end() :]):
+                if again and not PAUSE.match(rest.folded[again.end() :]):
                     again = None
-            elif _is_sure(again.group()):
+            elif is_sure(again.group()):
                 sure = True
             if again is None:
                 break
             found, rest = again, rest.after(again.end())
         if not found:
-            contrast = _NOT_BUT.search(said.text[:MAX_READ]) or (
-                _BUT_NOT.search(said.text[:MAX_READ]) if _COMMA_NOT.search(said.text[:MAX_READ]) else None
-            )
-            if contrast and not self.attached and is_statement(said.text, self.language):
-                return self._corrected(said.text)
-            return None
+            contrast = not self.attached and has_contrast(said.text) and is_statement(said.text, self.language)
+            return self._corrected(said.text) if contrast else None
         joint = self._find(leading, "that", rest)
         if joint and sure:
             # "It is not true that Anna has a dog."
-            wrong = _without_mark(rest.after(joint.end()).text)
+            wrong = without_mark(rest.after(joint.end()).text)
             subject = subject_words(wrong, self.language)
             return Asked("correct", self.language, subject=subject, corrected=wrong, follow_up=not subject)
         if not plain_words(rest.text[:MAX_READ]):
@@ -333,35 +268,20 @@ class _Reader:
             if asked.kind != "other":
                 return asked
         meant = sure and len(plain_words(rest.text)) <= 30 and not self._find(leading, "command", rest)
-        if _FRAGMENT.match(rest.folded) and len(plain_words(rest.text)) <= 6 and "?" not in rest.text:
+        if is_fragment(rest.folded) and len(plain_words(rest.text)) <= 6:
             return replace(self._corrected(rest.text), follow_up=True)  # "No, on Friday."
-        if meant or is_statement(rest.text, self.language, lenient=True) or self._contrast(rest.text):
+        if meant or is_statement(rest.text, self.language, lenient=True) or has_contrast(rest.text):
             return self._corrected(rest.text)
         return None
 
-    def _contrast(self, text: str) -> bool:
-        return bool(_NOT_BUT.search(text[:MAX_READ]))
-
     def _corrected(self, fact: str) -> Asked:
-        wrong, contrast = "", _NOT_BUT.search(fact[:MAX_READ])
-        if contrast:
-            wrong = contrast["wrong"]
-            fact = (
-                fact[: contrast.start()]
-                + (" " if contrast.group().startswith("n't") else "")
-                + contrast["right"]
-                + fact[contrast.end() :]
-            )
-            fact = " ".join(fact.split())
-        elif contrast := _BUT_NOT.search(fact[:MAX_READ]) if "," in fact[:MAX_READ] else None:
-            wrong = contrast["wrong"]
-            fact = fact[: contrast.start()] + "."
-        kept = self._kept(_capitalised(fact), explicit=True)
-        if not any(not word.isdigit() for word in kept.subject) and not kept.follow_up:
+        right, wrong = corrected(fact)
+        kept = self._kept(capitalised(right), explicit=True)
+        if all(word.isdigit() for word in kept.subject) and not kept.follow_up:
             return Asked("other", self.language)
-        return replace(kept, kind="correct", corrected=wrong.strip())
+        return replace(kept, kind="correct", corrected=wrong)
 
-    def _indirect(self, said: _Said) -> Asked | None:
+    def _indirect(self, said: Said) -> Asked | None:
         """Read "Can you tell me where ...?", "I wonder if ...", "Do you know when ...?"."""
         found = self._find(leading, "ask", said)
         if found:
@@ -374,7 +294,7 @@ class _Reader:
             if joint and said.text.rstrip().endswith("?"):
                 # "Do you remember that the key is in the car?"
                 rest = rest.after(joint.end())
-                return self._yes_no(rest, claim=_without_mark(rest.text))
+                return self._yes_no(rest, claim=without_mark(rest.text))
         last = self._find(trailing, "ask_last", said) if said.complete else None
         if last and last.start():
             part = said.before(last.start())
@@ -382,7 +302,7 @@ class _Reader:
                 return self._asked(part)
         return None
 
-    def _is_noun(self, said: _Said) -> bool:
+    def _is_noun(self, said: Said) -> bool:
         """Return whether a short text is a noun with its article, or a name, without a verb."""
         words = said.text.strip("?？ ").split(" ")
         named = words[0][:1].isupper() or words[0].endswith(("'s", "’s"))
@@ -391,12 +311,12 @@ class _Reader:
         )
         return len(words) <= 5 and not verb and bool(named or self._find(leading, "article", said))
 
-    def _asked(self, said: _Said) -> Asked:
+    def _asked(self, said: Said) -> Asked:
         """Read a question whose form is known."""
         whether = self._find(leading, "whether", said)
         if whether and not answer_type(said.folded, self.language):
             rest = said.after(whether.end())
-            return self._yes_no(rest, claim=_without_mark(rest.text))
+            return self._yes_no(rest, claim=without_mark(rest.text))
         subject = subject_words(said.text, self.language)
         return Asked(
             "question",
@@ -406,17 +326,17 @@ class _Reader:
             follow_up=cannot_stand_alone(said.text, self.language, subject, question=True),
         )
 
-    def _yes_no(self, said: _Said, claim: str | None = None) -> Asked:
+    def _yes_no(self, said: Said, claim: str | None = None) -> Asked:
         subject = subject_words(said.text, self.language)
         return Asked(
             "yes_no",
             self.language,
             subject=subject,
-            claim=claim_of(_last_sentence(said.text), self.language) if claim is None else claim,
+            claim=claim_of(last_question(said.text), self.language) if claim is None else claim,
             follow_up=cannot_stand_alone(said.text, self.language, subject, question=True),
         )
 
-    def _question(self, said: _Said) -> Asked | None:
+    def _question(self, said: Said) -> Asked | None:
         form = is_question(said.text[:MAX_READ], said.folded, self.language)
         if form is None and not self.tongues[0]:
             return None
@@ -424,7 +344,7 @@ class _Reader:
             return self._yes_no(said)
         return self._asked(said) if form else None
 
-    def _needed(self, said: _Said) -> Asked | None:
+    def _needed(self, said: Said) -> Asked | None:
         """Read "I need the wifi password": a short wish for something that memory may hold."""
         if self.language == "en" and _ENDS_WITH_PLEASE.match(said.folded) and len(said.text) < 120:
             subject = subject_words(said.text, "en")
@@ -439,61 +359,15 @@ class _Reader:
         owner = first.endswith(("'s", "’s")) or first[:1].isupper()
         if not subject or len(plain_words(rest.text)) > 12 or not (article or owner):
             return None
-        if article and article.group() in {
-            "a",
-            "an",
-            "any",
-            "some",
-            "ein",
-            "eine",
-            "einen",
-            "un",
-            "une",
-            "una",
-            "um",
-            "uma",
-            "een",
-        }:
+        if article and article.group() in _INDEFINITE:
             return None
         return Asked("question", self.language, subject=subject, answer_type="thing")
 
-    def _statement(self, said: _Said) -> Asked | None:
+    def _statement(self, said: Said) -> Asked | None:
         if self.attached or not said.complete or not is_statement(said.text, self.language):
             return None
-        return self._kept(_capitalised(said.text), explicit=False)
-
-
-def _is_sure(phrase: str) -> bool:
-    """Return whether a phrase says by itself that something was wrong, unlike "actually" and "sorry"."""
-    return phrase not in {
-        "actually",
-        "in fact",
-        "rather",
-        "sorry",
-        "oops",
-        "pardon",
-        "update",
-        "eigentlich",
-        "tatsachlich",
-    }
+        return self._kept(capitalised(said.text), explicit=False)
 
 
 def _only_pronoun(text: str, language: str, subject: list[str]) -> bool:
     return not subject and cannot_stand_alone(text, language, subject)
-
-
-def _without_mark(text: str) -> str:
-    return text.strip().strip("?？؟. !")
-
-
-def _last_sentence(text: str) -> str:
-    """Return the last sentence that ends with a question mark, or else the text."""
-    parts = re.split(r"(?<=[.!?。！？]) ", text[:MAX_READ])
-    return next((part for part in reversed(parts) if part.endswith(("?", "？", "؟"))), text)
-
-
-def _capitalised(fact: str) -> str:
-    # Only a word in lower case is capitalised: "iPhone" and "McKay" stay as they are.
-    fact = fact.strip()
-    words = fact[:200].split()
-    return fact[0].upper() + fact[1:] if words and words[0].islower() else fact

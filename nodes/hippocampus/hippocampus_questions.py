@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
+from brainnet.memory import fold, plain_words, stop_words
 from hippocampus_english import content_words
 from hippocampus_phrases import ANSWER_TYPES, SIBLINGS, anywhere, languages, leading, trailing
-
-from brainnet.memory import fold, plain_words, stop_words
 
 MARKS: Final = ("?", "？", "؟", "՞", "⸮")
 _SEARCHED: Final = frozenset({"ja", "zh", "ko", "hi", "tr"})
@@ -16,26 +15,32 @@ _SEARCHED: Final = frozenset({"ja", "zh", "ko", "hi", "tr"})
 _CLAUSE = re.compile(r"(?:\A|[.!?:;,—–-] )(?:(?:and|und|et|y|e|en|och|og|a|i|и|а|but|so|also|then|dann|alors) )?(?=\S)")
 _LAST_WORD = re.compile(r"(?<!\w)(\w{2,12})\W{0,6}\Z")
 _MISSPELT: Final = re.compile(
-    r"\A(?:(?P<place>whrer|wehre|wher|whre|weher|wheer|whete|hwere|whera|wheree)|(?P<time>whne|wehn|wenn|whenn|hwen|wen)"
-    r"|(?P<thing>hwat|waht|wht|whta|whhat|whatt|wat|wich|whihc|wihch|whcih|wath|wats|whst)|(?P<person>woh|hwo|whoo|whos)"
+    r"\A(?:(?P<place>whrer|wehre|wher|whre|weher|wheer|whete|hwere|whera|wheree)|(?P<time>whne|wehn|wenn|whenn|hwen"
+    r"|wen)"
+    r"|(?P<thing>hwat|waht|wht|whta|whhat|whatt|wat|wich|whihc|wihch|whcih|wath|wats|whst)|(?P<person>woh|hwo|whoo"
+    r"|whos)"
     r"|(?P<manner>hwo|howw|hwow)|(?P<reason>wyh|hwy|whyy|wy))"
 )
 _ENGLISH_VERB = re.compile(
-    r"(?<!\w)(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|must|may|am|isn't|aren't|doesn't|don't|it's"
+    r"(?<!\w)(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|must|may|am|isn't|aren't"
+    r"|doesn't|don't|it's"
     r"|he's|she's|lives|likes|works|takes|costs|\w{3,20}ed)(?!\w)"
 )
 _EXPLETIVE = re.compile(
-    r"(?<!\w)(?:what (?:time|day|date|year) is it|is it (?:raining|snowing|cold|hot|warm|late|early|true|possible|ok)|it is"
-    r" (?:raining|snowing|cold|hot|warm|late|early)|how (?:late|far) is it|wie spat ist es|wieviel uhr ist es|quelle heure"
+    r"(?<!\w)(?:what (?:time|day|date|year) is it|is it (?:raining|snowing|cold|hot|warm|late|early|true|possible"
+    r"|ok)|it is"
+    r" (?:raining|snowing|cold|hot|warm|late|early)|how (?:late|far) is it|wie spat ist es|wieviel uhr ist es"
+    r"|quelle heure"
     r" est-il|is there|are there|was there|were there|gibt es|stimmt es|il y a|y a-t-il)(?!\w)"
 )
 _SPEAKERS: Final = frozenset(
-    """i me my mine we us our you your ich mich mir mein meine meinen meinem meiner wir uns unser unsere du dich dir dein
-    deine je j me moi m ma mes mon nous notre nos tu toi ton ta tes yo mi mis nosotros nuestro nuestra tu io mio mia miei
-    noi nostro nostra tuo tua eu meu minha meus minhas nos nosso nossa teu tua ik mij mijn wij we ons onze jij je jouw jag
-    mig min mitt mina vi oss du dig jeg meg mitt mina vores ja moj moja moje mnie mi my nas nasz ty twoj я меня мне мой моя
-    мое мои мы нас наш наша ты тебя твой мене мені моє ми ben benim bana adim biz senin εγω μου μας σου أنا انا اسمي اني אני שלי
-    אנחנו אתה मैं मेरा मेरी मेरे हम हमारा हमारी तुम्हारा तुम्हारी 私 僕 俺 我 我们 你 나 내 저 제 우리 llamo chiamo chamo""".split()  # noqa: SIM905
+    """i me my mine we us our you your ich mich mir mein meine meinen meinem meiner wir uns unser unsere du dich
+    dir dein deine je j me moi m ma mes mon nous notre nos tu toi ton ta tes yo mi mis nosotros nuestro nuestra tu
+    io mio mia miei noi nostro nostra tuo tua eu meu minha meus minhas nos nosso nossa teu tua ik mij mijn wij we
+    ons onze jij je jouw jag mig min mitt mina vi oss du dig jeg meg mitt mina vores ja moj moja moje mnie mi my
+    nas nasz ty twoj я меня мне мой моя мое мои мы нас наш наша ты тебя твой мене мені моє ми ben benim bana adim
+    biz senin εγω μου μας σου أنا انا اسمي اني אני שלי אנחנו אתה मैं मेरा मेरी मेरे हम हमारा हमारी तुम्हारा
+    तुम्हारी 私 僕 俺 我 我们 你 나 내 저 제 우리 llamo chiamo chamo""".split()  # noqa: SIM905
 )
 """Words for who speaks and who is spoken to: they need no noun before them."""
 
@@ -62,7 +67,7 @@ def _kind_of(name: str) -> str:
     return "thing" if name == "name" else name
 
 
-def answer_type(folded: str, language: str) -> str | None:
+def answer_type(folded: str, language: str) -> str | None:  # noqa: PLR0911 - one rule per return
     """Return what the question words of a folded text ask for, one of `ANSWER_TYPES`; None without question words."""
     if language in _SEARCHED:
         found = {name: hit.start() for name in ANSWER_TYPES if (hit := _search(name, folded, language))}
@@ -107,7 +112,7 @@ def _starts_with_verb(folded: str, language: str) -> bool:
     return bool(pattern and pattern.match(folded))
 
 
-def is_question(text: str, folded: str, language: str) -> Literal["question", "yes_no"] | None:
+def is_question(text: str, folded: str, language: str) -> Literal["question", "yes_no"] | None:  # noqa: PLR0911 - one rule per return
     """Return whether a text asks something, and whether the answer is yes or no; None if it does not.
 
     Args:
@@ -292,8 +297,6 @@ def _pronoun_without_noun(text: str, language: str, subject: set[str]) -> bool:
         elif pronoun.fullmatch(folded):
             if not known:
                 return True
-        elif place and word[:1].isupper() and subject.intersection(plain_words(word)):
-            known = True
-        elif place == 0 and subject.intersection(plain_words(word)) and len(written) > 2:
+        elif subject.intersection(plain_words(word)) and (word[:1].isupper() if place else len(written) > 2):
             known = True
     return False

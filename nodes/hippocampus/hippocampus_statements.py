@@ -9,92 +9,117 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from hippocampus_phrases import anywhere, leading, trailing
-
 from brainnet.memory import fold, plain_words
+from hippocampus_phrases import anywhere, leading, trailing
 
 MAX_WORDS: Final = 45
 """Words of the longest plain statement."""
 MAX_SENTENCES: Final = 3
 
 _UNFINISHED = re.compile(
-    r"(?:[,:;(\[—–-]|\.\.\.|…|(?<!\w)(?:and|or|but|the|a|an|of|to|in|on|at|with|for|from|by|that|because|if|when|while|was"
-    r"|were|is|are|my|your|his|her|their|our|very|until|after|before|as|than|into|like|und|oder|aber|der|die|das|dass|weil|et|ou|mais|que|de|y|pero|e|ma|che"
+    r"(?:[,:;(\[—–-]|\.\.\.|…|(?<!\w)(?:and|or|but|the|a|an|of|to|in|on|at|with|for|from|by|that|because|if|when"
+    r"|while|was"
+    r"|were|is|are|my|your|his|her|their|our|very|until|after|before|as|than|into|like|und|oder|aber|der|die|das"
+    r"|dass|weil|et|ou|mais|que|de|y|pero|e|ma|che"
     r"|en|of|maar|och|og|men|i|a|и|но|что))\W{0,3}\Z"
 )
 _CHATTER = re.compile(
-    r"\A(?:thanks?|thank you|thx|you(?:'re| are)? (?:are|is|so|very|a|an|my|too|really|great|welcome|funny|nice|wrong|right"
-    r"|good|the best|kind|smart)|you're|good (?:morning|evening|night|job|work|bye)|bye|goodbye|yes|yeah|yep|no|nope|sure"
-    r"|great|nice|cool|wow|awesome|perfect|well done|that(?:'s| is| was) (?:all|it|great|nice|good|cool|fine|funny|right|true"
-    r"|interesting|amazing|correct|ok|okay|awesome|enough|sad|too bad|wonderful|perfect|very \w{1,12})|nothing|never mind"
+    r"\A(?:thanks?|thank you|thx|you(?:'re| are)? (?:are|is|so|very|a|an|my|too|really|great|welcome|funny|nice"
+    r"|wrong|right"
+    r"|good|the best|kind|smart)|you're|good (?:morning|evening|night|job|work|bye)|bye|goodbye|yes|yeah|yep|no|nope"
+    r"|sure"
+    r"|great|nice|cool|wow|awesome|perfect|well done|that(?:'s| is| was) (?:all|it|great|nice|good|cool|fine|funny"
+    r"|right|true"
+    r"|interesting|amazing|correct|ok|okay|awesome|enough|sad|too bad|wonderful|perfect|very \w{1,12})|nothing"
+    r"|never mind"
     r"|once upon a time|there (?:was|were|once)|it (?:was|had)|long ago|in the beginning|chapter \w{1,8}"
-    r"|i (?:want|wish|hope|wonder|guess|would|think|feel|love you|see|understand|agree|said|mean|don't understand|don't know"
-    r"|do not know|could|can't believe|need help|beg|thank|am (?:sad|happy|bored|tired|sorry|fine|ok|okay|back|here|hungry"
-    r"|ready|done|glad|so|very|not sure|curious|lost|confused|excited|afraid|in love)|have (?:no idea|a question|to go))\b"
-    r"|i'd|i did(?:n't| not)|i (?:love|miss|hate|adore) (?:the|this|that|when|how|it)|no one|nobody|in my dream|[A-Z]{3,20}: |i'm (?:sad|happy|bored|tired|sorry|fine|ok|okay|back|here|hungry|ready|done|glad|so|very|not sure|curious|lost"
-    r"|confused|excited|afraid|good|in love)\b|danke|merci|gracias|grazie|obrigad[oa]|dank je|bedankt|tack|takk|tak|kiitos"
-    r"|dzieki|dziekuje|спасибо|дякую|tesekkur|ευχαριστω|شكرا|תודה|धन्यवाद|ありがとう|谢谢|고마워|es war einmal|il etait une fois"
-    r"|erase una vez|habia una vez|c'era una volta|era uma vez|er was eens|det var en gang|der var engang|dawno,? dawno temu"
+    r"|i (?:want|wish|hope|wonder|guess|would|think|feel|love you|see|understand|agree|said|mean|don't understand"
+    r"|don't know"
+    r"|do not know|could|can't believe|need help|beg|thank|am (?:sad|happy|bored|tired|sorry|fine|ok|okay|back|here"
+    r"|hungry"
+    r"|ready|done|glad|so|very|not sure|curious|lost|confused|excited|afraid|in love)|have (?:no idea|a question"
+    r"|to go))\b"
+    r"|i'd|i did(?:n't| not)|i (?:love|miss|hate|adore) (?:the|this|that|when|how|it)|no one|nobody|in my dream"
+    r"|[A-Z]{3,20}: |i'm (?:sad|happy|bored|tired|sorry|fine|ok|okay|back|here|hungry|ready|done|glad|so|very"
+    r"|not sure|curious|lost"
+    r"|confused|excited|afraid|good|in love)\b|danke|merci|gracias|grazie|obrigad[oa]|dank je|bedankt|tack|takk|tak"
+    r"|kiitos"
+    r"|dzieki|dziekuje|спасибо|дякую|tesekkur|ευχαριστω|شكرا|תודה|धन्यवाद|ありがとう|谢谢|고마워"
+    r"|es war einmal|il etait une fois"
+    r"|erase una vez|habia una vez|c'era una volta|era uma vez|er was eens|det var en gang|der var engang"
+    r"|dawno,? dawno temu"
     r"|жили-были|жил-был|昔々|むかしむかし|从前|옛날)(?!\w)"
 )
 _QUOTES = re.compile('["“”„«»]')
 _SENTENCE_END = re.compile(r"[.!。！](?= |\Z)|[。！]")
 # Verbs that state how things are. "'s" and "n't" are part of the words as they are written.
 _COPULA: Final = frozenset(
-    """is are am isn't aren't has have hasn't haven't can can't cannot will won't must should shouldn't may does doesn't do
-    don't needs i'm i've we're we've i'll we'll they're they've it's he's she's that's there's""".split()  # noqa: SIM905
+    """is are am isn't aren't has have hasn't haven't can can't cannot will won't must should shouldn't may does
+    doesn't do don't needs i'm i've we're we've i'll we'll they're they've it's
+    he's she's that's there's""".split()  # noqa: SIM905
 )
 _AFTER_IS: Final = frozenset(
-    """in on at under above behind beside near with by over from inside outside upstairs downstairs the a an not called named
-    closed open broken gone locked always now still already also due ready away here there""".split()  # noqa: SIM905
+    """in on at under above behind beside near with by over from inside outside upstairs downstairs the a an not
+    called named closed open broken gone locked always now still already also due
+    ready away here there""".split()  # noqa: SIM905
 )
 """What comes after "'s" where it is "is", and not after a possessive."""
 _PAST: Final = frozenset(
-    """was were had did wasn't weren't hadn't didn't wouldn't would could couldn't i'd we'd""".split()  # noqa: SIM905
+    """was were had did wasn't weren't hadn't didn't wouldn't would
+    could couldn't i'd we'd""".split()  # noqa: SIM905
 )
 _STATES: Final = frozenset(
-    """accept arrive bake begin belong bike bring build buy call carry celebrate charge clean close collect come commute
-    complain consist contain cook cost count cover cycle cycles dance deliver depart dislike drink drive eat end enjoy enter
-    expire face fear feed fit fly forget get give go grow hang happen hate have hold host include install join jog keep know
-    last lead learn leave lie like listen live look love make manage marry mean measure meet miss move need open order owe own
-    park pay plan play practise practice prefer produce provide put read receive rent repair require rest ride run say sell
-    send serve share show sing sit sleep smell smoke snore sort speak spell spend stand start stay stop store study suffer
-    supply support swim take talk taste teach tell train travel turn understand use visit wait wake walk want wash watch
-    water wear weigh work worry write recharge reboot run""".split()  # noqa: SIM905
+    """accept arrive bake begin belong bike bring build buy call carry celebrate charge clean close collect come
+    commute complain consist contain cook cost count cover cycle cycles dance deliver depart dislike drink drive
+    eat end enjoy enter expire face fear feed fit fly forget get give go grow hang happen hate have hold host
+    include install join jog keep know last lead learn leave lie like listen live look love make manage marry mean
+    measure meet miss move need open order owe own park pay plan play practise practice prefer produce provide put
+    read receive rent repair require rest ride run say sell send serve share show sing sit sleep smell smoke snore
+    sort speak spell spend stand start stay stop store study suffer supply support swim take talk taste teach tell
+    train travel turn understand use visit wait wake walk want wash watch water wear weigh work worry write
+    recharge reboot run""".split()  # noqa: SIM905
 )
 _PAST_FORMS: Final = frozenset(
-    """ate became began bought broke brought built came caught chose cut did drank drove fell felt flew forgot found gave
-    got grew had heard hid hung kept knew laid learnt left lent lost made meant met paid put ran read rode said sang sat saw
-    sent set slept sold spent spoke stood stole swam taught told took went were woke won wore wrote""".split()  # noqa: SIM905
+    """ate became began bought broke brought built came caught chose cut did drank drove fell felt flew forgot
+    found gave got grew had heard hid hung kept knew laid learnt left lent lost made meant met paid put ran read
+    rode said sang sat saw sent set slept sold spent spoke stood stole swam taught told took went were woke won
+    wore wrote""".split()  # noqa: SIM905
 )
 _SUBJECT_AND_VERB: Final = frozenset(
     "i'm we're i've we've it's he's she's there's they're i'll we'll".split()  # noqa: SIM905
 )
 _FIRST_PERSON: Final = frozenset("i we my our i'm i've we're we've i'll we'll i'd".split())  # noqa: SIM905
 _MARKER = re.compile(
-    r"(?<!\w)(?:\d|yesterday|today|tonight|tomorrow|mondays?|tuesdays?|wednesdays?|thursdays?|fridays?|saturdays?|sundays?"
+    r"(?<!\w)(?:\d|yesterday|today|tonight|tomorrow|mondays?|tuesdays?|wednesdays?|thursdays?|fridays?|saturdays?"
+    r"|sundays?"
     r"|january|february|march|april|june|july|august|september|october|november|december"
     r"|(?:last|next) (?:week|month|year|night|time)|this (?:morning|week|month|year|afternoon)|ago|born|noon|midnight"
     r"|o'clock)"
 )
 """What a fact has more often than a story: numbers, days and months."""
 _PUT: Final = frozenset(
-    """put parked left moved stored hid hung placed lent gave bought sold locked changed borrowed booked hired met kept
-    scheduled cancelled canceled installed replaced repaired named called ordered promised agreed decided started switched
-    paid owed wrote saved packed returned rented appointed planned""".split()  # noqa: SIM905
+    """put parked left moved stored hid hung placed lent gave bought sold locked changed borrowed booked hired met
+    kept scheduled cancelled canceled installed replaced repaired named called ordered promised agreed decided
+    started switched paid owed wrote saved packed returned rented appointed planned""".split()  # noqa: SIM905
 )
 """Verbs of what first persons tell to be remembered."""
 _I_AM = re.compile(
     r"i(?:'m| am) (?:an? (?!bit|little)|the |from |allergic|called|named|born|married|single|divorced|vegetarian|vegan"
-    r"|diabetic|\d|living|working|studying|left-handed|right-handed|deaf|blind|colou?r-?blind|on holiday|away|\w{3,12} years"
+    r"|diabetic|\d|living|working|studying|left-handed|right-handed|deaf|blind|colou?r-?blind|on holiday|away"
+    r"|\w{3,12} years"
     r"|in (?!the mood|love|a)|at (?!a loss)|[a-z]{3,15}\W*\Z)|i(?:'ve| have| had) (?!been|never|the impression|no |to )"
-    r"|i (?:\w{3,9}ly |always |never |often |usually )?(?!miss|can|could|don't feel|do not feel|dream|sense|fear|believe|regret|suppose|doubt|bet)[a-z']{2,}"
+    r"|i (?:\w{3,9}ly |always |never |often |usually )?(?!miss|can|could|don't feel|do not feel|dream|sense|fear"
+    r"|believe|regret|suppose|doubt|bet)[a-z']{2,}"
 )
 _MOOD = re.compile(
-    r"(?<!\w)(?:nervous|scared|heartbroken|sad|lonely|mad|awful|horrible|rotten|wonderful|worried|convinced|in the mood|afraid"
-    r"|magical|feel(?:s|ing)? (?:like|so|as)|strange feeling|felt like|no one ever|nobody ever|all my friends|so much|at last|such is|it is said|they say|(?:driving|making|killing) me"
-    r"|talking to me|listens to me|fed up|can't stop|can't sleep|can't get|never liked|stopped talking|as if|i didn't|i did not|get out of bed"
-    r"|cheer|don't cry|poem|story|verse|rhyme|novel|haiku|limerick|fairy tale|let's|let us|i'm going to|getting married)(?!\w)"
+    r"(?<!\w)(?:nervous|scared|heartbroken|sad|lonely|mad|awful|horrible|rotten|wonderful|worried|convinced"
+    r"|in the mood|afraid"
+    r"|magical|feel(?:s|ing)? (?:like|so|as)|strange feeling|felt like|no one ever|nobody ever|all my friends"
+    r"|so much|at last|such is|it is said|they say|(?:driving|making|killing) me"
+    r"|talking to me|listens to me|fed up|can't stop|can't sleep|can't get|never liked|stopped talking|as if"
+    r"|i didn't|i did not|get out of bed"
+    r"|cheer|don't cry|poem|story|verse|rhyme|novel|haiku|limerick|fairy tale|let's|let us|i'm going to"
+    r"|getting married)(?!\w)"
 )
 """What is said in conversation, or about a text to be written."""
 _PAIR = re.compile(r"(?<![\d.])-?0?\.\d{1,4}(?:,| by| and| x) -?0?\.\d")
@@ -102,11 +127,13 @@ _PAIR = re.compile(r"(?<![\d.])-?0?\.\d{1,4}(?:,| by| and| x) -?0?\.\d")
 _BODY: Final = frozenset("arm arms hand hands finger fingertip tip gripper elbow shoulder wrist".split())  # noqa: SIM905
 _SHOULD: Final = frozenset("should must too needs has have".split())  # noqa: SIM905
 _SUBORDINATE: Final = frozenset(
-    "if when while who which where because until than whether how what whatever wherever whenever as".split()  # noqa: SIM905
+    """if when while who which where because until than whether how what
+    whatever wherever whenever as""".split()  # noqa: SIM905
 )
 _LEADS: Final = frozenset(
-    """with in for before after on at to by from just now so as then while when where whenever wherever if here sometimes
-    honestly sweetheart such nobody none one it's there they somewhere once far""".split()  # noqa: SIM905
+    """with in for before after on at to by from just now so as then while when where whenever wherever if here
+    sometimes honestly sweetheart such nobody none one it's there
+    they somewhere once far""".split()  # noqa: SIM905
 )
 """Words that begin a fact only if it has a number or a day."""
 _ENTRY = re.compile(r"\A(?:(?:the|my|our) )?[\w'-]{2,20}(?: [\w'-]{1,20}){0,4}: ?\S{1,40}(?: \S{1,40}){0,6}\Z")
@@ -115,7 +142,8 @@ _CLAUSES = re.compile(
 )
 _FINITE = re.compile(r" (?:is|are|was|were|has|have|'s|will|can|costs?|starts?|begins?|ends?|closes?|opens?)(?!\w)")
 _SUBJECT_START: Final = frozenset(
-    """the a an my our his her their its this that these those there every each all both some no""".split()  # noqa: SIM905
+    """the a an my our his her their its this that these those there every each
+    all both some no""".split()  # noqa: SIM905
 )
 _THIRD_PRONOUNS: Final = frozenset("he she it they".split())  # noqa: SIM905
 _NO_VERB_NEEDED: Final = {
@@ -125,7 +153,7 @@ _NO_VERB_NEEDED: Final = {
 }
 
 
-def is_statement(text: str, language: str, *, lenient: bool = False) -> bool:
+def is_statement(text: str, language: str, *, lenient: bool = False) -> bool:  # noqa: PLR0911 - one rule per return
     """Return whether a text is a plain statement.
 
     Args:
@@ -167,7 +195,7 @@ def _quotes(text: str) -> bool:
     return bool(marks) and (len(marks) != 2 or marks[1] - marks[0] > 30)
 
 
-def _english(text: str, *, lenient: bool) -> bool:
+def _english(text: str, *, lenient: bool) -> bool:  # noqa: PLR0911 - one rule per return
     # the words as they are written, apart from case and punctuation: "isn't" is a verb
     written = [word.strip(".,;:!()") for word in text.replace("’", "'").split(" ")]
     written = [word for word in written if word]
@@ -193,7 +221,7 @@ def _english(text: str, *, lenient: bool) -> bool:
     return _is_told(text, written, words, place)
 
 
-def _is_told(text: str, written: list[str], words: list[str], place: int) -> bool:
+def _is_told(text: str, written: list[str], words: list[str], place: int) -> bool:  # noqa: PLR0911 - one rule per return
     """Return whether an English sentence with its finite verb at `place` tells a fact, rather than a story."""
     first, verb, low = words[0], words[place], text.lower()
     strong, ended = bool(_MARKER.search(low)), text.endswith((".", "!"))
@@ -245,7 +273,7 @@ def _commands(text: str, words: list[str], place: int) -> bool:
     return False
 
 
-def _verb(words: list[str]) -> int | None:
+def _verb(words: list[str]) -> int | None:  # noqa: PLR0911 - one rule per return
     """Return the place of the first finite verb."""
     for place, word in enumerate(words[:14]):
         if word in _COPULA or word in _PAST:
