@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 import brainnet
-from brainnet.memory import terms
+from brainnet.memory import guess_language, terms
 from brainnet.node import load_program
 from brainnet.paths import region_file, share_dir
+from brainnet.prompts.requests import split_requests
 from brainnet.snn.models.text_features import normalise, route_tokens, words
 from brainnet.wire.messages.codec import MAX_TEXT
 
@@ -37,6 +38,7 @@ UNITS = (
     "(", "[", "{", "<", "<!", "<?", ")", "]", "}", "{a", "[a", "_", "y", "é", "\u0301\u0323", "#", "a'", "a-", "a.",
     "x=1 ", "x 1 y ", "1 cm ", "1x", "please ", "please, ", "remember ", "remember that ", "continue the ", "the ",
     "x: ", ". remember ", "Mr. ", '."', "can you ", "a1", "\u200b", "日本", "\x00",
+    "no, ", "actually ", "not a but ", "what ", "und ", "の", "है ", "l'a ", "Is the ", "ال", "? and ",
 )
 # fmt: on
 """What an adverse text repeats."""
@@ -160,6 +162,7 @@ def test_the_patterns_are_found() -> None:
     names = {name.partition("-")[0] for name in PATTERNS}
     assert {
         "hippocampus_prompts.py",
+        "hippocampus_statements.py",
         "language.py",
         "cerebellum.py",
         "motor_cortex_targets.py",
@@ -189,6 +192,9 @@ def programs() -> dict[str, Callable[[str], object]]:
     return {
         "statement": memory.statement_to_remember,
         "content words": memory.content_words,
+        "understood": memory.understand,
+        "requests": split_requests,
+        "language of a text": guess_language,
         "target": target,
         "text to continue": language.text_to_continue,
         "sentence": lambda text: language.sentence_end(text, 1000),

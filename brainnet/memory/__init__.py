@@ -7,7 +7,7 @@ from brainnet.memory.database import DamagedStoreError
 from brainnet.memory.episodes import Episode, Hit, NewEpisode, StoreStats
 from brainnet.memory.fusion import convex_combination
 from brainnet.memory.index import EpisodeIndex
-from brainnet.memory.languages import guess_language, stop_words
+from brainnet.memory.languages import LANGUAGES, guess_language, stop_words
 from brainnet.memory.plain_text import fold, kinship, plain_words, terms
 from brainnet.memory.salvage import replace_damaged
 from brainnet.memory.store import EpisodicStore
@@ -16,6 +16,7 @@ from brainnet.memory.text_index import TextIndex
 from brainnet.memory.vectors import VectorIndex
 
 __all__ = [
+    "LANGUAGES",
     "DamagedStoreError",
     "Episode",
     "EpisodeIndex",

@@ -55,20 +55,31 @@ _ENGLISH_TOO: Final = frozenset(
 """Function words of other languages that are words of English too, which are no function words there."""
 _ENGLISH_TOO_WEIGHT: Final = 0.4
 _LATIN = re.compile(r"[a-zA-Z\u00c0-\u024f\u1e00-\u1eff]")
-# Letters that speak for a language in Latin letters. They count as one function word.
-_LETTERS: Final = {
-    "de": re.compile(r"ß|[Üü](?=[bcdefghklmnrst])"),
-    "es": re.compile(r"[ñÑ¿¡]"),
-    "pt": re.compile(r"[ãõÃÕ]"),
-    "fr": re.compile(r"[œêèùûŒÊÈ]"),
-    "pl": re.compile(r"[łąęśźżćńŁŚŻ]"),
-    "cs": re.compile(r"[řěůŘĚ]"),
-    "tr": re.compile(r"[ışğİŞĞ]"),
-    "sv": re.compile(r"[åäÅÄ]"),
-    "da": re.compile(r"[æøåÆØÅ]"),
-    "no": re.compile(r"[æøåÆØÅ]"),
-    "fi": re.compile(r"[äÄ]"),
-}
+# What else speaks for a language in Latin letters: letters and common pairs of words, with their weight
+_SIGNS: Final = (
+    ("de", re.compile(r"ß|[Üü](?=[bcdefghklmnrst])"), 1.0),
+    ("es", re.compile(r"[ñÑ¿¡]"), 1.0),
+    ("pt", re.compile(r"[ãõÃÕ]|(?<!\w)[oO] (?=\w)"), 1.0),
+    ("fr", re.compile(r"[œêûŒÊ]|(?<!\w)[àÀ](?!\w)"), 1.0),
+    ("it", re.compile(r"(?<!\w)[èÈ](?!\w)|(?<=\w\w)[àìòù](?!\w)"), 1.0),
+    (
+        "nl",
+        re.compile(
+            r"(?<!\w)(?:is|en|of|van|in|aan) (?:de|het|een)(?!\w)|(?<!\w)(?:de|het|een) \w{1,20} is(?!\w)", re.I
+        ),
+        1.0,
+    ),
+    ("pl", re.compile(r"[łąęśźżćńŁŚŻ]"), 1.0),
+    ("cs", re.compile(r"[řěůŘĚ]"), 1.0),
+    ("tr", re.compile(r"[ışğİŞĞ]"), 1.0),
+    ("sv", re.compile(r"[åäÅÄ]"), 0.7),
+    ("fi", re.compile(r"[äÄ]"), 0.7),
+    ("da", re.compile(r"[åÅ]"), 0.7),
+    ("no", re.compile(r"[åÅ]"), 0.7),
+    ("da", re.compile(r"[æøÆØ]"), 1.0),
+    ("no", re.compile(r"[æøÆØ]"), 1.0),
+    ("no", re.compile(r"kj|sj[eo]|øy"), 0.3),
+)
 
 
 @cache
@@ -145,9 +156,8 @@ def guess_language(text: str) -> str:
             weights[language] += weight
     if text.isascii():
         weights["en"] += _ENGLISH_AT_LEAST
-    else:
-        for language, letters in _LETTERS.items():
-            weights[language] += 1.0 if letters.search(text) else 0.0
+    for language, sign, weight in _SIGNS:
+        weights[language] += weight if sign.search(text) else 0.0
     best = max(weights.values())
     if best <= _ENGLISH_AT_LEAST and not any(map(str.isalpha, text)):
         return ""

@@ -7,7 +7,7 @@ from typing import Final
 
 from hippocampus_said import MAX_READ
 
-PAUSE = re.compile(r" ?[,.:;!—–、。，：！-]")
+PAUSE = re.compile(r" ?[,.:;!—–、。，：！،؛।-]")
 """What stands behind a "no" that corrects: "No cars are allowed here." corrects nothing."""
 # "not X but Y" and "Y, not X": what was said to be wrong is X
 _NOT_BUT = re.compile(

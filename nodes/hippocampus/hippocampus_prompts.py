@@ -45,7 +45,7 @@ Kind = Literal["statement", "correct", "forget", "about", "everything", "yes_no"
 AnswerType = Literal["", "place", "time", "person", "number", "reason", "manner", "thing"]
 
 _ALL: Final = frozenset(
-    """everything all alles tout todo tudo tutto alt allt kaiken wszystko vsechno все всё всичко her şeyi ola كل
+    """everything all alles tout todo tudo tutto alt allt kaiken wszystko vsechno все всё всичко ola كل
     הכל सब 全部 すべて 所有 一切 모두 전부""".split()  # noqa: SIM905
 )
 _INDEFINITE: Final = frozenset("a an any some ein eine einen un une una um uma een".split())  # noqa: SIM905
@@ -114,7 +114,9 @@ class _Reader:
 
     def __init__(self, language: str, *, attached: bool) -> None:
         self.language = language
-        self.tongues = tuple(dict.fromkeys((language, *SIBLINGS.get(language, ()), "en")))
+        self.tongues = tuple(dict.fromkeys((language, *SIBLINGS.get(language, ()))))
+        if not language:
+            self.tongues = ("en",)
         self.attached = attached
 
     def read(self, said: Said, text: str, depth: int = 0) -> Asked:
@@ -136,7 +138,9 @@ class _Reader:
         return next((asked for step in steps if (asked := step(said)) is not None), Asked("other", language))
 
     def _find(self, where: Callable[[str, str], re.Pattern[str] | None], name: str, said: Said) -> re.Match[str] | None:
-        for tongue in self.tongues:
+        # a request to remember is often made in English, whatever it is about
+        tongues = (*self.tongues, "en") if name in {"remember", "that"} else self.tongues
+        for tongue in tongues:
             pattern = where(tongue, name)
             found = pattern.search(said.folded) if pattern else None
             if found:

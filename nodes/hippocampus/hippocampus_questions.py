@@ -297,6 +297,8 @@ def _pronoun_without_noun(text: str, language: str, subject: set[str]) -> bool:
         elif pronoun.fullmatch(folded):
             if not known:
                 return True
-        elif subject.intersection(plain_words(word)) and (word[:1].isupper() if place else len(written) > 2):
+        elif subject.intersection(plain_words(word)) and (
+            "'" in word or (word[:1].isupper() if place else len(written) > 2)
+        ):
             known = True
     return False

@@ -10,7 +10,7 @@ from hippocampus_phrases import leading
 
 MAX_READ: Final = 4000
 """Characters in which phrases are looked for. A statement may be longer: a request stands at its beginning."""
-_SEPARATORS = re.compile(r"[\s,.:;!¡¿!?\"'“”‘’«»()\[\]*—–、。，：！\-]{0,12}")
+_SEPARATORS = re.compile(r"[\s,.:;!¡¿!?\"'“”‘’«»()\[\]*—–、。，：！،؛।\-]{0,12}")
 _OPENING = re.compile(r"[\s\"'“”‘’«»()\[\]*—–¡¿、,.\-]{0,12}")
 _SENTENCES = re.compile(r"(?<=[.!?。！？]) ")
 
