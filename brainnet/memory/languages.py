@@ -53,10 +53,15 @@ _ENGLISH_TOO: Final = frozenset(
     war wit""".split()  # noqa: SIM905
 )
 """Function words of other languages that are words of English too, which are no function words there."""
+_LONE: Final = frozenset("cdjlmnst")
+"""Letters that are words of French and Italian before an apostrophe, and units or initials elsewhere."""
 _ENGLISH_TOO_WEIGHT: Final = 0.4
 _LATIN = re.compile(r"[a-zA-Z\u00c0-\u024f\u1e00-\u1eff]")
 # What else speaks for a language in Latin letters: letters and common pairs of words, with their weight
 _SIGNS: Final = (
+    ("de", re.compile(r"(?<!\w)(?:der|die|das|mein|meine|unser|unsere) \w{1,30} (?:ist|sind)(?!\w)", re.I), 1.0),
+    ("es", re.compile(r"(?<!\w)(?:el|la|los|mi|mis|tu|su) \w{1,30} (?:es|está|esta|son)(?!\w)", re.I), 1.0),
+    ("fr", re.compile(r"(?<!\w)(?:le|la|les|mon|ma|mes|ton|ta) \w{1,30} (?:est|sont)(?!\w)", re.I), 1.0),
     ("de", re.compile(r"ß|[Üü](?=[bcdefghklmnrst])"), 1.0),
     ("es", re.compile(r"[ñÑ¿¡]"), 1.0),
     ("pt", re.compile(r"[ãõÃÕ]|(?<!\w)[oO] (?=\w)"), 1.0),
@@ -152,6 +157,8 @@ def guess_language(text: str) -> str:
     weights = dict.fromkeys(LANGUAGES, 0.0)
     speaks_for = _speaks_for()
     for word in plain_words(text):
+        if len(word) == 1 and word in _LONE:
+            continue
         for language, weight in speaks_for.get(word, {}).items():
             weights[language] += weight
     if text.isascii():

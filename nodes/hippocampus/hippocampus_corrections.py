@@ -32,6 +32,27 @@ _NOT_SURE: Final = frozenset(
 )
 
 
+_NO_LONGER = re.compile(
+    r"(?<!\w)(?:no longer|any ?more|any longer)(?!\w)[^.!?]{0,100}[,;.] ?(?:it|he|she|they|that|but)(?:'s|'re| is"
+    r"| are| has| now)?(?!\w)",
+    re.IGNORECASE,
+)
+_CHANGE = re.compile(
+    r"(?:please )?(?:change|update|correct) (?P<what>(?:the|my|our|\w{2,20}'s) [^.,:;!?]{2,80}?) (?:to|into"
+    r"|in) (?P<value>[^.,:;!?]{1,80})[.!]{0,2}\Z",
+    re.IGNORECASE,
+)
+
+
+def changed(text: str) -> str | None:
+    """Return the statement of a request to change a value, "Change the door code to 5512."; None if it is none."""
+    change = _CHANGE.match(text[:MAX_READ])
+    if not change:
+        return None
+    what = change["what"]
+    return f"{what} {'are' if what.endswith('s') and not what.endswith('ss') else 'is'} {change['value']}."
+
+
 def is_sure(phrase: str) -> bool:
     """Return whether a phrase says by itself that something was wrong, unlike "actually" and "sorry"."""
     return phrase not in _NOT_SURE
@@ -44,7 +65,7 @@ def is_fragment(folded: str) -> bool:
 
 def has_contrast(text: str) -> bool:
     """Return whether a text says what is wrong beside what is right."""
-    return corrected(text)[1] != ""
+    return corrected(text)[1] != "" or bool(_NO_LONGER.search(text[:MAX_READ]))
 
 
 def corrected(text: str) -> tuple[str, str]:

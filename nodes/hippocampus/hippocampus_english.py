@@ -33,7 +33,7 @@ _LEAD_IN = (
 _THIS = r"(?:(?:this|that|the following|the fact that|of this|about this)\b)"
 _THAT = rf"(?:\s+{_THIS})?(?:\s+fact)?(?:\s+for me)?(?:\s*[:,]\s*|\s+)(?:that\s+)?"
 # "Remember where I parked?" is a question, with nothing to store.
-_NO_QUESTION = r"(?!(?:where|when|what|who|whom|whose|which|how|why|if|whether|about|me)\b)"
+_NO_QUESTION = r"(?!(?:where|when|what|who|whom|whose|which|how|why|if|whether|about|of|me)\b)"
 # The request in front: "Please remember that the key is in the drawer."
 _REQUEST_FIRST = re.compile(
     rf"^\W*{_POLITE}(?:{_REQUEST}{_STORE}|{_LEAD_IN}){_THAT}{_NO_QUESTION}(?P<fact>\S.*)$", re.IGNORECASE | re.DOTALL

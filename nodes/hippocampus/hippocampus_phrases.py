@@ -15,7 +15,8 @@ _FILE = Path(__file__).with_suffix(".yaml")
 _UNSPACED: Final = frozenset({"ja", "zh", "ko"})
 """Languages in which a phrase may end or begin within what stands between two spaces."""
 _ENDINGS_ATTACH: Final = _UNSPACED | {"hi", "tr"}
-# After a phrase no word goes on, unless the phrase ends with an apostrophe, or is the Hebrew "that"; the vowel signs of Hindi are no \w.
+# After a phrase no word goes on, unless the phrase ends with an apostrophe, or is the Hebrew "that". The vowel signs of
+# Hindi are no \w.
 _END = r"(?:(?<=')|(?<=\bש)|(?![\w\u0900-\u0903\u093a-\u094f]))"
 _STOP = r" ?[.!?。！？…।]{0,4}\Z"
 SIBLINGS: Final = {

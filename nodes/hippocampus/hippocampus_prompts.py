@@ -15,7 +15,7 @@ from typing import Final, Literal
 from brainnet.memory import guess_language, plain_words
 from brainnet.snn.models.text_features import limit_marks
 from hippocampus_claims import claim_of
-from hippocampus_corrections import PAUSE, corrected, has_contrast, is_fragment, is_sure
+from hippocampus_corrections import PAUSE, changed, corrected, has_contrast, is_fragment, is_sure
 from hippocampus_english import (
     PICTURE_WORDS,
     asked_words,
@@ -25,7 +25,7 @@ from hippocampus_english import (
     statement_to_remember,
 )
 from hippocampus_phrases import SIBLINGS, anywhere, leading, trailing, whole
-from hippocampus_questions import answer_type, cannot_stand_alone, is_question, subject_words
+from hippocampus_questions import SPEAKERS, answer_type, cannot_stand_alone, is_question, subject_words
 from hippocampus_said import MAX_READ, Said, capitalised, last_question, without_greeting, without_mark
 from hippocampus_statements import is_statement
 
@@ -45,8 +45,8 @@ Kind = Literal["statement", "correct", "forget", "about", "everything", "yes_no"
 AnswerType = Literal["", "place", "time", "person", "number", "reason", "manner", "thing"]
 
 _ALL: Final = frozenset(
-    """everything all alles tout todo tudo tutto alt allt kaiken wszystko vsechno все всё всичко ola كل
-    הכל सब 全部 すべて 所有 一切 모두 전부""".split()  # noqa: SIM905
+    """everything all alles tout todo tudo tutto alt allt kaiken wszystko vsechno все всё всичко ola كل הכל सब 全部
+    すべて 所有 一切 모두 전부""".split()  # noqa: SIM905
 )
 _INDEFINITE: Final = frozenset("a an any some ein eine einen un une una um uma een".split())  # noqa: SIM905
 _POLITE_REQUEST = re.compile(r"\W{0,4}(?:please )?(?:can|could|would|will|kannst|konntest)(?!\w)")
@@ -160,8 +160,10 @@ class _Reader:
         if rest is None:
             return None
         subject = subject_words(rest.text, self.language)
-        if not subject and set(plain_words(rest.text)) & _ALL:
+        words = plain_words(rest.text[:MAX_READ])
+        if not subject and _ALL.intersection(words):
             return Asked("everything", self.language)
+        subject = subject or [word for word in dict.fromkeys(words) if word in SPEAKERS]  # "about me"
         return Asked(
             "about", self.language, subject=subject, follow_up=cannot_stand_alone(rest.text, self.language, subject)
         )
@@ -241,6 +243,9 @@ class _Reader:
         return command is not None and any(command.match(said.folded[end : end + 40]) for end in ends)
 
     def _correct(self, said: Said, depth: int) -> Asked | None:  # noqa: PLR0912, PLR0911 - one rule per return
+        change = changed(said.text) if self.language == "en" and not self.attached else None
+        if change:
+            return self._corrected(change)
         found, rest, sure = None, said, False
         for _ in range(3):
             again = self._find(leading, "correct", rest)

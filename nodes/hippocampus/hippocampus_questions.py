@@ -31,9 +31,10 @@ _EXPLETIVE = re.compile(
     r"|ok)|it is"
     r" (?:raining|snowing|cold|hot|warm|late|early)|how (?:late|far) is it|wie spat ist es|wieviel uhr ist es"
     r"|quelle heure"
-    r" est-il|is there|are there|was there|were there|gibt es|stimmt es|il y a|y a-t-il)(?!\w)"
+    r" est-il|(?:is|are|was|were) there|there(?:'s| is| are)|how \w{2,12} is it (?:in|at|on|outside)|gibt es"
+    r"|stimmt es|il y a|y a-t-il)(?!\w)"
 )
-_SPEAKERS: Final = frozenset(
+SPEAKERS: Final = frozenset(
     """i me my mine we us our you your ich mich mir mein meine meinen meinem meiner wir uns unser unsere du dich
     dir dein deine je j me moi m ma mes mon nous notre nos tu toi ton ta tes yo mi mis nosotros nuestro nuestra tu
     io mio mia miei noi nostro nostra tuo tua eu meu minha meus minhas nos nosso nossa teu tua ik mij mijn wij we
@@ -96,6 +97,11 @@ def answer_type(folded: str, language: str) -> str | None:  # noqa: PLR0911 - on
             found_thing = pattern.match(folded[len(second[0]) + 1 :])
             if found_thing and len(found_thing.group()) > 3 and not _starts_with_verb(folded, language):
                 return "thing"
+        # "Le train part à quelle heure ?": of one word, as "ou", the meaning would be uncertain
+        middle = ((name, _search(name, folded[:1000], language)) for name in ANSWER_TYPES)
+        inside = next((name for name, hit in middle if hit and " " in hit.group() and language != "en"), None)
+        if inside and not _starts_with_verb(folded, language):
+            return _kind_of(inside)
         last = _LAST_WORD.search(folded[-40:])
         if last and language in {"en", "de", "fr", "es", "it", "pt", "nl"}:
             return _type_at(last.group(1), language)
@@ -245,7 +251,7 @@ def _inverted(text: str, folded: str, tongues: tuple[str, ...]) -> bool:
             )
         article, pronoun = anywhere(tongue, "article"), anywhere(tongue, "pronoun")
         known = [pattern for pattern in (article, pronoun) if pattern]
-        if any(pattern.fullmatch(second) for pattern in known) or written[1][:1].isupper() or second in _SPEAKERS:
+        if any(pattern.fullmatch(second) for pattern in known) or written[1][:1].isupper() or second in SPEAKERS:
             return True
         if tongue == "en":
             return second in {"there", "anyone", "anybody", "someone", "everyone", "everything"}
@@ -273,7 +279,7 @@ def cannot_stand_alone(text: str, language: str, subject: list[str], *, question
         return True
     words = plain_words(text[:1000])
     if question and not subject:
-        return not _SPEAKERS.intersection(words)
+        return not SPEAKERS.intersection(words)
     return _pronoun_without_noun(text[:1000], tongue, set(subject))
 
 

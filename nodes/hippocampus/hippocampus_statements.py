@@ -69,15 +69,16 @@ _PAST: Final = frozenset(
     could couldn't i'd we'd""".split()  # noqa: SIM905
 )
 _STATES: Final = frozenset(
-    """accept arrive bake begin belong bike bring build buy call carry celebrate charge clean close collect come
-    commute complain consist contain cook cost count cover cycle cycles dance deliver depart dislike drink drive
-    eat end enjoy enter expire face fear feed fit fly forget get give go grow hang happen hate have hold host
-    include install join jog keep know last lead learn leave lie like listen live look love make manage marry mean
-    measure meet miss move need open order owe own park pay plan play practise practice prefer produce provide put
-    read receive rent repair require rest ride run say sell send serve share show sing sit sleep smell smoke snore
-    sort speak spell spend stand start stay stop store study suffer supply support swim take talk taste teach tell
-    train travel turn understand use visit wait wake walk want wash watch water wear weigh work worry write
-    recharge reboot run""".split()  # noqa: SIM905
+    """boil break burn charge connect control detect freeze melt monitor print reach smell weld accept arrive bake
+    begin belong bike bring build buy call carry celebrate charge clean close collect come commute complain consist
+    contain cook cost count cover cycle cycles dance deliver depart dislike drink drive eat end enjoy enter expire
+    face fear feed fit fly forget get give go grow hang happen hate have hold host include install join jog keep
+    know last lead learn leave lie like listen live look love make manage marry mean measure meet miss move need
+    open order owe own park pay plan play practise practice prefer produce provide put read receive rent repair
+    require rest ride run say sell send serve share show sing sit sleep smell smoke snore sort speak spell spend
+    stand start stay stop store study suffer supply support swim take talk taste teach tell train travel turn
+    understand use visit wait wake walk want wash watch water wear weigh work worry
+    write recharge reboot run""".split()  # noqa: SIM905
 )
 _PAST_FORMS: Final = frozenset(
     """ate became began bought broke brought built came caught chose cut did drank drove fell felt flew forgot
@@ -122,6 +123,9 @@ _MOOD = re.compile(
     r"|getting married)(?!\w)"
 )
 """What is said in conversation, or about a text to be written."""
+_IS_NAMED = re.compile(r"(?!that|what|here|where|who|how|this|let|when|why)[a-z]{2,20}'s\Z")
+"""A name with "is"."""
+_FOUND = re.compile(r"you(?:'ll| can| will)? (?:find|reach|see) (?:the|my|our|\w{1,20}'s) [^.!?]{3,80}\.?\Z")
 _PAIR = re.compile(r"(?<![\d.])-?0?\.\d{1,4}(?:,| by| and| x) -?0?\.\d")
 """A place within the reach of an arm, which is a command rather than a fact."""
 _BODY: Final = frozenset("arm arms hand hands finger fingertip tip gripper elbow shoulder wrist".split())  # noqa: SIM905
@@ -146,6 +150,20 @@ _SUBJECT_START: Final = frozenset(
     all both some no""".split()  # noqa: SIM905
 )
 _THIRD_PRONOUNS: Final = frozenset("he she it they".split())  # noqa: SIM905
+_WANTS = (
+    r"(?!veux|voudrais|aimerais|pense|crois|suis (?:triste|content|fatigue)|t'aime|will|mochte|wurde|glaube|denke|liebe dich"
+    r"|bin (?:mude|traurig)|quiero|creo|pienso|voglio|vorrei|penso|credo|quero|acho|penso|wil|zou|denk|hou van je|хочу|думаю"
+    r"|люблю тебя|chce|mysle)"
+)
+_FIRST_PERSONS: Final = {
+    language: re.compile(rf"(?:{who}){_WANTS}\w")
+    for language, who in {
+        "fr": "je |j'|nous ", "de": "ich |wir ", "es": "yo |nosotros ", "it": "io |noi ", "pt": "eu |nos ",
+        "nl": "ik |we |wij ", "sv": "jag |vi ", "da": "jeg |vi ", "no": "jeg |vi ", "pl": "ja |my ",
+        "ru": "я |мы |мо[яйеи] |наш[аеи]? ", "uk": "я |ми |мі[яйє] ",
+    }.items()
+}  # fmt: skip
+"""How a statement of a first person begins."""
 _NO_VERB_NEEDED: Final = {
     # languages whose statements need no verb: "Ключ в ящике."; a preposition or a pronoun shows them
     "ru": re.compile(r"(?<!\w)(?:в|во|на|у|под|за|над|с|со|возле|рядом|мое имя|меня)(?!\w)|[—–-] | \d"),
@@ -185,8 +203,10 @@ def is_statement(text: str, language: str, *, lenient: bool = False) -> bool:  #
         return False
     if language in _NO_VERB_NEEDED and _NO_VERB_NEEDED[language].search(folded):
         return True
-    verbs = anywhere(language, "verbs")
-    return bool(verbs and verbs.search(folded))
+    if language in {"ar", "he"} and text.endswith("."):
+        return True  # "My car is blue" is two words without a verb
+    verbs, first = anywhere(language, "verbs"), _FIRST_PERSONS.get(language)
+    return bool((verbs and verbs.search(folded)) or (first and first.match(folded)))
 
 
 def _quotes(text: str) -> bool:
@@ -205,13 +225,15 @@ def _english(text: str, *, lenient: bool) -> bool:  # noqa: PLR0911 - one rule p
     place = _verb(words)
     if place is None:
         return not lenient and _is_entry(text, words)
-    if place == 0 and words[0] not in _SUBJECT_AND_VERB:
+    if place == 0 and words[0] not in _SUBJECT_AND_VERB and not _IS_NAMED.match(words[0]):
         return False  # a command, or a question without its mark
     if _commands(text, words, place):
         return False
     if lenient:
         return True
     low = text.lower()
+    if _FOUND.match(low):
+        return True
     if "you" in words or ("your" in words and not low.startswith("your name")) or _MOOD.search(low):
         return False
     if _PAIR.search(low) or (_BODY.intersection(words) and _SHOULD.intersection(words)):
