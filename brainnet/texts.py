@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
@@ -15,6 +16,21 @@ _UNSAFE: Final = re.compile(
 surrogate pairs. The joiners U+200C and U+200D are not among them: words of several languages need them."""
 _NOT_ASCII: Final = re.compile("[^\x00-\x7e]")
 _KEPT_IN_LINES: Final = "\n\t"
+
+
+def _marks(*blocks: tuple[int, int]) -> str:
+    """Return the combining marks of blocks of Unicode, as the inside of a character class."""
+    points = (chr(point) for first, last in blocks for point in range(first, last + 1))
+    return "".join(point for point in points if unicodedata.category(point) in {"Mn", "Mc"})
+
+
+COMBINING_MARKS: Final = _marks(
+    (0x0300, 0x036F), (0x0483, 0x1CFF), (0x1DC0, 0x1DFF), (0x3099, 0x309A), (0xA66F, 0xABFF)
+)
+"""The marks that are parts of words but no letters to `re`, as the inside of a character class.
+
+Vowel signs, tones, points and accents: without them a word of Hindi would fall apart at each of its vowels. The marks
+for symbols (keycaps, the looks of an emoji) are not among them."""
 
 
 def printable(text: str, *, lines: bool = False) -> str:

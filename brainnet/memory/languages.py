@@ -151,7 +151,7 @@ def guess_language(text: str) -> str:
         latin = len(_LATIN.findall(text))
         other = sum(map(str.isalpha, text)) - latin
         # a name or a brand in Latin letters does not make a text of another script English
-        if other * 2 > latin:
+        if other * 3 > latin:
             guess = next((language for language, letter in _SCRIPTS.items() if letter.search(text)), "")
             return "uk" if guess == "ru" and _is_ukrainian(text) else guess
     weights = dict.fromkeys(LANGUAGES, 0.0)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-_WORD = re.compile(r"[^\W_]+(?:[-'’.][^\W_]+)*")
+from brainnet.texts import COMBINING_MARKS
+
+_LETTERS = rf"[^\W_](?:[^\W_]|[{COMBINING_MARKS}])*"
+_WORD = re.compile(rf"{_LETTERS}(?:[-'’.]{_LETTERS})*")
 _DIGITS = {
     word: str(value)
     for value, word in enumerate(_WORD.findall("zero one two three four five six seven eight nine ten eleven twelve"))

@@ -151,9 +151,9 @@ _SUBJECT_START: Final = frozenset(
 )
 _THIRD_PRONOUNS: Final = frozenset("he she it they".split())  # noqa: SIM905
 _WANTS = (
-    r"(?!veux|voudrais|aimerais|pense|crois|suis (?:triste|content|fatigue)|t'aime|will|mochte|wurde|glaube|denke|liebe dich"
-    r"|bin (?:mude|traurig)|quiero|creo|pienso|voglio|vorrei|penso|credo|quero|acho|penso|wil|zou|denk|hou van je|хочу|думаю"
-    r"|люблю тебя|chce|mysle)"
+    r"(?!veux|voudrais|aimerais|pense|crois|suis (?:triste|content|fatigue)|t'aime|will|mochte|wurde|glaube|denke"
+    r"|liebe dich|bin (?:mude|traurig)|quiero|creo|pienso|voglio|vorrei|penso|credo|quero|acho|wil|zou|denk|хочу|думаю"
+    r"|hou van je|люблю тебя|chce|mysle)"
 )
 _FIRST_PERSONS: Final = {
     language: re.compile(rf"(?:{who}){_WANTS}\w")

@@ -99,3 +99,24 @@ def test_words_without_end_are_not_kept() -> None:
     assert not vocabulary._rows
     assert hash32("x" * 100_000) == hash32("x" * 100_000) != hash32("x" * 99_999)
     assert hash32("\ud800") == hash32("?")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("鍵は東京駅です。", ["鍵", "は", "東京", "京駅", "です"]),
+        ("钥匙在抽屉里", ["钥匙", "匙在", "在抽", "抽屉", "屉里"]),
+        ("T-シャツ 3枚", ["t", "シャ", "ャツ", "3", "枚"]),
+        ("मेरी चाबी दराज में है।", ["मेरी", "चाबी", "दराज", "में", "है"]),
+        ("ในบ้าน", ["ใน", "นบ้", "บ้า", "าน"]),
+        ("열쇠는 서랍에", ["열쇠는", "서랍에"]),
+        ("snake_case, don't 1️⃣", ["snake", "case", "don't", "1"]),
+    ],
+)
+def test_words_of_every_script(text: str, expected: list[str]) -> None:
+    assert words(text) == expected
+
+
+@given(st.text(max_size=60))
+def test_the_words_of_a_word_are_that_word(text: str) -> None:
+    assert [words(word) for word in words(text)] == [[word] for word in words(text)]

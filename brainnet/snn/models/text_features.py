@@ -19,6 +19,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from brainnet.texts import COMBINING_MARKS
+
 __all__ = [
     "HashedVocabulary",
     "SubwordVocabulary",
@@ -43,19 +45,8 @@ MAX_MARKS = 30
 Canonical ordering takes time with the square of their number: 100,000 marks took 5 s."""
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-
-
-def _marks(*blocks: tuple[int, int]) -> str:
-    """Return the combining marks of blocks of Unicode, as the inside of a character class."""
-    points = (chr(point) for first, last in blocks for point in range(first, last + 1))
-    return "".join(point for point in points if unicodedata.category(point) in {"Mn", "Mc"})
-
-
-# Vowel signs, tones and points are parts of words, but are no letters to `re`: without them a word of Hindi would fall
-# apart at each of its vowels. The marks for symbols (keycaps, the looks of an emoji) are not among them.
-_MARKS = _marks((0x0300, 0x036F), (0x0483, 0x1CFF), (0x1DC0, 0x1DFF), (0x3099, 0x309A), (0xA66F, 0xABFF))
 # Only tried on texts without an underscore, which \w would take for a letter.
-_MARKED_WORD = re.compile(rf"\w[\w{_MARKS}]*(?:['’][\w{_MARKS}]+)*")
+_MARKED_WORD = re.compile(rf"\w[\w{COMBINING_MARKS}]*(?:['’][\w{COMBINING_MARKS}]+)*")
 # Scripts that are written without spaces between words, one run of each. The Chinese characters and the two sorts of
 # Japanese letters are apart, because most words of Japanese begin where one of them ends.
 _RUN = re.compile(
@@ -70,7 +61,7 @@ _SPACELESS = re.compile(
     r"\uaa60-\uaa7f\uf900-\ufaff\U00020000-\U000323af]"
 )
 # A letter with its marks; marks without a letter too.
-_CLUSTER = re.compile(rf"[^{_MARKS}][{_MARKS}]*|[{_MARKS}]+")
+_CLUSTER = re.compile(rf"[^{COMBINING_MARKS}][{COMBINING_MARKS}]*|[{COMBINING_MARKS}]+")
 _ROUTE_TOKEN = re.compile(r"[-+−]?(?:\d+\.\d+|\.\d+|\d+)|[^\W\d_]+(?:['’][^\W\d_]+)*|[?!.,:;()\[\]\"“”]")
 _NUMBER = re.compile(r"[-+−]?(?:\d+\.\d+|\.\d+|\d+)")
 
