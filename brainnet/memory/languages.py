@@ -1,4 +1,4 @@
-"""The language of a text, guessed from its script and its function words, and the stop words of languages."""
+"""Which of the languages of people a text is in, guessed from its script and its function words; their stop words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from brainnet.memory.plain_text import plain_words
 __all__ = ["LANGUAGES", "guess_language", "stop_words"]
 
 MAX_GUESSED: Final = 2000
-"""Characters of a text from which its language is guessed."""
+"""Characters of a text that are read for the guess."""
 _FILE = Path(__file__).with_name("languages.yaml")
 # The first that a text has a letter of decides between languages of one script; so Kana comes before Chinese.
 _SCRIPTS: Final = {
@@ -57,7 +57,7 @@ _LONE: Final = frozenset("cdjlmnst")
 """Letters that are words of French and Italian before an apostrophe, and units or initials elsewhere."""
 _ENGLISH_TOO_WEIGHT: Final = 0.4
 _LATIN = re.compile(r"[a-zA-Z\u00c0-\u024f\u1e00-\u1eff]")
-# What else speaks for a language in Latin letters: letters and common pairs of words, with their weight
+# What else speaks for one of the languages in Latin letters: letters and common pairs of words, with their weight
 _SIGNS: Final = (
     ("de", re.compile(r"(?<!\w)(?:der|die|das|mein|meine|unser|unsere) \w{1,30} (?:ist|sind)(?!\w)", re.I), 1.0),
     ("es", re.compile(r"(?<!\w)(?:el|la|los|mi|mis|tu|su) \w{1,30} (?:es|está|esta|son)(?!\w)", re.I), 1.0),
@@ -91,8 +91,7 @@ _SIGNS: Final = (
 def _lists() -> dict[str, dict[str, frozenset[str]]]:
     read: dict[str, dict[str, str]] = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
     return {
-        language: {name: frozenset(plain_words(lines)) for name, lines in lists.items()}
-        for language, lists in read.items()
+        tongue: {name: frozenset(plain_words(lines)) for name, lines in lists.items()} for tongue, lists in read.items()
     }
 
 
@@ -103,14 +102,14 @@ LANGUAGES: Final = (
 """The languages with lists of words, by their codes of ISO 639-1."""
 
 
-def stop_words(language: str, *, asking: bool = False) -> frozenset[str]:
-    """Return the function words of a language as `plain_words`; empty for one that is not in `LANGUAGES`.
+def stop_words(tongue: str, *, asking: bool = False) -> frozenset[str]:
+    """Return the function words of one of `LANGUAGES` as `plain_words`; empty for any other.
 
     Args:
-        language: the code of ISO 639-1.
+        tongue: the code of ISO 639-1.
         asking: with the words of asking, telling and remembering.
     """
-    lists = _lists().get(language)
+    lists = _lists().get(tongue)
     if lists is None:
         return frozenset()
     return lists["function"] | lists["asking"] if asking else lists["function"]
@@ -119,12 +118,12 @@ def stop_words(language: str, *, asking: bool = False) -> frozenset[str]:
 @cache
 def _speaks_for() -> dict[str, dict[str, float]]:
     """Return for each word the languages that have it, with its weight: the fewer languages, the more it says."""
-    latin = [language for language in LANGUAGES if language not in _SCRIPTS]
-    # words of asking tell a language as well as function words, but English prompts are full of them anyway
-    held = {language: stop_words(language, asking=True) for language in latin}
+    latin = [tongue for tongue in LANGUAGES if tongue not in _SCRIPTS]
+    # words of asking tell which it is as well as function words, but English prompts are full of them anyway
+    held = {tongue: stop_words(tongue, asking=True) for tongue in latin}
     counts = Counter(word for words in held.values() for word in words)
     return {
-        word: {language: _share(word, count) for language, words in held.items() if word in words}
+        word: {tongue: _share(word, count) for tongue, words in held.items() if word in words}
         for word, count in counts.items()
     }
 
@@ -139,11 +138,11 @@ def _is_ukrainian(text: str) -> bool:
 
 
 def guess_language(text: str) -> str:
-    """Guess the language of a text from its first `MAX_GUESSED` characters.
+    """Guess which of the languages of people a text is in, from its first `MAX_GUESSED` characters.
 
     Returns:
-        The code of ISO 639-1. A text in Latin letters has the language whose function words it holds most of, where a
-        word counts the less the more languages have it; English if nothing speaks for another and all is ASCII. Empty
+        The code of ISO 639-1. Of those in Latin letters it is the one whose function words the text holds most of, where
+        a word counts the less the more languages have it; English if nothing speaks for another and all is ASCII. Empty
         if there is nothing to guess from.
     """
     text = text[:MAX_GUESSED]
@@ -152,21 +151,21 @@ def guess_language(text: str) -> str:
         other = sum(map(str.isalpha, text)) - latin
         # a name or a brand in Latin letters does not make a text of another script English
         if other * 3 > latin:
-            guess = next((language for language, letter in _SCRIPTS.items() if letter.search(text)), "")
+            guess = next((tongue for tongue, letter in _SCRIPTS.items() if letter.search(text)), "")
             return "uk" if guess == "ru" and _is_ukrainian(text) else guess
     weights = dict.fromkeys(LANGUAGES, 0.0)
     speaks_for = _speaks_for()
     for word in plain_words(text):
         if len(word) == 1 and word in _LONE:
             continue
-        for language, weight in speaks_for.get(word, {}).items():
-            weights[language] += weight
+        for tongue, weight in speaks_for.get(word, {}).items():
+            weights[tongue] += weight
     if text.isascii():
         weights["en"] += _ENGLISH_AT_LEAST
-    for language, sign, weight in _SIGNS:
-        weights[language] += weight if sign.search(text) else 0.0
+    for tongue, sign, weight in _SIGNS:
+        weights[tongue] += weight if sign.search(text) else 0.0
     best = max(weights.values())
     if best <= _ENGLISH_AT_LEAST and not any(map(str.isalpha, text)):
         return ""
     # English first among equals, then in the order of the lists
-    return next(language for language in LANGUAGES if weights[language] >= best - 1e-9)
+    return next(tongue for tongue in LANGUAGES if weights[tongue] >= best - 1e-9)

@@ -28,7 +28,7 @@ _LETTERS: Final = str.maketrans(
         "ة": "ه", "ک": "ك", "ی": "ي", "ـ": None, "\u200c": None, "\u200d": None, "\u200e": None, "\u200f": None,
     }
 )  # fmt: skip
-# The snowball stemmer of a script that one language is mostly written in
+# The snowball stemmer of a script that mostly one of the languages is written in
 _SCRIPT_STEMMERS: Final = ((0x0370, 0x03FF, "greek"), (0x0400, 0x04FF, "russian"), (0x0900, 0x097F, "hindi"),
                            (0x0B80, 0x0BFF, "tamil"), (0x0530, 0x058F, "armenian"))  # fmt: skip
 _SNOWBALL: Final = {
@@ -110,10 +110,10 @@ def terms(text: str) -> list[str]:
 def term_of(word: str) -> str:
     """Return the term of one of the `plain_words`: its stem, without a possessive.
 
-    The stem depends on the word alone, since the language of a short text is uncertain: words in Latin letters are
-    taken for English, those in Cyrillic for Russian, those in Devanagari for Hindi, Greek and Tamil for themselves. Of
-    Arabic and Hebrew words the article and the prefixes are removed, of Korean ones the particles. `kinship` compares
-    words of one language by its own rules.
+    The stem depends on the word alone, since it is uncertain which of the languages a short text is in: words in Latin
+    letters are taken for English, those in Cyrillic for Russian, those in Devanagari for Hindi, Greek and Tamil for
+    themselves. Of Arabic and Hebrew words the article and the prefixes are removed, of Korean ones the particles.
+    `kinship` compares words by the rules of theirs.
     """
     # texts repeat their words, and stemming one takes microseconds in Python
     return _cached_term(word) if len(word) <= MAX_WORD else _term(word)
@@ -175,28 +175,28 @@ def _korean_stem(word: str) -> str:
         word = shorter
 
 
-def kinship(word: str, other: str, language: str) -> float:
-    """Return how near two plain words are in a language, in [0, 1]; it does not depend on their order.
+def kinship(word: str, other: str, tongue: str) -> float:
+    """Return how near two plain words of one of the languages are, in [0, 1]; it does not depend on their order.
 
-    1.0: they have the same term. 0.9: they have the same stem by the rules of the language (Snowball). 0.6: one is the
-    first or last part of the other, in a language that writes compounds as one word ("schlüssel", "haustürschlüssel").
+    1.0: they have the same term. 0.9: they have the same stem by its rules (Snowball). 0.6: one is the
+    first or last part of the other, in languages that write compounds as one word ("schlüssel", "haustürschlüssel").
     0.0: otherwise; so in English and in languages without a stemmer, other terms are other words.
     """
     if term_of(word) == term_of(other):
         return 1.0
     if min(len(word), len(other)) < MIN_REST or max(len(word), len(other)) > MAX_WORD:
         return 0.0
-    if language in _SNOWBALL and _language_stem(word, language) == _language_stem(other, language):
+    if tongue in _SNOWBALL and _stem_in(word, tongue) == _stem_in(other, tongue):
         return 0.9
-    if language in _COMPOUNDING:
+    if tongue in _COMPOUNDING:
         shorter, longer = sorted((word, other), key=len)
         if len(longer) - len(shorter) >= MIN_REST and len(shorter) >= MIN_PART:
-            base = _language_stem(shorter, language)
-            if longer.startswith(shorter) or _language_stem(longer, language).endswith(base):
+            base = _stem_in(shorter, tongue)
+            if longer.startswith(shorter) or _stem_in(longer, tongue).endswith(base):
                 return 0.6
     return 0.0
 
 
 @lru_cache(maxsize=16384)
-def _language_stem(word: str, language: str) -> str:
-    return _snowball(_SNOWBALL[language])(word) or word
+def _stem_in(word: str, tongue: str) -> str:
+    return _snowball(_SNOWBALL[tongue])(word) or word

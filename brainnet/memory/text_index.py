@@ -47,8 +47,8 @@ _STOP_TERMS = frozenset(term_of(word) for word in STOP_WORDS)
 
 
 @cache
-def _stop_terms(language: str) -> frozenset[str]:
-    return frozenset(map(term_of, stop_words(language)))
+def _stop_terms(tongue: str) -> frozenset[str]:
+    return frozenset(map(term_of, stop_words(tongue)))
 
 
 def _reversed(term: str) -> str:
@@ -68,7 +68,7 @@ class TextIndex:
     idf * tf (k1 + 1) / (tf + k1 (1 - b + b length / mean length)), where
     idf = ln(1 + (N - n + 0.5) / (n + 0.5)) is positive even for terms that most texts contain (Robertson and
     Zaragoza 2009, *The Probabilistic Relevance Framework: BM25 and Beyond*). Stop words of a query are ignored, unless
-    it has no other words. A query in another language than English also finds other forms of its words, and compounds.
+    it has no other words. A query that is not in English also finds other forms of its words, and compounds.
 
     Terms are numbered too, from 0 in the order of their first occurrence.
     """
@@ -133,21 +133,21 @@ class TextIndex:
         """Return the ids of the query's terms that occur in any text, each with weight 1."""
         # dict.fromkeys removes duplicates and keeps the order, so that the limit below keeps the first terms
         distinct = list(dict.fromkeys(terms(text)))
-        language = guess_language(text)
-        stops = _STOP_TERMS if language == "en" else _stop_terms(language)
+        tongue = guess_language(text)
+        stops = _STOP_TERMS if tongue == "en" else _stop_terms(tongue)
         content_terms = [term for term in distinct if term not in stops] or distinct
         known = (term for term in islice(content_terms, MAX_QUERY_TERMS) if term in self._term_ids)
         query = {self._term_ids[term]: 1.0 for term in known}
-        if language != "en":
-            query |= {term_id: weight for term_id, weight in self._kin(text, language).items() if term_id not in query}
+        if tongue != "en":
+            query |= {term_id: weight for term_id, weight in self._kin(text, tongue).items() if term_id not in query}
         return query
 
-    def _kin(self, text: str, language: str) -> dict[int, float]:
-        """Return the terms that are other forms of a query's words in its language, or compounds with them.
+    def _kin(self, text: str, tongue: str) -> dict[int, float]:
+        """Return the terms that are other forms of a query's words, or compounds with them.
 
         So "Schlüssel" finds "Haustürschlüssel", and that one finds "Schlüssel", at the weight of their `kinship`.
         """
-        stops = stop_words(language, asking=True)
+        stops = stop_words(tongue, asking=True)
         sought = [word for word in dict.fromkeys(plain_words(text)) if word not in stops and len(word) >= MIN_PART]
         if not sought or not self.term_count:
             return {}
@@ -157,7 +157,7 @@ class TextIndex:
             # kin share a beginning or an end; of a compound the query may hold the longer one
             near = {*_starting(forward, word[:MIN_PART]), *(_reversed(t) for t in _starting(backward, word[:-5:-1]))}
             for term in near:
-                weight = kinship(word, term, language)
+                weight = kinship(word, term, tongue)
                 if weight:
                     term_id = self._term_ids[term]
                     kin[term_id] = max(weight, kin.get(term_id, 0.0))
