@@ -50,7 +50,7 @@ _ENGLISH_AT_LEAST: Final = 0.42
 """What an ASCII text has for English before its words are counted."""
 _ENGLISH_TOO: Final = frozenset(
     """bed bin come den die door dove fast gem han hat her kind man minder not one pot size sole son sin take ten
-    war wit""".split()  # noqa: SIM905
+    van war wit""".split()  # noqa: SIM905
 )
 """Function words of other languages that are words of English too, which are no function words there."""
 _LONE: Final = frozenset("cdjlmnst")
@@ -63,7 +63,7 @@ _SIGNS: Final = (
     ("es", re.compile(r"(?<!\w)(?:el|la|los|mi|mis|tu|su) \w{1,30} (?:es|está|esta|son)(?!\w)", re.I), 1.0),
     ("fr", re.compile(r"(?<!\w)(?:le|la|les|mon|ma|mes|ton|ta) \w{1,30} (?:est|sont)(?!\w)", re.I), 1.0),
     ("de", re.compile(r"ß|[Üü](?=[bcdefghklmnrst])"), 1.0),
-    ("es", re.compile(r"[ñÑ¿¡]"), 1.0),
+    ("es", re.compile(r"[ñÑ¿¡]|(?<!\w)no (?:come|bebe|tiene|es|está|vive|le|hay|puede)(?!\w)"), 1.0),
     ("pt", re.compile(r"[ãõÃÕ]|(?<!\w)[oO] (?=\w)"), 1.0),
     ("fr", re.compile(r"[œêûŒÊ]|(?<!\w)[àÀ](?!\w)"), 1.0),
     ("it", re.compile(r"(?<!\w)[èÈ](?!\w)|(?<=\w\w)[àìòù](?!\w)"), 1.0),
@@ -141,8 +141,8 @@ def guess_language(text: str) -> str:
     """Guess which of the languages of people a text is in, from its first `MAX_GUESSED` characters.
 
     Returns:
-        The code of ISO 639-1. Of those in Latin letters it is the one whose function words the text holds most of, where
-        a word counts the less the more languages have it; English if nothing speaks for another and all is ASCII. Empty
+        The code of ISO 639-1. Of those in Latin letters it is the one whose function words the text holds most of; a
+        word counts the less the more languages have it. English if nothing speaks for another and all is ASCII; empty
         if there is nothing to guess from.
     """
     text = text[:MAX_GUESSED]

@@ -33,8 +33,8 @@ _NOT_SURE: Final = frozenset(
 
 
 _NO_LONGER = re.compile(
-    r"(?<!\w)(?:no longer|any ?more|any longer)(?!\w)[^.!?]{0,100}[,;.] ?(?:it|he|she|they|that|but)(?:'s|'re| is"
-    r"| are| has| now)?(?!\w)",
+    r"(?<!\w)(?:no longer|any ?more|any longer|(?:is|are|was)(?:n't| not))(?!\w)[^.!?]{1,100}"
+    r"[,;.] ?(?:it|he|she|they|that|but)(?:'s|'re| is| are| has| now)(?!\w)",
     re.IGNORECASE,
 )
 _CHANGE = re.compile(

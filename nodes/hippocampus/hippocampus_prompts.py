@@ -298,7 +298,8 @@ class _Reader:
             joint = self._find(leading, "that", rest)
             if answer_type(rest.folded, self.language) or self._find(leading, "whether", rest):
                 return self._asked(rest)
-            if said.text.rstrip().endswith(("?", "？")) and self._is_noun(rest):
+            asks = said.text.rstrip().endswith(("?", "？")) or found.group().startswith(("i ", "we "))
+            if asks and self._is_noun(rest):
                 return self._asked(rest)  # "Do you know my name?"
             if joint and said.text.rstrip().endswith("?"):
                 # "Do you remember that the key is in the car?"

@@ -13,6 +13,9 @@ MARKS: Final = ("?", "？", "؟", "՞", "⸮")
 _SEARCHED: Final = frozenset({"ja", "zh", "ko", "hi", "tr"})
 """Languages whose question words stand where the answer would stand, rather than in front."""
 _CLAUSE = re.compile(r"(?:\A|[.!?:;,—–-] )(?:(?:and|und|et|y|e|en|och|og|a|i|и|а|but|so|also|then|dann|alors) )?(?=\S)")
+_ALIKE: Final = frozenset({"da", "no", "sv", "ru", "uk"})
+"""Languages whose question words are like those of their siblings. Others differ: "come" is Italian for "how", and
+Spanish for "eats"."""
 _LAST_WORD = re.compile(r"(?<!\w)(\w{2,12})\W{0,6}\Z")
 _MISSPELT: Final = re.compile(
     r"\A(?:(?P<place>whrer|wehre|wher|whre|weher|wheer|whete|hwere|whera|wheree)|(?P<time>whne|wehn|wenn|whenn|hwen"
@@ -26,10 +29,11 @@ _ENGLISH_VERB = re.compile(
     r"|doesn't|don't|it's"
     r"|he's|she's|lives|likes|works|takes|costs|\w{3,20}ed)(?!\w)"
 )
+_SENTENCE_END = re.compile(r"(?<=\w\w\w)[.!] ")
 _EXPLETIVE = re.compile(
-    r"(?<!\w)(?:what (?:time|day|date|year) is it|is it (?:raining|snowing|cold|hot|warm|late|early|true|possible"
-    r"|ok)|it is"
-    r" (?:raining|snowing|cold|hot|warm|late|early)|how (?:late|far) is it|wie spat ist es|wieviel uhr ist es"
+    r"(?<!\w)(?:what (?:time|day|date|year) is it|is it (?:raining|snowing|going to rain|cold|hot|warm|late|early"
+    r"|true|possible|ok)|it is (?:raining|snowing|going to rain|cold|hot|warm|late|early)|how (?:late|far) is it"
+    r"|wie spat ist es|wieviel uhr ist es"
     r"|quelle heure"
     r" est-il|(?:is|are|was|were) there|there(?:'s| is| are)|how \w{2,12} is it (?:in|at|on|outside)|gibt es"
     r"|stimmt es|il y a|y a-t-il)(?!\w)"
@@ -131,10 +135,13 @@ def is_question(text: str, folded: str, language: str) -> Literal["question", "y
     tongues = (language, *SIBLINGS.get(language, ()))
     marked = folded.rstrip(" \"'”»)!.").endswith(MARKS) or (language == "el" and folded.endswith(";"))
     begins = [leading(tongue, "yes_no") for tongue in tongues]
-    sentence = folded[folded.rstrip("?？؟ ").rfind(". ") + 1 :].lstrip() if marked else folded
+    # of several sentences the last one asks; "Dr." ends none
+    before = [end.end() for end in _SENTENCE_END.finditer(folded[: len(folded.rstrip("?？؟ "))])] if marked else []
+    sentence = folded[before[-1] :] if before else folded
     if language != "hi" and any(pattern and pattern.match(sentence) for pattern in begins):
         return "yes_no"
-    asked = next((found for tongue in tongues if (found := answer_type(sentence, tongue))), None)
+    alike = tongues if language in _ALIKE else tongues[:1]
+    asked = next((found for tongue in alike if (found := answer_type(sentence, tongue))), None)
     if language == "hi" and folded.startswith("क्या "):
         others = [name for name in ANSWER_TYPES[:-1] if _search(name, folded, "hi")]
         return "question" if others else "yes_no"

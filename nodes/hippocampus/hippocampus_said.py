@@ -12,7 +12,7 @@ MAX_READ: Final = 4000
 """Characters in which phrases are looked for. A statement may be longer: a request stands at its beginning."""
 _SEPARATORS = re.compile(r"[\s,.:;!¡¿!?\"'“”‘’«»()\[\]*—–、。，：！،؛।\-]{0,12}")
 _OPENING = re.compile(r"[\s\"'“”‘’«»()\[\]*—–¡¿、,.\-]{0,12}")
-_SENTENCES = re.compile(r"(?<=[.!?。！？]) ")
+_SENTENCES = re.compile(r"(?<=\w\w\w[.!?]) |(?<=[。！？]) ?")
 
 
 class Said:

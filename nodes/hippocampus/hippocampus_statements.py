@@ -69,16 +69,16 @@ _PAST: Final = frozenset(
     could couldn't i'd we'd""".split()  # noqa: SIM905
 )
 _STATES: Final = frozenset(
-    """boil break burn charge connect control detect freeze melt monitor print reach smell weld accept arrive bake
-    begin belong bike bring build buy call carry celebrate charge clean close collect come commute complain consist
-    contain cook cost count cover cycle cycles dance deliver depart dislike drink drive eat end enjoy enter expire
-    face fear feed fit fly forget get give go grow hang happen hate have hold host include install join jog keep
-    know last lead learn leave lie like listen live look love make manage marry mean measure meet miss move need
-    open order owe own park pay plan play practise practice prefer produce provide put read receive rent repair
-    require rest ride run say sell send serve share show sing sit sleep smell smoke snore sort speak spell spend
-    stand start stay stop store study suffer supply support swim take talk taste teach tell train travel turn
-    understand use visit wait wake walk want wash watch water wear weigh work worry
-    write recharge reboot run""".split()  # noqa: SIM905
+    """report display boil break burn charge connect control detect freeze melt monitor print reach smell weld
+    accept arrive bake begin belong bike bring build buy call carry celebrate charge clean close collect come
+    commute complain consist contain cook cost count cover cycle cycles dance deliver depart dislike drink drive
+    eat end enjoy enter expire face fear feed fit fly forget get give go grow hang happen hate have hold host
+    include install join jog keep know last lead learn leave lie like listen live look love make manage marry mean
+    measure meet miss move need open order owe own park pay plan play practise practice prefer produce provide put
+    read receive rent repair require rest ride run say sell send serve share show sing sit sleep smell smoke snore
+    sort speak spell spend stand start stay stop store study suffer supply support swim take talk taste teach tell
+    train travel turn understand use visit wait wake walk want wash watch water wear weigh work worry write
+    recharge reboot run""".split()  # noqa: SIM905
 )
 _PAST_FORMS: Final = frozenset(
     """ate became began bought broke brought built came caught chose cut did drank drove fell felt flew forgot
@@ -125,6 +125,9 @@ _MOOD = re.compile(
 """What is said in conversation, or about a text to be written."""
 _IS_NAMED = re.compile(r"(?!that|what|here|where|who|how|this|let|when|why)[a-z]{2,20}'s\Z")
 """A name with "is"."""
+_THERE_IS = re.compile(r"(?:in|on|under|at|behind|beside|inside) [^,.!?]{2,60},? there (?:is|are) [^.!?]{2,60}\.\Z")
+_BY_NAME = re.compile(r" (?:was|were) \w{3,20}(?:ed|en|t) by [A-Z]")
+"""Who did it: "The drill was borrowed by Paul."."""
 _FOUND = re.compile(r"you(?:'ll| can| will)? (?:find|reach|see) (?:the|my|our|\w{1,20}'s) [^.!?]{3,80}\.?\Z")
 _PAIR = re.compile(r"(?<![\d.])-?0?\.\d{1,4}(?:,| by| and| x) -?0?\.\d")
 """A place within the reach of an arm, which is a command rather than a fact."""
@@ -247,13 +250,16 @@ def _is_told(text: str, written: list[str], words: list[str], place: int) -> boo
     """Return whether an English sentence with its finite verb at `place` tells a fact, rather than a story."""
     first, verb, low = words[0], words[place], text.lower()
     strong, ended = bool(_MARKER.search(low)), text.endswith((".", "!"))
-    if first in _LEADS and not strong:
+    if first in _LEADS and not strong and not _THERE_IS.match(low):
         return False
     if not ended and "," in text and not strong:
         return False
-    if verb in _PAST or verb in _PAST_FORMS or verb.endswith("ed"):
+    if verb in _PAST or verb in _PAST_FORMS or (verb.endswith("ed") and verb not in _STATES):
         # the past of first persons is told, if it says where something was put; other past is mostly a story
         if first in _FIRST_PERSON and (_PUT.intersection(words[: place + 2]) or strong):
+            return True
+        told = ended and first not in _THIRD_PRONOUNS and len(words) <= 14
+        if told and (_BY_NAME.search(text) or (_PUT.intersection(words) and {"my", "our"}.intersection(words[place:]))):
             return True
         return (
             strong
