@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -13,15 +14,26 @@ import numpy as np
 from brainnet.errors import StoreError
 from brainnet.memory.vectors import quantize
 
-__all__ = ["COLUMNS", "IS_OBJECT", "TABLES", "DamagedStoreError", "Database", "Table", "connect", "is_readable"]
+__all__ = [
+    "COLUMNS",
+    "COLUMNS_OF_FORMAT_2",
+    "IS_OBJECT",
+    "TABLES",
+    "DamagedStoreError",
+    "Database",
+    "Table",
+    "connect",
+    "is_readable",
+]
 
 Table = Literal["episodes", "facts"]
 TABLES: Final[tuple[Table, ...]] = get_args(Table)
 _APPLICATION_ID: Final = 0x62726E6D  # "brnm": marks the file as ours
-_SCHEMA_VERSION: Final = 2
+_SCHEMA_VERSION: Final = 3
 
-# Nothing reads `importance` and `accesses`. They stay in the table so that format 2 does not change: files of earlier
-# versions work without a migration, and earlier versions can read new files.
+# `accessed` is the highest id at the last access, and `sessions` the marks of the sessions in which it was accessed.
+# `forgotten` lists prompts whose traces elsewhere are still to be removed, and a row of `unclean` says that bytes of
+# deleted rows may still be in the file.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS {table} (
     episode_id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -33,8 +45,12 @@ CREATE TABLE IF NOT EXISTS {table} (
     created_ns INTEGER NOT NULL,
     accesses INTEGER NOT NULL DEFAULT 0,
     vector BLOB,
-    vector_model TEXT
+    vector_model TEXT,
+    accessed INTEGER NOT NULL DEFAULT 0,
+    sessions TEXT NOT NULL DEFAULT '[]'
 );
+CREATE TABLE IF NOT EXISTS forgotten (prompt_id TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS unclean (one INTEGER PRIMARY KEY);
 """
 # Format 1 indexed the text with FTS5, kept up to date by a trigger; the index is now built in memory.
 _FROM_VERSION_1 = (
@@ -42,6 +58,11 @@ _FROM_VERSION_1 = (
     "DROP TABLE IF EXISTS {table}_text",
     "DROP INDEX IF EXISTS {table}_kind",
     "UPDATE {table} SET vector = quantize(vector) WHERE vector IS NOT NULL",
+)
+# Formats 1 and 2 had no time of the last access and no sessions.
+_FROM_VERSION_2 = (
+    "ALTER TABLE {table} ADD COLUMN accessed INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE {table} ADD COLUMN sessions TEXT NOT NULL DEFAULT '[]'",
 )
 COLUMNS: Final = (
     "episode_id",
@@ -54,14 +75,20 @@ COLUMNS: Final = (
     "accesses",
     "vector",
     "vector_model",
+    "accessed",
+    "sessions",
 )
-"""All columns of a table."""
+"""All columns of a table; those after `vector_model` are not in files of formats 1 and 2."""
+COLUMNS_OF_FORMAT_2: Final = COLUMNS[: COLUMNS.index("accessed")]
+"""The columns of a table in formats 1 and 2."""
 # In SQL, so that opening a store does not parse the JSON of every episode in Python. `json_type` fails on what is no
 # JSON, so `json_valid` comes first.
 IS_OBJECT: Final = "CASE WHEN json_valid(metadata) THEN json_type(metadata) = 'object' ELSE 0 END"
 """The SQL expression for whether the metadata of a row can be read."""
 _BUSY_S = 2.0
 """How long an operation waits for another program that holds the file, seconds. Every other question waits with it."""
+_MAX_TRACES: Final = 200
+"""Traces that are looked for in the file; to write it anew is cheaper than to look for more."""
 _DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -120,6 +147,59 @@ class Database:
         with self.errors():
             return (self.pragma("page_count") - self.pragma("freelist_count")) * self.pragma("page_size")
 
+    @property
+    def highest_id(self) -> int:
+        """The highest id that was ever given in the table, also of a row that was deleted."""
+        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (self.table,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def mark_unclean(self) -> None:
+        """Note, in the transaction that deletes rows, that their bytes may still be in the file."""
+        self._db.execute("INSERT OR IGNORE INTO unclean VALUES (1)")
+
+    @property
+    def unclean(self) -> bool:
+        """Whether bytes of deleted rows may still be in the file."""
+        with self.errors():
+            return self._db.execute("SELECT 1 FROM unclean").fetchone() is not None
+
+    def clean(self, traces: Collection[bytes] | None = None) -> bool:
+        """Remove what is left of deleted rows from the file and from its write-ahead log.
+
+        SQLite overwrites deleted rows (`secure_delete`). But when it splits a page, it leaves copies of the rows that
+        moved in the unused part of the old page, and these are not overwritten. So the file is searched for the bytes
+        of the deleted rows, and written anew (`VACUUM`) if one of them is found.
+
+        Args:
+            traces: Bytes of the deleted rows; None when they are not known, and the file is written anew in any case.
+
+        Returns:
+            Whether it was done; False while another program reads the file. It is then still `unclean`.
+
+        Raises:
+            StoreError: The file cannot be written now, for example because the disk is full. It is still `unclean`.
+        """
+        with self.errors():
+            if not self._checkpoint():
+                return False
+            if traces is None or len(traces) > _MAX_TRACES or self._holds(traces):
+                self._db.execute("VACUUM")
+                if not self._checkpoint():
+                    return False
+            self._db.execute("DELETE FROM unclean")
+        return True
+
+    def _checkpoint(self) -> bool:
+        """Move the write-ahead log into the file and empty it; returns whether that was possible."""
+        busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
+
+    def _holds(self, traces: Collection[bytes]) -> bool:
+        if not self.path.is_file() or not self.path.stat().st_size:  # a database in memory
+            return False
+        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return any(content.find(trace) >= 0 for trace in traces)
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Run the block in one write transaction; an exception rolls it back."""
@@ -174,6 +254,7 @@ class Database:
         # a write-ahead log needs one fsync per commit; FULL makes SQLite do it before the commit returns
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA secure_delete = ON").fetchone()
         known = self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (self.table,)).fetchone()
         # nothing is written to a file that has all: so it opens while another program holds it
         if version != _SCHEMA_VERSION or not known:
@@ -190,16 +271,25 @@ class Database:
         with self.transaction():
             if version == 1:
                 self._migrate()
-            self._db.execute(_SCHEMA.format(table=self.table))
+            if version in (1, 2):
+                self._alter(_FROM_VERSION_2)
+            for statement in filter(str.strip, _SCHEMA.format(table=self.table).split(";")):
+                self._db.execute(statement)
+            if version in (1, 2):  # which did not overwrite what they deleted
+                self.mark_unclean()
             self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
     def _migrate(self) -> None:
         """Convert format 1, which stored vectors as float32 and the terms in an FTS5 table."""
         self._db.create_function("quantize", 1, lambda blob: quantize(np.frombuffer(blob, "<f4")).tobytes())
+        self._alter(_FROM_VERSION_1)
+
+    def _alter(self, steps: Sequence[str]) -> None:
+        """Run statements on each of the tables that is there."""
         for table in TABLES:
             if self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchone():
-                for step in _FROM_VERSION_1:
+                for step in steps:
                     self._db.execute(step.format(table=table))
 
 

@@ -91,6 +91,22 @@ class EpisodeIndex:
         """The number of rows of forgotten episodes."""
         return self._forgotten
 
+    @property
+    def highest_id(self) -> int:
+        """The highest id; 0 without episodes."""
+        return self._ids[-1] if self._ids else 0
+
+    def knows(self, episode_id: int) -> bool:
+        """Return whether an episode is in the index, and not forgotten."""
+        row = int(np.searchsorted(_view(self._ids), episode_id))
+        return row < len(self) and self._ids[row] == episode_id and self._kinds[row] != _FORGOTTEN
+
+    def holding(self, text: str, kinds: Collection[str] | None) -> list[int]:
+        """Return the ids of the episodes that contain all words of a text, ascending; none if it has no words."""
+        allowed = self._allowed(kinds)
+        rows = self.texts.containing(text)
+        return [self._ids[row] for row in (rows if allowed is None else rows[allowed[rows]]).tolist()]
+
     def add(self, episode_id: int, kind: str, session: str, text: str, vector: Vector | None) -> None:
         """Add the next episode; an empty `session` links it to no other episode.
 

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from brainnet.errors import StoreError
-from brainnet.memory.database import COLUMNS, IS_OBJECT, TABLES, Database, Table, connect, is_readable
+from brainnet.memory.database import (
+    COLUMNS,
+    COLUMNS_OF_FORMAT_2,
+    IS_OBJECT,
+    TABLES,
+    Database,
+    Table,
+    connect,
+    is_readable,
+)
 from brainnet.paths import name_of_damaged
 
 __all__ = ["replace_damaged"]
@@ -66,9 +75,10 @@ def _remove(path: Path) -> None:
 
 def _insert(database: Database, rows: list[tuple[Any, ...]]) -> None:
     """Insert whole rows, with their ids; what violates a constraint is left out."""
+    columns = COLUMNS[: len(rows[0])] if rows else COLUMNS
     with database.transaction():
         database.executemany(
-            f"INSERT OR IGNORE INTO {database.table} ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})",
+            f"INSERT OR IGNORE INTO {database.table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
             rows,
         )
 
@@ -86,14 +96,23 @@ def _readable_rows(path: Path, table: Table) -> tuple[list[tuple[Any, ...]], int
             with suppress(sqlite3.Error):
                 found = db.execute(sql).fetchone()
                 highest = max(highest, int(found[0] or 0) if found else 0)
+        columns = _columns(db, table)
         # one by one: a scan would end at the first page that is damaged
         for episode_id in range(1, min(highest, _MAX_SALVAGED_IDS) + 1):
             with suppress(sqlite3.Error):
                 row = db.execute(
-                    f"SELECT {', '.join(COLUMNS)}, {IS_OBJECT} FROM {table} WHERE episode_id = ?", (episode_id,)
+                    f"SELECT {', '.join(columns)}, {IS_OBJECT} FROM {table} WHERE episode_id = ?", (episode_id,)
                 ).fetchone()
                 if row and row[0] == episode_id and row[-1] and is_readable(row[2], row[3], row[6]):
                     rows.append(row[:-1])
     finally:
         db.close()
     return rows, highest
+
+
+def _columns(db: sqlite3.Connection, table: Table) -> tuple[str, ...]:
+    """Return the columns of a table: all, or those that it has in a file of an earlier format."""
+    with suppress(sqlite3.Error):
+        db.execute(f"SELECT {', '.join(COLUMNS)} FROM {table} LIMIT 0")
+        return COLUMNS
+    return COLUMNS_OF_FORMAT_2

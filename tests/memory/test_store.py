@@ -143,7 +143,7 @@ def test_a_store_of_format_1_opens(tmp_path: Path) -> None:
 
 
 def test_a_file_whose_importance_and_access_counts_were_used_opens(tmp_path: Path) -> None:
-    """Format 2 has the two columns; nothing reads them any more."""
+    """Format 2 has the two columns, and no time of the last access."""
     path = tmp_path / "memory.sqlite"
     db = sqlite3.connect(path)
     db.executescript(FORMAT_2)
@@ -164,7 +164,7 @@ def test_a_file_whose_importance_and_access_counts_were_used_opens(tmp_path: Pat
             assert store.search("hammer")[0].episode.episode_id == 2
     db = sqlite3.connect(path)
     assert db.execute("SELECT importance, accesses FROM episodes").fetchall() == [(0.9, 3), (0.5, 0)]
-    assert db.execute("PRAGMA user_version").fetchone() == (2,)
+    assert db.execute("PRAGMA user_version").fetchone() == (3,)
     db.close()
 
 
@@ -275,13 +275,15 @@ def of_kind(store: EpisodicStore, kind: str) -> list[str]:
 @pytest.mark.parametrize(
     ("keep", "keep_bytes", "left"), [(3, 10**9, 3), (10, 30, 3), (0, 10**9, 0), (7, 0, 0), (20, 99, 12)]
 )
-def test_the_oldest_of_a_kind_are_forgotten(tmp_path: Path, keep: int, keep_bytes: int, left: int) -> None:
+def test_without_accesses_the_oldest_of_a_kind_are_forgotten(
+    tmp_path: Path, keep: int, keep_bytes: int, left: int
+) -> None:
     path = tmp_path / "memory.sqlite"
     with EpisodicStore(path) as store:
         for n in range(12):
             store.store(f"oven {n:03}", kind="exchange", metadata={"session_id": "a"}, vector=vector(1, n), key=f"k{n}")
             store.store(f"lamp {n:03}", kind="statement", vector=vector(n, 1))
-        assert store.forget_oldest("exchange", keep=keep, keep_bytes=keep_bytes) == 12 - left
+        assert store.forget_weakest("exchange", keep=keep, keep_bytes=keep_bytes) == 12 - left
         newest = [f"oven {n:03}" for n in range(11, 11 - left, -1)]
         for reopened in (store, EpisodicStore(path)):
             assert of_kind(reopened, "exchange") == newest
@@ -291,8 +293,8 @@ def test_the_oldest_of_a_kind_are_forgotten(tmp_path: Path, keep: int, keep_byte
             assert reopened.document_frequencies(["oven", "lamp"]) == {"oven": left, "lamp": 12}
             found = {hit.episode.text for hit in reopened.search("oven", vector(1, 3), k=99)}
             assert {text for text in found if "oven" in text} == set(newest)
-            assert reopened.forget_oldest("exchange", keep=keep, keep_bytes=keep_bytes) == 0
-            assert reopened.forget_oldest("no such kind", keep=0, keep_bytes=0) == 0
+            assert reopened.forget_weakest("exchange", keep=keep, keep_bytes=keep_bytes) == 0
+            assert reopened.forget_weakest("no such kind", keep=0, keep_bytes=0) == 0
         reopened.close()
 
 
@@ -300,13 +302,13 @@ def test_forgetting_is_held_for_every_new_episode(store: EpisodicStore, monkeypa
     monkeypatch.setattr(index, "MIN_FORGOTTEN", 100)
     for n in range(400):
         store.store(f"oven {n} " * 30, kind="exchange", vector=vector(1, n))
-        store.forget_oldest("exchange", keep=40, keep_bytes=10**9)
+        store.forget_weakest("exchange", keep=40, keep_bytes=10**9)
         assert store.count(["exchange"]) <= 40
     # and the index does not grow with what was forgotten
     assert len(store._index) <= 2 * 100
     assert of_kind(store, "exchange")[0].startswith("oven 399")
     used = store.used_bytes
-    store.forget_oldest("exchange", keep=0, keep_bytes=0)
+    store.forget_weakest("exchange", keep=0, keep_bytes=0)
     assert store.used_bytes < used
     assert store.search("oven", vector(1, 1)) == []
 
@@ -320,7 +322,7 @@ def test_after_forgetting_a_search_is_as_if_it_had_never_been(tmp_path: Path, te
         for text in ["an oven", "a lamp"]:
             for each in (store, fresh):
                 each.store(text, vector=vector(1, len(text)))
-        store.forget_oldest("exchange", keep=0, keep_bytes=0)
+        store.forget_weakest("exchange", keep=0, keep_bytes=0)
         before = [(hit.episode.text) for hit in store.search("oven lamp", vector(1, 5))]
         store.consolidate()
         after = [(hit.episode.text, hit.score) for hit in store.search("oven lamp", vector(1, 5))]
