@@ -166,9 +166,8 @@ class Database:
     def clean(self, traces: Collection[bytes] | None = None) -> bool:
         """Remove what is left of deleted rows from the file and from its write-ahead log.
 
-        SQLite overwrites deleted rows (`secure_delete`). But when it splits a page, it leaves copies of the rows that
-        moved in the unused part of the old page, and these are not overwritten. So the file is searched for the bytes
-        of the deleted rows, and written anew (`VACUUM`) if one of them is found.
+        SQLite overwrites deleted rows (`secure_delete`), but other programs may not have done so with copies of them.
+        So the file is searched for the bytes of the deleted rows, and written anew (`VACUUM`) if one of them is found.
 
         Args:
             traces: Bytes of the deleted rows; None when they are not known, and the file is written anew in any case.
