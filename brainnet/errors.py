@@ -49,6 +49,7 @@ ErrorCode = Literal[
     "busy",
     "cannot_answer",
     "unknown",
+    "forgotten",
     "no_region",
     "no_decision",
     "no_answer",

@@ -22,15 +22,17 @@ from brainnet.bus import Bus, Mailbox, Received, Sample
 from brainnet.errors import ErrorCode, WireError
 from brainnet.guard import RepeatFilter, describe, ends_task
 from brainnet.prompts import Admission, Limits, PriorityQueue, Refused, error_answer, warm_up
-from brainnet.prompts.journal import Left, Written
+from brainnet.prompts.journal import Left, Written, forgotten_answer
 from brainnet.wire.keys import key
 from brainnet.wire.messages import (
     Accepted,
     Answer,
     Encoded,
     Exchange,
+    Forgotten,
     Outline,
     Prompt,
+    Redacted,
     Resumed,
     ResumeQuery,
     decode,
@@ -161,6 +163,7 @@ class Broker:
             self._bus.declare(key(topic))
         conclusions = self._bus.subscribe(key("conclusion"))
         self._bus.serve(key("resume"), self._resume)
+        self._bus.serve(key("forgotten"), self._forget)
         await asyncio.get_running_loop().run_in_executor(None, warm_up)
         for left in await self._writer.open():
             self._guarded(self._take_up, left)
@@ -367,6 +370,18 @@ class Broker:
         for entry in asked:
             self._guarded(self._send, entry)
         return Resumed(prompts=len(asked))
+
+    async def _forget(self, forgotten: Forgotten, _: str) -> Redacted:
+        """Keep nothing of prompts but their ids: whoever asks one again learns that it was forgotten."""
+        # What has no answer yet will be written down once more; the memory asks again.
+        done = await self._writer.redact([each for each in forgotten.prompt_ids if each not in self._open])
+        for each in done:
+            known = self._recent.pop(each, None)
+            if known is not None:
+                self._recent_bytes -= len(known.payload)
+                self._remember(each, Encoded(Answer, encode(forgotten_answer(each))))
+        self.counts["forgotten"] += len(done)
+        return Redacted(prompt_ids=done)
 
     # -- answering ---------------------------------------------------------------------------------------------------
 

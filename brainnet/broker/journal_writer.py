@@ -79,6 +79,8 @@ class JournalWriter:
         """Entries whose callbacks have not run, oldest first. On the event loop only."""
         self._new: list[_Entry] = []
         """Entries that the thread has not taken yet; under `_changed`."""
+        self._redactions: list[tuple[list[str], asyncio.Future[list[str]]]] = []
+        """Prompts to be redacted, and who waits for that; under `_changed`."""
         self._closing = False
         self._changed = threading.Condition()
         self._opened: asyncio.Future[list[Left]] = self._loop.create_future()
@@ -98,6 +100,20 @@ class JournalWriter:
     def answer(self, answer: Written, done: Callable[[Answer | None], None]) -> None:
         """Write an answer down, then call `done`."""
         self._put(_Entry(answer, done))
+
+    async def redact(self, prompt_ids: list[str]) -> list[str]:
+        """Remove the texts of prompts and of their answers; see `Journal.redact`.
+
+        Returns:
+            Those of which nothing is left; none while the journal cannot be written.
+        """
+        done: asyncio.Future[list[str]] = self._loop.create_future()
+        with self._changed:
+            if self._closing:
+                return []
+            self._redactions.append((prompt_ids, done))
+            self._changed.notify()
+        return await done
 
     def _put(self, entry: _Entry) -> None:
         self._waiting.append(entry)
@@ -147,12 +163,16 @@ class JournalWriter:
         retry_at = time.monotonic() + _RETRY_S
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._new or self._closing, _RETRY_S if problem else _PRUNE_INTERVAL_S)
+                self._changed.wait_for(
+                    lambda: self._new or self._redactions or self._closing, _RETRY_S if problem else _PRUNE_INTERVAL_S
+                )
                 new, self._new = self._new, []
+                redactions, self._redactions = self._redactions, []
                 closing = self._closing
             unwritten += new
             if problem is not None and time.monotonic() < retry_at and not closing:
                 self._tell(self._release, new, {}, problem)
+                self._redact(None, redactions)
                 del unwritten[:-_MAX_UNWRITTEN]
                 continue
             if unwritten or problem is not None:
@@ -162,6 +182,8 @@ class JournalWriter:
                 self._tell(self._release, unwritten if problem is None else new, known, problem)
                 unwritten = [] if problem is None else unwritten[-_MAX_UNWRITTEN:]
                 retry_at = time.monotonic() + _RETRY_S
+            # after the answers that came before them
+            self._redact(journal if problem is None else None, redactions)
             if closing:
                 break
             if journal is not None and problem is None and time.monotonic() > prune_at:
@@ -199,6 +221,19 @@ class JournalWriter:
             log.error("prompts are not in the journal", prompts=len(prompts), error=describe(error))
             return {}, None
 
+    def _redact(self, journal: Journal | None, redactions: list[tuple[list[str], asyncio.Future[list[str]]]]) -> None:
+        if not redactions:
+            return
+        done: set[str] = set()
+        if journal is not None:
+            try:
+                # Together: each writes the whole file anew.
+                done = set(journal.redact([each for prompt_ids, _ in redactions for each in prompt_ids]))
+            except StoreError as error:
+                log.warning("forgotten prompts are still in the journal; it is tried again", reason=str(error))
+        for prompt_ids, waiting in redactions:
+            self._tell(_finish, waiting, [each for each in prompt_ids if each in done])
+
     def _prune(self, journal: Journal) -> None:
         try:
             # In parts: prompts that come meanwhile do not wait for all of it.
@@ -212,3 +247,8 @@ class JournalWriter:
     def _tell(self, function: Callable[..., None], *args: object) -> None:
         with contextlib.suppress(RuntimeError):  # the event loop was closed
             self._loop.call_soon_threadsafe(function, *args)
+
+
+def _finish(waiting: asyncio.Future[list[str]], done: list[str]) -> None:
+    if not waiting.done():
+        waiting.set_result(done)

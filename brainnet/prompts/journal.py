@@ -16,6 +16,7 @@ from brainnet.wire.messages import Answer, Prompt, decode, encode
 
 _VERSION: Final = 2
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_FORGOTTEN: Final = "what this prompt was about has been forgotten; ask it as a new prompt"
 _PRUNE_BATCH: Final = 256
 """Answers that one pruning removes at most, so that it never holds up an acceptance for long."""
 
@@ -91,6 +92,8 @@ class Journal:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
             db.execute("PRAGMA journal_size_limit=4194304")
+            # Overwrites deleted rows where that costs no further write; `redact` removes the rest.
+            db.execute("PRAGMA secure_delete=FAST").fetchone()
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, _VERSION):
                 raise sqlite3.DatabaseError(f"its format is version {version}, not {_VERSION}")
@@ -177,6 +180,52 @@ class Journal:
         """Write one answer down, unless its prompt already has one."""
         self.write([], [Written(answer.prompt_id, encode(answer))])
 
+    def redact(self, prompt_ids: Sequence[str]) -> list[str]:
+        """Remove the texts of prompts and answers for good: from the file, its log, and its damaged copies.
+
+        The ids stay, and the answer becomes the error `forgotten`: so a prompt that is sent again is not answered a
+        second time.
+
+        Args:
+            prompt_ids: The prompts.
+
+        Returns:
+            Those of which nothing is left; a prompt that has no answer yet is not among them, and stays as it is.
+
+        Raises:
+            StoreError: The file cannot be written anew now: it is read or locked, or the disk is full. Try again.
+        """
+        done = []
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                for each in prompt_ids:
+                    row = self._db.execute("SELECT answer IS NULL FROM prompt WHERE prompt_id = ?", (each,)).fetchone()
+                    if row is not None and row[0]:
+                        continue
+                    blob = encode(forgotten_answer(each))
+                    self._db.execute(
+                        "UPDATE prompt SET prompt = x'', answer = ?, size = ? WHERE prompt_id = ?",
+                        (blob, len(blob), each),
+                    )
+                    done.append(each)
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            if done:
+                # Also of a prompt that is not in the journal any more, bytes may be left. Written anew, the file has
+                # nothing but the rows that there are.
+                self._db.execute("VACUUM")
+                if self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    raise sqlite3.OperationalError("another program reads it")
+                for copy in self.path.parent.glob(f"{self.path.name}.damaged-*"):
+                    copy.unlink()
+        except (sqlite3.Error, OSError) as error:
+            raise _cannot(self.path, error) from None
+        return done
+
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def left_open(self) -> list[Left]:
@@ -244,6 +293,11 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def forgotten_answer(prompt_id: str) -> Answer:
+    """Return the answer of a prompt that was redacted."""
+    return Answer(prompt_id=prompt_id, stopped_by="error", error=_FORGOTTEN, code="forgotten")
 
 
 def _cannot(path: Path, error: Exception) -> StoreError:

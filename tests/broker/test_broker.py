@@ -16,7 +16,7 @@ from brainnet.broker import Broker, Limits, Unavailable
 from brainnet.bus import Bus, Mailbox, Received
 from brainnet.errors import CallError
 from brainnet.testing import PATIENCE_S, MemoryBrain, until, wait_until
-from brainnet.wire.messages import Accepted, Exchange, Resumed, ResumeQuery
+from brainnet.wire.messages import Accepted, Exchange, Forgotten, Redacted, Resumed, ResumeQuery
 
 
 class Harness(MemoryBrain):
@@ -429,3 +429,34 @@ async def test_the_nodes_are_told_what_was_answered(brain: Harness) -> None:
         assert (exchange.prompt, exchange.text) == (prompt.text, f"at {prompt.text}")
         assert (exchange.session_id, exchange.failed) == ("s", False)
     assert (found[refused.prompt_id].text, found[refused.prompt_id].failed) == ("", True)
+
+
+async def test_of_a_forgotten_prompt_nothing_stays_and_it_is_not_answered_twice(brain: Harness, tmp_path: Path) -> None:
+    memory = brain.bus("region", "memory")
+    told, other, waiting = (brain.ask(text) for text in ("the code is quince", "the pear?", "the code is quince, no?"))
+    for _ in range(3):
+        await brain.given()
+    for prompt in (told, other):
+        brain.conclude(prompt, f"I know: {prompt.text}")
+        await brain.answer()
+
+    async def forget(*prompts: Prompt) -> list[str]:
+        ids = [prompt.prompt_id for prompt in prompts]
+        reply: Redacted = await memory.call("brain/forgotten", Forgotten(prompt_ids=ids), timeout=PATIENCE_S)
+        return reply.prompt_ids
+
+    assert await forget(told, waiting) == [told.prompt_id], "one has no answer yet"
+    brain.conclude(waiting, "the code is quince")
+    await brain.answer()
+    assert await forget(waiting) == [waiting.prompt_id]
+    files = [path for path in tmp_path.iterdir() if path.is_file()]
+    assert [path.name for path in files if b"quince" in path.read_bytes()] == []
+    for _ in range(2):
+        for prompt in (told, waiting):
+            again = await brain.bus().call("api/prompt", prompt, timeout=PATIENCE_S)
+            assert (again.code, again.text, again.prompt) == ("forgotten", "", "")
+        assert (await brain.bus().call("api/prompt", other, timeout=PATIENCE_S)).text == "I know: the pear?"
+        await brain.stop_broker()
+        await brain.start_broker()
+    assert brain.handed_out.get_nowait() is None
+    assert [path.name for path in files if path.is_file() and b"quince" in path.read_bytes()] == []

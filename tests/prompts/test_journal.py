@@ -148,3 +148,64 @@ def test_answers_beyond_the_limits_are_removed_and_open_prompts_stay(tmp_path: P
     while journal.prune(-1.0, before):
         pass
     assert journal.accept(Prompt(prompt_id="599", text="x")) is None
+
+
+def holding(folder: Path, *parts: bytes) -> list[str]:
+    return [each.name for each in folder.iterdir() if any(part in each.read_bytes() for part in parts)]
+
+
+def test_of_what_is_redacted_nothing_stays_but_the_id(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.sqlite")
+    prompts = [Prompt(text=f"my code is quince {number} {'x' * (number * 97 % 9000)}") for number in range(60)]
+    for prompt in prompts:
+        journal.accept(prompt)
+        journal.answer(Answer(prompt_id=prompt.prompt_id, text=f"I keep quince {prompt.text[:60]}", prompt=prompt.text))
+    other, still_open = Prompt(text="where is the pear?"), Prompt(text="where is the plum?")
+    for each in (other, still_open):
+        journal.accept(each)
+    journal.answer(Answer(prompt_id=other.prompt_id, text="the pear is here"))
+    ids = [prompt.prompt_id for prompt in prompts]
+    assert holding(tmp_path, b"quince") != []
+    asked = [*ids, "never seen", still_open.prompt_id]
+    assert sorted(journal.redact(asked)) == sorted([*ids, "never seen"])
+    assert holding(tmp_path, b"quince") == []
+    for prompt in prompts:
+        known = journal.accept(prompt)
+        assert known is not None
+        assert (known.code, known.text, known.prompt, known.stopped_by) == ("forgotten", "", "", "error")
+    assert holding(tmp_path, b"quince") == []
+    kept = journal.accept(other)
+    assert kept is not None
+    assert kept.text == "the pear is here"
+    assert [left.prompt.text for left in journal.left_open()] == ["where is the plum?"]
+    journal.answer(Answer(prompt_id=still_open.prompt_id, text="there"))
+    assert journal.redact([still_open.prompt_id]) == [still_open.prompt_id]
+    assert holding(tmp_path, b"plum") == []
+
+
+def test_what_was_removed_before_it_is_forgotten_leaves_no_bytes_either(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    path.with_name("j.sqlite.damaged-1").write_bytes(b"quince of a damaged one")
+    journal = Journal(path)
+    for _ in range(20):
+        prompt = Prompt(text="quince " * 2000)
+        journal.accept(prompt)
+        journal.answer(Answer(prompt_id=prompt.prompt_id, text="quince"))
+    assert journal.prune(0.0, 0) == 20
+    assert journal.redact([prompt.prompt_id]) == [prompt.prompt_id]
+    assert holding(tmp_path, b"quince") == []
+
+
+def test_while_another_program_reads_it_redacting_fails_and_works_later(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    journal = Journal(path)
+    prompt = Prompt(text="quince")
+    journal.accept(prompt)
+    journal.answer(Answer(prompt_id=prompt.prompt_id, text="quince"))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM prompt").fetchone()
+        with pytest.raises(StoreError):
+            journal.redact([prompt.prompt_id])
+    assert journal.redact([prompt.prompt_id]) == [prompt.prompt_id]
+    assert holding(tmp_path, b"quince") == []
