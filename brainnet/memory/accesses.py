@@ -55,6 +55,11 @@ class Accesses:
         if len(self._counts) > _MAX_WAITING:
             self.write()
 
+    @property
+    def waiting(self) -> int:
+        """Accesses that are not written yet."""
+        return sum(count.accesses for count in self._counts.values())
+
     def drop(self, ids: Collection[int]) -> None:
         """Take episodes that were deleted out of the counts."""
         for each in ids:

@@ -13,7 +13,7 @@ from brainnet.memory.database import DamagedStoreError, Table
 from brainnet.memory.deletion import Deletion, facts_of, weakest
 from brainnet.memory.episodes import STATEMENT, Episode, NewEpisode
 from brainnet.memory.stored import StoredEpisodes
-from brainnet.memory.table_rows import blob_of, episode_of, json_of, row_of, session_of, utf8
+from brainnet.memory.table_rows import batches, blob_of, episode_of, json_of, row_of, session_of, utf8
 from brainnet.memory.vectors import Vector
 
 __all__ = ["ChangedEpisodes"]
@@ -59,12 +59,16 @@ class ChangedEpisodes(StoredEpisodes):
     def store_many(self, episodes: Sequence[NewEpisode]) -> list[Episode]:
         """Store a batch durably, all or nothing, and return it in order.
 
+        An episode is not stored again when its key is stored already, or, if it brings its time, when one of the same
+        time, kind and text is; the one that is there is returned unchanged.
+
         Raises:
             ValueError: an empty text or kind, metadata that is not JSON, or a vector of another width than those
                 stored before; nothing is stored then.
         """
         # everything that can be refused is checked before the transaction
         now_ns = time.time_ns()
+        known = self._known(episodes)
         rows = [row_of(episode, now_ns, self.vector_model) for episode in episodes]
         self._check_widths(episode.vector for episode in episodes)
         ids: list[int] = []
@@ -72,6 +76,8 @@ class ChangedEpisodes(StoredEpisodes):
         with self._db.transaction():
             for episode, row in zip(episodes, rows, strict=True):
                 episode_id = self._id_of(episode.key)
+                if episode_id is None:
+                    episode_id = known.get((row[5], row[1], row[2]))
                 if episode_id is None:
                     episode_id = int(self._db.execute(self._insert, row).lastrowid or 0)
                     stored = episode_of((episode_id, *row[1:4], row[5], row[4], row[6], row[0]))
@@ -91,6 +97,17 @@ class ChangedEpisodes(StoredEpisodes):
         if len(result) < len(ids):
             result |= self.load(set(ids) - set(result))
         return [result[episode_id] for episode_id in ids]
+
+    def _known(self, episodes: Sequence[NewEpisode]) -> dict[tuple[object, object, object], int]:
+        """Return the ids of the episodes that are stored already, by time, kind and text; of those that have a time."""
+        times = {each.created_ns for each in episodes if each.created_ns is not None}
+        found: dict[tuple[object, object, object], int] = {}
+        with self._db.errors():
+            for part in batches([each for each in times if 0 <= each < 1 << 62]):
+                marks = ",".join("?" * len(part))
+                sql = f"SELECT created_ns, kind, text, episode_id FROM {self.table} WHERE created_ns IN ({marks})"
+                found.update((row[:3], row[3]) for row in self._db.execute(sql, part))
+        return found
 
     def set_vectors(self, vectors: Mapping[int, Vector]) -> None:
         """Replace the vectors of episodes durably.

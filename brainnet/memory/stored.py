@@ -14,13 +14,15 @@ import numpy as np
 from brainnet.errors import StoreError
 from brainnet.memory.accesses import Accesses
 from brainnet.memory.database import IS_OBJECT, Database, Table, is_readable
-from brainnet.memory.episodes import STATEMENT, Episode, StoreStats
+from brainnet.memory.episodes import PASSAGE, STATEMENT, Episode, StoreStats
 from brainnet.memory.forgetting import plain
 from brainnet.memory.index import EpisodeIndex
 from brainnet.memory.table_rows import READ_COLUMNS, SESSION, batches, episode_of, utf8
 from brainnet.memory.vectors import Vector
 
 __all__ = ["Filter", "StoredEpisodes"]
+
+_OF_DOCUMENT = ("source", "digest", "title", "passages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +204,40 @@ class StoredEpisodes:
         with self._db.errors():
             row = self._db.execute(f"SELECT episode_id FROM {self.table} WHERE key = ?", (utf8(key),)).fetchone()
         return None if row is None else self.get(int(row[0]))
+
+    def sources(self) -> list[dict[str, Any]]:
+        """Return the documents whose passages are stored, by name: a map of what is the same for all their passages.
+
+        It has `source`, `title`, `digest`, `expected` (passages of the whole document), and of what is stored
+        `passages`, `characters` and `created_ns`. Two versions of one document are two entries.
+        """
+        extracted = ", ".join(f"json_extract(metadata, '$.{name}') AS {name}" for name in _OF_DOCUMENT)
+        # the inner query reads only rows whose metadata can be read
+        sql = (
+            "SELECT source, digest, max(title), max(passages), count(*), sum(length(text)), max(created_ns) FROM ("
+            f"SELECT {extracted}, text, created_ns FROM {self.table} WHERE kind = ? AND {IS_OBJECT}"
+            ") WHERE typeof(source) = 'text' GROUP BY source, digest ORDER BY source, max(created_ns)"
+        )
+        with self._db.errors():
+            rows = self._db.execute(sql, (PASSAGE,)).fetchall()
+        return [
+            {
+                "source": source,
+                "digest": digest if isinstance(digest, str) else "",
+                "title": title if isinstance(title, str) else "",
+                "expected": expected if isinstance(expected, int) and expected >= 0 else 0,
+                "passages": passages,
+                "characters": characters,
+                "created_ns": created_ns,
+            }
+            for source, digest, title, expected, passages, characters, created_ns in rows
+        ]
+
+    def access_count(self) -> int:
+        """Return how often episodes have answered, all together."""
+        with self._db.errors():
+            row = self._db.execute(f"SELECT coalesce(sum(accesses), 0) FROM {self.table}").fetchone()
+        return int(row[0]) + self._accesses.waiting
 
     def count(self, kinds: Collection[str] | None = None) -> int:
         """Return the number of episodes of these kinds; None counts all."""

@@ -2,8 +2,8 @@
 
 "Remember that ..." stores a statement. Any other prompt is a question to memory, answered with the text of the
 statement that matches best. Every answered prompt of the brain is stored too, as an exchange; exchanges can be
-queried over the bus, but are never candidates at recall. Statements are kept for ever; of the exchanges only the
-newest, as the parameters say.
+queried over the bus, but are never candidates at recall. Statements are kept until they are forgotten; of the exchanges
+only those that are remembered best (`brainnet.memory.retention`), as the parameters say.
 
 Whether a statement holds a word of the question is decided in one way everywhere, by `brainnet.memory.terms`: "the
 microscope's" is in "two microscopes". What was said last is decided by the order of storing, never by the clock.
@@ -17,11 +17,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,54 +27,48 @@ from pydantic import Field
 
 from brainnet import (
     Candidate,
-    MemoryHit,
-    MemoryQuery,
-    MemoryReply,
-    MemoryStore,
-    MemoryStored,
-    NodeParameters,
     Partial,
     Prompt,
     Query,
-    Region,
     RegionError,
     main,
-    serve,
-    subscribe,
 )
 from brainnet.bus import Bus
-from brainnet.errors import MessageError, StoreError
-from brainnet.memory import DamagedStoreError, Episode, EpisodicStore, Hit, NewEpisode, replace_damaged, terms
+from brainnet.errors import StoreError
+from brainnet.memory import (
+    STATEMENT,
+    DamagedStoreError,
+    Episode,
+    EpisodicStore,
+    Hit,
+    NewEpisode,
+    replace_damaged,
+    terms,
+)
 from brainnet.node import NodeSpec
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.texts import shorten
-from brainnet.wire.messages import Answered, Exchange, encode
 from hippocampus_evidence import Evidence, answer_of, citation, newest_of_same_subject
 from hippocampus_prompts import PICTURE_WORDS, asked_words, content_words, has_answer_type, statement_to_remember
+from hippocampus_services import SYSTEMS, MemoryServices
 
-STATEMENT = "statement"
-"""Kind of the episodes that are recalled."""
-EXCHANGE = "exchange"
-"""Kind of the episodes that hold an answered prompt of the brain."""
-_SYSTEMS: dict[str, Literal["episodes", "facts"]] = {"episodic": "episodes", "semantic": "facts"}
 REEMBED_BATCH = 4096
 """Episodes that are embedded together when the embedder has changed."""
 QUIET_S = 30.0
 """Seconds without a question after which the word meanings are learned again from the stored texts."""
 NAMED_ROWS = 20
 """Number of damaged rows that a message names."""
-MB = 1_000_000
 ANSWER_TYPE_PENALTY = 0.6
 """Factor on the evidence when the question asks "where" and the statement names no place, or "when" and no time."""
 
 
-class Hippocampus(Region):
+class Hippocampus(MemoryServices):
     """Stores statements, and recalls them in the same words, also after a restart."""
 
     default_checkpoint = "hippocampus.safetensors"
     modality = "text"
 
-    class Parameters(NodeParameters):
+    class Parameters(MemoryServices.Parameters):
         """What is recalled and stored."""
 
         candidates: int = Field(5, ge=1, le=50, description="largest number of statements in an answer")
@@ -84,27 +76,22 @@ class Hippocampus(Region):
             0.3, ge=0.0, le=1.0, description="share of the question, weighted by rarity, that a statement must contain"
         )
         keep_exchanges: bool = Field(True, description="store every answered prompt as an episode")
-        max_exchanges: int = Field(1000, ge=0, description="number of answered prompts kept; the oldest are dropped")
+        max_exchanges: int = Field(1000, ge=0, description="number of answered prompts kept; the weakest are dropped")
         max_exchange_mb: float = Field(
-            64.0, ge=0.0, description="size of the texts of the answered prompts kept, MB; the oldest are dropped"
+            64.0, ge=0.0, description="size of the texts of the answered prompts kept, MB; the weakest are dropped"
         )
         max_memory_mb: float = Field(
             2048.0, gt=0.0, description="size of the memory, MB; when it is full, nothing new is remembered"
         )
 
     params: Parameters
-    embedder: SpikingTextEmbedder
-    episodes: EpisodicStore
 
     def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
         super().__init__(spec, bus, control)
-        self.memories: dict[str, EpisodicStore] = {}
-        self._last_query = 0.0
         self._embedded: dict[str, tuple[NDArray[np.int8], NDArray[np.uint8]]] = {}
         """Counts and spikes of the texts that are being answered; used in the model thread."""
         self._stored: dict[str, Episode] = {}
         """By prompt, statements of the queries that are being answered; used in the model thread."""
-        self._loop = asyncio.get_running_loop()
         self._defects: list[str] = []
 
     def load(self) -> None:
@@ -133,7 +120,7 @@ class Hippocampus(Region):
     def _open_all(self) -> None:
         opened: dict[str, EpisodicStore] = {}
         try:
-            for system, table in _SYSTEMS.items():
+            for system, table in SYSTEMS.items():
                 opened[system] = EpisodicStore(self._path, table=table, vector_model=self.embedder.fingerprint)
             # Vectors of another embedder cannot be compared with this one's; such texts are embedded again.
             for memory in opened.values():
@@ -145,6 +132,7 @@ class Hippocampus(Region):
                 memory.close()
             raise
         self.memories, self.episodes = opened, opened["episodic"]
+        self._follow()
         stats = self.episodes.stats()
         self.log.info("memory open", path=str(self._path), episodes=stats.episodes, bytes=stats.file_bytes)
 
@@ -196,12 +184,6 @@ class Hippocampus(Region):
             await asyncio.sleep(QUIET_S)
             if time.monotonic() - self._last_query >= QUIET_S:
                 await self.in_model_thread(self._consolidate)
-
-    def _consolidate(self) -> None:
-        for system, memory in self.memories.items():
-            if memory.consolidate():
-                self.count("consolidations")
-                self.log.info("consolidated", memory=system, episodes=memory.count())
 
     async def teardown(self) -> None:
         # In the model thread, which may still be writing.
@@ -268,39 +250,6 @@ class Hippocampus(Region):
         answer = Candidate(text=f"I will remember: {episode.text}", probability=1.0, content=content)
         return Partial(candidates=[answer], confidence=1.0, content=content)
 
-    def _make_room(self) -> None:
-        """Drop exchanges until something new fits into the memory.
-
-        Raises:
-            StoreError: The memory is full of what is not dropped.
-        """
-        limit = self.params.max_memory_mb * MB
-        while self.episodes.used_bytes >= limit:
-            exchanges = self.episodes.count([EXCHANGE])
-            if not exchanges:
-                raise StoreError(
-                    f"the memory {self._path} is full: it has the {self.params.max_memory_mb:g} MB of the parameter"
-                    f" max_memory_mb of {self.id}; set it higher"
-                )
-            self.count("exchanges_dropped", exchanges - exchanges // 2)
-            self.episodes.forget_oldest(EXCHANGE, keep=exchanges // 2, keep_bytes=sys.maxsize)
-
-    def _limit_exchanges(self) -> None:
-        keep, keep_bytes = self.params.max_exchanges, int(self.params.max_exchange_mb * MB)
-        with self._store_repaired():
-            self.count("exchanges_dropped", self.episodes.forget_oldest(EXCHANGE, keep=keep, keep_bytes=keep_bytes))
-
-    def _notice_clock(self) -> bool:
-        """Say in the log when the clock was set back since the last episode, whose time is then later."""
-        if stepped := self.episodes.clock_stepped:
-            self.count("clock_steps")
-            self.log.warning("the clock was set back; episodes keep their order, but not that of their times")
-        return stepped
-
-    def params_changed(self, name: str) -> None:
-        if name.startswith("max_exchange"):
-            self.spawn(self.in_model_thread(self._limit_exchanges))
-
     def _recall(self, question: str, *, attached: bool = False) -> Partial:
         subject = content_words(question)
         # A question about a picture has its answer in the picture: what was said last, and what happens to hold the
@@ -354,60 +303,6 @@ class Hippocampus(Region):
         counts: NDArray[np.int8] = self.embedder.counts([text])[0] if embedded is None else embedded[0]
         return counts
 
-    @subscribe("answered")
-    def on_answered(self, answered: Answered) -> None:
-        """Store what the brain has answered as exchanges, those of one message in one transaction."""
-        if not self.params.keep_exchanges:
-            return
-        exchanges = [exchange for exchange in answered.exchanges if not exchange.failed and exchange.prompt.strip()]
-        if not exchanges:
-            return
-        texts = [f"{exchange.prompt}\n{exchange.text}" for exchange in exchanges]
-        vectors = self.embedder.counts(texts)
-        with self._store_repaired():
-            self._make_room()
-            self.episodes.store_many(list(map(_episode, exchanges, texts, vectors)))
-        self._notice_clock()
-        self._limit_exchanges()
-
-    @serve("memory_store", system="episodic")
-    def store_episode(self, request: MemoryStore) -> MemoryStored:
-        """Store an episode for another node."""
-        return self._store("episodic", request)
-
-    @serve("memory_store", system="semantic")
-    def store_fact(self, request: MemoryStore) -> MemoryStored:
-        """Store a fact for another node."""
-        return self._store("semantic", request)
-
-    @serve("memory_query", system="episodic")
-    def query_episodes(self, request: MemoryQuery) -> MemoryReply:
-        """Search the episodes for another node."""
-        return self._search("episodic", request)
-
-    @serve("memory_query", system="semantic")
-    def query_facts(self, request: MemoryQuery) -> MemoryReply:
-        """Search the facts for another node."""
-        return self._search("semantic", request)
-
-    def _store(self, system: str, request: MemoryStore) -> MemoryStored:
-        vector = self._vector(request.text)
-        try:
-            # What cannot be sent again would make every search fail that finds it.
-            encode(MemoryHit(episode_id=0, text="", kind="", score=0.0, created_ns=0, metadata=request.metadata))
-            with self._store_repaired():
-                self._make_room()
-                episode = self.memories[system].store(request.text, request.kind, request.metadata, vector)
-        except (ValueError, RecursionError) as error:
-            raise MessageError(f"MemoryStore: {error}") from error
-        return MemoryStored(episode_id=episode.episode_id, created_ns=episode.created_ns)
-
-    def _search(self, system: str, request: MemoryQuery) -> MemoryReply:
-        self._last_query = time.monotonic()
-        with self._store_repaired():
-            hits = self.memories[system].search(request.text, self._vector(request.text), request.k, request.kinds)
-        return MemoryReply(hits=[_memory_hit(hit) for hit in hits])
-
     def _warm_up(self) -> None:
         """Ask and store once in a memory of its own, which leaves no trace: the first prompt finds all code loaded."""
         with EpisodicStore(":memory:", vector_model=self.embedder.fingerprint) as own:
@@ -431,31 +326,9 @@ def _statement(prompt: Prompt, fact: str, vector: NDArray[np.int8]) -> NewEpisod
     return NewEpisode(fact, STATEMENT, details, vector, f"{STATEMENT}:{prompt.prompt_id}")
 
 
-def _episode(exchange: Exchange, text: str, vector: NDArray[np.int8]) -> NewEpisode:
-    details = {
-        "prompt_id": exchange.prompt_id,
-        "session_id": exchange.session_id,
-        "contributing": exchange.contributing,
-        "confidence": exchange.confidence,
-    }
-    return NewEpisode(text, EXCHANGE, details, vector, f"{EXCHANGE}:{exchange.prompt_id}")
-
-
 def _has_attachment(query: Query) -> bool:
     prompt = query.prompt
     return prompt.image is not None or prompt.audio is not None or bool(prompt.arrays)
-
-
-def _memory_hit(hit: Hit) -> MemoryHit:
-    episode = hit.episode
-    return MemoryHit(
-        episode_id=episode.episode_id,
-        text=episode.text,
-        kind=episode.kind,
-        score=hit.score,
-        created_ns=episode.created_ns,
-        metadata=episode.metadata,
-    )
 
 
 if __name__ == "__main__":

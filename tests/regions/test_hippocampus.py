@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from brainnet import MemoryQuery, MemoryReply, MemoryStore, MemoryStored, Prompt
 from brainnet.errors import CallError
 from brainnet.testing import MemoryBrain
-from brainnet.wire.messages import Answered, Exchange, ParamsQuery, StatusQuery
+from brainnet.wire.messages import Answered, Exchange, MemoryList, ParamsQuery, StatusQuery
 from hippocampus_prompts import statement_to_remember
 from tests.regions.asking_memory import MODULE, PROGRAM, ask, counters, said
 
@@ -242,7 +242,7 @@ async def test_keeps_exchanges_and_does_not_recall_them(brain: MemoryBrain) -> N
     assert [candidate.text for candidate in found.candidates] == ["The blue toolbox is under the workbench."]
 
 
-async def test_the_oldest_exchanges_are_dropped_and_no_statement(tmp_path: Path) -> None:
+async def test_the_weakest_exchanges_are_dropped_and_no_statement(tmp_path: Path) -> None:
     async with MemoryBrain(tmp_path) as brain:
         await brain.start(PROGRAM, "memory", parameters={"max_exchanges": 5})
         for number in range(8):
@@ -253,8 +253,8 @@ async def test_the_oldest_exchanges_are_dropped_and_no_statement(tmp_path: Path)
         brain.bus("supervisor", "here").publish("brain/answered", Answered(exchanges=exchanges))
 
         async def kept() -> list[str]:
-            reply = await brain.bus().call("memory/episodic/query", MemoryQuery(text="oven", k=99, kinds=["exchange"]))
-            return sorted((hit.metadata["prompt_id"] for hit in reply.hits), key=lambda name: int(name[1:]))
+            reply = await brain.bus().call("memory/episodic/list", MemoryList(kinds=["exchange"]))
+            return sorted((each.metadata["prompt_id"] for each in reply.episodes), key=lambda name: int(name[1:]))
 
         while (await counters(brain)).get("exchanges_dropped", 0) < 15:
             await ask(brain, "Where is oven 1?")
