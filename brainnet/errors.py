@@ -18,6 +18,7 @@
     ├── StoreError          a durable store cannot be read or written
     ├── ModelError          weights or model input that do not fit
     ├── SensorError         a sensor's file, payload or encoder that cannot be used
+    ├── DocumentError       a document that cannot be read; names the file
     ├── DeviceError         a neuromorphic device that does not answer, or cannot do what is asked of it
     ├── TrainingError       a training or evaluation that cannot run: its data, settings or checkpoint
     └── LaunchError         a brain that cannot be started, found or stopped
@@ -59,6 +60,7 @@ ErrorCode = Literal[
     "store",
     "model",
     "sensor",
+    "document",
     "device",
     "training",
     "launch",
@@ -244,6 +246,12 @@ class SensorError(BrainnetError):
     """A file or payload of a sensor, or an encoder for it, that cannot be used; names the file or the payload."""
 
     code = "sensor"
+
+
+class DocumentError(BrainnetError):
+    """A document that cannot be read; names the file."""
+
+    code = "document"
 
 
 class DeviceError(BrainnetError):
