@@ -65,6 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 _LONG = {
     "docs/test_pages.py": 40,
+    "cli/test_memory.py": 40,
     "streams/test_processes.py": 35,
     "cli/test_chaos.py": 30,
     "bench/test_prompt_bench.py": 25,

@@ -39,6 +39,7 @@ VERBS: Final = {
     "clock": Verb("brainnet.cli.clock", "Show how far a running network is; pause, step and resume it."),
     "weights": Verb("brainnet.cli.weights", "Show, save and set the weights of a network that runs."),
     "prompt": Verb("brainnet.cli.prompt", "Ask the brain."),
+    "memory": Verb("brainnet.cli.memory", "Look into memory, correct it, save it, and fill it with documents."),
     "stop-motors": Verb("brainnet.cli.stop_motors", "Stop everything that moves, at once; or release it."),
     "topic": Verb("brainnet.cli.topic", "List, watch, measure and publish topics."),
     "node": Verb("brainnet.cli.node", "List, inspect, restart and stop nodes; read and set their parameters."),
