@@ -182,7 +182,7 @@ class ChangedEpisodes(StoredEpisodes):
     def forget_weakest(self, kind: str, *, keep: int, keep_bytes: int) -> int:
         """Delete episodes of a kind until at most `keep` are left, with texts of at most `keep_bytes`.
 
-        Those with the lowest `activation` go first: without accesses the oldest.
+        Those that are remembered least go first (see `brainnet.memory.retention`): without accesses the oldest.
 
         Returns:
             The number of episodes deleted. When there are too many, a sixteenth of the limits is freed besides, so that

@@ -11,7 +11,7 @@ import numpy as np
 from brainnet.memory.database import Database, Table, is_readable
 from brainnet.memory.episodes import EXCHANGE, FACT, STATEMENT, Episode
 from brainnet.memory.forgetting import Forgotten, plain, traces_of, words_key
-from brainnet.memory.retention import activation
+from brainnet.memory.retention import log_retention
 from brainnet.memory.table_rows import batches
 
 __all__ = ["Deletion", "fact_key", "facts_of", "weakest"]
@@ -74,7 +74,7 @@ class Deletion:
 
 
 def weakest(db: Database, kind: str, keep: int, keep_bytes: int) -> list[int]:
-    """Return the ids of the episodes of a kind that are too many, weakest first; see `retention.activation`.
+    """Return the ids of the episodes of a kind that are too many, weakest first; see `brainnet.memory.retention`.
 
     Args:
         db: The file.
@@ -97,7 +97,8 @@ def weakest(db: Database, kind: str, keep: int, keep_bytes: int) -> list[int]:
     # counted in episodes of all kinds; `db` knows the highest id that was ever given, also of a deleted row
     now = db.highest_id
     age = np.maximum(1.0, now - ids + 1)
-    strength = activation(age, np.clip(now - accessed + 1, 1.0, age), accesses, importance)
+    since = np.where(accessed > 0, np.clip(now - accessed + 1, 1.0, age), age)
+    strength = log_retention(since, accesses, importance)
     readable = np.array([is_readable(row[5], row[6], row[7]) for row in rows])
     strength[~readable] = -np.inf
     # strongest first; of equal ones the newest

@@ -27,6 +27,7 @@ from brainnet.rows import Row
 from brainnet.snn.models.text_embedder import EmbedderConfig, SpikingTextEmbedder, count_thresholds
 from brainnet.snn.models.text_features import SubwordVocabulary
 from brainnet.training import Run, TrainingSettings
+from hippocampus_keeping import keeping_rows, passage_rows
 from hippocampus_measures import retrieval_rows, store_rows
 from hippocampus_teacher import Teacher, find_teacher
 from hippocampus_texts import Texts
@@ -345,6 +346,8 @@ def evaluate(run: Run[Settings]) -> Iterator[Row]:
     embedder = SpikingTextEmbedder.load(run.weights)
     folder = find_teacher(run.settings.teacher)
     yield from retrieval_rows(run.data, embedder, Teacher(folder, run.device) if folder else None)
+    yield from passage_rows(run.data, embedder)
+    yield from keeping_rows()
     yield from store_rows(
         Texts(run.data, Path(run.settings.wordnet)), embedder, run.settings.episodes, run.settings.questions
     )
