@@ -27,6 +27,8 @@ MAX_ID: Final = 128
 """Characters of an id: of a prompt, a session, a node, a region, a host."""
 MAX_ANSWER: Final = 1_000_000
 """Characters of an answer's text."""
+_SHOWN: Final = 60
+"""Characters of a wrong value that an error shows."""
 MAX_ERROR: Final = 2_000
 """Characters of the text of an error; a longer one is cut, because an error must arrive."""
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -211,11 +213,14 @@ def explain(error: ValidationError) -> str:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, str | bytes) and len(value) > _SHOWN:
+        # An error stands in logs, where nobody would look for what somebody has told the brain.
+        return f"{len(value):,} {'characters' if isinstance(value, str) else 'bytes'}"
     try:
-        text = repr(value[:60] if isinstance(value, str | bytes) else value)
+        text = repr(value)
     except Exception:  # of a whole number with too many digits, of a nested value
         return f"a {type(value).__name__}"
-    return shorten(text, 60)
+    return shorten(text, _SHOWN)
 
 
 def _one_line(text: str, limit: int) -> str:
