@@ -20,8 +20,8 @@ __all__ = ["ChangedEpisodes"]
 
 _CLEANED_AT_ONCE: Final = 1 << 28
 """Bytes of a file up to which opening it removes what deletions have left; `consolidate` does it for a larger one."""
-_REBUILT_AT_ONCE: Final = 20_000
-"""Episodes up to which a deletion builds the index anew, in about a second; `consolidate` does it for a larger one."""
+_REBUILT_AT_ONCE: Final = 3000
+"""Episodes up to which a deletion builds the index anew, in less than a second; `consolidate` does it for more."""
 
 
 class ChangedEpisodes(StoredEpisodes):
@@ -152,7 +152,7 @@ class ChangedEpisodes(StoredEpisodes):
         Guarantees: when this returns, the deletion is durable, no search finds the episodes, and no byte of their texts
         and vectors is in the file or its write-ahead log, unless another episode holds them. While another program
         reads the file the last is not possible; `clean`, `consolidate` and the next opening try again. Term embeddings
-        are fitted again without them: at the next search, or in a large store by `consolidate`.
+        are fitted again without them: at the next search, or with more than 3000 episodes by `consolidate`.
 
         Returns:
             The episodes that were deleted, those that repeat others included, in the order of their ids.

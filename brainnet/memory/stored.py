@@ -177,11 +177,32 @@ class StoredEpisodes:
             rows = self._db.execute(f"SELECT episode_id, text FROM {self.table} WHERE kind = ?", (kind,))
             return sorted(row[0] for row in rows if isinstance(row[1], str) and plain(row[1]) == wanted)
 
-    def rows_of(self, kind: str) -> list[tuple[int, str, object]]:
-        """Return id, text and column `sessions` of all episodes of a kind that can be read, oldest first."""
-        sql = f"SELECT episode_id, text, sessions FROM {self.table} WHERE kind = ? ORDER BY episode_id"
+    def rows_of(
+        self, kind: str, *, ids: Collection[int] | None = None, since: int = 0, needed: bool = False
+    ) -> list[tuple[int, str, object]]:
+        """Return id, text and column `sessions` of the episodes of a kind that can be read, oldest first.
+
+        Args:
+            kind: The kind.
+            ids: Only these; None for all.
+            since: Only those with higher ids.
+            needed: Besides, those that were accessed in several sessions.
+        """
+        several = " OR (json_valid(sessions) AND json_array_length(sessions) > 1)" if needed else ""
+        sql = f"SELECT episode_id, text, sessions FROM {self.table} WHERE kind = ? AND (episode_id > ?{several})"
+        rows: list[tuple[int, str, object]] = []
         with self._db.errors():
-            return [row for row in self._db.execute(sql, (kind,)) if isinstance(row[1], str)]
+            if ids is None:
+                rows += self._db.execute(f"{sql} ORDER BY episode_id", (kind, since))
+            for part in batches(ids or ()):
+                marks = ",".join("?" * len(part))
+                rows += self._db.execute(f"{sql} AND episode_id IN ({marks}) ORDER BY episode_id", (kind, since, *part))
+        return [row for row in rows if isinstance(row[1], str)]
+
+    @property
+    def highest_id(self) -> int:
+        """The highest id that there is; 0 without episodes."""
+        return self._index.highest_id
 
     def vectors_of(self, ids: Collection[int]) -> dict[int, Vector]:
         """Return the vectors of these episodes, as far as they have one of this `vector_model`."""

@@ -69,6 +69,7 @@ class MemoryKeeper(Region):
         """Prompts during which something was forgotten."""
         self._recent: deque[tuple[float, Forgotten]] = deque(maxlen=_REMEMBERED)
         self._consolidated = -1
+        self._newest_consolidated: int | None = None
         self._telling = False  # on the event loop
 
     # -- what the class that inherits has --------------------------------------------------------------------------
@@ -222,8 +223,9 @@ class MemoryKeeper(Region):
                 self.log.info("consolidated", memory=system, episodes=memory.count())
         if not self.memories or self.episodes.changes == self._consolidated:
             return
-        facts = consolidate_facts(self.episodes, self.memories["semantic"])
-        self._consolidated = self.episodes.changes
+        newest = self.episodes.highest_id
+        facts = consolidate_facts(self.episodes, self.memories["semantic"], self._newest_consolidated)
+        self._consolidated, self._newest_consolidated = self.episodes.changes, newest
         if facts:
             self.count("facts", facts)
             self.log.info("facts were made of what was told or needed several times", facts=facts)

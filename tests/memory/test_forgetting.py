@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,13 +105,13 @@ def test_what_an_older_version_deleted_is_removed_from_its_file(tmp_path: Path, 
 def test_answered_prompts_that_repeat_it_go_too(tmp_path: Path) -> None:
     with EpisodicStore(tmp_path / "memory.sqlite") as store:
         told = store.store("The key is in the drawer.", metadata={"prompt_id": "p1"})
-        exchanges = {
+        exchanges: dict[str, tuple[str, dict[str, Any]]] = {
             "told it": ("Note that\nI will remember it", {"prompt_id": "p1"}),
             "cites it": ("And when?\nOn Monday", {"prompt_id": "p2", "episodes": [9, told.episode_id]}),
             "asked": ("Where is the key?\nThe key is in the drawer.", {"prompt_id": "p3"}),
             "said": ("so the  KEY is in the drawer, right?\nYes", {"prompt_id": "p4"}),
         }
-        others = {
+        others: dict[str, tuple[str, dict[str, Any]]] = {
             "other": ("Where is the hat?\nThe hat is in the drawer.", {"prompt_id": "p5", "episodes": [9]}),
             "longer word": ("Is it?\nThe key is in the drawers", {"episodes": "no list"}),
         }
@@ -203,6 +204,22 @@ def test_a_large_index_is_built_anew_in_quiet_times(monkeypatch: pytest.MonkeyPa
         assert len(store.search("quinces", embedded(0), k=10)) == 6
         store.consolidate()
         assert len(store._index) == 6
+
+
+def test_facts_of_new_statements_are_found_beside_the_old_ones(tmp_path: Path) -> None:
+    path = tmp_path / "memory.sqlite"
+    with EpisodicStore(path) as store, EpisodicStore(path, table="facts") as facts:
+        old = [store.store(text).episode_id for text in ("The lid is red.", "The key is in the drawer.", "!?", "Old.")]
+        assert consolidate_facts(store, facts) == 0
+        since = store.highest_id
+        new = [store.store(text).episode_id for text in ("the key is in the drawer", "The key is in it.", "!?", "!?")]
+        store.note_access([old[0]], "a")
+        store.note_access([old[0]], "b")
+        store.consolidate()
+        assert consolidate_facts(store, facts, since) == 2
+        assert consolidate_facts(store, facts, store.highest_id) == 0
+        found = {fact.text: fact.metadata["from"] for fact in facts.recent(9)}
+        assert found == {"the key is in the drawer": [old[1], new[0]], "The lid is red.": [old[0]]}
 
 
 def test_facts_come_from_what_was_told_twice_or_needed_in_two_sessions(tmp_path: Path) -> None:
