@@ -11,7 +11,7 @@ from brainnet.memory.fusion import convex_combination
 from brainnet.memory.index import EpisodeIndex
 from brainnet.memory.languages import LANGUAGES, guess_language, stop_words
 from brainnet.memory.plain_text import fold, kinship, plain_words, terms
-from brainnet.memory.retention import activation, log_retention
+from brainnet.memory.retention import log_retention
 from brainnet.memory.salvage import replace_damaged
 from brainnet.memory.store import EpisodicStore
 from brainnet.memory.term_embeddings import TermEmbeddings
