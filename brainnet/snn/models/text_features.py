@@ -63,6 +63,11 @@ _SPACELESS = re.compile(
 # A letter with its marks; marks without a letter too.
 _CLUSTER = re.compile(rf"[^{COMBINING_MARKS}][{COMBINING_MARKS}]*|[{COMBINING_MARKS}]+")
 _ROUTE_TOKEN = re.compile(r"[-+−]?(?:\d+\.\d+|\.\d+|\d+)|[^\W\d_]+(?:['’][^\W\d_]+)*|[?!.,:;()\[\]\"“”]")
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+"""Letters of scripts in which a run of letters may hold several words: Thai, Lao, Burmese, Khmer, Japanese, Chinese,
+and Korean, whose particles follow their noun."""
+MAX_PIECE = 8
+"""Characters of the longest word that is looked for within such a run."""
 _NUMBER = re.compile(r"[-+−]?(?:\d+\.\d+|\.\d+|\d+)")
 
 
@@ -229,6 +234,36 @@ class SubwordVocabulary:
                 self._rows[word] = rows
         return rows
 
+    def pieces(self, word: str) -> list[str]:
+        """Return the words that a run of letters of a script without spaces between words consists of.
+
+        From left to right the longest known word is taken; what lies between known words is a piece of its own. A word
+        that is known, or of another script, or without a known word in it, is returned whole. Of a run of more than
+        `MAX_WORD` characters every part of `MAX_WORD` characters is read by itself.
+        """
+        if word.isascii() or not _UNSPACED.search(word) or hash32(word) in self._row_of:
+            return [word]
+        found: list[str] = []
+        for first in range(0, len(word), MAX_WORD):
+            found += self._longest_known(word[first : first + MAX_WORD])
+        return found
+
+    def _longest_known(self, run: str) -> list[str]:
+        found: list[str] = []
+        unknown = at = 0
+        while at < len(run):
+            lengths = range(min(MAX_PIECE, len(run) - at), 0, -1)
+            size = next((size for size in lengths if hash32(run[at : at + size]) in self._row_of), 0)
+            if size:
+                if unknown < at:
+                    found.append(run[unknown:at])
+                found.append(run[at : at + size])
+                unknown = at + size
+            at += size or 1
+        if unknown < len(run):
+            found.append(run[unknown:])
+        return found
+
     def ngram_rows(self, word: str) -> tuple[int, ...]:
         """Return the rows of the n-grams of a word with its boundaries marked, known or not.
 
@@ -245,7 +280,10 @@ class SubwordVocabulary:
         """
         rows: list[int] = []
         weights: list[float] = []
-        for word, count in Counter(words(text)).items():
+        found = words(text)
+        if not text.isascii():
+            found = [piece for word in found for piece in self.pieces(word)]
+        for word, count in Counter(found).items():
             word_rows = self.rows(word)
             rows += word_rows
             # the usual case, without the square root and the list
