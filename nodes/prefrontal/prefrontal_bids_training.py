@@ -22,7 +22,7 @@ from brainnet.snn.models.bid_layer import BID_NEURONS, bid_counts
 from brainnet.snn.models.router import Router, RouteRequest
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.snn.neurons.lif_steps import Floats
-from prefrontal_examples import FEATURES, OTHER, Examples, ExampleWeights, Known, features, intent_inputs, known
+from prefrontal_examples import FEATURES, LEAST_ABOUT, OTHER, Examples, ExampleWeights, Known, features, intent_inputs, known
 from prefrontal_prompt_sets import OwnRegion, conversation, own_regions
 from routing_prompts import ROUTES, Example, written, written_training
 
@@ -188,7 +188,7 @@ def _cases(
             route = max(example.target, key=lambda name: example.target[name])
             bids, right = drawn_bids(example, route, rng)
             said = bids | {name: bid.score for name, bid in by_examples.items()}
-            if about and not example.has_image:
+            if about >= LEAST_ABOUT and not example.has_image:
                 said[SELF] = about
             target = example.target if right == route else {right: 1.0}
             cases.append(_Case(example.text, example.has_image, dict(target), said))
@@ -196,7 +196,9 @@ def _cases(
         talk += [(text, f"{OWN}_{region.name}") for region in chosen for text in region.prompts]
         for (text, right), (by_examples, _, about) in zip(talk, own.bids([t for t, _ in talk]), strict=True):
             bids, _ = drawn_bids(Example(text, {}), "", rng)
-            said = bids | {name: bid.score for name, bid in by_examples.items()} | {SELF: about}
+            said = bids | {name: bid.score for name, bid in by_examples.items()}
+            if about >= LEAST_ABOUT:
+                said[SELF] = about
             cases.append(_Case(text, has_image=False, right={right: 1.0}, bids=said))
     return cases
 

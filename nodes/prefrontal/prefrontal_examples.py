@@ -34,8 +34,10 @@ PHRASES = 4096
 MAX_PHRASE_TEXT = 300
 """Characters of a text whose phrases count: what is longer is hardly conversation."""
 _PIECE = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|[?!.]")
-LEAST_BID = 0.15
-"""A bid below counts as none: most regions, and the brain itself, have nothing to do with most prompts."""
+LEAST_BID = 0.06
+"""A bid by examples below counts as none: most regions have nothing to do with most prompts."""
+LEAST_ABOUT = 0.15
+"""A prompt that is less likely about the brain itself is taken for one that is not."""
 
 
 def phrase_features(text: str) -> NDArray[np.float32]:

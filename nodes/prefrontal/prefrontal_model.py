@@ -11,7 +11,7 @@ from brainnet.errors import BrainnetError
 from brainnet.snn.models.decision import DecisionParams
 from brainnet.snn.models.router import RouteDecision, Router, RouteRequest, RouterState, TextScores
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
-from prefrontal_examples import LEAST_BID, OTHER, Examples, ExampleWeights
+from prefrontal_examples import LEAST_ABOUT, OTHER, Examples, ExampleWeights
 
 NOBODY = "cannot_answer"
 """Code of a prompt that no region is for."""
@@ -129,7 +129,7 @@ class RouterModel:
         """
         usable = set(available)
         bids = {name: bid for name, bid in {**found.bids, **said}.items() if name in usable}
-        if found.about != OTHER and found.about_sure >= LEAST_BID:
+        if found.about != OTHER and found.about_sure >= LEAST_ABOUT:
             bids[self._name] = Bid(found.about_sure, f"about the brain itself: {found.about}")
         scores = {name: bid.score for name, bid in bids.items()}
         if not bids and not usable.intersection(self.router.config.routes):
