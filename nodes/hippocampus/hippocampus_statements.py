@@ -109,7 +109,7 @@ _I_AM = re.compile(
     r"|diabetic|\d|living|working|studying|left-handed|right-handed|deaf|blind|colou?r-?blind|on holiday|away"
     r"|\w{3,12} years"
     r"|in (?!the mood|love|a)|at (?!a loss)|[a-z]{3,15}\W*\Z)|i(?:'ve| have| had) (?!been|never|the impression|no |to )"
-    r"|i (?:\w{3,9}ly |always |never |often |usually )?(?!miss|can|could|don't feel|do not feel|dream|sense|fear"
+    r"|i (?:\w{3,9}ly |always |never |often |usually )?(?!miss|need|can|could|don't feel|do not feel|dream|sense|fear"
     r"|believe|regret|suppose|doubt|bet)[a-z']{2,}"
 )
 _MOOD = re.compile(
