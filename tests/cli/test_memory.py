@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from brainnet.testing import wait_until
+from brainnet.testing import PATIENCE_S, wait_until
 from tests.support import Brain, node, write_allocation
 
 SECRET = "The code of the safe is Quittenbrot-7731."
@@ -98,6 +101,26 @@ def test_forgets_and_leaves_no_byte(brain: Brain) -> None:
     assert json.loads(asked.stdout)["error"] is not None
     assert brain.run("memory", "forget", "--text", "saw", "--yes").stdout.startswith("deleted ")
     assert holding() == []
+
+
+def test_asks_before_it_forgets(brain: Brain) -> None:
+    tell(brain, "the saw is rusty.", "the lid is red.")
+    for said, code, left in (("n\n", 1, 2), ("y\n", 0, 0)):
+        control, terminal = pty.openpty()
+        try:
+            command = brain.command("memory", "forget", "--kind", "statement")
+            os.write(control, said.encode())
+            done = subprocess.run(
+                command, stdin=terminal, capture_output=True, text=True, env=brain.env, timeout=PATIENCE_S, check=False
+            )
+        finally:
+            os.close(control)
+            os.close(terminal)
+        assert done.returncode == code, done.stderr
+        assert "The saw is rusty." in done.stdout
+        assert "Delete 2 for good?" in done.stderr
+        assert len(rows(brain, "list", "--kind", "statement")) == left
+    assert done.stdout.splitlines()[-1].startswith("deleted 2")
 
 
 def test_what_is_exported_comes_back_the_same(brain: Brain, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def forget(
         output.table([output.Column("id", right=True), "kind", "when (UTC)", "answers", "text"], rows_of(episodes))
         if count > len(episodes):
             output.note(f"... and {count - len(episodes)} more")
-        if not typer.confirm(f"Delete {count} for good?", err=True):
+        if not _agreed(f"Delete {count} for good? [y/N]"):
             raise typer.Exit(1)
     deleted = common.run_async(delete(brain.settings(), count))
     if deleted.deleted != deleted.matched:
@@ -97,6 +97,12 @@ def forget(
         output.note(
             f"these damaged copies beside the memory may still hold them; delete them: {', '.join(deleted.kept_in)}"
         )
+
+
+def _agreed(question: str) -> bool:
+    """Ask on standard error, so that standard output holds the result alone; anything but yes is no."""
+    output.note(question)
+    return sys.stdin.readline().strip().casefold() in ("y", "yes")
 
 
 async def _matching(memory: Memory, request: MemoryDelete) -> tuple[list[MemoryEpisode], int]:
