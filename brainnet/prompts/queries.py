@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
 from brainnet.errors import MessageError, PacketError
 from brainnet.wire.codes import texts
 from brainnet.wire.messages import MAX_TEXT, Prompt, QueryHeader
 from brainnet.wire.packet import SpikePacket
 
+_CACHED_TEXT: Final = 1000
+"""Characters of the longest text whose spikes are kept for the next query."""
 _FIELDS = ("prompt_id", "session_id", "image", "audio", "arrays", "priority", "remember", "deadline_ms", "timestamp_ns")
 """What a prompt and the header of its query have in common."""
 
@@ -30,7 +38,19 @@ def query_packet(
     """
     same = {name: getattr(prompt, name) for name in _FIELDS}
     header = QueryHeader(**same, route_prob=route_prob, left_ms=left_ms, routed=routed)
-    return SpikePacket(texts.encode(prompt.text), texts.MODALITY, source=source, metadata=header.to_metadata())
+    return SpikePacket(_spikes_of(prompt.text), texts.MODALITY, source=source, metadata=header.to_metadata())
+
+
+def _spikes_of(text: str) -> NDArray[np.uint8]:
+    # One text goes to several regions, and is first sent for their bids.
+    return _cached_spikes(text) if len(text) <= _CACHED_TEXT else texts.encode(text)
+
+
+@lru_cache(maxsize=128)
+def _cached_spikes(text: str) -> NDArray[np.uint8]:
+    spikes = texts.encode(text)
+    spikes.flags.writeable = False
+    return spikes
 
 
 def bid_packet(prompt: Prompt, *, source: str = "") -> SpikePacket:

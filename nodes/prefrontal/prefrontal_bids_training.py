@@ -22,7 +22,17 @@ from brainnet.snn.models.bid_layer import BID_NEURONS, bid_counts
 from brainnet.snn.models.router import Router, RouteRequest
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.snn.neurons.lif_steps import Floats
-from prefrontal_examples import FEATURES, LEAST_ABOUT, OTHER, Examples, ExampleWeights, Known, features, intent_inputs, known
+from prefrontal_examples import (
+    FEATURES,
+    LEAST_ABOUT,
+    OTHER,
+    Examples,
+    ExampleWeights,
+    Known,
+    features,
+    intent_inputs,
+    known,
+)
 from prefrontal_prompt_sets import OwnRegion, conversation, own_regions
 from routing_prompts import ROUTES, Example, written, written_training
 
