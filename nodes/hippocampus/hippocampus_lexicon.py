@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import math
 from collections.abc import Iterable
@@ -11,13 +12,13 @@ from dataclasses import dataclass
 from brainnet.snn.models.text_features import words
 
 LANGUAGES = {
-    "de": 12_000, "fr": 10_000, "es": 10_000, "it": 8000, "pt": 6000, "ja": 4500, "nl": 5000, "pl": 5000, "ru": 5000,
-    "zh": 3500, "ko": 3500, "ar": 4000, "tr": 3000,
+    "de": 9000, "fr": 8000, "es": 8000, "it": 6000, "pt": 5000, "ja": 4000, "nl": 4000, "pl": 4000, "ru": 4000,
+    "zh": 3000, "ko": 3000, "ar": 3000, "tr": 2500,
 }  # fmt: skip
 """How many words of each language have a row of their own, most frequent first: ISO 639-1 code -> number.
 
 They are languages that the multilingual teacher knows."""
-WIDER = 5 / 3
+WIDER = 2
 """So many times as many words of each language are used for the fit of the n-grams."""
 RAREST = 1.0
 """Zipf value of words that no list holds."""
@@ -38,27 +39,31 @@ class Lexicon:
         english: English words, most frequent first, with their Zipf values.
         foreign: Words of other languages, the most frequent ones of each, with the highest of their Zipf values.
         wider: The same of more words.
+        languages: The language of each of these words, as an ISO 639-1 code.
     """
 
     english: dict[str, float]
     foreign: dict[str, float]
     wider: dict[str, float]
+    languages: dict[str, str]
 
     def zipf(self, word: str) -> float:
         """Return the Zipf value of a word in the language in which it is most frequent."""
         return max(self.english.get(word, RAREST), self.wider.get(word, RAREST))
 
-    def is_foreign(self, word: str) -> bool:
-        """Say whether a word belongs to another language rather than to English."""
+    def language(self, word: str) -> str:
+        """Return the language to which a word belongs; English where no list says otherwise."""
         english = self.english.get(word, 0.0)
-        return word in self.foreign and self.foreign[word] > english + LEADS and english < COMMON
+        if english >= COMMON or self.wider.get(word, 0.0) <= english + LEADS:
+            return "en"
+        return self.languages[word]
 
 
 def find_lexicon() -> Lexicon | None:
     """Read the word lists; None where wordfreq is not installed."""
     if importlib.util.find_spec("wordfreq") is None:
         return None
-    import wordfreq
+    wordfreq = importlib.import_module("wordfreq")
 
     def zipf(language: str) -> dict[str, float]:
         shares = wordfreq.get_frequency_dict(language, "best")
@@ -66,14 +71,16 @@ def find_lexicon() -> Lexicon | None:
 
     foreign: dict[str, float] = {}
     wider: dict[str, float] = {}
+    languages: dict[str, str] = {}
     for language, count in LANGUAGES.items():
         values = zipf(language)
-        kept = single_words(wordfreq.top_n_list(language, round(WIDER * count)))
+        kept = single_words(wordfreq.top_n_list(language, WIDER * count))
         for number, word in enumerate(kept):
-            wider[word] = max(wider.get(word, 0.0), values[word])
+            if values[word] > wider.get(word, 0.0):
+                wider[word], languages[word] = values[word], language
             if number < count:
                 foreign[word] = max(foreign.get(word, 0.0), values[word])
-    return Lexicon(dict(sorted(zipf("en").items(), key=lambda entry: (-entry[1], entry[0]))), foreign, wider)
+    return Lexicon(dict(sorted(zipf("en").items(), key=lambda entry: (-entry[1], entry[0]))), foreign, wider, languages)
 
 
 def lexicon_of(ranked: Iterable[str]) -> Lexicon:
@@ -83,7 +90,7 @@ def lexicon_of(ranked: Iterable[str]) -> Lexicon:
     """
     known = list(ranked)
     scale = math.log(1.78 * len(known))
-    return Lexicon({word: 9 - math.log10((rank + 1) * scale) for rank, word in enumerate(known)}, {}, {})
+    return Lexicon({word: 9 - math.log10((rank + 1) * scale) for rank, word in enumerate(known)}, {}, {}, {})
 
 
 def single_words(candidates: Iterable[str]) -> list[str]:

@@ -84,13 +84,24 @@ class Bags:
         return torch.from_numpy(self.ids[at]), torch.from_numpy(self.weights[at]), torch.from_numpy(begins)
 
 
-def centred(vectors: Tensor) -> Tensor:
-    """Remove what all vectors have in common, their mean, which tells nothing apart; unit vectors again.
+def centred(vectors: Tensor, groups: Sequence[str] = ()) -> Tensor:
+    """Remove what all vectors of a group have in common, their mean, which tells nothing apart.
 
-    Mu and Viswanath 2018, *All-but-the-top: simple and effective postprocessing for word representations*.
+    Mu and Viswanath 2018, *All-but-the-top: simple and effective postprocessing for word representations*. Words of one
+    language are a group: otherwise a word is nearer to others of its language than to its translation.
+
+    Args:
+        vectors: Vectors, one row each.
+        groups: The group of each; empty when all are one.
+
+    Returns:
+        Unit vectors.
     """
     wide = F.normalize(vectors.float(), dim=-1)
-    return F.normalize(wide - wide.mean(0), dim=-1)
+    _, group = np.unique(np.array(groups or [""] * len(vectors)), return_inverse=True)
+    numbers = torch.from_numpy(group)
+    sums = torch.zeros(int(group.max()) + 1, wide.shape[1]).index_add_(0, numbers, wide)
+    return F.normalize(wide - (sums / numbers.bincount()[:, None])[numbers], dim=-1)
 
 
 def principal_axes(vectors: Tensor, width: int, whitening: float) -> Tensor:

@@ -64,17 +64,17 @@ class Settings(TrainingSettings):
     teacher_words: int = Field(60_000, ge=1, description="words of the texts that the teachers embed, by frequency")
     books: int = Field(20_000, ge=0, description="paragraphs of books of which texts are taken")
     synsets: int = Field(70_000, ge=0, description="synsets of WordNet whose glosses and examples are taken")
-    drift: float = Field(0.5, ge=0, le=1, description="share that is kept of how texts change the direction of words")
+    drift: float = Field(0.75, ge=0, le=1, description="share that is kept of how texts change the direction of words")
     texts: int = Field(65_536, ge=1, description="texts that are trained on, a sample of all")
     known_words: int = Field(36_000, ge=1, description="English words with a row of their own")
-    buckets: int = Field(24_576, ge=1, description="rows shared by the n-grams of all other words")
-    width: int = Field(256, ge=8, le=384, description="D: as many ON and as many OFF neurons")
+    buckets: int = Field(20_480, ge=1, description="rows shared by the n-grams of all other words")
+    width: int = Field(320, ge=8, le=384, description="D: as many ON and as many OFF neurons")
     gain: float = Field(0.6, gt=0, description="root mean square of the input currents")
     epochs: int = Field(6, ge=1, description="passes over the training texts")
     batch: int = Field(1024, ge=2, description="texts per step, and a quarter as many single words")
     learning_rate: float = Field(0.1, gt=0, description="peak rate of Adam, in units of the root mean square of a row")
     temperature: float = Field(0.05, gt=0, description="temperature of the softmax over the similarities in a batch")
-    ngram_steps: int = Field(12, ge=1, description="conjugate gradient steps that fit the n-grams to the words")
+    ngram_steps: int = Field(10, ge=1, description="conjugate gradient steps that fit the n-grams to the words")
     episodes: int = Field(100_000, ge=1000, description="evaluation: size of the store")
     questions: int = Field(500, ge=10, description="evaluation: queries to that store")
 
@@ -186,7 +186,8 @@ def fit(
     """
     settings = run.settings
     config = EmbedderConfig(buckets=settings.buckets, gain=settings.gain)
-    words, sentences = centred(targets[: len(every)]), centred(targets[len(every) :])
+    languages = [lexicon.language(word) for word in every]
+    words, sentences = centred(targets[: len(every)], languages), centred(targets[len(every) :])
     number = {word: at for at, word in enumerate(every)}
     of_english = torch.tensor([number[word] for word in english])
     axes = principal_axes(torch.cat([sentences, words[of_english]]), settings.width, WHITENING)
@@ -209,7 +210,7 @@ def fit(
     zipf = np.array([lexicon.english.get(word, 0.0) for word in english])
     length = length_of_frequency(zipf, learned.norm(dim=1).numpy())
     lengths = torch.from_numpy(length(np.array([lexicon.zipf(word) for word in every])))
-    kept = torch.tensor([not lexicon.is_foreign(word) for word in english])
+    kept = torch.tensor([lexicon.language(word) == "en" for word in english])
     changed[of_english[kept]], lengths[of_english[kept]] = directions[kept], learned[kept].norm(dim=1)
     final = F.normalize((1 - settings.drift) * wanted + settings.drift * changed, dim=-1) * lengths[:, None]
     known = list(dict.fromkeys([*english, *lexicon.foreign]))

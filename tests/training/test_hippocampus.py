@@ -27,9 +27,10 @@ from brainnet.snn.models.text_features import SubwordVocabulary, words
 from brainnet.training import Run
 from hippocampus_lexicon import Lexicon, lexicon_of
 from hippocampus_measures import retrieval_rows
+from hippocampus_student import fit_ngrams
 from hippocampus_teacher import Teacher
 from hippocampus_texts import cranfield, locomo, sentences, xquad
-from hippocampus_training import Settings, evaluate, fit_ngrams, train
+from hippocampus_training import Settings, evaluate, train
 
 WIDTH, HEADS, LAYERS, INNER = 16, 2, 2, 32
 WORDS = "the a big red old dog cat ship sea house runs sleeps sails burns near under over night day wind".split()  # noqa: SIM905
@@ -202,7 +203,8 @@ def test_words_of_another_language_are_learned_from_the_second_teacher(
         sums = [sum(map(meaning, words(text))) for text in texts]
         return F.normalize(torch.from_numpy(np.array(sums)).float(), dim=-1)
 
-    lexicon = Lexicon(dict.fromkeys(WORDS, 5.0), dict.fromkeys(translations, 5.0), dict.fromkeys(translations, 5.0))
+    foreign = dict.fromkeys(translations, 5.0)
+    lexicon = Lexicon(dict.fromkeys(WORDS, 5.0), foreign, foreign, dict.fromkeys(translations, "de"))
     monkeypatch.setattr(hippocampus, "find_multilingual_teacher", lambda: multilingual)
     monkeypatch.setattr(hippocampus, "find_lexicon", lambda: lexicon)
     run = run_of(tmp_path, data, teacher, drift=0.2)
@@ -217,9 +219,10 @@ def test_a_lexicon_of_ranked_words() -> None:
     lexicon = lexicon_of(["the", "sea", "keel"])
     assert list(lexicon.english) == ["the", "sea", "keel"]
     assert lexicon.zipf("the") > lexicon.zipf("sea") > lexicon.zipf("keel") > lexicon.zipf("unheard")
-    assert not lexicon.is_foreign("sea")
-    several = Lexicon({"die": 5.2, "hat": 4.0, "wand": 3.8}, {"die": 7.5, "hat": 6.4, "wand": 4.1}, {})
-    assert [word for word in several.english if several.is_foreign(word)] == ["hat"]
+    assert lexicon.language("sea") == lexicon.language("unheard") == "en"
+    german = {"die": 7.5, "hat": 6.4, "wand": 4.1}
+    several = Lexicon({"die": 5.2, "hat": 4.0, "wand": 3.8}, {}, german, dict.fromkeys(german, "de"))
+    assert [several.language(word) for word in german] == ["en", "de", "en"]
 
 
 def test_no_teacher(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,8 @@ import hashlib
 import math
 import re
 import unicodedata
+from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -211,7 +213,8 @@ class SubwordVocabulary:
 
     def __init__(self, hashes: NDArray[np.int64], buckets: int, ngram_sizes: Sequence[int] = (3, 4, 5)) -> None:
         self.hashes, self.buckets, self.ngram_sizes = hashes, buckets, tuple(ngram_sizes)
-        self._row_of = {int(known): row for row, known in enumerate(hashes)}
+        # searched by bisection: a dict of them would take ten times the memory, and longer to make
+        self._sorted = array("q", hashes.tolist())
         self._rows: dict[str, tuple[int, ...]] = {}
 
     @classmethod
@@ -227,12 +230,17 @@ class SubwordVocabulary:
         """Return the rows of a word, one or more."""
         rows = self._rows.get(word)
         if rows is None:
-            known = self._row_of.get(hash32(word))
+            known = self._row(word)
             rows = self.ngram_rows(word) if known is None else (known,)
             # bounded, because any text may come; the first words of a stream are mostly the frequent ones
             if len(self._rows) < MAX_CACHED_WORDS and len(word) <= MAX_WORD:
                 self._rows[word] = rows
         return rows
+
+    def _row(self, word: str) -> int | None:
+        known = hash32(word)
+        at = bisect_left(self._sorted, known)
+        return at if at < len(self._sorted) and self._sorted[at] == known else None
 
     def pieces(self, word: str) -> list[str]:
         """Return the words that a run of letters of a script without spaces between words consists of.
@@ -241,7 +249,7 @@ class SubwordVocabulary:
         that is known, or of another script, or without a known word in it, is returned whole. Of a run of more than
         `MAX_WORD` characters every part of `MAX_WORD` characters is read by itself.
         """
-        if word.isascii() or not _UNSPACED.search(word) or hash32(word) in self._row_of:
+        if word.isascii() or not _UNSPACED.search(word) or self._row(word) is not None:
             return [word]
         found: list[str] = []
         for first in range(0, len(word), MAX_WORD):
@@ -253,7 +261,7 @@ class SubwordVocabulary:
         unknown = at = 0
         while at < len(run):
             lengths = range(min(MAX_PIECE, len(run) - at), 0, -1)
-            size = next((size for size in lengths if hash32(run[at : at + size]) in self._row_of), 0)
+            size = next((size for size in lengths if self._row(run[at : at + size]) is not None), 0)
             if size:
                 if unknown < at:
                     found.append(run[unknown:at])
