@@ -13,8 +13,10 @@ no matrix product.
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 
@@ -90,6 +92,24 @@ def count_thresholds(steps: int, beta: float = 0.9, threshold: float = 1.0) -> N
         high[undecided & enough], low[undecided & ~enough] = middle[undecided & enough], middle[undecided & ~enough]
 
 
+def _mapped(path: Path, name: str) -> NDArray[np.int8]:
+    """Return an int8 matrix of a safetensors file as pages of the file.
+
+    The processes of a machine share them, and only those are in memory whose words have been seen.
+
+    Raises:
+        ValueError: it is no int8 matrix within the file.
+    """
+    with path.open("rb") as file:
+        # the format: the length of the header in 8 bytes, the header in JSON, the data
+        length = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(length))[name]
+    if entry["dtype"] != "I8" or len(entry["shape"]) != 2:
+        raise ValueError(f"{name} is {entry['dtype']} {entry['shape']}, not an int8 matrix")
+    rows, width = entry["shape"]
+    return np.memmap(path, np.int8, "r", 8 + length + entry["data_offsets"][0], (rows, width))
+
+
 class SpikingTextEmbedder:
     """A trained embedder. Deterministic; safe to use from any thread.
 
@@ -126,13 +146,17 @@ class SpikingTextEmbedder:
         """D, the length of the vectors."""
         return int(self.rows.shape[1])
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A hash of the weights: vectors of embedders with different fingerprints are not comparable."""
         digest = blake2b(digest_size=8)
         for part in (self.vocabulary.hashes, self.rows, self.scale):
             digest.update(np.ascontiguousarray(part).data)
         digest.update(repr(self.config).encode())
+        pages = getattr(self.rows.base, "base", None)
+        if isinstance(pages, mmap.mmap):
+            # they were read for this alone
+            pages.madvise(mmap.MADV_DONTNEED)
         return digest.hexdigest()
 
     @classmethod
@@ -147,15 +171,21 @@ class SpikingTextEmbedder:
                 meta = json.loads((file.metadata() or {})["embedder"])
                 config = EmbedderConfig(**{**meta, "ngram_sizes": tuple(meta["ngram_sizes"])})
                 hashes = file.get_tensor("hashes").astype(np.int64)
-                return cls(config, hashes, file.get_tensor("rows"), file.get_tensor("scale"))
+                return cls(config, hashes, _mapped(Path(path), "rows"), file.get_tensor("scale"))
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{path} holds no text embedder ({error}); make it with `brainnet train`") from error
 
     def save(self, path: Path | str) -> None:
-        """Write the weights, with the configuration in the metadata."""
+        """Write the weights, with the configuration in the metadata.
+
+        An embedder that was loaded from the file goes on with what it has.
+        """
         hashes = self.vocabulary.hashes.astype(np.uint32)
         tensors = {"hashes": hashes, "rows": self.rows, "scale": self.scale.astype(np.float16)}
-        save_file(tensors, str(path), metadata={"embedder": json.dumps(asdict(self.config))})
+        # A new file in the place of the old one: processes may have that one mapped.
+        written = Path(path).with_name(f".{Path(path).name}.new")
+        save_file(tensors, str(written), metadata={"embedder": json.dumps(asdict(self.config))})
+        written.replace(path)
 
     def currents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the currents of the ON neurons, float32 [texts, D]; zero for a text without a letter or digit."""
