@@ -119,17 +119,31 @@ def test_what_cannot_be_answered_is_an_error_that_says_so(brain: Brain, tmp_path
     no_picture = tmp_path / "no.png"
     no_picture.write_bytes(b"this is no picture")
     cases: dict[tuple[str, ...], str] = {
-        ("which digit is this?", "--image", str(no_picture)): "picture",
         ("which digit is this?", "--image", str(tmp_path / "missing.png")): "missing.png",
         ("hello", "--region", "olfactory"): "no region olfactory is alive",
         ("   ",): "empty",
-        ("Move the arm to (5, 5)",): "the arm reaches",
+        ("Move the arm to (5, 5)", "--region", "motor_cortex"): "the arm reaches",
     }
     for arguments, reason in cases.items():
         done = brain.run("prompt", *arguments, check=False)
         assert done.returncode != 0
         assert reason in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_what_no_region_can_do_is_said_with_the_reason_and_what_can_be_asked(brain: Brain, tmp_path: Path) -> None:
+    no_picture = tmp_path / "no.png"
+    no_picture.write_bytes(b"this is no picture")
+    cases: dict[tuple[str, ...], tuple[str, str]] = {
+        ("which digit is this?", "--image", str(no_picture)): ("cannot", "picture"),
+        ("Move the arm to (5, 5)",): ("cannot", "the arm reaches"),
+        ("Where did I leave the golden harpsichord?",): ("unknown", "harpsichord"),
+    }
+    for arguments, (reason, text) in cases.items():
+        (answer,) = brain.rows("prompt", *arguments)
+        assert (answer["unsure"], answer["reason"], answer["error"], answer["contributing"]) == (True, reason, None, [])
+        assert text in answer["text"]
+        assert "You can say, for example:" in answer["text"]
     done = brain.run("node", "param", "set", "language", "temperature", "warm", check=False)
     assert done.returncode != 0
     assert "temperature" in done.stderr

@@ -15,6 +15,8 @@ from prefrontal_examples import LEAST_ABOUT, OTHER, Examples, ExampleWeights
 
 NOBODY = "cannot_answer"
 """Code of a prompt that no region is for."""
+LEAST_ALONE = 0.3
+"""A bid below is too little where none of the regions is there that the network knows: nobody contradicts it."""
 EXAMPLES = Path(__file__).with_name("prefrontal_examples.safetensors")
 """The weights of the examples."""
 
@@ -132,7 +134,7 @@ class RouterModel:
         if found.about != OTHER and found.about_sure >= LEAST_ABOUT:
             bids[self._name] = Bid(found.about_sure, f"about the brain itself: {found.about}")
         scores = {name: bid.score for name, bid in bids.items()}
-        if not bids and not usable.intersection(self.router.config.routes):
+        if not usable.intersection(self.router.config.routes) and max(scores.values(), default=0.0) < LEAST_ALONE:
             raise BrainnetError(
                 f"no region that is alive ({', '.join(available)}) is for a prompt like this", code=NOBODY
             )

@@ -38,6 +38,8 @@ DELAY_STEPS = 2
 QUICK_STEPS = 90
 """Commands within which a movement ends that is well controlled; it is given up after 150."""
 NEAR_M = 0.02
+BID_MS = 1000.0
+"""How long the router waits for a bid: what regions say counts here, not how fast they are."""
 DEADLINE_MS = 1000 * int(PATIENCE_S)
 
 
@@ -69,6 +71,7 @@ class DefaultBrain(MemoryBrain):
             "vision": {"watch": "camera", "watch_s": 1e6},
             "language": {"seed": 1, "max_tokens": 12},
             "motor_cortex": {"hold_s": 0.1},
+            "prefrontal": {"bid_ms": BID_MS},
         }
         self.nodes: dict[str, Node] = {}
         for name in ("arm_body", *REGIONS, "memory_integrator", "prefrontal"):
@@ -99,6 +102,10 @@ class DefaultBrain(MemoryBrain):
             moved = answer.content["regions"]["motor_cortex"]
             near.append(moved["target"] == [x, y] and moved["distance_m"] < NEAR_M and moved["steps"] <= steps)
         return share(near)
+
+    async def set_bids(self, wait_ms: float) -> None:
+        """Let the router wait so long for bids; 0 for none."""
+        await self.client.call("node/prefrontal/params", ParamsQuery(name="bid_ms", set=True, value=wait_ms))
 
     async def set_arm(self, **dynamics: Any) -> None:
         """Change the dynamics of the arm."""
@@ -185,6 +192,14 @@ def follow_up(region: str) -> Callable[[DefaultBrain], Awaitable[float]]:
     }
 
     async def measure(brain: DefaultBrain) -> float:
+        # Without bids, which go the same way and speak for a region too.
+        await brain.set_bids(0.0)
+        try:
+            return await sent_to(brain)
+        finally:
+            await brain.set_bids(BID_MS)
+
+    async def sent_to(brain: DefaultBrain) -> float:
         right: list[bool] = []
         for text in FOLLOW_UPS:
             session = f"session {next(_NUMBERS)}"

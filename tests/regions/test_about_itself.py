@@ -114,6 +114,6 @@ async def test_what_is_asked_of_the_brain_itself_is_answered_from_who_is_alive(
 
 
 async def test_what_nobody_can_do_is_said_with_what_those_who_are_there_can(brain: Brain) -> None:
-    answer = await brain.ask("Which picture is this?")
+    answer = await brain.ask("Who invented the telephone?")
     assert (answer.error, answer.unsure, answer.reason, answer.contributing) == (None, True, "cannot", [])
     assert "Turn on the kitchen light" in answer.text
