@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+import hippocampus_replies as replies
 from brainnet import (
-    Candidate,
+    Bid,
     Partial,
     Prompt,
     Query,
@@ -40,17 +41,19 @@ from brainnet.memory import (
     DamagedStoreError,
     Episode,
     EpisodicStore,
-    Hit,
     NewEpisode,
     replace_damaged,
-    terms,
 )
 from brainnet.node import NodeSpec
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.texts import shorten
-from hippocampus_evidence import Evidence, answer_of, citation, newest_of_same_subject
-from hippocampus_prompts import PICTURE_WORDS, asked_words, content_words, has_answer_type, statement_to_remember
+from hippocampus_answers import Plan, Planner, turn_of
+from hippocampus_evidence import answer_of
+from hippocampus_judge import Judge
+from hippocampus_prompts import understand
+from hippocampus_recall import Recall
 from hippocampus_services import SYSTEMS, MemoryServices
+from hippocampus_turns import Turns
 
 REEMBED_BATCH = 4096
 """Episodes that are embedded together when the embedder has changed."""
@@ -58,8 +61,10 @@ QUIET_S = 30.0
 """Seconds without a question after which the word meanings are learned again from the stored texts."""
 NAMED_ROWS = 20
 """Number of damaged rows that a message names."""
-ANSWER_TYPE_PENALTY = 0.6
-"""Factor on the evidence when the question asks "where" and the statement names no place, or "when" and no time."""
+MAX_PLANS = 256
+"""Prompts whose bid is kept until they are asked."""
+JUDGE = "hippocampus_judge.safetensors"
+"""The weights of the judge, beside those of the embedder."""
 
 
 class Hippocampus(MemoryServices):
@@ -73,7 +78,10 @@ class Hippocampus(MemoryServices):
 
         candidates: int = Field(5, ge=1, le=50, description="largest number of statements in an answer")
         min_evidence: float = Field(
-            0.3, ge=0.0, le=1.0, description="share of the question, weighted by rarity, that a statement must contain"
+            0.0,
+            ge=0.0,
+            le=1.0,
+            description="least probability that a statement answers the question; 0: as the judge was calibrated",
         )
         keep_exchanges: bool = Field(True, description="store every answered prompt as an episode")
         max_exchanges: int = Field(1000, ge=0, description="number of answered prompts kept; the weakest are dropped")
@@ -85,6 +93,7 @@ class Hippocampus(MemoryServices):
         )
 
     params: Parameters
+    _planner: Planner
 
     def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
         super().__init__(spec, bus, control)
@@ -92,11 +101,17 @@ class Hippocampus(MemoryServices):
         """Counts and spikes of the texts that are being answered; used in the model thread."""
         self._stored: dict[str, Episode] = {}
         """By prompt, statements of the queries that are being answered; used in the model thread."""
+        self._plans: OrderedDict[str, tuple[object, Plan]] = OrderedDict()
+        """By prompt, what was decided when it was bid on; used in the model thread."""
+        self._turns = Turns()
         self._defects: list[str] = []
 
     def load(self) -> None:
         assert self.checkpoint is not None
         self.embedder = SpikingTextEmbedder.load(self.checkpoint)
+        judge = self.checkpoint.with_name(JUDGE)
+        judge = judge if judge.is_file() else Path(__file__).with_name(JUDGE)
+        self._planner = Planner(Recall(Judge.load(judge, self.embedder), self._vector), self._turns)
         self._open()
         self._warm_up()
 
@@ -211,8 +226,8 @@ class Hippocampus(MemoryServices):
 
     def _store_together(self, queries: list[Query]) -> dict[str, Episode]:
         """Store the statements of several queries, and return them by prompt; none where one cannot be stored."""
-        asked = [(query.prompt, statement_to_remember(query.prompt.text.strip())) for query in queries]
-        facts = [(prompt, fact) for prompt, fact in asked if fact]
+        asked = [(query.prompt, understand(query.prompt.text.strip())) for query in queries if query.prompt.remember]
+        facts = [(prompt, one.fact) for prompt, one in asked if one.kind == "statement" and one.explicit and one.fact]
         if len(facts) < 2:
             return {}
         try:
@@ -224,6 +239,17 @@ class Hippocampus(MemoryServices):
             return {}
         return {prompt.prompt_id: episode for (prompt, _), episode in zip(facts, stored, strict=True)}
 
+    def bid(self, prompt: Prompt) -> Bid | None:
+        """Say how sure memory is of its answer; it writes nothing."""
+        if not prompt.text.strip() or not self.memories:
+            return Bid(0.0, "no words")
+        try:
+            with self._store_repaired():
+                plan = self._plan(prompt)
+        except StoreError as error:
+            return Bid(0.0, str(error))
+        return Bid(plan.probability, plan.why)
+
     def answer(self, query: Query) -> Partial:
         self._last_query = time.monotonic()
         text = query.prompt.text.strip()
@@ -231,72 +257,98 @@ class Hippocampus(MemoryServices):
             raise RegionError('memory needs words: say "Remember that ..." or ask about something')
         try:
             with self._store_repaired():
-                fact = statement_to_remember(text)
-                partial = self._remember(fact, query) if fact else self._recall(text, attached=_has_attachment(query))
+                partial = self._do(self._plan(query.prompt), query.prompt)
         except StoreError as error:
             raise RegionError(str(error), code=error.code) from error
         embedded = self._embedded.get(text)
         partial.spikes = self.embedder.spikes(text) if embedded is None else embedded[1]
         return partial
 
-    def _remember(self, fact: str, query: Query) -> Partial:
-        episode = self._stored.get(query.prompt.prompt_id)
+    def _plan(self, prompt: Prompt) -> Plan:
+        """Decide what is to be done with a prompt; once, if nothing changes between its bid and its answer."""
+        state = self.episodes.changes, self._turns.changes, self._threshold
+        kept = self._plans.get(prompt.prompt_id)
+        if kept is not None and kept[0] == state:
+            return kept[1]
+        plan = self._planner.plan(
+            self.episodes,
+            prompt.text.strip(),
+            prompt.session_id,
+            attached=prompt.image is not None or prompt.audio is not None or bool(prompt.arrays),
+            threshold=self._threshold,
+        )
+        self._plans[prompt.prompt_id] = state, plan
+        while len(self._plans) > MAX_PLANS:
+            self._plans.popitem(last=False)
+        return plan
+
+    @property
+    def _threshold(self) -> float:
+        return self.params.min_evidence or self._planner.recall.judge.threshold
+
+    def _do(self, plan: Plan, prompt: Prompt) -> Partial:
+        """Carry out a plan.
+
+        Raises:
+            RegionError: It is not known (code `unknown`), or cannot be done.
+        """
+        if plan.kind in ("store", "correct") and not prompt.remember:
+            raise RegionError("this prompt asks that nothing of it is kept, so memory does not store what it says")
+        if plan.kind == "store":
+            partial = self._remember(plan.fact, prompt)
+        elif plan.kind == "correct":
+            partial = self._correct(plan, prompt)
+        elif plan.kind == "forget":
+            partial = self._forget_statements(plan)
+        elif plan.kind == "confirm":
+            partial = replies.asks_to_confirm(plan.total)
+        elif plan.kind == "forget_everything":
+            partial = self._forget_everything()
+        elif plan.kind == "list":
+            partial = replies.listed(plan.episodes, plan.total, plan.about, plan.evidence, plan.probability)
+        elif plan.kind == "answer" and plan.note:
+            partial = replies.told_when(plan.evidence[0].episode, has_time=plan.note == "time")
+        elif plan.kind == "answer":
+            partial = answer_of(plan.evidence, self.params.candidates)
+        else:
+            raise _unknown(plan)
+        if prompt.remember:
+            self._turns.add(prompt.session_id, turn_of(prompt.text, plan, partial))
+        return partial
+
+    def _remember(self, fact: str, prompt: Prompt) -> Partial:
+        episode = self._stored.get(prompt.prompt_id)
         if episode is None:
             self._make_room()
-            (episode,) = self.episodes.store_many([_statement(query.prompt, fact, self._vector(fact))])
-        content = {"stored": True, **citation(episode)}
-        if self._notice_clock():
-            content["clock_stepped"] = True
-        answer = Candidate(text=f"I will remember: {episode.text}", probability=1.0, content=content)
-        return Partial(candidates=[answer], confidence=1.0, content=content)
+            (episode,) = self.episodes.store_many([_statement(prompt, fact, self._vector(fact))])
+        return replies.remembered(episode, clock_stepped=self._notice_clock())
 
-    def _recall(self, question: str, *, attached: bool = False) -> Partial:
-        subject = content_words(question)
-        # A question about a picture has its answer in the picture: what was said last, and what happens to hold the
-        # word "digit", is no answer to "Which digit is this?".
-        telling = {word for word in subject if not attached or not PICTURE_WORDS.issuperset(terms(word))}
-        if attached and not telling:
-            raise RegionError("memory cannot see what came with the prompt; ask about something that it was told")
-        if not subject:
-            return self._latest()
-        # More hits than candidates, because they are ranked again by evidence.
-        hits = self.episodes.search(question, self._vector(question), 4 * self.params.candidates, [STATEMENT])
-        evidence = self._evidence(question, subject, hits)
-        enough = [e for e in evidence if e.matched & telling and e.strength >= self.params.min_evidence]
-        if not enough:
-            about = shorten(" ".join(subject), 200)
-            raise RegionError(f'nothing in memory about {about!r}; tell me with "Remember that ..."')
-        return answer_of(newest_of_same_subject(enough)[: self.params.candidates])
+    def _correct(self, plan: Plan, prompt: Prompt) -> Partial:
+        # The new one first: whatever happens between the two, something is known.
+        self._make_room()
+        (new,) = self.episodes.store_many([_statement(prompt, plan.fact, self._vector(plan.fact))])
+        old = [episode for episode in plan.episodes if episode.episode_id != new.episode_id]
+        self._forget_for_good([episode for episode in old if episode.text != new.text])
+        return replies.corrected(old, new)
 
-    def _latest(self) -> Partial:
-        """Answer a question without content words ("what did I tell you?") with the newest statements."""
-        latest = self.episodes.recent(self.params.candidates, [STATEMENT])
-        if not latest:
-            raise RegionError('nothing in memory yet; tell me with "Remember that ..."')
-        # Halfway between the weakest evidence that is answered and certainty.
-        strength = self.params.min_evidence + (1 - self.params.min_evidence) / 2
-        return answer_of([Evidence(Hit(episode, 0.0, None, None, None), strength, frozenset()) for episode in latest])
+    def _forget_statements(self, plan: Plan) -> Partial:
+        self._forget_for_good(plan.episodes)
+        if plan.asked.kind == "correct":
+            return replies.taken_back(plan.episodes[0])
+        return replies.forgotten(plan.episodes, plan.about)
 
-    def _evidence(self, question: str, subject: list[str], hits: list[Hit]) -> list[Evidence]:
-        """Compute the evidence of each hit, strongest first.
+    def _forget_everything(self) -> Partial:
+        statements = self.episodes.recent(self.episodes.count([STATEMENT]) or 1, [STATEMENT])
+        self._forget_for_good(statements)
+        self._turns.clear()
+        return replies.forgotten(statements, "")
 
-        The strength is the share of the question's content words `subject` that the statement contains, each weighted
-        by its rarity in memory.
-        """
-        total = self.episodes.count([STATEMENT])
-        held = self.episodes.document_frequencies(subject, [STATEMENT])
-        rarity = {word: math.log((total + 1) / (held[word] + 0.5)) for word in subject}
-        asked, sought = asked_words(question), {word: terms(word) for word in subject}
-        evidence = []
-        for hit in hits:
-            contained = set(terms(hit.episode.text))
-            matched = {word for word, its_terms in sought.items() if contained.issuperset(its_terms)}
-            strength = sum(rarity[word] for word in matched) / sum(rarity.values())
-            if not has_answer_type(asked, hit.episode.text):
-                strength *= ANSWER_TYPE_PENALTY
-            evidence.append(Evidence(hit, strength, frozenset(matched)))
-        # Rounded, so that the order of the search decides between equal evidence.
-        return sorted(evidence, key=lambda item: (-round(item.strength, 3), -item.hit.score))
+    def _forget_for_good(self, episodes: list[Episode]) -> None:
+        ids = [episode.episode_id for episode in episodes]
+        if ids:
+            self.episodes.forget(ids)
+            self._turns.forget(set(ids))
+            self._plans.clear()
 
     def _vector(self, text: str) -> NDArray[np.int8]:
         embedded = self._embedded.get(text)
@@ -310,7 +362,13 @@ class Hippocampus(MemoryServices):
             try:
                 for place in ("shelf", "bench"):
                     own.store(f"The spanner is on the {place}.", STATEMENT, {}, self._vector(place))
-                self._recall("Where are the spanners?")
+                # Until all code is loaded: a statement, a question, a question for yes or no.
+                for prompt in (
+                    "The spanner is on the shelf.",
+                    "Where are the spanners?",
+                    "Is the spanner on the shelf?",
+                ):
+                    self._plan(Prompt(text=prompt))
                 self.embedder.spikes("Where are the spanners?")
             finally:
                 self.episodes = actual
@@ -326,9 +384,18 @@ def _statement(prompt: Prompt, fact: str, vector: NDArray[np.int8]) -> NewEpisod
     return NewEpisode(fact, STATEMENT, details, vector, f"{STATEMENT}:{prompt.prompt_id}")
 
 
-def _has_attachment(query: Query) -> bool:
-    prompt = query.prompt
-    return prompt.image is not None or prompt.audio is not None or bool(prompt.arrays)
+def _unknown(plan: Plan) -> RegionError:
+    if plan.kind == "cannot":
+        return RegionError("memory cannot see what came with the prompt; ask about something that it was told")
+    about = plan.about or " ".join(plan.asked.subject)
+    if plan.asked.kind == "forget":
+        what = "that" if about in ("", "that") else repr(shorten(about, 200))
+        return RegionError(f"there is nothing in memory about {what} to forget", code="unknown")
+    if not about:
+        return RegionError('nothing in memory yet; tell me with "Remember that ..."', code="unknown")
+    return RegionError(
+        f'nothing in memory about {shorten(about, 200)!r}; tell me with "Remember that ..."', code="unknown"
+    )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from brainnet.memory import guess_language
+
 # An instruction ends with a colon or is followed by a quotation mark; otherwise "Continue to the bridge" is text. White
 # space is bounded, so that the time is linear in the length of the text.
 _SPACE = r"\s{1,20}"
@@ -39,6 +41,13 @@ _BEGINS_REQUEST = frozenset(
     hello hi hey thanks thank you help write sing draw make let say answer ask
     """.split()  # noqa: SIM905
 )
+# A question somewhere in the text: "the lamp burnt out, where do we keep new ones".
+_ASKS = re.compile(
+    r"\b(?:where|when|who|whom|whose|which|wich|what|whats|wheres|whos|how|hows|why)\s{1,4}(?:\w{1,20}\s{1,4})?"
+    r"(?:do|does|did|is|are|was|were|can|could|should|shall|will|would|have|has|must|may|to|i|we|you)\b"
+    r"|^(?:whats|wheres|whos|hows|whens)\b",
+    re.IGNORECASE,
+)
 UNFINISHED_WORDS = 4
 """Words of the shortest unfinished text that asks to be continued."""
 NARRATIVE_WORDS = 14
@@ -57,7 +66,7 @@ def text_to_continue(prompt: str) -> str:
     return text
 
 
-def continuation_asked(prompt: str) -> tuple[float, str]:
+def continuation_asked(prompt: str) -> tuple[float, str]:  # noqa: PLR0911 - one rule per return
     """Return how clearly a prompt asks to continue a text, 0 to 1, and why.
 
     An instruction asks for it, and so does a text that stops in the middle of a sentence; a long text without a
@@ -70,7 +79,9 @@ def continuation_asked(prompt: str) -> tuple[float, str]:
         return 0.9, "asked to continue"
     words = _WORD.findall(text)
     first = words[0].lower() if words else ""
-    if "?" in text or first.partition("'")[0].partition("’")[0] in _BEGINS_REQUEST:
+    if "?" in text or _ASKS.search(text) or guess_language(text) not in ("", "en"):
+        return 0.0, "not asked to continue an English text"
+    if first.partition("'")[0].partition("’")[0] in _BEGINS_REQUEST:
         return 0.0, "not asked to continue a text"
     # Letters without capitals or spaces, as in Japanese, are not what the model has learned.
     if len(words) >= UNFINISHED_WORDS and text[-1] not in _MARKS_OF_END:

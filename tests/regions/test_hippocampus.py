@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import tempfile
 import time
+import unicodedata
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -154,9 +155,9 @@ async def test_a_word_is_the_same_in_every_form(brain: MemoryBrain, word: str) -
         await ask(brain, f"Remember that the {form} is in room {place}b.")
     newest = f"The {forms[-1]} is in room {len(forms) - 1}b."
     for form in forms:
-        for question in (f"Where is the {form}?", f"Where’s the {form}?", f"Tell me about the {form}!"):
+        for question in (f"Where is the {form}?", f"Where’s the {form}?", f"Do you know where the {form} is?"):
             found = await ask(brain, question)
-            assert said(found) == newest
+            assert unicodedata.normalize("NFC", said(found)) == unicodedata.normalize("NFC", newest)
             assert found.content["matched"]
     assert "errors" not in await counters(brain)
 
@@ -175,7 +176,7 @@ def test_any_question_gets_an_answer_or_a_reason(statements: list[str], question
                 for text in [*(f"Remember that {statement}" for statement in statements), *questions, *statements]:
                     if text.strip():
                         partial = await ask(brain, text)
-                        assert partial.code in (None, "cannot_answer"), partial.error
+                        assert partial.code in (None, "cannot_answer", "unknown"), partial.error
                         assert (partial.error is None) == bool(partial.candidates)
 
     asyncio.run(asked())
@@ -208,7 +209,8 @@ async def test_what_was_said_last_does_not_depend_on_the_clock(
         stored.append(await ask(brain, f"Remember that the key is in the {place}."))
     assert [partial.content.get("clock_stepped", False) for partial in stored] == [False, True, False]
     assert said(await ask(brain, "Where is the key?")) == "The key is in the coat."
-    assert said(await ask(brain, "What did I tell you?")) == "The key is in the coat."
+    told = await ask(brain, "What did I tell you?")
+    assert told.content["recalled"][0]["text"] == "The key is in the coat."
     assert (await counters(brain))["clock_steps"] == 1
 
 
@@ -221,7 +223,9 @@ async def test_a_question_for_a_place_prefers_a_place(brain: MemoryBrain) -> Non
 async def test_a_question_about_nothing_in_particular_gets_the_newest(brain: MemoryBrain) -> None:
     await ask(brain, "Remember that the oven is hot.")
     await ask(brain, "Remember that the tea is cold.")
-    assert said(await ask(brain, "What did I tell you?")) == "The tea is cold."
+    told = await ask(brain, "What did I tell you?")
+    assert told.content["total"] == 2
+    assert [each["text"] for each in told.content["recalled"]] == ["The tea is cold.", "The oven is hot."]
 
 
 async def test_keeps_exchanges_and_does_not_recall_them(brain: MemoryBrain) -> None:

@@ -104,11 +104,12 @@ async def test_damaged_rows_are_left_out_and_named(tmp_path: Path) -> None:
         assert reason.endswith("4 damaged rows of the episodic memory are left out: episodes 1, 2, 3, 4")
         assert (await counters(brain))["damaged_rows"] == 4
         for thing in ("oven", "mast"):
-            assert said(await ask(brain, f"Where is the {thing}?")) == f"The {thing} is wet."
-        assert (await ask(brain, "Where is the rope?")).code == "cannot_answer"
-        assert said(await ask(brain, "What did I tell you?")) == "The mast is wet."
+            assert f"The {thing} is wet." in said(await ask(brain, f"What do you know about the {thing}?"))
+        assert (await ask(brain, "Where is the rope?")).code == "unknown"
+        told = await ask(brain, "What did I tell you?")
+        assert told.content["recalled"][0]["text"] == "The mast is wet."
         assert said(await ask(brain, "Remember that the rope is dry."))
-        assert said(await ask(brain, "Where is the rope?")) == "The rope is dry."
+        assert said(await ask(brain, "Is the rope dry?")) == "Yes: The rope is dry."
     # the rows are still there for whoever can read them
     assert sqlite3.connect(path).execute("SELECT count(*) FROM episodes").fetchone() == (7,)
 

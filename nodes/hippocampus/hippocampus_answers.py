@@ -1,0 +1,523 @@
+"""Decides what is to be done with a prompt to memory, without writing anything.
+
+What a prompt asks for comes from `hippocampus_prompts.understand`, what memory holds on it from `Recall`, and what a
+question refers to ("and Tom's?") from the last turns of its session.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from brainnet import Partial
+from brainnet.memory import Episode, EpisodicStore, Hit, plain_words, terms
+from hippocampus_evidence import FOUND, Evidence, newest_of_same_subject
+from hippocampus_grammar import COPULAS, FUNCTION_WORDS, PLACE_WORDS
+from hippocampus_prompts import PICTURE_WORDS, Asked, understand
+from hippocampus_reading import Word, content_of
+from hippocampus_recall import PASSAGE, STATEMENT, Recall, Sought, next_sentence
+from hippocampus_turns import Turn, Turns
+
+Kind = Literal["store", "correct", "forget", "confirm", "forget_everything", "list", "answer", "unknown", "cannot"]
+SURE = 0.95
+"""Bid for what only a memory can do: to keep, to correct, to forget."""
+PERHAPS_TOLD = 0.45
+"""Bid for a sentence that says something, without a sign that it is meant for memory: the router decides."""
+_TOLD_WORDS = range(3, 26)
+"""Words of such a sentence."""
+_BEGINS_COMMAND = frozenset(
+    plain_words(
+        "move go turn rotate lift raise lower reach touch stop halt play pause tell show give find list name describe"
+        " explain identify classify read write continue complete finish sing draw make let say answer ask open close"
+        " start switch set put bring take look see translate calculate predict compute help please do be try wait come"
+        " hello hi hey thanks thank good bye goodbye yes no ok okay sorry"
+    )
+)
+LISTED = 10
+"""Statements of a list, and how many passages besides."""
+LISTED_PASSAGES = 3
+NEWER = 0.3
+"""Probability from which on a newer statement about the same subject may replace a more probable one."""
+FORGETTING = 0.8
+"""Probability from which on a statement that lacks a word of what is to be forgotten is meant all the same."""
+OTHER_SURE = 0.85
+"""Factor on the threshold for "the other one"."""
+MAX_FORGOTTEN = 200
+"""Statements that are looked at when something is to be forgotten or listed."""
+_OTHER = frozenset(
+    plain_words("other another else andere anderen anderer autre otro otra altro altra outro outra ander andra anden")
+)
+_ALL = frozenset(plain_words("everything all alles tout todo tutto tudo allt alt wszystko всё все"))
+_AGREED = frozenset(plain_words("yes ja oui si sim да tak"))
+_YES = re.compile(r"^\W{0,5}(?:yes|ja|oui|s[ií]|sì|sim|да|tak|forget everything|do it)\b.{0,60}$", re.IGNORECASE)
+_PRONOUNS = frozenset(plain_words("it he she they him her them its his their this that these those one"))
+_NAMING = frozenset(
+    plain_words(
+        "called named name names call heißt heisst name genannt s'appelle appelle llama chiama chama heet heter"
+    )
+)
+_SHORT = 5
+"""Words of a statement that only says who somebody is."""
+_FRAGMENT = 6
+"""Words up to which a correction may be a mere value: "in the car"."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is to be done with a prompt.
+
+    Attributes:
+        kind: What is done.
+        asked: What was understood.
+        probability: How sure that is: the bid.
+        why: The reason for the bid, for people.
+        fact: store, correct: what is to be kept.
+        evidence: answer: the statements, the best first.
+        episodes: forget, correct: those that are to be deleted. list: those that are listed.
+        total: list: how many there are.
+        about: What it is about, for people.
+        sought: What was looked for.
+        note: answer: "time" or "told", when it is asked when something was and the statement says so, or does not.
+    """
+
+    kind: Kind
+    asked: Asked
+    probability: float = 0.0
+    why: str = ""
+    fact: str = ""
+    evidence: list[Evidence] = field(default_factory=list)
+    episodes: list[Episode] = field(default_factory=list)
+    total: int = 0
+    about: str = ""
+    sought: Sought | None = None
+    note: str = ""
+
+
+class Planner:
+    """Makes plans.
+
+    Args:
+        recall: Finds and judges.
+        turns: What was said last.
+    """
+
+    def __init__(self, recall: Recall, turns: Turns) -> None:
+        self.recall, self.turns = recall, turns
+
+    def plan(self, store: EpisodicStore, text: str, session: str, *, attached: bool, threshold: float) -> Plan:  # noqa: PLR0911 - one rule per return
+        """Decide what is to be done with a prompt.
+
+        Args:
+            store: The memory.
+            text: The prompt; not blank.
+            session: Its session, or "".
+            attached: Whether a picture, sound or arrays came with it.
+            threshold: Probability from which on something is asserted.
+        """
+        turns = self.turns.of(session)
+        if turns and turns[0].asks and _YES.match(text):
+            return Plan("forget_everything", Asked("forget"), SURE, "the confirmation was asked for")
+        asked = understand(text, attached=attached)
+        if asked.kind == "statement" and asked.fact:
+            sure = SURE if asked.explicit else SURE - 0.05
+            return Plan("store", asked, sure, "a statement to remember", asked.fact)
+        if asked.kind == "correct" and asked.fact:
+            return self._correction(store, asked, text, turns, threshold)
+        if asked.kind == "correct":
+            return self._taken_back(store, asked, turns)
+        if asked.kind == "forget":
+            return self._forget(store, asked, text, turns, threshold)
+        if asked.kind == "about" and asked.subject:
+            return self._about(store, asked, text)
+        if attached and all(PICTURE_WORDS.issuperset(terms(word)) for word in asked.subject):
+            return Plan("cannot", asked, 0.0, "the answer is in what came with the prompt")
+        if asked.kind == "other" and not attached and _tells(text):
+            fact = text if text[:1].isupper() else text[:1].upper() + text[1:]
+            return Plan("store", asked, PERHAPS_TOLD, "perhaps a statement", fact)
+        if asked.kind == "other":
+            return Plan("unknown", asked, 0.0, "neither a statement nor a question", about=" ".join(asked.subject))
+        if asked.kind == "everything":
+            return self._everything(store, asked)
+        return self._question(store, asked, text, turns, threshold)
+
+    def _question(self, store: EpisodicStore, asked: Asked, text: str, turns: list[Turn], threshold: float) -> Plan:
+        sought = Sought(text, tuple(content_of(asked.subject)), asked.answer_type, asked.language)
+        if asked.follow_up and not turns and len(sought.words) <= 1:
+            return Plan("unknown", asked, 0.0, "nothing was said that it could refer to", sought=sought)
+        refers = bool(turns) and (asked.follow_up or not asked.subject)
+        if refers and (plan := self._follow_up(store, asked, text, turns, threshold)) is not None:
+            return plan
+        if refers and len(sought.words) <= 1:
+            # "And Marek?" alone would be answered with anything about Marek.
+            return Plan("unknown", asked, 0.2, "nothing found that it could refer to", sought=sought)
+        if not asked.subject:
+            return Plan("unknown", asked, 0.0, "no word says what it is about", sought=sought)
+        plan = self._answer(store, asked, sought, threshold)
+        if plan.kind == "unknown" and turns and not refers and len(asked.subject) <= 2:
+            return self._follow_up(store, asked, text, turns, threshold) or plan
+        return plan
+
+    def _answer(self, store: EpisodicStore, asked: Asked, sought: Sought, threshold: float) -> Plan:
+        if asked.kind == "yes_no":
+            evidence, best = self.recall.verdicts(store, sought, threshold, asked.language)
+            if evidence:
+                first = evidence[0]
+                return Plan("answer", asked, first.probability, _why(evidence), evidence=evidence, sought=sought)
+            return Plan("unknown", asked, min(best, threshold / 2), "nothing says so or not", sought=sought)
+        found = self.recall.find(store, sought)
+        why = _why(found)
+        if not found or found[0].probability < threshold:
+            return self._by_name(store, asked, sought, found, threshold) or Plan(
+                "unknown", asked, found[0].probability if found else 0.0, why, sought=sought
+            )
+        # One that is less probable may hold all the same, if it says newer things of the same subject.
+        newest, *others = newest_of_same_subject([one for one in found if one.probability >= NEWER], sought.answer_type)
+        evidence = [next_sentence(one) for one in [newest, *others] if one.probability >= threshold or one is newest]
+        return Plan("answer", asked, found[0].probability, why, evidence=evidence, sought=sought)
+
+    def _by_name(
+        self, store: EpisodicStore, asked: Asked, sought: Sought, found: Sequence[Evidence], threshold: float
+    ) -> Plan | None:
+        """Answer what is known of a subject under its other name: "the cat" after "Our cat is called Pixel."."""
+        best: Plan | None = None
+        for naming in [one for one in found if one.matched and one.missing and is_naming(one)][:3]:
+            others = [word.word for word in naming.new if word.name or word.before]
+            if not others:
+                continue
+            kept = [word.word for word in naming.missing]
+            text = f"{_without_words(sought.text, naming.words, kept)} {naming.text}"
+            named = replace(sought, text=text, words=(*others, *kept))
+            again = [
+                one for one in self.recall.find(store, named) if one.episode.episode_id != naming.episode.episode_id
+            ]
+            if (
+                again
+                and again[0].probability >= threshold
+                and (best is None or again[0].probability > best.probability)
+            ):
+                best = Plan("answer", asked, again[0].probability, _why(again), evidence=again[:1], sought=sought)
+        return best
+
+    def _follow_up(
+        self, store: EpisodicStore, asked: Asked, text: str, turns: list[Turn], threshold: float
+    ) -> Plan | None:
+        """Answer a question that refers to the last turns; None if that leads to nothing."""
+        last = turns[0]
+        said = set(plain_words(text))
+        own = [word for word in asked.subject if word not in _OTHER]
+        if said & _OTHER and len(own) <= 1 and last.words:
+            return self._other_one(store, asked, last, threshold)
+        if asked.answer_type == "time" and not own and last.episodes:
+            return self._when(store, asked, last)
+        best: Plan | None = None
+        for turn in turns[:2]:
+            for sought in self._variants(store, asked, text, own, turn):
+                plan = self._answer(store, asked, sought, threshold)
+                if (
+                    plan.kind == "answer"
+                    and _holds(plan.evidence[0], own)
+                    and (best is None or plan.probability > best.probability)
+                ):
+                    best = plan
+            if best is not None:
+                return best
+        return None
+
+    def _variants(self, store: EpisodicStore, asked: Asked, text: str, own: Sequence[str], turn: Turn) -> list[Sought]:
+        """Return what a question may mean after a turn."""
+        read = self.recall.judge.read
+        mine = read(text, own).words
+        theirs = read(turn.text, turn.words).words
+        subject = [word for word in theirs if word.name or word.number] or list(theirs[-1:])
+        about = [word for word in read(turn.said).words if word.before]
+        both = f"{turn.text} {text}"
+        answer_type = asked.answer_type or turn.answer_type
+        found: list[Sought] = []
+
+        def add(text: str, words: Sequence[str], answer_type: str) -> None:
+            sought = Sought(text, tuple(dict.fromkeys(words)), answer_type, asked.language)
+            if sought.words and sought not in found:
+                found.append(sought)
+
+        if own and not set(plain_words(text)) & _PRONOUNS:
+            # "And Tom's?": the relation of the last question, of another one.
+            swapped = _swapped(theirs, mine)
+            add(f"{_without_words(turn.text, theirs, swapped)} {text}", [*swapped, *own], answer_type)
+            add(both, [*(w.word for w in theirs), *own], answer_type)
+        if subject:
+            add(both, [*(w.word for w in subject), *own], asked.answer_type or turn.answer_type)
+        if about:
+            add(f"{turn.said} {text}", [*(w.word for w in about), *own], asked.answer_type)
+        if theirs:
+            add(both, [*(w.word for w in theirs), *own], answer_type)
+        # "Where does she live?" after "My aunt is called Rosa.": the name that the answer said.
+        names = [word.word for word in read(turn.said).words if word.name and not word.before]
+        if names:
+            add(f"{turn.said} {text}", [*names, *own], asked.answer_type)
+        return found[:6]
+
+    def _other_one(self, store: EpisodicStore, asked: Asked, last: Turn, threshold: float) -> Plan | None:
+        words = self.recall.judge.read(last.text, last.words).words
+        told = set(last.episodes[: last.used])
+        best: Plan | None = None
+        variants = [words, *(_dropped(words, i) for i, word in enumerate(words[:-1] or ()))]
+        variants += [tuple(w for w in words if not (w.name or w.number))]
+        for variant in variants:
+            if not variant:
+                continue
+            kept = [word.word for word in variant]
+            text = _without_words(last.text, words, kept)
+            sought = Sought(text, tuple(kept), last.answer_type, asked.language)
+            found = [one for one in self.recall.find(store, sought) if one.episode.episode_id not in told]
+            # Less has to be sure: the statement answers the last question but for a word.
+            sure = OTHER_SURE * threshold
+            enough = [one for one in found if one.probability >= sure and one.episode.kind == STATEMENT]
+            if enough and (best is None or enough[0].probability > best.probability + 0.02):
+                best = Plan("answer", asked, enough[0].probability, _why(enough), evidence=enough, sought=sought)
+        if best is not None:
+            # What was said before is not "the other one" of the next question either.
+            best.sought = Sought(last.text, last.words, last.answer_type)
+        return best
+
+    def _when(self, store: EpisodicStore, asked: Asked, last: Turn) -> Plan | None:
+        episode = store.get(last.episodes[0])
+        if episode is None:
+            return None
+        evidence = _plain(episode, self.recall)
+        note = "time" if evidence.reading.time else "told"
+        return Plan("answer", asked, SURE, "the last statement", evidence=[evidence], note=note, sought=_again(last))
+
+    def _everything(self, store: EpisodicStore, asked: Asked) -> Plan:
+        episodes = store.recent(LISTED, [STATEMENT])
+        total = store.count([STATEMENT])
+        if not episodes:
+            return Plan("unknown", asked, 0.5, "memory is empty")
+        return Plan("list", asked, SURE, f"{total} statements", episodes=episodes, total=total)
+
+    def _about(self, store: EpisodicStore, asked: Asked, text: str) -> Plan:
+        sought = Sought(text, tuple(content_of(asked.subject)), "", asked.language)
+        about = " ".join(asked.subject)
+        found = [one for one in self.recall.find(store, sought) if not one.missing]
+        statements = _once(one.episode for one in found if one.episode.kind == STATEMENT)
+        # A search hands on the best only; all that hold the words are listed.
+        more = self._holding(store, sought) if len(statements) >= LISTED else statements
+        statements = sorted(more, key=lambda episode: -episode.episode_id)
+        passages = [one for one in found if one.episode.kind == PASSAGE][:LISTED_PASSAGES]
+        if not statements and not passages:
+            return Plan("unknown", asked, 0.1, f"nothing holds {about!r}", about=about, sought=sought)
+        probability = 0.9 if statements else 0.7
+        return Plan(
+            "list", asked, probability, f"{len(statements)} statements hold {about!r}", evidence=passages,
+            episodes=statements[:LISTED], total=len(statements), about=about, sought=sought,
+        )  # fmt: skip
+
+    def _holding(self, store: EpisodicStore, sought: Sought) -> list[Episode]:
+        hits: list[Hit] = store.search(" ".join(sought.words), None, MAX_FORGOTTEN, [STATEMENT], 1.0)
+        wanted = [frozenset(terms(word)) for word in sought.words]
+        return [hit.episode for hit in hits if set(terms(hit.episode.text)).issuperset(frozenset().union(*wanted))]
+
+    def _forget(self, store: EpisodicStore, asked: Asked, text: str, turns: list[Turn], threshold: float) -> Plan:
+        about = " ".join(asked.subject)
+        meant = [word for word in asked.subject if word not in _ALL | _AGREED and word not in _PRONOUNS]
+        if not meant and set(plain_words(text)) & _ALL:
+            total = store.count([STATEMENT])
+            return Plan("confirm", asked, SURE, "all would be deleted", total=total)
+        if not meant:
+            last = next((turn for turn in turns if turn.episodes), None)
+            episode = store.get(last.episodes[0]) if last is not None else None
+            if episode is None or episode.kind != STATEMENT:
+                return Plan("unknown", asked, 0.5, "nothing was said that could be meant", about="that")
+            return Plan("forget", asked, SURE, "the last statement", episodes=[episode], about="that")
+        sought = Sought(text, tuple(meant), "", asked.language)
+        found = self.recall.find(store, sought, [STATEMENT])
+        sure = max(threshold, FORGETTING)
+        episodes = [
+            one.episode for one in found
+            if (not one.missing and not _other_owner(one, self.recall, text)) or one.probability >= sure
+        ]  # fmt: skip
+        episodes = _once([*episodes, *self._holding(store, sought)]) if len(episodes) >= LISTED else _once(episodes)
+        if not episodes:
+            return Plan("unknown", asked, SURE, "nothing of that to forget", about=about, sought=sought)
+        return Plan("forget", asked, SURE, f"{len(episodes)} to forget", episodes=episodes, about=about, sought=sought)
+
+    def _correction(self, store: EpisodicStore, asked: Asked, text: str, turns: list[Turn], threshold: float) -> Plan:
+        fact = asked.fact
+        reading = self.recall.judge.read(fact)
+        last = next((store.get(turn.episodes[0]) for turn in turns if turn.episodes), None)
+        if last is not None and last.kind != STATEMENT:
+            last = None
+        old: Episode | None = None
+        pronoun = any(word.removesuffix("'s") in _PRONOUNS for word in plain_words(fact)[:2])
+        subject = [word.word for word in reading.words if word.before] or [w.word for w in reading.words if not w.place]
+        if not pronoun and subject and len(plain_words(fact)) > 2:
+            old = self._corrected(store, asked, Sought(fact, tuple(subject), "", asked.language), threshold)
+        if old is None and last is not None and (pronoun or self._shares(fact, last.text)):
+            old = last
+        if old is None and last is not None and len(plain_words(fact)) <= _FRAGMENT and not _has_verb(fact):
+            old = last
+        if old is not None:
+            named = turns[0].words if turns else ()
+            fact = _completed(fact, old.text, named, pronoun=pronoun)
+        episodes = [] if old is None else [old]
+        why = "corrects a statement" if old else "a statement that corrects nothing that is known"
+        return Plan("correct", asked, SURE, why, fact, episodes=episodes)
+
+    def _corrected(self, store: EpisodicStore, asked: Asked, sought: Sought, threshold: float) -> Episode | None:
+        """Return the newest statement about the subject of a correction, best with what was said to be wrong."""
+        found = self.recall.find(store, sought, [STATEMENT])
+        wrong = set(terms(asked.corrected))
+        named = [one for one in found if wrong and wrong & one.reading.terms and one.matched]
+        if named:
+            return named[0].episode
+        enough = [one for one in found if not one.missing or one.probability >= threshold]
+        if not enough:
+            return None
+        enough = [one for one in enough if one.missing == enough[0].missing]
+        return newest_of_same_subject(enough)[0].episode
+
+    def _taken_back(self, store: EpisodicStore, asked: Asked, turns: list[Turn]) -> Plan:
+        """Plan for "That is wrong.": what was told or recalled last is deleted."""
+        last = next((turn for turn in turns if turn.episodes), None)
+        episode = store.get(last.episodes[0]) if last is not None else None
+        if episode is None or episode.kind != STATEMENT:
+            return Plan("unknown", asked, 0.3, "nothing was said that could be wrong", about="that")
+        return Plan("forget", asked, SURE, "the last statement", episodes=[episode], about="that")
+
+    def _shares(self, fact: str, text: str) -> bool:
+        judge = self.recall.judge
+        table = judge.compare(judge.read(fact).words, judge.read(text).words)
+        return bool(table.size and (table[:, :, -1] >= FOUND).any())
+
+
+def is_naming(evidence: Evidence) -> bool:
+    """Return whether a statement says how something is called: "Our cat is called Pixel.", "My daughter is Mia."."""
+    reading = evidence.reading
+    if not any(word.name for word in reading.words):
+        return False
+    named = bool(_NAMING.intersection(plain_words(evidence.text)))
+    return named or (reading.length <= _SHORT and len(reading.words) == 2 and reading.words[0].before)
+
+
+def _why(found: Sequence[Evidence]) -> str:
+    if not found:
+        return "nothing found"
+    first = found[0]
+    following = f", next {found[1].probability:.2f}" if len(found) > 1 else ""
+    return f"{len(first.matched)} of {len(first.words)} words, best {first.probability:.2f}{following}"
+
+
+def _holds(evidence: Evidence, own: Sequence[str]) -> bool:
+    """Return whether a statement holds what was said now, and not only what was said before."""
+    wanted = [set(terms(word)) for word in own]
+    matched = set(evidence.matched)
+    held = [word in matched or word.removesuffix("'s") in matched or want <= evidence.reading.terms
+            for word, want in zip(own, wanted, strict=True)]  # fmt: skip
+    return not held or sum(held) > len(held) / 2 or (len(held) > 1 and held[0])
+
+
+def _again(turn: Turn) -> Sought:
+    return Sought(turn.text, turn.words, turn.answer_type)
+
+
+def _plain(episode: Episode, recall: Recall) -> Evidence:
+    return Evidence(
+        Hit(episode, 0.0, None, None, None), episode.text, SURE, recall.judge.read(episode.text), (), (), ()
+    )
+
+
+def _once(episodes: Iterable[Episode]) -> list[Episode]:
+    return list({episode.episode_id: episode for episode in episodes}.values())
+
+
+def _other_owner(one: Evidence, recall: Recall, text: str) -> bool:
+    """Return whether a statement is about another owner: "forget my phone number" is not about Anna's."""
+    asked = recall.judge.read(text)
+    return asked.my and any(word.owner or word.name for word in one.new if word.before)
+
+
+def _swapped(theirs: Sequence[Word], mine: Sequence[Word]) -> list[str]:
+    """Return the words of the last question without the one that is replaced: a name for a name, else the last one."""
+    if any(word.number for word in mine) and any(word.number for word in theirs):
+        return [word.word for word in theirs if not word.number]
+    if any(word.name for word in theirs) and any(word.name for word in mine):
+        return [word.word for word in theirs if not word.name]
+    return [word.word for word in theirs[:-1]]
+
+
+def _dropped(words: Sequence[Word], number: int) -> tuple[Word, ...]:
+    return tuple(word for i, word in enumerate(words) if i != number)
+
+
+def _without_words(text: str, words: Sequence[Word], kept: Sequence[str]) -> str:
+    """Return a text without those of some words that are not kept."""
+    left = {word.word for word in words} - set(kept)
+    return " ".join(part for part in text.split() if not left.intersection(plain_words(part.removesuffix("'s"))))
+
+
+def _tells(text: str) -> bool:
+    """Return whether a text is one finished sentence that says something, and is no command."""
+    words = plain_words(text)
+    return (
+        text.rstrip("\"'”’») ").endswith((".", "。", "।"))
+        and "?" not in text
+        and len(words) in _TOLD_WORDS
+        and words[0] not in _BEGINS_COMMAND
+    )
+
+
+def _named_in(text: str, words: Sequence[str]) -> str:
+    """Return how a text names the first of some words, with what stands before: "the key" in "I put the key into"."""
+    parts = text.split()
+    wanted = {term for word in words for term in terms(word)}
+    for i, part in enumerate(parts):
+        if wanted.intersection(terms(part)):
+            first = i
+            while first and i - first < 3 and (plain_words(parts[first - 1]) or [""])[0] in FUNCTION_WORDS:
+                first -= 1
+            named = " ".join(parts[first : i + 1]).strip(".,;!?")
+            return named[0].upper() + named[1:]
+    return ""
+
+
+def _has_verb(text: str) -> bool:
+    return bool(set(plain_words(text)) & COPULAS) or any("'s" in word for word in plain_words(text))
+
+
+def _completed(fact: str, old: str, subject: Sequence[str], *, pronoun: bool) -> str:
+    """Return a correction as a statement of its own: "it's in the car" gets the subject of what it corrects."""
+    parts = old.split()
+    verb = next(
+        (i for i, part in enumerate(parts) if i and plain_words(part)[:1] and plain_words(part)[0] in COPULAS), 0
+    )
+    said = fact.split()
+    head = " ".join(parts[:verb]) or _named_in(old, subject)
+    if pronoun and head and said:
+        if "'" in said[0] or "’" in said[0]:
+            return f"{head} is {' '.join(said[1:])}"
+        return f"{head} {' '.join(said[1:])}"
+    if not pronoun and not _has_verb(fact) and len(said) <= _FRAGMENT:
+        place = next((i for i, part in enumerate(parts) if i and part.lower() in PLACE_WORDS), 0)
+        if place and said[0].lower() in PLACE_WORDS:
+            return f"{' '.join(parts[:place])} {fact[0].lower()}{fact[1:]}"
+        if verb:
+            return f"{' '.join(parts[: verb + 1])} {fact[0].lower()}{fact[1:]}"
+    return fact
+
+
+def turn_of(text: str, plan: Plan, partial: Partial) -> Turn:
+    """Return what is kept of a prompt and its answer for the next ones of its session."""
+    content = partial.content
+    found = content.get("recalled")
+    ids = [each["episode_id"] for each in found] if isinstance(found, list) else []
+    if not ids and "episode_id" in content:
+        ids = [content["episode_id"]]
+    said = str(found[0]["text"]) if isinstance(found, list) and found else plan.fact
+    if plan.kind == "answer" and plan.note:
+        said = plan.evidence[0].text
+    sought = plan.sought or Sought(plan.fact, tuple(plan.asked.subject))
+    return Turn(
+        sought.text or text, sought.words, sought.answer_type, tuple(ids), 1, said,
+        "everything" if plan.kind == "confirm" else "",
+    )  # fmt: skip
