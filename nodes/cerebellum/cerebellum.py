@@ -161,13 +161,14 @@ class Cerebellum(Region):
             "contexts_learned": learned,
             "delay_ms": delay_ms,
         }
-        about_it = bool(_ABOUT_PREDICTION.search(query.prompt.text))
-        if query.routed and not about_it and query.route_prob < SURELY_MEANT:
+        meant = query.routed and query.route_prob >= SURELY_MEANT
+        about_it = meant or bool(_ABOUT_PREDICTION.search(query.prompt.text))
+        if query.routed and not about_it:
             raise RegionError("the cerebellum reports how well it predicts movements; that was not clearly asked")
         # Error relative to predicting no change: 1 is perfect, 0 is useless.
         skill = max(0.0, 1.0 - error / change) if change > 0.0 else 0.0
         # On a prompt about something else the report must not win against the region that was meant.
-        confidence = skill if about_it or query.route_prob >= SURELY_MEANT else 0.1 * skill
+        confidence = skill if about_it else 0.1 * skill
         candidate = Candidate(text=text, probability=skill, content=content)
         return Partial(candidates=[candidate], confidence=confidence, spikes=np.concatenate(model.spikes, axis=1))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
@@ -343,7 +344,8 @@ async def test_what_the_brain_is_too_slow_for_is_refused_without_the_event_loop(
         wait_until("it to be refused", lambda: brain.answers.waiting == 1)
         answer = await brain.answer()
         assert (answer.prompt_id, answer.code) == (hasty.prompt_id, "busy")
-        assert "35 prompts are before this one" in (answer.error or "")
+        # One may just have been answered when it is counted.
+        assert re.search(r"3[45] prompts are before this one", answer.error or "")
 
 
 async def test_prompts_that_wait_for_the_event_loop_count_as_open(tmp_path: Path) -> None:

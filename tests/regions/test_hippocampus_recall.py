@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -192,13 +193,13 @@ async def test_a_prompt_that_is_not_to_be_remembered_stores_nothing(brain: Memor
     for text in ("Remember that the safe is empty.", "Actually, the safe is full."):
         partial = await brain.query("memory", Prompt(text=text, remember=False))
         assert partial.code == "cannot_answer"
-        assert "nothing" in partial.error
+        assert "nothing" in (partial.error or "")
     assert await texts_kept(brain) == []
 
 
 async def test_a_bid_says_how_sure_it_is_and_writes_nothing(tmp_path: Path) -> None:
     async with MemoryBrain(tmp_path) as brain:
-        region = await brain.start(PROGRAM, "memory")
+        region: Any = await brain.start(PROGRAM, "memory")
         await tell(brain, "The car is in the garage.")
 
         async def bid(text: str) -> tuple[float, str]:
