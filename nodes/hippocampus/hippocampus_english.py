@@ -1,8 +1,7 @@
 """English requests to remember, and the words of English questions, decided by regular expressions and word lists.
 
 Regular expressions (`statement_to_remember`) decide whether a prompt asks to store a statement, and which part of it is
-stored. Word lists decide which words of a question count (`content_words`), and whether a statement names a place or a
-time when the question asks for one (`has_answer_type`).
+stored. Word lists decide which words of a question count (`content_words`).
 """
 
 from __future__ import annotations
@@ -74,21 +73,6 @@ _QUESTION_STOP_WORDS = frozenset(
     """)
 )
 _STOP_BASES = _QUESTION_STOP_WORDS | {"here", "he", "she", "that"}
-# A statement with one of these words can answer "where".
-_PLACE_WORDS = frozenset(
-    plain_words("""
-        in on under at behind beside inside above below near next between over by to with against opposite top
-        left right front back here there upstairs downstairs outside
-    """)
-)
-# A statement with one of these words, or with a number, can answer "when".
-_TIME_WORDS = frozenset(
-    plain_words("""
-        monday tuesday wednesday thursday friday saturday sunday january february march april may june july
-        august september october november december today tomorrow yesterday noon midnight morning afternoon
-        evening night o'clock am pm week month year daily weekly every
-    """)
-)
 # Words of a question that are about a picture which came with it: "Which digit is this?"
 PICTURE_WORDS = frozenset(
     terms("""
@@ -140,13 +124,3 @@ def asked_words(text: str) -> list[str]:
 def content_words(text: str) -> list[str]:
     """Extract the words of a question that say what it is about, without repetitions."""
     return [word for word in dict.fromkeys(asked_words(text)) if word not in _QUESTION_STOP_WORDS]
-
-
-def has_answer_type(question: list[str], statement: str) -> bool:
-    """Return whether a statement names a place or a time, when the words of the question ask for one."""
-    contained = set(plain_words(statement))
-    if "where" in question or "whereabouts" in question:
-        return bool(contained & _PLACE_WORDS)
-    if "when" in question:
-        return bool(contained & _TIME_WORDS) or any(word[0].isdigit() for word in contained)
-    return True

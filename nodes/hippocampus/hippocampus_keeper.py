@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from abc import abstractmethod
 from collections import OrderedDict, deque
 from typing import Any
 
@@ -74,11 +75,13 @@ class MemoryKeeper(Region):
 
     # -- what the class that inherits has --------------------------------------------------------------------------
 
+    @abstractmethod
     def _vector(self, text: str) -> NDArray[np.int8]:
-        raise NotImplementedError
+        """Return the vector of a text."""
 
+    @abstractmethod
     def _store_repaired(self) -> contextlib.AbstractContextManager[None]:
-        raise NotImplementedError
+        """Return a context in which a damaged store is replaced for those who come later."""
 
     def _follow(self) -> None:
         """Follow what is forgotten in the memories that were just opened."""

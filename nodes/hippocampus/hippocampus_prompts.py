@@ -18,9 +18,6 @@ from hippocampus_claims import claim_of
 from hippocampus_corrections import PAUSE, changed, corrected, has_contrast, is_fragment, is_sure
 from hippocampus_english import (
     PICTURE_WORDS,
-    asked_words,
-    content_words,
-    has_answer_type,
     noted,
     statement_to_remember,
 )
@@ -34,9 +31,6 @@ __all__ = [
     "AnswerType",
     "Asked",
     "Kind",
-    "asked_words",
-    "content_words",
-    "has_answer_type",
     "statement_to_remember",
     "understand",
 ]
