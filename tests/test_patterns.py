@@ -180,6 +180,7 @@ def test_a_pattern_takes_linear_time(name: str) -> None:
 def programs() -> dict[str, Callable[[str], object]]:
     """Return what regions do with a text before a model sees it."""
     memory = importlib.import_module("hippocampus_prompts")
+    english = importlib.import_module("hippocampus_english")
     language = module_of(region_file("language"))
     targets = importlib.import_module("motor_cortex_targets")
 
@@ -191,7 +192,7 @@ def programs() -> dict[str, Callable[[str], object]]:
 
     return {
         "statement": memory.statement_to_remember,
-        "content words": memory.content_words,
+        "content words": english.content_words,
         "understood": memory.understand,
         "requests": split_requests,
         "language of a text": guess_language,
