@@ -48,10 +48,11 @@ from brainnet.node import NodeSpec
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.texts import shorten
 from hippocampus_answers import Plan, Planner, turn_of
+from hippocampus_cross_encoder import CrossEncoder
 from hippocampus_evidence import answer_of
 from hippocampus_judge import Judge
 from hippocampus_prompts import understand
-from hippocampus_recall import Recall
+from hippocampus_recall import PASSAGE, Recall
 from hippocampus_services import SYSTEMS, MemoryServices
 from hippocampus_turns import Turns
 
@@ -64,7 +65,12 @@ NAMED_ROWS = 20
 MAX_PLANS = 256
 """Prompts whose bid is kept until they are asked."""
 JUDGE = "hippocampus_judge.safetensors"
-"""The weights of the judge, beside those of the embedder."""
+CROSS_ENCODER = "hippocampus_cross_encoder.safetensors"
+"""The weights of the judge and of the cross-encoder, beside those of the embedder."""
+PERHAPS = 0.1
+"""Bid on a question of which nothing was found by words: reading it together with what is known may find something."""
+READY = frozenset(("store", "confirm", "forget_everything", "list", "cannot"))
+"""Plans that reading does not change."""
 
 
 class Hippocampus(MemoryServices):
@@ -94,6 +100,8 @@ class Hippocampus(MemoryServices):
 
     params: Parameters
     _planner: Planner
+    _bidder: Planner
+    """Decides quickly, without reading: a bid must not take long."""
 
     def __init__(self, spec: NodeSpec, bus: Bus, control: Bus) -> None:
         super().__init__(spec, bus, control)
@@ -102,18 +110,25 @@ class Hippocampus(MemoryServices):
         self._stored: dict[str, Episode] = {}
         """By prompt, statements of the queries that are being answered; used in the model thread."""
         self._plans: OrderedDict[str, tuple[object, Plan]] = OrderedDict()
-        """By prompt, what was decided when it was bid on; used in the model thread."""
+        """By prompt, what was decided when it was bid on or asked; used in the model thread."""
         self._turns = Turns()
         self._defects: list[str] = []
 
     def load(self) -> None:
         assert self.checkpoint is not None
         self.embedder = SpikingTextEmbedder.load(self.checkpoint)
-        judge = self.checkpoint.with_name(JUDGE)
-        judge = judge if judge.is_file() else Path(__file__).with_name(JUDGE)
-        self._planner = Planner(Recall(Judge.load(judge, self.embedder), self._vector), self._turns)
+        judge = Judge.load(self._beside(JUDGE), self.embedder)
+        self._bidder = Planner(Recall(judge, self._vector), self._turns)
+        reader = CrossEncoder.load(self._beside(CROSS_ENCODER))
+        self._planner = Planner(Recall(judge, self._vector, reader), self._turns)
         self._open()
         self._warm_up()
+
+    def _beside(self, name: str) -> Path:
+        """Return a file of weights: that beside the embedder's, or else the one that came with this program."""
+        assert self.checkpoint is not None
+        beside = self.checkpoint.with_name(name)
+        return beside if beside.is_file() else Path(__file__).with_name(name)
 
     @property
     def _path(self) -> Path:
@@ -245,9 +260,14 @@ class Hippocampus(MemoryServices):
             return Bid(0.0, "no words")
         try:
             with self._store_repaired():
-                plan = self._plan(prompt)
+                plan = self._plan(prompt, self._bidder)
         except StoreError as error:
             return Bid(0.0, str(error))
+        asks = (
+            plan.kind in ("answer", "unknown") and plan.asked.kind in ("question", "yes_no") and plan.sought is not None
+        )
+        if asks and plan.probability < PERHAPS and self.episodes.count([STATEMENT, PASSAGE]):
+            return Bid(PERHAPS, f"a question; {plan.why}")
         return Bid(plan.probability, plan.why)
 
     def answer(self, query: Query) -> Partial:
@@ -257,34 +277,30 @@ class Hippocampus(MemoryServices):
             raise RegionError('memory needs words: say "Remember that ..." or ask about something')
         try:
             with self._store_repaired():
-                partial = self._do(self._plan(query.prompt), query.prompt)
+                partial = self._do(self._plan(query.prompt, self._planner), query.prompt)
         except StoreError as error:
             raise RegionError(str(error), code=error.code) from error
         embedded = self._embedded.get(text)
         partial.spikes = self.embedder.spikes(text) if embedded is None else embedded[1]
         return partial
 
-    def _plan(self, prompt: Prompt) -> Plan:
-        """Decide what is to be done with a prompt; once, if nothing changes between its bid and its answer."""
-        state = self.episodes.changes, self._turns.changes, self._threshold
+    def _plan(self, prompt: Prompt, planner: Planner) -> Plan:
+        """Decide what is to be done with a prompt; what needs no reading only once, for its bid and its answer."""
+        state = self.episodes.changes, self._turns.changes, self.params.min_evidence
         kept = self._plans.get(prompt.prompt_id)
-        if kept is not None and kept[0] == state:
+        if kept is not None and kept[0] == state and (planner is self._bidder or kept[1].kind in READY):
             return kept[1]
-        plan = self._planner.plan(
+        plan = planner.plan(
             self.episodes,
             prompt.text.strip(),
             prompt.session_id,
             attached=prompt.image is not None or prompt.audio is not None or bool(prompt.arrays),
-            threshold=self._threshold,
+            least=self.params.min_evidence,
         )
         self._plans[prompt.prompt_id] = state, plan
         while len(self._plans) > MAX_PLANS:
             self._plans.popitem(last=False)
         return plan
-
-    @property
-    def _threshold(self) -> float:
-        return self.params.min_evidence or self._planner.recall.judge.threshold
 
     def _do(self, plan: Plan, prompt: Prompt) -> Partial:
         """Carry out a plan.
@@ -309,7 +325,7 @@ class Hippocampus(MemoryServices):
         elif plan.kind == "answer" and plan.note:
             partial = replies.told_when(plan.evidence[0].episode, has_time=plan.note == "time")
         elif plan.kind == "answer":
-            partial = answer_of(plan.evidence, self.params.candidates)
+            partial = answer_of(plan.evidence, self.params.candidates, plan.together)
         else:
             raise _unknown(plan)
         if prompt.remember:
@@ -368,7 +384,8 @@ class Hippocampus(MemoryServices):
                     "Where are the spanners?",
                     "Is the spanner on the shelf?",
                 ):
-                    self._plan(Prompt(text=prompt))
+                    for planner in (self._bidder, self._planner):
+                        self._plan(Prompt(text=prompt), planner)
                 self.embedder.spikes("Where are the spanners?")
             finally:
                 self.episodes = actual

@@ -14,10 +14,12 @@ from typing import Literal
 from brainnet import Partial
 from brainnet.memory import Episode, EpisodicStore, Hit, plain_words, terms
 from hippocampus_evidence import FOUND, Evidence, newest_of_same_subject
-from hippocampus_grammar import COPULAS, FUNCTION_WORDS, PLACE_WORDS
+from hippocampus_grammar import AND, COPULAS, FUNCTION_WORDS, PLACE_WORDS
 from hippocampus_prompts import PICTURE_WORDS, Asked, understand
+from hippocampus_questions import subject_words
 from hippocampus_reading import Word, content_of
 from hippocampus_recall import PASSAGE, STATEMENT, Recall, Sought, next_sentence
+from hippocampus_statements import is_statement
 from hippocampus_turns import Turn, Turns
 
 Kind = Literal["store", "correct", "forget", "confirm", "forget_everything", "list", "answer", "unknown", "cannot"]
@@ -44,6 +46,8 @@ FORGETTING = 0.8
 """Probability from which on a statement that lacks a word of what is to be forgotten is meant all the same."""
 OTHER_SURE = 0.85
 """Factor on the threshold for "the other one"."""
+READ_VARIANTS = 2
+"""Meanings of a question that goes on that are read with what is known; reading takes its time."""
 MAX_FORGOTTEN = 200
 """Statements that are looked at when something is to be forgotten or listed."""
 _OTHER = frozenset(
@@ -79,6 +83,7 @@ class Plan:
         total: list: how many there are.
         about: What it is about, for people.
         sought: What was looked for.
+        together: answer: statements that make one answer together, as two are asked for.
         note: answer: "time" or "told", when it is asked when something was and the statement says so, or does not.
     """
 
@@ -92,6 +97,7 @@ class Plan:
     total: int = 0
     about: str = ""
     sought: Sought | None = None
+    together: int = 1
     note: str = ""
 
 
@@ -106,7 +112,7 @@ class Planner:
     def __init__(self, recall: Recall, turns: Turns) -> None:
         self.recall, self.turns = recall, turns
 
-    def plan(self, store: EpisodicStore, text: str, session: str, *, attached: bool, threshold: float) -> Plan:  # noqa: PLR0911 - one rule per return
+    def plan(self, store: EpisodicStore, text: str, session: str, *, attached: bool, least: float = 0.0) -> Plan:  # noqa: PLR0911 - one rule per return
         """Decide what is to be done with a prompt.
 
         Args:
@@ -114,12 +120,13 @@ class Planner:
             text: The prompt; not blank.
             session: Its session, or "".
             attached: Whether a picture, sound or arrays came with it.
-            threshold: Probability from which on something is asserted.
+            least: Probability from which on something is asserted; 0 for what was chosen in training.
         """
         turns = self.turns.of(session)
         if turns and turns[0].asks and _YES.match(text):
             return Plan("forget_everything", Asked("forget"), SURE, "the confirmation was asked for")
         asked = understand(text, attached=attached)
+        threshold = least or self.recall.threshold(asked.language)
         if asked.kind == "statement" and asked.fact:
             sure = SURE if asked.explicit else SURE - 0.05
             return Plan("store", asked, sure, "a statement to remember", asked.fact)
@@ -133,14 +140,29 @@ class Planner:
             return self._about(store, asked, text)
         if attached and all(PICTURE_WORDS.issuperset(terms(word)) for word in asked.subject):
             return Plan("cannot", asked, 0.0, "the answer is in what came with the prompt")
-        if asked.kind == "other" and not attached and _tells(text):
-            fact = text if text[:1].isupper() else text[:1].upper() + text[1:]
-            return Plan("store", asked, PERHAPS_TOLD, "perhaps a statement", fact)
         if asked.kind == "other":
-            return Plan("unknown", asked, 0.0, "neither a statement nor a question", about=" ".join(asked.subject))
+            return self._unclear(store, asked, text, turns, threshold, attached=attached)
         if asked.kind == "everything":
             return self._everything(store, asked)
         return self._question(store, asked, text, turns, threshold)
+
+    def _unclear(
+        self, store: EpisodicStore, asked: Asked, text: str, turns: list[Turn], threshold: float, *, attached: bool
+    ) -> Plan:
+        """Decide on a text that has no sign of what it is: a sentence that tells something, or a question."""
+        fact = text if text[:1].isupper() else text[:1].upper() + text[1:]
+        told = Plan("store", asked, PERHAPS_TOLD, "perhaps a statement", fact)
+        if not attached and _tells(text):
+            return told
+        words = subject_words(text, asked.language)
+        if words and self.recall.reads(asked.language):
+            question = replace(asked, kind="question", subject=words)
+            plan = self._question(store, question, text, turns, threshold)
+            if plan.kind == "answer":
+                return plan
+        if not attached and is_statement(f"{fact}.", asked.language):
+            return told
+        return Plan("unknown", asked, 0.0, "neither a statement nor a question", about=" ".join(words))
 
     def _question(self, store: EpisodicStore, asked: Asked, text: str, turns: list[Turn], threshold: float) -> Plan:
         sought = Sought(text, tuple(content_of(asked.subject)), asked.answer_type, asked.language)
@@ -175,7 +197,8 @@ class Planner:
         # One that is less probable may hold all the same, if it says newer things of the same subject.
         newest, *others = newest_of_same_subject([one for one in found if one.probability >= NEWER], sought.answer_type)
         evidence = [next_sentence(one) for one in [newest, *others] if one.probability >= threshold or one is newest]
-        return Plan("answer", asked, found[0].probability, why, evidence=evidence, sought=sought)
+        together = 2 if _are_two(sought.text, evidence, threshold) else 1
+        return Plan("answer", asked, found[0].probability, why, evidence=evidence, sought=sought, together=together)
 
     def _by_name(
         self, store: EpisodicStore, asked: Asked, sought: Sought, found: Sequence[Evidence], threshold: float
@@ -208,12 +231,15 @@ class Planner:
         said = set(plain_words(text))
         own = [word for word in asked.subject if word not in _OTHER]
         if said & _OTHER and len(own) <= 1 and last.words:
-            return self._other_one(store, asked, last, threshold)
+            return self._other_one(store, asked, last)
         if asked.answer_type == "time" and not own and last.episodes:
             return self._when(store, asked, last)
+        reads = self.recall.reads(asked.language)
+        if reads and (plan := self._next_question(store, asked, text, turns, threshold)) is not None:
+            return plan
         best: Plan | None = None
         for turn in turns[:2]:
-            for sought in self._variants(store, asked, text, own, turn):
+            for sought in self._variants(store, asked, text, own, turn)[: READ_VARIANTS if reads else None]:
                 plan = self._answer(store, asked, sought, threshold)
                 if (
                     plan.kind == "answer"
@@ -224,6 +250,29 @@ class Planner:
             if best is not None:
                 return best
         return None
+
+    def _next_question(
+        self, store: EpisodicStore, asked: Asked, text: str, turns: list[Turn], threshold: float
+    ) -> Plan | None:
+        """Answer a question that is read together with what was said last: that says what it refers to.
+
+        Where it is answered by itself more surely ("And the password?"), it refers to nothing.
+        """
+        read = self.recall.judge.read
+        own = content_of(asked.subject)
+        answers: list[Plan] = []
+        for turn in turns[:2]:
+            said = turn.said or turn.text
+            words = [*own, *(word.word for word in read(said).words), *turn.words]
+            sought = Sought(f"{said} {text}", tuple(dict.fromkeys(words)), asked.answer_type, asked.language)
+            answers = [plan for plan in (self._answer(store, asked, sought, threshold),) if plan.kind == "answer"]
+            if answers:
+                break
+        # A name alone ("And Marek?") would be answered with anything about it.
+        if any(not word.name for word in read(text, own).words):
+            bare = self._answer(store, asked, Sought(text, tuple(own), asked.answer_type, asked.language), threshold)
+            answers += [bare] if bare.kind == "answer" else []
+        return max(answers, key=lambda plan: plan.probability) if answers else None
 
     def _variants(self, store: EpisodicStore, asked: Asked, text: str, own: Sequence[str], turn: Turn) -> list[Sought]:
         """Return what a question may mean after a turn."""
@@ -258,7 +307,7 @@ class Planner:
             add(f"{turn.said} {text}", [*names, *own], asked.answer_type)
         return found[:6]
 
-    def _other_one(self, store: EpisodicStore, asked: Asked, last: Turn, threshold: float) -> Plan | None:
+    def _other_one(self, store: EpisodicStore, asked: Asked, last: Turn) -> Plan | None:
         words = self.recall.judge.read(last.text, last.words).words
         told = set(last.episodes[: last.used])
         best: Plan | None = None
@@ -270,9 +319,9 @@ class Planner:
             kept = [word.word for word in variant]
             text = _without_words(last.text, words, kept)
             sought = Sought(text, tuple(kept), last.answer_type, asked.language)
-            found = [one for one in self.recall.find(store, sought) if one.episode.episode_id not in told]
+            found = [one for one in self.recall.search(store, sought) if one.episode.episode_id not in told]
             # Less has to be sure: the statement answers the last question but for a word.
-            sure = OTHER_SURE * threshold
+            sure = OTHER_SURE * self.recall.judge.threshold
             enough = [one for one in found if one.probability >= sure and one.episode.kind == STATEMENT]
             if enough and (best is None or enough[0].probability > best.probability + 0.02):
                 best = Plan("answer", asked, enough[0].probability, _why(enough), evidence=enough, sought=sought)
@@ -299,7 +348,7 @@ class Planner:
     def _about(self, store: EpisodicStore, asked: Asked, text: str) -> Plan:
         sought = Sought(text, tuple(content_of(asked.subject)), "", asked.language)
         about = " ".join(asked.subject)
-        found = [one for one in self.recall.find(store, sought) if not one.missing]
+        found = [one for one in self.recall.search(store, sought) if not one.missing]
         statements = _once(one.episode for one in found if one.episode.kind == STATEMENT)
         # A search hands on the best only; all that hold the words are listed.
         more = self._holding(store, sought) if len(statements) >= LISTED else statements
@@ -331,12 +380,14 @@ class Planner:
                 return Plan("unknown", asked, 0.5, "nothing was said that could be meant", about="that")
             return Plan("forget", asked, SURE, "the last statement", episodes=[episode], about="that")
         sought = Sought(text, tuple(meant), "", asked.language)
-        found = self.recall.find(store, sought, [STATEMENT])
-        sure = max(threshold, FORGETTING)
-        episodes = [
-            one.episode for one in found
-            if (not one.missing and not _other_owner(one, self.recall, text)) or one.probability >= sure
-        ]  # fmt: skip
+        found = self.recall.search(store, sought, [STATEMENT])
+        episodes = [one.episode for one in found if not one.missing and not _other_owner(one, self.recall, text)]
+        if self.recall.reads(asked.language):
+            read = self.recall.find(store, sought, [STATEMENT])
+            episodes += [one.episode for one in read if one.probability >= threshold]
+        else:
+            sure = max(threshold, FORGETTING)
+            episodes += [one.episode for one in found if one.probability >= sure]
         episodes = _once([*episodes, *self._holding(store, sought)]) if len(episodes) >= LISTED else _once(episodes)
         if not episodes:
             return Plan("unknown", asked, SURE, "nothing of that to forget", about=about, sought=sought)
@@ -398,6 +449,14 @@ def is_naming(evidence: Evidence) -> bool:
         return False
     named = bool(_NAMING.intersection(plain_words(evidence.text)))
     return named or (reading.length <= _SHORT and len(reading.words) == 2 and reading.words[0].before)
+
+
+def _are_two(text: str, evidence: Sequence[Evidence], threshold: float) -> bool:
+    """Return whether two things are asked for, of which each of the first two statements says one."""
+    if len(evidence) < 2 or evidence[1].probability < threshold or not AND.intersection(plain_words(text)):
+        return False
+    first, second = (set(one.matched) for one in evidence[:2])
+    return not first <= second and not second <= first
 
 
 def _why(found: Sequence[Evidence]) -> str:

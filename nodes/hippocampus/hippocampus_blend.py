@@ -1,8 +1,14 @@
-"""Fits the judge's logistic regression on questions that people have worded; used by its training."""
+"""Fits the logistic regressions of the judge and of the cross-encoder on questions that people have worded.
+
+Used by their trainings.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +19,21 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from brainnet.memory import EpisodicStore, plain_words
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
-from hippocampus_judge import Features, Judge
+from hippocampus_cross_encoder import CrossEncoder, figures, sign_figures
+from hippocampus_judge import Judge
 from hippocampus_prompts import understand
 from hippocampus_reading import content_of
 from hippocampus_recall import Recall, Sought
+from hippocampus_worded import worded_worlds
 
-KINDS = frozenset(("same_words", "other_words", "unanswerable"))
+ASKED = frozenset("qox")
+"""The same kinds of the worded worlds."""
+KINDS = ("same_words", "other_words", "unanswerable")
 """Kinds of the questions that are taken: those that one statement answers, or none."""
 DECAY = 3e-3
 """Weight decay of the standardised figures."""
+_WHOLE = 3
+"""Letters up to which an expected word has to stand alone."""
 PARTS = 5
 """Parts of the worlds; each is judged by what was fitted on the others, and so the threshold is chosen."""
 
@@ -34,11 +46,13 @@ class Case:
         world: The world that was told.
         figures: Of each statement that was found, `Judge.figures`.
         right: Whether it answers, [statements].
+        kind: Kind of the question.
     """
 
     world: str
     figures: NDArray[np.float32]
     right: NDArray[np.bool_]
+    kind: str = ""
 
 
 class _Watched(Judge):
@@ -46,16 +60,58 @@ class _Watched(Judge):
 
     seen: NDArray[np.float32] | None = None
 
-    def probabilities(self, features: Features) -> NDArray[np.float32]:
-        self.seen = self.figures(features)
-        return super().probabilities(features)
+    def probabilities(self, figures: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.seen = figures
+        return super().probabilities(figures)
 
 
-def worded_questions(judge: Judge, embedder: SpikingTextEmbedder, path: Path) -> list[Case]:
-    """Tell and ask the worlds of a file of `brainnet eval whole_brain`, each in a memory of its own."""
-    watched = _Watched(embedder, judge.lexicon, judge.weights, judge.scale, judge.threshold)
-    recall = Recall(watched, lambda text: embedder.counts([text])[0])
-    cases = []
+class _WatchedReader(CrossEncoder):
+    """Keeps the figures of the last reading, the statements, and what they say."""
+
+    def __init__(self, reader: CrossEncoder) -> None:
+        vars(self).update(vars(reader))
+        self.seen: tuple[NDArray[np.float32], list[str], NDArray[np.float32]] | None = None
+
+    def judge(
+        self, question: str, statements: Sequence[str], judged: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        logits = self.logits(question, statements)
+        self.seen = figures(logits, judged), list(statements), sign_figures(logits, judged)
+        return super().judge(question, statements, judged)
+
+
+def read_questions(judge: Judge, reader: CrossEncoder, embedder: SpikingTextEmbedder, path: Path) -> list[Case]:
+    """Tell and ask those worlds of such a file whose language the cross-encoder knows.
+
+    The figures of a question for yes or no (kind "yes_no") are those of `sign_figures`, of the statement that says
+    most; it is right where that has to say yes.
+    """
+    watched = _WatchedReader(reader)
+    recall = Recall(judge, lambda text: embedder.counts([text])[0], watched)
+    cases: list[Case] = []
+    for world, store, step in _asked(path, embedder, (*KINDS, "yes_no")):
+        asked = understand(str(step["ask"]))
+        if not recall.reads(asked.language):
+            continue
+        watched.seen = None
+        words = tuple(content_of(asked.subject))
+        recall.find(store, Sought(str(step["ask"]), words, asked.answer_type, asked.language))
+        if watched.seen is None:
+            continue
+        seen, texts, signs = watched.seen
+        if step["kind"] != "yes_no":
+            cases.append(Case(world, seen, np.array([_answers(text, step) for text in texts]), str(step["kind"])))
+        elif expected := step.get("expect"):
+            most = int(seen[:, 0].argmax())
+            yes = np.array([str(expected[0]).lower() == "yes"])
+            cases.append(Case(world, signs[most : most + 1], yes, "yes_no"))
+    return cases
+
+
+def _asked(
+    path: Path, embedder: SpikingTextEmbedder, kinds: Sequence[str]
+) -> Iterator[tuple[str, EpisodicStore, dict[str, object]]]:
+    """Tell the worlds of a file of `brainnet eval whole_brain`, each to a memory of its own, and give the questions."""
     for world in yaml.safe_load(path.read_text("utf-8"))["worlds"]:
         with EpisodicStore(":memory:", vector_model=embedder.fingerprint) as store:
             for step in world["steps"]:
@@ -64,34 +120,63 @@ def worded_questions(judge: Judge, embedder: SpikingTextEmbedder, path: Path) ->
                     if asked.kind != "forget":
                         fact = asked.fact or step["say"]
                         store.store(fact, "statement", {}, embedder.counts([fact])[0])
-                elif step.get("kind") in KINDS:
-                    case = _case(watched, recall, store, step, world["id"])
+                elif step.get("kind") in kinds:
+                    yield world["id"], store, step
+
+
+def worded_questions(judge: Judge, embedder: SpikingTextEmbedder, path: Path) -> list[Case]:
+    """Tell and ask the worlds of such a file."""
+    watched = _Watched(embedder, judge.lexicon, judge.weights, judge.scale, judge.threshold)
+    recall = Recall(watched, lambda text: embedder.counts([text])[0])
+    cases = [
+        _case(watched, recall, store, str(step["ask"]), world, partial(_answers, step=step))
+        for world, store, step in _asked(path, embedder, KINDS)
+    ]
+    return [case for case in cases if case is not None]
+
+
+def worlds_of_other_languages(judge: Judge, embedder: SpikingTextEmbedder, known: str) -> list[Case]:
+    """Tell and ask the worded worlds of all languages but one."""
+    watched = _Watched(embedder, judge.lexicon, judge.weights, judge.scale, judge.threshold)
+    recall = Recall(watched, lambda text: embedder.counts([text])[0])
+    cases: list[Case] = []
+    for world in (world for world in worded_worlds() if world.language != known):
+        with EpisodicStore(":memory:", vector_model=embedder.fingerprint) as store:
+            for text, vector in zip(world.statements, embedder.counts(world.statements), strict=True):
+                store.store(text, "statement", {}, vector)
+            for question in world.questions:
+                if question.kind in ASKED:
+                    answers = {world.statements[i] for i in question.answers}
+                    case = _case(watched, recall, store, question.text, world.name, answers.__contains__)
                     if case is not None:
                         cases.append(case)
     return cases
 
 
-def _case(watched: _Watched, recall: Recall, store: EpisodicStore, step: dict[str, object], world: str) -> Case | None:
-    text = str(step["ask"])
+def _case(
+    watched: _Watched, recall: Recall, store: EpisodicStore, text: str, world: str, answers: Callable[[str], bool]
+) -> Case | None:
     asked = understand(text)
     watched.seen = None
     found = recall.find(store, Sought(text, tuple(content_of(asked.subject)), asked.answer_type, asked.language))
     if watched.seen is None:
         return None
     # In the order in which they were judged.
-    judged = sorted(found, key=lambda one: one.position)
-    right = [_answers(one.text, step) for one in judged]
+    right = [answers(one.text) for one in sorted(found, key=lambda one: one.position)]
     return Case(world, watched.seen, np.array(right))
 
 
 def _answers(text: str, step: dict[str, object]) -> bool:
-    words = f" {' '.join(plain_words(text))} "
-
-    def holds(part: object) -> bool:
-        return f" {' '.join(plain_words(str(part)))} " in words
-
     expect, excluded = step.get("expect") or [], step.get("not") or []
-    return any(map(holds, expect)) and not any(map(holds, excluded))  # type: ignore[call-overload]
+    return any(_holds(text, part) for part in expect) and not any(_holds(text, part) for part in excluded)  # type: ignore[attr-defined]
+
+
+def _holds(text: str, part: object) -> bool:
+    """Return whether a text holds a part, as `brainnet eval whole_brain` has it: "Mondays" holds "Monday"."""
+    words, wanted = " ".join(plain_words(text)), " ".join(plain_words(str(part)))
+    end = r"(?!\w)" if len(wanted) <= _WHOLE or wanted[-1:].isdigit() else ""
+    begin = r"(?<!\w)" if wanted.isascii() else ""
+    return re.search(f"{begin}{re.escape(wanted)}{end}", words) is not None
 
 
 def fitted_blend(cases: list[Case], risk: float) -> tuple[NDArray[np.float32], float]:
@@ -105,7 +190,7 @@ def fitted_blend(cases: list[Case], risk: float) -> tuple[NDArray[np.float32], f
     judged: list[tuple[float, bool]] = []
     for part in range(PARTS):
         out = set(worlds[part::PARTS])
-        weights = _fitted([case for case in cases if case.world not in out])
+        weights = fitted([case for case in cases if case.world not in out])
         for case in (case for case in cases if case.world in out):
             logits = case.figures @ weights[:-1] + weights[-1]
             best = int(logits.argmax())
@@ -116,10 +201,11 @@ def fitted_blend(cases: list[Case], risk: float) -> tuple[NDArray[np.float32], f
         wrong += not right
         if (wrong + 1) / (count + 1) <= risk:
             threshold = probability
-    return _fitted(cases), round(float(threshold), 3)
+    return fitted(cases), round(float(threshold), 3)
 
 
-def _fitted(cases: list[Case]) -> NDArray[np.float32]:
+def fitted(cases: list[Case]) -> NDArray[np.float32]:
+    """Fit a logistic regression of what is right; returns its weights with the bias last."""
     figures = np.concatenate([case.figures for case in cases])
     right = torch.from_numpy(np.concatenate([case.right for case in cases]).astype(np.float32))
     middle, spread = figures.mean(0), figures.std(0) + 1e-6

@@ -17,7 +17,7 @@ _NOT_BUT = re.compile(
     re.IGNORECASE,
 )
 _BUT_NOT = re.compile(
-    r",? (?:and not|und nicht|not|nicht|et non|pas|e non|non|y no|no|e nao|e não|nao|não|en niet|niet|och inte|inte"
+    r", ?(?:and not|und nicht|not|nicht|et non|pas|e non|non|y no|no|e nao|e não|nao|não|en niet|niet|och inte|inte"
     r"|og ikke"
     r"|ikke|a nie|nie|а не|не) (?P<wrong>[^,.;!?]{1,80})[.!]{0,3}$",
     re.IGNORECASE,

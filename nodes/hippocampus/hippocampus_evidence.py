@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
 
 from brainnet import Candidate, Partial
 from brainnet.memory import Episode, Hit
+from hippocampus_judge import BLEND
 from hippocampus_reading import Reading, Word
 
 FOUND = 0.5
@@ -30,6 +34,8 @@ class Evidence:
         explained: How well each word of `reading` is found in the question, in [0, 1].
         verdict: What is said before the statement: "Yes", "No", or "".
         position: Its place among those that were judged together.
+        figures: Of the judge, by which it was judged, [BLEND].
+        affirms: How probably it says yes to a question for yes or no, rather than no.
     """
 
     hit: Hit
@@ -41,6 +47,8 @@ class Evidence:
     explained: tuple[float, ...]
     verdict: str = ""
     position: int = 0
+    figures: NDArray[np.float32] = field(default_factory=lambda: np.zeros(BLEND, np.float32), compare=False, repr=False)
+    affirms: float = 1.0
 
     @property
     def episode(self) -> Episode:
@@ -134,18 +142,33 @@ def _subject_first(evidence: Evidence) -> bool:
     return any(word.before and known >= FOUND for word, known in zip(words, evidence.explained, strict=True))
 
 
-def answer_of(evidence: Sequence[Evidence], limit: int) -> Partial:
-    """Make an answer with a candidate for each statement, and a citation of all of them in the content."""
-    evidence = evidence[:limit]
+def answer_of(evidence: Sequence[Evidence], limit: int, together: int = 1) -> Partial:
+    """Make an answer with a candidate for each statement, and a citation of all of them in the content.
+
+    Args:
+        evidence: The statements, the best first.
+        limit: Number of candidates.
+        together: Statements that make one answer together, the first of these candidates.
+    """
+    first, evidence = evidence[:together], evidence[: max(limit, together)]
     # The rank counts too: each further place halves the weight.
     weights = [max(item.probability, 1e-6) / 2**place for place, item in enumerate(evidence)]
     candidates = [
         Candidate(text=said_of(item), probability=weight / sum(weights), content=_evidence_content(item))
         for item, weight in zip(evidence, weights, strict=True)
     ]
+    if len(first) > 1:
+        text = " ".join(_closed(said_of(item)) for item in first)
+        candidates[0] = candidates[0].model_copy(update={"text": text})
+        candidates = [candidates[0], *candidates[len(first) :]]
     recalled = [{"text": item.text, **_evidence_content(item)} for item in evidence]
     content = {**_evidence_content(evidence[0]), "recalled": recalled}
     return Partial(candidates=candidates, confidence=min(1.0, evidence[0].probability), content=content)
+
+
+def _closed(text: str) -> str:
+    """Return a text that another one can follow."""
+    return text if text[-1:] in ".!?。！？।…)" else f"{text}."
 
 
 def said_of(evidence: Evidence) -> str:

@@ -98,6 +98,9 @@ FUNCTION_WORDS = (
 )
 """Words of a statement that say little by themselves."""
 
+AND = _set("and und et y e ed en och og ja oraz i a и та ve και و ו और と 和 그리고")
+"""Words that join two things that are asked for."""
+
 YES_NO = {
     "en": ("Yes", "No"), "de": ("Ja", "Nein"), "fr": ("Oui", "Non"), "es": ("Sí", "No"), "it": ("Sì", "No"),
     "pt": ("Sim", "Não"), "nl": ("Ja", "Nee"), "sv": ("Ja", "Nej"), "da": ("Ja", "Nej"), "no": ("Ja", "Nei"),

@@ -51,6 +51,8 @@ BLEND = 8
 """Figures of `Judge.figures`: the network's logit, the least found word, the similarity of the vectors, the lead of the
 share of found words, whether a name or number is missing, whether it is barred, the length of the question, and the
 share of words that are missing."""
+LEAST_FOUND = 1
+"""The figure that is the least found word."""
 MISSING_NAME = 0.6
 """A name or number of the question that is found less well is missing."""
 MISSING = 0.5
@@ -149,9 +151,9 @@ class Judge:
         """Read a statement, or a question whose content words are given."""
         return read(text, self.lexicon, content, language)
 
-    def probabilities(self, features: Features) -> Array:
-        """Return the calibrated probability of each statement, float32 [statements]."""
-        logits = self.figures(features) @ self.blend[:-1] + self.blend[-1]
+    def probabilities(self, figures: Array) -> Array:
+        """Return the probability of each statement by its figures, float32 [statements]."""
+        logits = figures @ self.blend[:-1] + self.blend[-1]
         return np.asarray(1 / (1 + np.exp(-np.clip(logits, -30, 30))), np.float32)
 
     def figures(self, features: Features) -> Array:

@@ -30,11 +30,14 @@ from hippocampus_prompts import understand
 from hippocampus_reading import Reading, content_of, rarity
 from hippocampus_senses import Lexicon
 from hippocampus_texts import sentences
+from hippocampus_worded import WordedWorld, worded_worlds
 from hippocampus_wordnet import lexicon_tables
 from hippocampus_worlds import Relation, make_world, relations
 
 MIN_QUESTIONS = 3
 """Questions of a relation from which on one is held out."""
+WORDED = frozenset("qoxt")
+"""Kinds of the worded questions that are taken: those that ask for something, and not whether something is so."""
 AXES_DROPOUT = 0.3
 """Share of the questions of a step without the learned axes."""
 TRAINED_ARTICLES = 32
@@ -48,6 +51,8 @@ class Settings(TrainingSettings):
     worlds: int = Field(2500, ge=1, description="worlds to train on")
     calibration_worlds: int = Field(700, ge=1, description="worlds with held-out questions to calibrate on")
     questions: int = Field(14, ge=1, description="questions to each world")
+    worded_repeats: int = Field(4, ge=0, description="how often the worded worlds are shown in each pass")
+    worded_held_out: float = Field(0.08, gt=0, lt=1, description="share of the worded worlds that measure")
     held_out: float = Field(
         0.2, gt=0, lt=1, description="share of the relations that are not trained on before the last pass"
     )
@@ -58,13 +63,14 @@ class Settings(TrainingSettings):
     batch: int = Field(256, ge=1, description="questions per step")
     learning_rate: float = Field(2e-3, gt=0, description="peak rate of Adam")
     decay: float = Field(1e-3, ge=0, description="weight decay")
+    keep_network: bool = Field(False, description="leave the networks, and only blend them again")
     all_at_last: bool = Field(True, description="train again on everything once it is calibrated")
     risk: float = Field(0.03, gt=0, lt=1, description="largest share of wrong ones among what is asserted")
     worded: str = Field(
         str(Path(__file__).parent.parent / "whole_brain" / "whole_brain_worlds_validation.yaml"),
         description="worlds with questions that people have worded, to blend the network with plain figures",
     )
-    blend_risk: float = Field(0.09, gt=0, lt=1, description="largest share of wrong ones among these questions")
+    blend_risk: float = Field(0.05, gt=0, lt=1, description="largest share of wrong ones among these questions")
     sure: float = Field(0.1, gt=0, lt=1, description="probability that the risk is larger all the same")
 
 
@@ -212,6 +218,21 @@ class Maker:
                 sample = self.sample(question.text, texts, readings, vectors, labels, question.kind)
                 if sample is not None:
                     yield sample
+
+    def of_worded(self, worlds: Sequence[WordedWorld]) -> Iterator[Sample]:
+        """Make the samples of worlds that were worded one by one."""
+        for world in worlds:
+            readings = [self.judge.read(text) for text in world.statements]
+            vectors = self.embedder.embed(world.statements)
+            for question in world.questions:
+                if question.kind in WORDED:
+                    labels = np.zeros(len(readings), np.float32)
+                    labels[list(question.answers)] = 1
+                    sample = self.sample(
+                        question.text, world.statements, readings, vectors, labels, f"worded_{question.kind}"
+                    )
+                    if sample is not None:
+                        yield sample
 
     def of_articles(self, path: Path, *, trained: bool) -> Iterator[Sample]:
         """Make samples of the sentences of XQuAD's passages; of every third question the answer is left out."""
@@ -409,11 +430,19 @@ def train(run: Run[Settings]) -> None:
     """Make the lexicon, train the networks, calibrate, and write the weights."""
     settings = run.settings
     embedder = SpikingTextEmbedder.load(run.sibling("hippocampus.safetensors"))
+    if settings.keep_network:
+        judge = Judge.load(run.weights, embedder)
+        blend(judge, embedder, settings)
+        run.log(f"blended: {np.round(judge.blend, 3).tolist()}, asserted from {judge.threshold}")
+        judge.save(run.weights)
+        return
     tables = lexicon_tables(Path(settings.wordnet), set(embedder.vocabulary.hashes.tolist()))
     judge = Judge(embedder, Lexicon(tables), {})
     maker = Maker(judge, embedder)
     trained, paraphrased, held_out = split_relations(settings.held_out, run.seed)
     samples = list(maker.of_worlds(random.Random(run.seed), trained, settings.worlds, settings.questions))
+    worded = [world for world in worded_worlds() if not world.is_held_out(settings.worded_held_out)]
+    samples += settings.worded_repeats * list(maker.of_worded(worded))
     xquad = run.data_dir / "xquad_en.json" if run.data_dir else None
     if xquad is not None and xquad.is_file():
         samples += maker.of_articles(xquad, trained=True)
@@ -452,6 +481,8 @@ def evaluate(run: Run[Settings]) -> Iterator[Row]:
     yield from _rows(judge, found, "other_words", judge.threshold, bar=True)
     for kind in sorted({outcome.kind for outcome in found}):
         yield from _rows(judge, [o for o in found if o.kind == kind], f"other_words_{kind}", judge.threshold)
+    worded = [world for world in worded_worlds() if world.is_held_out(settings.worded_held_out)]
+    yield from _rows(judge, outcomes(maker, list(maker.of_worded(worded))), "worded", judge.threshold)
     # Only for a judge that was trained without `all_at_last` these are new.
     new = outcomes(maker, list(maker.of_worlds(rng, held_out, settings.calibration_worlds // 4, settings.questions)))
     yield from _rows(judge, new, "relations_held_out", judge.threshold)

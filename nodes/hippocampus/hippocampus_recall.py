@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.memory import EpisodicStore, Hit, guess_language
-from hippocampus_evidence import FOUND, Evidence
+from hippocampus_cross_encoder import CrossEncoder
+from hippocampus_evidence import FOUND, Evidence, same_subject
 from hippocampus_grammar import TIME_WORDS, YES_NO
 from hippocampus_judge import NEAR, SISTER, Judge
 from hippocampus_reading import Reading, Word, rarity
@@ -25,6 +26,14 @@ PASSAGES = 6
 """Passages of those whose sentences are judged."""
 SENTENCES = 12
 """Sentences of a passage that are judged."""
+READ_PROBABLE, READ_SIMILAR = 5, 3
+"""Statements that the cross-encoder reads with a question: the most probable ones, and of the rest the most similar."""
+SURE_SIGN = 0.6
+"""How sure it must be whether a statement says yes or no."""
+SURE_VERDICT = 0.5
+"""Probability from which on a statement may be a verdict."""
+CLOSE = 0.4
+"""A verdict of a newer statement may be so much less probable, and holds all the same."""
 NEWER = 0.3
 """Probability from which on a newer statement speaks against an older one."""
 RELATED = 0.4
@@ -52,20 +61,68 @@ class Recall:
     Args:
         judge: The judge.
         vector: Computes the vector of a text.
+        reader: Reads the most probable statements together with the question; None to do without.
     """
 
-    def __init__(self, judge: Judge, vector: Callable[[str], NDArray[np.int8]]) -> None:
+    def __init__(
+        self, judge: Judge, vector: Callable[[str], NDArray[np.int8]], reader: CrossEncoder | None = None
+    ) -> None:
         self.judge = judge
+        self.reader = reader
         self._vector = vector
 
     def find(self, store: EpisodicStore, sought: Sought, kinds: Sequence[str] = (STATEMENT, PASSAGE)) -> list[Evidence]:
-        """Return the statements that may answer, the most probable first; it writes nothing."""
+        """Return the statements that may answer, the most probable first; it writes nothing.
+
+        Where the cross-encoder knows the language, only what it has read is returned.
+        """
+        evidence = self.search(store, sought, kinds)
+        return self._read(sought, evidence) if self.reads(sought.language) else evidence
+
+    def search(
+        self, store: EpisodicStore, sought: Sought, kinds: Sequence[str] = (STATEMENT, PASSAGE)
+    ) -> list[Evidence]:
+        """Return the statements that may answer, as the judge ranks them by words and vectors alone."""
         question = self.judge.read(sought.text, sought.words, sought.language)
         if not question.words:
             return []
         words = " ".join(sought.words)
         hits = store.search(words, self._vector(words), FOUND_FIRST, kinds)
         return self._judge(store, question, sought.answer_type, hits)
+
+    def reads(self, language: str) -> bool:
+        """Return whether there is a cross-encoder that knows a language."""
+        return self.reader is not None and language in ("", self.reader.language)
+
+    def threshold(self, language: str) -> float:
+        """Return the probability from which on something is asserted."""
+        return self.reader.threshold if self.reader and self.reads(language) else self.judge.threshold
+
+    def _read(self, sought: Sought, evidence: list[Evidence]) -> list[Evidence]:
+        assert self.reader is not None
+        asked = self.judge.read(sought.text, sought.words)
+        evidence = [one for one in evidence if not _of_other(asked, one)]
+        # Of those that the judge finds about equally probable, the newest: it may correct the others.
+        probable = sorted(evidence, key=lambda one: (-round(one.probability, 1), -one.episode.episode_id))
+        chosen = probable[:READ_PROBABLE]
+        chosen += sorted(probable[READ_PROBABLE:], key=lambda one: -(one.hit.similarity or 0.0))[:READ_SIMILAR]
+        if not chosen:
+            return []
+        judged = np.stack([one.figures for one in chosen])
+        affirms, probabilities = self.reader.judge(sought.text, [one.text for one in chosen], judged)
+        read = []
+        for one, yes, probability in zip(chosen, affirms.tolist(), probabilities.tolist(), strict=True):
+            # What holds every word of the question, and a "not" beside: "The car is no longer in the garage."
+            denies = not one.missing and one.reading.negated != asked.negated
+            read.append(replace(one, probability=probability, affirms=min(yes, 1 - yes) if denies else yes))
+        read = _ordered(read)
+        # What is said again and again is not all read; the newest of it holds.
+        first, seen = read[0], {one.position for one in read}
+        again = [one for one in evidence if one.position not in seen and same_subject(first, one, sought.answer_type)]
+        newest = max(again, key=lambda one: one.episode.episode_id, default=first)
+        if newest.episode.episode_id > first.episode.episode_id:
+            read.append(replace(newest, probability=first.probability, affirms=first.affirms))
+        return read
 
     def _judge(self, store: EpisodicStore, question: Reading, answer_type: str, hits: Sequence[Hit]) -> list[Evidence]:
         said = [(hit, text) for hit in _few_passages(hits) for text in _sentences(hit)]
@@ -82,22 +139,19 @@ class Recall:
             [hit.similarity or 0.0 for hit, _ in said],
             total,
         )
-        probabilities = self.judge.probabilities(features).tolist()
+        figures = self.judge.figures(features)
+        probabilities = self.judge.probabilities(figures).tolist()
         ends = [*features.starts[1:].tolist(), len(features.said)]
         evidence = [
             Evidence(
                 hit, text, probability, reading, question.words, tuple(found.tolist()),
-                tuple(features.explained[start:end].tolist()), position=position,
+                tuple(features.explained[start:end].tolist()), position=position, figures=figures[position],
             )
             for position, ((hit, text), probability, reading, found, start, end) in enumerate(zip(
                 said, probabilities, readings, features.found, features.starts.tolist(), ends, strict=True
             ))
         ]  # fmt: skip
-        # A statement wins against a passage, then the order of the search decides. Rounded, so that it can.
-        return sorted(
-            evidence,
-            key=lambda item: (-round(item.probability, 2), item.episode.kind != STATEMENT, -item.hit.score),
-        )
+        return _ordered(evidence)
 
     def verdicts(
         self, store: EpisodicStore, sought: Sought, threshold: float, language: str
@@ -113,7 +167,20 @@ class Recall:
         Returns:
             The statements with their verdicts, the best first; and the largest probability of one without a verdict.
         """
-        evidence = [one for one in self.find(store, sought) if not self._of_other(sought, one)]
+        evidence = self.find(store, sought)
+        if self.reads(sought.language):
+            yes, no = YES_NO[language or "en"]
+            found = [
+                one.judged(yes if one.affirms >= 0.5 else no)
+                for one in evidence
+                if one.probability >= max(threshold, SURE_VERDICT)
+                and max(one.affirms, 1 - one.affirms) >= SURE_SIGN
+                and (one.affirms >= 0.5 or self._may_deny(one, language))
+            ]
+            best = max((one.probability for one in evidence), default=0.0)
+            return _holding([one for one in found if one.probability >= best - CLOSE], yes), best
+        asked = self.judge.read(sought.text, sought.words)
+        evidence = [one for one in evidence if not _of_other(asked, one)]
         if language in ("", "en") and evidence:
             # A short question may be taken for English: "Wohnt Katrin in Bremen?"
             language = guess_language(evidence[0].text) or "en"
@@ -141,12 +208,9 @@ class Recall:
         best = max((one.probability for one in evidence), default=0.0)
         return _holding(found, yes), best
 
-    def _of_other(self, sought: Sought, one: Evidence) -> bool:
-        """Return whether a statement is about the user where the claim is about the brain, or the reverse."""
-        asked = self.judge.read(sought.text, sought.words)
-        return (asked.your and one.reading.my and not one.reading.your) or (
-            asked.my and one.reading.your and not one.reading.my
-        )
+    def _may_deny(self, one: Evidence, language: str) -> bool:
+        """Return whether a statement has another value of the kind that it lacks: where the car is denies no colour."""
+        return not one.missing or self._contradicts(one.missing, one, _kind_of(one.missing), language)
 
     def _contradicts(self, missing: Sequence[Word], one: Evidence, kind: str, language: str) -> bool:  # noqa: PLR0911 - one rule per return
         """Return whether a statement says another value of the kind that the claim has."""
@@ -168,6 +232,21 @@ class Recall:
             return True
         table = self.judge.compare(missing, untyped)
         return bool((table[:, :, SISTER] >= FOUND).any() or (table[:, :, NEAR] >= RELATED).any())
+
+
+def _of_other(asked: Reading, one: Evidence) -> bool:
+    """Return whether a statement is about the user where the question is about the brain, or the reverse."""
+    return (asked.your and one.reading.my and not one.reading.your) or (
+        asked.my and one.reading.your and not one.reading.my
+    )
+
+
+def _ordered(evidence: Sequence[Evidence]) -> list[Evidence]:
+    # A statement wins against a passage, then the order of the search decides. Rounded, so that it can.
+    return sorted(
+        evidence,
+        key=lambda item: (-round(item.probability, 2), item.episode.kind != STATEMENT, -item.hit.score),
+    )
 
 
 def _about_something(one: Evidence, kind: str) -> bool:

@@ -177,7 +177,7 @@ def make_world(rng: random.Random, pool: Sequence[Relation], statements: int, qu
 
 def _tell(rng: random.Random, relation: Relation, subject: str) -> Told:
     value = rng.choice(lists()[relation.values])
-    text = _sentence(_fill(rng.choice(relation.statements), subject, value))
+    text = told_as(rng.choice(relation.statements), subject, value)
     return Told(relation, subject, value, text)
 
 
@@ -313,6 +313,11 @@ def _plain_verb(verb: str) -> str:
     if verb.endswith("ies"):
         return verb[:-3] + "y"
     return verb[:-2] if verb.endswith(("ches", "shes", "sses")) else verb[:-1]
+
+
+def told_as(template: str, subject: str, value: str) -> str:
+    """Return a statement of a relation in one of its forms."""
+    return _sentence(_fill(template, subject, value))
 
 
 def _sentence(text: str, *, mark: bool = True) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from brainnet import Bid, Decision, Health, Prompt
@@ -17,6 +17,8 @@ NOBODY = "cannot_answer"
 """Code of a prompt that no region is for."""
 LEAST_ALONE = 0.3
 """A bid below is too little where none of the regions is there that the network knows: nobody contradicts it."""
+CANNOT, MAY = 0.05, 0.08
+"""A region with a bid below the first says that it cannot answer; one with a bid from the second on, that it may."""
 EXAMPLES = Path(__file__).with_name("prefrontal_examples.safetensors")
 """The weights of the examples."""
 
@@ -139,4 +141,14 @@ class RouterModel:
                 f"no region that is alive ({', '.join(available)}) is for a prompt like this", code=NOBODY
             )
         route = self.router.choose(found.scores, scores, available=[*available, self._name], params=params)
-        return Made(route, bids, found.about)
+        return Made(replace(route, chosen=self._with_one_that_may(route.chosen, scores)), bids, found.about)
+
+    def _with_one_that_may(self, chosen: Sequence[str], bids: Mapping[str, float]) -> tuple[str, ...]:
+        """Return the chosen regions, and where all of them say that they cannot answer, the one that says it best may.
+
+        The text alone decided then; a region that knows what it holds knows better.
+        """
+        if self._name in chosen or any(bids.get(region, 1.0) >= CANNOT for region in chosen):
+            return tuple(chosen)
+        others = {region: bid for region, bid in bids.items() if region not in chosen and bid >= MAY}
+        return (*chosen, *sorted(others, key=lambda region: -others[region])[:1])
