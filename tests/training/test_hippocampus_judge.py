@@ -129,7 +129,7 @@ def test_a_judge_is_trained_saved_and_loaded(wordnet: Path, tmp_path: Path) -> N
     said = [judge.read(text) for text in ("The key is in the drawer.", "Anna lives in Oslo.")]
     asked = judge.read("Where is the key?", ["key"], "en")
     features = judge.features(asked, "place", said, [0.5], [0.5, 0.0], 2)
-    probable, other = judge.probabilities(features)
+    probable, other = judge.probabilities(judge.figures(features))
     assert probable > other
     rows = {row.name: row.value for row in evaluate(run)}
     assert rows["other_words_wrong"] < 0.5
