@@ -6,9 +6,8 @@ Used by their trainings.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +23,7 @@ from hippocampus_judge import Judge
 from hippocampus_prompts import understand
 from hippocampus_reading import content_of
 from hippocampus_recall import Recall, Sought
-from hippocampus_worded import worded_worlds
 
-ASKED = frozenset("qox")
-"""The same kinds of the worded worlds."""
 KINDS = ("same_words", "other_words", "unanswerable")
 """Kinds of the questions that are taken: those that one statement answers, or none."""
 DECAY = 3e-3
@@ -128,42 +124,20 @@ def worded_questions(judge: Judge, embedder: SpikingTextEmbedder, path: Path) ->
     """Tell and ask the worlds of such a file."""
     watched = _Watched(embedder, judge.lexicon, judge.weights, judge.scale, judge.threshold)
     recall = Recall(watched, lambda text: embedder.counts([text])[0])
-    cases = [
-        _case(watched, recall, store, str(step["ask"]), world, partial(_answers, step=step))
-        for world, store, step in _asked(path, embedder, KINDS)
-    ]
+    cases = [_case(watched, recall, store, step, world) for world, store, step in _asked(path, embedder, KINDS)]
     return [case for case in cases if case is not None]
 
 
-def worlds_of_other_languages(judge: Judge, embedder: SpikingTextEmbedder, known: str) -> list[Case]:
-    """Tell and ask the worded worlds of all languages but one."""
-    watched = _Watched(embedder, judge.lexicon, judge.weights, judge.scale, judge.threshold)
-    recall = Recall(watched, lambda text: embedder.counts([text])[0])
-    cases: list[Case] = []
-    for world in (world for world in worded_worlds() if world.language != known):
-        with EpisodicStore(":memory:", vector_model=embedder.fingerprint) as store:
-            for text, vector in zip(world.statements, embedder.counts(world.statements), strict=True):
-                store.store(text, "statement", {}, vector)
-            for question in world.questions:
-                if question.kind in ASKED:
-                    answers = {world.statements[i] for i in question.answers}
-                    case = _case(watched, recall, store, question.text, world.name, answers.__contains__)
-                    if case is not None:
-                        cases.append(case)
-    return cases
-
-
-def _case(
-    watched: _Watched, recall: Recall, store: EpisodicStore, text: str, world: str, answers: Callable[[str], bool]
-) -> Case | None:
+def _case(watched: _Watched, recall: Recall, store: EpisodicStore, step: dict[str, object], world: str) -> Case | None:
+    text = str(step["ask"])
     asked = understand(text)
     watched.seen = None
     found = recall.find(store, Sought(text, tuple(content_of(asked.subject)), asked.answer_type, asked.language))
     if watched.seen is None:
         return None
     # In the order in which they were judged.
-    right = [answers(one.text) for one in sorted(found, key=lambda one: one.position)]
-    return Case(world, watched.seen, np.array(right))
+    right = [_answers(one.text, step) for one in sorted(found, key=lambda one: one.position)]
+    return Case(world, watched.seen, np.array(right), str(step["kind"]))
 
 
 def _answers(text: str, step: dict[str, object]) -> bool:

@@ -51,7 +51,7 @@ class Settings(TrainingSettings):
     worlds: int = Field(2500, ge=1, description="worlds to train on")
     calibration_worlds: int = Field(700, ge=1, description="worlds with held-out questions to calibrate on")
     questions: int = Field(14, ge=1, description="questions to each world")
-    worded_repeats: int = Field(4, ge=0, description="how often the worded worlds are shown in each pass")
+    worded_repeats: int = Field(1, ge=0, description="how often the worded worlds are shown in each pass")
     worded_held_out: float = Field(0.08, gt=0, lt=1, description="share of the worded worlds that measure")
     held_out: float = Field(
         0.2, gt=0, lt=1, description="share of the relations that are not trained on before the last pass"
@@ -441,8 +441,9 @@ def train(run: Run[Settings]) -> None:
     maker = Maker(judge, embedder)
     trained, paraphrased, held_out = split_relations(settings.held_out, run.seed)
     samples = list(maker.of_worlds(random.Random(run.seed), trained, settings.worlds, settings.questions))
-    worded = [world for world in worded_worlds() if not world.is_held_out(settings.worded_held_out)]
-    samples += settings.worded_repeats * list(maker.of_worded(worded))
+    if settings.worded_repeats:
+        worded = [world for world in worded_worlds() if not world.is_held_out(settings.worded_held_out)]
+        samples += settings.worded_repeats * list(maker.of_worded(worded))
     xquad = run.data_dir / "xquad_en.json" if run.data_dir else None
     if xquad is not None and xquad.is_file():
         samples += maker.of_articles(xquad, trained=True)

@@ -125,5 +125,5 @@ def test_the_weights_that_ship_read_other_words_and_hold_back() -> None:
     run = Run("cross_encoder", few, WEIGHTS, console=Console(file=io.StringIO()))
     rows = {row.name: row.value for row in evaluate(run)}
     assert rows["q_first"] > 0.9
-    assert rows["o_first"] > 0.75
+    assert rows["o_first"] > 0.65
     assert rows["x_refused"] > 0.85

@@ -120,7 +120,8 @@ def test_a_judge_is_trained_saved_and_loaded(wordnet: Path, tmp_path: Path) -> N
     shutil.copy(region_file("hippocampus").with_name("hippocampus.safetensors"), tmp_path)
     settings = Settings.model_validate(
         {"wordnet": str(wordnet), "worlds": 60, "calibration_worlds": 15, "questions": 6, "epochs": 6, "hidden": 8,
-         "judged": 8, "axes": 4, "learning_rate": 0.01, "batch": 32}
+         "judged": 8, "axes": 4, "learning_rate": 0.01, "batch": 32, "worded_repeats": 0,
+         "worded_held_out": 0.005}
     )  # fmt: skip
     run = Run("judge", settings, tmp_path / "judge.safetensors", console=Console(file=io.StringIO()))
     train(run)
