@@ -73,17 +73,22 @@ def program() -> type[Node]:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A router that listens to bids only: its scores of the text are untrained and small."""
+    return router_weights(tmp_path_factory.mktemp("weights"), readout=4.0, unknown=0.0)
+
+
+def router_weights(folder: Path, *, readout: float, unknown: float) -> Path:
+    """Write a router whose bids have some weight, and whose unknown regions have some score."""
     torch.manual_seed(0)
     vocabulary = HashedVocabulary.build(["smell", "taste"], unknown_rows=16)
     config = RouterConfig(routes=("nose", "tongue"), unknown_rows=vocabulary.unknown_rows)
     router = RouterNet(config, len(vocabulary)).to_router(vocabulary)
-    path = tmp_path_factory.mktemp("weights") / "router.safetensors"
+    path = folder / "router.safetensors"
     router.with_bids(
         {
-            "bids.readout": np.full((3, BID_NEURONS), 4.0, np.float32),
+            "bids.readout": np.full((3, BID_NEURONS), readout, np.float32),
             "bids.said": np.zeros(3, np.float32),
             "bids.text": np.zeros(1, np.float32),
-            "bids.unknown": np.zeros(1, np.float32),
+            "bids.unknown": np.full(1, unknown, np.float32),
         }
     ).save(path)
     return path
@@ -138,6 +143,24 @@ async def test_a_region_that_the_weights_do_not_know_is_asked_when_it_bids(
         decision = await brain.decide(Prompt(text="smell"))
         assert decision.chosen == ["mine"]
         assert "mine" not in decision.text_scores
+
+
+@pytest.mark.parametrize(
+    ("bid", "chosen"), [(0.1, ["nose", "mine"]), (0.05, ["nose"])], ids=["who may", "who may hardly"]
+)
+async def test_where_the_chosen_cannot_answer_the_one_that_may_is_asked_too(
+    tmp_path: Path, program: type[Node], bid: float, chosen: list[str]
+) -> None:
+    class May(Bidding):
+        score = bid
+
+    weights = router_weights(tmp_path, readout=0.0, unknown=-20.0)
+    async with Brain(tmp_path) as brain:
+        await brain.start(Low, "nose")
+        await brain.start(May, "mine")
+        node = await brain.route(program, weights, bid_ms=1000.0)
+        await until("the region to be known", lambda: "mine" in node._regions)  # type: ignore[attr-defined]
+        assert (await brain.decide(Prompt(text="smell"))).chosen == chosen
 
 
 async def test_a_region_that_cannot_bid_does_not_hold_up_the_decision(
