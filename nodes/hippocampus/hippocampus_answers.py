@@ -37,6 +37,12 @@ _BEGINS_COMMAND = frozenset(
         " hello hi hey thanks thank good bye goodbye yes no ok okay sorry"
     )
 )
+_OBJECTS = frozenset(plain_words("my me us the a an your our this that these those it him her them"))
+"""What follows a verb of command, and hardly the first word of a statement: "Call my mother."."""
+_LEADING = FUNCTION_WORDS | frozenset(
+    plain_words("when since after before while because during until once although whenever unless btw note both half")
+)
+"""Words before those that do not make a command of them: "If it rains, ...", "Behind the shed ..."."""
 LISTED = 10
 """Statements of a list, and how many passages besides."""
 LISTED_PASSAGES = 3
@@ -523,6 +529,7 @@ def _tells(text: str) -> bool:
         and "?" not in text
         and len(words) in _TOLD_WORDS
         and words[0] not in _BEGINS_COMMAND
+        and not (words[1] in _OBJECTS and words[0] not in _LEADING and not words[0].endswith("s"))
     )
 
 
