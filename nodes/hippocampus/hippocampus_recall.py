@@ -168,8 +168,11 @@ class Recall:
             The statements with their verdicts, the best first; and the largest probability of one without a verdict.
         """
         evidence = self.find(store, sought)
+        if language in ("", "en") and evidence:
+            # A short question may be taken for English: "Wohnt Katrin in Bremen?"
+            language = guess_language(evidence[0].text) or "en"
+        yes, no = YES_NO.get(language, YES_NO["en"])
         if self.reads(sought.language):
-            yes, no = YES_NO[language or "en"]
             found = [
                 one.judged(yes if one.affirms >= 0.5 else no)
                 for one in evidence
@@ -181,10 +184,6 @@ class Recall:
             return _holding([one for one in found if one.probability >= best - CLOSE], yes), best
         asked = self.judge.read(sought.text, sought.words)
         evidence = [one for one in evidence if not _of_other(asked, one)]
-        if language in ("", "en") and evidence:
-            # A short question may be taken for English: "Wohnt Katrin in Bremen?"
-            language = guess_language(evidence[0].text) or "en"
-        yes, no = YES_NO.get(language, YES_NO["en"])
         found = [
             one.judged(no if one.reading.negated else yes)
             for one in evidence

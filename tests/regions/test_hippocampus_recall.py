@@ -243,3 +243,10 @@ async def test_prompts_at_the_same_time(brain: MemoryBrain) -> None:
     await tell(brain, "The car is in the garage.")
     answers = await asyncio.gather(*(ask(brain, "Where is the car?") for _ in range(5)))
     assert {said(answer) for answer in answers} == {"The car is in the garage."}
+
+
+async def test_a_short_question_that_looks_english_is_answered_in_the_language_of_what_was_told(
+    brain: MemoryBrain,
+) -> None:
+    await tell(brain, "Katrin wohnt in Bremen.")
+    assert said(await ask(brain, "Wohnt Katrin in Bremen?")) == "Ja: Katrin wohnt in Bremen."
