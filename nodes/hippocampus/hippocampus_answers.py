@@ -14,35 +14,20 @@ from typing import Literal
 from brainnet import Partial
 from brainnet.memory import Episode, EpisodicStore, Hit, plain_words, terms
 from hippocampus_evidence import FOUND, Evidence, newest_of_same_subject
-from hippocampus_grammar import AND, COPULAS, FUNCTION_WORDS, PLACE_WORDS
+from hippocampus_grammar import AND
 from hippocampus_prompts import PICTURE_WORDS, Asked, understand
 from hippocampus_questions import subject_words
 from hippocampus_reading import Word, content_of
 from hippocampus_recall import PASSAGE, STATEMENT, Recall, Sought, next_sentence
 from hippocampus_statements import is_statement
 from hippocampus_turns import Turn, Turns
+from hippocampus_wording import FRAGMENT, completed, has_verb, tells
 
 Kind = Literal["store", "correct", "forget", "confirm", "forget_everything", "list", "answer", "unknown", "cannot"]
 SURE = 0.95
 """Bid for what only a memory can do: to keep, to correct, to forget."""
 PERHAPS_TOLD = 0.45
 """Bid for a sentence that says something, without a sign that it is meant for memory: the router decides."""
-_TOLD_WORDS = range(3, 26)
-"""Words of such a sentence."""
-_BEGINS_COMMAND = frozenset(
-    plain_words(
-        "move go turn rotate lift raise lower reach touch stop halt play pause tell show give find list name describe"
-        " explain identify classify read write continue complete finish sing draw make let say answer ask open close"
-        " start switch set put bring take look see translate calculate predict compute help please do be try wait come"
-        " hello hi hey thanks thank good bye goodbye yes no ok okay sorry"
-    )
-)
-_OBJECTS = frozenset(plain_words("my me us the a an your our this that these those it him her them"))
-"""What follows a verb of command, and hardly the first word of a statement: "Call my mother."."""
-_LEADING = FUNCTION_WORDS | frozenset(
-    plain_words("when since after before while because during until once although whenever unless btw note both half")
-)
-"""Words before those that do not make a command of them: "If it rains, ...", "Behind the shed ..."."""
 LISTED = 10
 """Statements of a list, and how many passages besides."""
 LISTED_PASSAGES = 3
@@ -70,8 +55,6 @@ _NAMING = frozenset(
 )
 _SHORT = 5
 """Words of a statement that only says who somebody is."""
-_FRAGMENT = 6
-"""Words up to which a correction may be a mere value: "in the car"."""
 
 
 @dataclass(slots=True)
@@ -158,7 +141,7 @@ class Planner:
         """Decide on a text that has no sign of what it is: a sentence that tells something, or a question."""
         fact = text if text[:1].isupper() else text[:1].upper() + text[1:]
         told = Plan("store", asked, PERHAPS_TOLD, "perhaps a statement", fact)
-        if not attached and _tells(text):
+        if not attached and tells(text):
             return told
         words = subject_words(text, asked.language)
         if words and self.recall.reads(asked.language):
@@ -412,11 +395,11 @@ class Planner:
             old = self._corrected(store, asked, Sought(fact, tuple(subject), "", asked.language), threshold)
         if old is None and last is not None and (pronoun or self._shares(fact, last.text)):
             old = last
-        if old is None and last is not None and len(plain_words(fact)) <= _FRAGMENT and not _has_verb(fact):
+        if old is None and last is not None and len(plain_words(fact)) <= FRAGMENT and not has_verb(fact):
             old = last
         if old is not None:
             named = turns[0].words if turns else ()
-            fact = _completed(fact, old.text, named, pronoun=pronoun)
+            fact = completed(fact, old.text, named, pronoun=pronoun)
         episodes = [] if old is None else [old]
         why = "corrects a statement" if old else "a statement that corrects nothing that is known"
         return Plan("correct", asked, SURE, why, fact, episodes=episodes)
@@ -519,57 +502,6 @@ def _without_words(text: str, words: Sequence[Word], kept: Sequence[str]) -> str
     """Return a text without those of some words that are not kept."""
     left = {word.word for word in words} - set(kept)
     return " ".join(part for part in text.split() if not left.intersection(plain_words(part.removesuffix("'s"))))
-
-
-def _tells(text: str) -> bool:
-    """Return whether a text is one finished sentence that says something, and is no command."""
-    words = plain_words(text)
-    return (
-        text.rstrip("\"'”’») ").endswith((".", "。", "।"))
-        and "?" not in text
-        and len(words) in _TOLD_WORDS
-        and words[0] not in _BEGINS_COMMAND
-        and not (words[1] in _OBJECTS and words[0] not in _LEADING and not words[0].endswith("s"))
-    )
-
-
-def _named_in(text: str, words: Sequence[str]) -> str:
-    """Return how a text names the first of some words, with what stands before: "the key" in "I put the key into"."""
-    parts = text.split()
-    wanted = {term for word in words for term in terms(word)}
-    for i, part in enumerate(parts):
-        if wanted.intersection(terms(part)):
-            first = i
-            while first and i - first < 3 and (plain_words(parts[first - 1]) or [""])[0] in FUNCTION_WORDS:
-                first -= 1
-            named = " ".join(parts[first : i + 1]).strip(".,;!?")
-            return named[0].upper() + named[1:]
-    return ""
-
-
-def _has_verb(text: str) -> bool:
-    return bool(set(plain_words(text)) & COPULAS) or any("'s" in word for word in plain_words(text))
-
-
-def _completed(fact: str, old: str, subject: Sequence[str], *, pronoun: bool) -> str:
-    """Return a correction as a statement of its own: "it's in the car" gets the subject of what it corrects."""
-    parts = old.split()
-    verb = next(
-        (i for i, part in enumerate(parts) if i and plain_words(part)[:1] and plain_words(part)[0] in COPULAS), 0
-    )
-    said = fact.split()
-    head = " ".join(parts[:verb]) or _named_in(old, subject)
-    if pronoun and head and said:
-        if "'" in said[0] or "’" in said[0]:
-            return f"{head} is {' '.join(said[1:])}"
-        return f"{head} {' '.join(said[1:])}"
-    if not pronoun and not _has_verb(fact) and len(said) <= _FRAGMENT:
-        place = next((i for i, part in enumerate(parts) if i and part.lower() in PLACE_WORDS), 0)
-        if place and said[0].lower() in PLACE_WORDS:
-            return f"{' '.join(parts[:place])} {fact[0].lower()}{fact[1:]}"
-        if verb:
-            return f"{' '.join(parts[: verb + 1])} {fact[0].lower()}{fact[1:]}"
-    return fact
 
 
 def turn_of(text: str, plan: Plan, partial: Partial) -> Turn:
