@@ -29,6 +29,20 @@ _ENGLISH_VERB = re.compile(
     r"|doesn't|don't|it's"
     r"|he's|she's|lives|likes|works|takes|costs|\w{3,20}ed)(?!\w)"
 )
+_ENDS_ASKING = {
+    language: re.compile(rf"(?<!sais)(?<!sait)(?<!pas) (?:{verbs}) (?:{words})[ .]*\Z")
+    for language, verbs, words in (
+        (
+            "fr",
+            "c'est|est|sont|s'appelle|s'appellent|habite|part|arrive|vient|va|coute",
+            "qui|comment|quoi|ou|quand|combien|lequel|laquelle",
+        ),
+        ("es", "es|esta|estan|son|se llama|se llaman|vive|sale|llega|cuesta", "quien|donde|cuando|cuanto|cual"),
+        ("pt", "e|esta|estao|sao|fica|se chama|mora|sai|chega|custa", "quem|onde|quando|quanto|qual"),
+        ("it", "e|sta|sono|si chiama|si chiamano|abita|parte|arriva|costa", "chi|dove|quando|quanto|quale"),
+    )
+}
+"""How a question ends that has no question mark: "la secrétaire, c'est qui"."""
 _SENTENCE_END = re.compile(r"(?<=\w\w\w)[.!] ")
 _EXPLETIVE = re.compile(
     r"(?<!\w)(?:what (?:time|day|date|year) is it|is it (?:raining|snowing|going to rain|cold|hot|warm|late|early"
@@ -157,7 +171,8 @@ def is_question(text: str, folded: str, language: str) -> Literal["question", "y
         return "yes_no" if ended else "question" if asked else None
     if language in {"ru", "uk"} and " ли " in folded[:200]:
         return "yes_no"
-    if asked and _asks_without_mark(folded, language):
+    ends_asking = _ENDS_ASKING.get(language)
+    if (asked and _asks_without_mark(folded, language)) or (ends_asking and ends_asking.search(folded)):
         return "question"
     if _goes_on_without_mark(folded, language):
         return "question"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from brainnet.memory import plain_words, terms
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
+from brainnet.snn.models.text_features import WORD_PATTERN
 from hippocampus_grammar import (
     COPULAS,
     FUNCTION_WORDS,
@@ -41,7 +42,7 @@ _ASKING = frozenset(
     """)
 )
 """Words beside "you" in a question that is put politely."""
-_TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|[.!?:;]")
+_TOKEN = re.compile(rf"{WORD_PATTERN}|[.!?:;]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,9 +113,9 @@ _I_AM = re.compile(
     r"|believe|regret|suppose|doubt|bet)[a-z']{2,}"
 )
 _MOOD = re.compile(
-    r"(?<!\w)(?:nervous|scared|heartbroken|sad|lonely|mad|awful|horrible|rotten|wonderful|worried|convinced"
-    r"|in the mood|afraid"
-    r"|magical|feel(?:s|ing)? (?:like|so|as)|strange feeling|felt like|no one ever|nobody ever|all my friends"
+    r"(?<!\w)(?:nervous|scared(?! of)|heartbroken|sad|lonely|mad|awful|horrible|rotten|wonderful|worried|convinced"
+    r"|in the mood|afraid(?! of)|magical|feel(?:s|ing)? (?:like|so|as)|strange feeling|felt like|no one ever"
+    r"|nobody ever|all my friends"
     r"|so much|at last|such is|it is said|they say|(?:driving|making|killing) me"
     r"|talking to me|listens to me|fed up|can't stop|can't sleep|can't get|never liked|stopped talking|as if"
     r"|i didn't|i did not|get out of bed"

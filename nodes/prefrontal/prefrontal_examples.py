@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 from brainnet import Bid, Health
 from brainnet.errors import ModelError
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
-from brainnet.snn.models.text_features import hash32, normalise
+from brainnet.snn.models.text_features import WORD_PATTERN, hash32, normalise
 from brainnet.texts import shorten
 
 OTHER = "other"
@@ -33,7 +33,7 @@ PHRASES = 4096
 """Hashed features of the phrases of a text."""
 MAX_PHRASE_TEXT = 300
 """Characters of a text whose phrases count: what is longer is hardly conversation."""
-_PIECE = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|[?!.]")
+_PIECE = re.compile(rf"{WORD_PATTERN}|[?!.]")
 LEAST_BID = 0.06
 """A bid by examples below counts as none: most regions have nothing to do with most prompts."""
 LEAST_ABOUT = 0.3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from brainnet.snn.models.text_features import hash32
 from brainnet.training import Run
 from hippocampus_judge import Judge
 from hippocampus_judge_training import Outcome, Settings, binomial_tail, calibrate, evaluate, risk_coverage, train
+from hippocampus_reading import read
 from hippocampus_senses import Lexicon
 from hippocampus_wordnet import lexicon_tables
 from hippocampus_worlds import lists, make_world, relations
@@ -81,6 +83,20 @@ def test_the_lexicon_knows_synonyms_kinds_and_sisters(lexicon: Lexicon) -> None:
 def test_no_wordnet(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="wordnet-base"):
         lexicon_tables(tmp_path, set())
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("छाता अलमारी के पीछे है।", ["छाता", "अलमारी", "के", "पीछे", "है"]),
+        ("குடை அலமாரியில் உள்ளது.", ["குடை", "அலமாரியில்", "உள்ளது"]),
+        (unicodedata.normalize("NFD", "Jörg wohnt in Málaga."), ["jorg", "wohnt", "malaga"]),
+        ("المِفتاح في السيارة", ["المفتاح", "السياره"]),
+        ("l'échelle d'Anna", ["echelle", "anna"]),
+    ],
+)
+def test_words_are_read_with_their_vowel_signs_and_accents(lexicon: Lexicon, text: str, words: list[str]) -> None:
+    assert [word.word for word in read(text, lexicon, words).words] == words
 
 
 def test_worlds_are_made_of_relations_whose_lists_exist() -> None:

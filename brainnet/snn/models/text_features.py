@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from brainnet.texts import COMBINING_MARKS
 
 __all__ = [
+    "WORD_PATTERN",
     "HashedVocabulary",
     "SubwordVocabulary",
     "clip_middle",
@@ -46,6 +47,9 @@ MAX_MARKS = 30
 
 Canonical ordering takes time with the square of their number: 100,000 marks took 5 s."""
 
+_LETTERS = rf"[^\W_](?:[^\W_]|[{COMBINING_MARKS}])*"
+WORD_PATTERN = rf"{_LETTERS}(?:['’]{_LETTERS})*"
+"""A word of any script in a text as it was written, with its vowel signs and accents, at which a plain word ends."""
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 # Only tried on texts without an underscore, which \w would take for a letter.
 _MARKED_WORD = re.compile(rf"\w[\w{COMBINING_MARKS}]*(?:['’][\w{COMBINING_MARKS}]+)*")
