@@ -47,10 +47,11 @@ from brainnet.memory import (
 from brainnet.node import NodeSpec
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.texts import shorten
-from hippocampus_answers import Plan, Planner, turn_of
+from hippocampus_answers import Planner, turn_of
 from hippocampus_cross_encoder import CrossEncoder
 from hippocampus_evidence import answer_of
 from hippocampus_judge import Judge
+from hippocampus_plans import Plan
 from hippocampus_prompts import understand
 from hippocampus_recall import PASSAGE, Recall
 from hippocampus_services import SYSTEMS, MemoryServices

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 from brainnet import Partial
 from brainnet.memory import Episode, EpisodicStore, Hit, plain_words, terms
 from hippocampus_evidence import FOUND, Evidence, newest_of_same_subject
+from hippocampus_follow_ups import FollowUps
 from hippocampus_grammar import AND
+from hippocampus_plans import SURE, Plan, why, without_words
 from hippocampus_prompts import PICTURE_WORDS, Asked, understand
 from hippocampus_questions import subject_words
-from hippocampus_reading import Word, content_of
+from hippocampus_reading import content_of
 from hippocampus_recall import PASSAGE, STATEMENT, Recall, Sought, next_sentence
 from hippocampus_statements import is_statement
 from hippocampus_turns import Turn, Turns
-from hippocampus_wording import FRAGMENT, completed, has_verb, tells
+from hippocampus_wording import FRAGMENT, PRONOUNS, completed, has_verb, tells
 
-Kind = Literal["store", "correct", "forget", "confirm", "forget_everything", "list", "answer", "unknown", "cannot"]
-SURE = 0.95
-"""Bid for what only a memory can do: to keep, to correct, to forget."""
 PERHAPS_TOLD = 0.45
 """Bid for a sentence that says something, without a sign that it is meant for memory: the router decides."""
 LISTED = 10
@@ -35,19 +33,17 @@ NEWER = 0.3
 """Probability from which on a newer statement about the same subject may replace a more probable one."""
 FORGETTING = 0.8
 """Probability from which on a statement that lacks a word of what is to be forgotten is meant all the same."""
-OTHER_SURE = 0.85
-"""Factor on the threshold for "the other one"."""
-READ_VARIANTS = 2
-"""Meanings of a question that goes on that are read with what is known; reading takes its time."""
+FORGETTING_READ = 0.9
+"""The same of one that was read together with the request."""
+FORGETTING_NEAR = 0.5
+"""The same by its words and vectors alone: what is deleted is gone, and so both have to find it."""
+FORGETTING_TOO = 0.97
+"""The same where another statement has all of its words: "Forget the door code." is not about the door's colour."""
 MAX_FORGOTTEN = 200
 """Statements that are looked at when something is to be forgotten or listed."""
-_OTHER = frozenset(
-    plain_words("other another else andere anderen anderer autre otro otra altro altra outro outra ander andra anden")
-)
 _ALL = frozenset(plain_words("everything all alles tout todo tutto tudo allt alt wszystko всё все"))
 _AGREED = frozenset(plain_words("yes ja oui si sim да tak"))
 _YES = re.compile(r"^\W{0,5}(?:yes|ja|oui|s[ií]|sì|sim|да|tak|forget everything|do it)\b.{0,60}$", re.IGNORECASE)
-_PRONOUNS = frozenset(plain_words("it he she they him her them its his their this that these those one"))
 _NAMING = frozenset(
     plain_words(
         "called named name names call heißt heisst name genannt s'appelle appelle llama chiama chama heet heter"
@@ -55,39 +51,6 @@ _NAMING = frozenset(
 )
 _SHORT = 5
 """Words of a statement that only says who somebody is."""
-
-
-@dataclass(slots=True)
-class Plan:
-    """What is to be done with a prompt.
-
-    Attributes:
-        kind: What is done.
-        asked: What was understood.
-        probability: How sure that is: the bid.
-        why: The reason for the bid, for people.
-        fact: store, correct: what is to be kept.
-        evidence: answer: the statements, the best first.
-        episodes: forget, correct: those that are to be deleted. list: those that are listed.
-        total: list: how many there are.
-        about: What it is about, for people.
-        sought: What was looked for.
-        together: answer: statements that make one answer together, as two are asked for.
-        note: answer: "time" or "told", when it is asked when something was and the statement says so, or does not.
-    """
-
-    kind: Kind
-    asked: Asked
-    probability: float = 0.0
-    why: str = ""
-    fact: str = ""
-    evidence: list[Evidence] = field(default_factory=list)
-    episodes: list[Episode] = field(default_factory=list)
-    total: int = 0
-    about: str = ""
-    sought: Sought | None = None
-    together: int = 1
-    note: str = ""
 
 
 class Planner:
@@ -100,6 +63,7 @@ class Planner:
 
     def __init__(self, recall: Recall, turns: Turns) -> None:
         self.recall, self.turns = recall, turns
+        self._follow_ups = FollowUps(recall, self._answer)
 
     def plan(self, store: EpisodicStore, text: str, session: str, *, attached: bool, least: float = 0.0) -> Plan:  # noqa: PLR0911 - one rule per return
         """Decide what is to be done with a prompt.
@@ -115,7 +79,7 @@ class Planner:
         if turns and turns[0].asks and _YES.match(text):
             return Plan("forget_everything", Asked("forget"), SURE, "the confirmation was asked for")
         asked = understand(text, attached=attached)
-        threshold = least or self.recall.threshold(asked.language)
+        threshold = least or self.recall.threshold
         if asked.kind == "statement" and asked.fact:
             sure = SURE if asked.explicit else SURE - 0.05
             return Plan("store", asked, sure, "a statement to remember", asked.fact)
@@ -144,7 +108,7 @@ class Planner:
         if not attached and tells(text):
             return told
         words = subject_words(text, asked.language)
-        if words and self.recall.reads(asked.language):
+        if words and self.recall.reader:
             question = replace(asked, kind="question", subject=words)
             plan = self._question(store, question, text, turns, threshold)
             if plan.kind == "answer":
@@ -158,7 +122,7 @@ class Planner:
         if asked.follow_up and not turns and len(sought.words) <= 1:
             return Plan("unknown", asked, 0.0, "nothing was said that it could refer to", sought=sought)
         refers = bool(turns) and (asked.follow_up or not asked.subject)
-        if refers and (plan := self._follow_up(store, asked, text, turns, threshold)) is not None:
+        if refers and (plan := self._follow_ups.answer(store, asked, text, turns, threshold)) is not None:
             return plan
         if refers and len(sought.words) <= 1:
             # "And Marek?" alone would be answered with anything about Marek.
@@ -167,7 +131,7 @@ class Planner:
             return Plan("unknown", asked, 0.0, "no word says what it is about", sought=sought)
         plan = self._answer(store, asked, sought, threshold)
         if plan.kind == "unknown" and turns and not refers and len(asked.subject) <= 2:
-            return self._follow_up(store, asked, text, turns, threshold) or plan
+            return self._follow_ups.answer(store, asked, text, turns, threshold) or plan
         return plan
 
     def _answer(self, store: EpisodicStore, asked: Asked, sought: Sought, threshold: float) -> Plan:
@@ -175,19 +139,19 @@ class Planner:
             evidence, best = self.recall.verdicts(store, sought, threshold, asked.language)
             if evidence:
                 first = evidence[0]
-                return Plan("answer", asked, first.probability, _why(evidence), evidence=evidence, sought=sought)
+                return Plan("answer", asked, first.probability, why(evidence), evidence=evidence, sought=sought)
             return Plan("unknown", asked, min(best, threshold / 2), "nothing says so or not", sought=sought)
         found = self.recall.find(store, sought)
-        why = _why(found)
+        reason = why(found)
         if not found or found[0].probability < threshold:
             return self._by_name(store, asked, sought, found, threshold) or Plan(
-                "unknown", asked, found[0].probability if found else 0.0, why, sought=sought
+                "unknown", asked, found[0].probability if found else 0.0, reason, sought=sought
             )
         # One that is less probable may hold all the same, if it says newer things of the same subject.
         newest, *others = newest_of_same_subject([one for one in found if one.probability >= NEWER], sought.answer_type)
         evidence = [next_sentence(one) for one in [newest, *others] if one.probability >= threshold or one is newest]
         together = 2 if _are_two(sought.text, evidence, threshold) else 1
-        return Plan("answer", asked, found[0].probability, why, evidence=evidence, sought=sought, together=together)
+        return Plan("answer", asked, found[0].probability, reason, evidence=evidence, sought=sought, together=together)
 
     def _by_name(
         self, store: EpisodicStore, asked: Asked, sought: Sought, found: Sequence[Evidence], threshold: float
@@ -199,7 +163,7 @@ class Planner:
             if not others:
                 continue
             kept = [word.word for word in naming.missing]
-            text = f"{_without_words(sought.text, naming.words, kept)} {naming.text}"
+            text = f"{without_words(sought.text, naming.words, kept)} {naming.text}"
             named = replace(sought, text=text, words=(*others, *kept))
             again = [
                 one for one in self.recall.find(store, named) if one.episode.episode_id != naming.episode.episode_id
@@ -209,123 +173,8 @@ class Planner:
                 and again[0].probability >= threshold
                 and (best is None or again[0].probability > best.probability)
             ):
-                best = Plan("answer", asked, again[0].probability, _why(again), evidence=again[:1], sought=sought)
+                best = Plan("answer", asked, again[0].probability, why(again), evidence=again[:1], sought=sought)
         return best
-
-    def _follow_up(
-        self, store: EpisodicStore, asked: Asked, text: str, turns: list[Turn], threshold: float
-    ) -> Plan | None:
-        """Answer a question that refers to the last turns; None if that leads to nothing."""
-        last = turns[0]
-        said = set(plain_words(text))
-        own = [word for word in asked.subject if word not in _OTHER]
-        if said & _OTHER and len(own) <= 1 and last.words:
-            return self._other_one(store, asked, last)
-        if asked.answer_type == "time" and not own and last.episodes:
-            return self._when(store, asked, last)
-        reads = self.recall.reads(asked.language)
-        if reads and (plan := self._next_question(store, asked, text, turns, threshold)) is not None:
-            return plan
-        best: Plan | None = None
-        for turn in turns[:2]:
-            for sought in self._variants(store, asked, text, own, turn)[: READ_VARIANTS if reads else None]:
-                plan = self._answer(store, asked, sought, threshold)
-                if (
-                    plan.kind == "answer"
-                    and _holds(plan.evidence[0], own)
-                    and (best is None or plan.probability > best.probability)
-                ):
-                    best = plan
-            if best is not None:
-                return best
-        return None
-
-    def _next_question(
-        self, store: EpisodicStore, asked: Asked, text: str, turns: list[Turn], threshold: float
-    ) -> Plan | None:
-        """Answer a question that is read together with what was said last: that says what it refers to.
-
-        Where it is answered by itself more surely ("And the password?"), it refers to nothing.
-        """
-        read = self.recall.judge.read
-        own = content_of(asked.subject)
-        answers: list[Plan] = []
-        for turn in turns[:2]:
-            said = turn.said or turn.text
-            words = [*own, *(word.word for word in read(said).words), *turn.words]
-            sought = Sought(f"{said} {text}", tuple(dict.fromkeys(words)), asked.answer_type, asked.language)
-            answers = [plan for plan in (self._answer(store, asked, sought, threshold),) if plan.kind == "answer"]
-            if answers:
-                break
-        # A name alone ("And Marek?") would be answered with anything about it.
-        if any(not word.name for word in read(text, own).words):
-            bare = self._answer(store, asked, Sought(text, tuple(own), asked.answer_type, asked.language), threshold)
-            answers += [bare] if bare.kind == "answer" else []
-        return max(answers, key=lambda plan: plan.probability) if answers else None
-
-    def _variants(self, store: EpisodicStore, asked: Asked, text: str, own: Sequence[str], turn: Turn) -> list[Sought]:
-        """Return what a question may mean after a turn."""
-        read = self.recall.judge.read
-        mine = read(text, own).words
-        theirs = read(turn.text, turn.words).words
-        subject = [word for word in theirs if word.name or word.number] or list(theirs[-1:])
-        about = [word for word in read(turn.said).words if word.before]
-        both = f"{turn.text} {text}"
-        answer_type = asked.answer_type or turn.answer_type
-        found: list[Sought] = []
-
-        def add(text: str, words: Sequence[str], answer_type: str) -> None:
-            sought = Sought(text, tuple(dict.fromkeys(words)), answer_type, asked.language)
-            if sought.words and sought not in found:
-                found.append(sought)
-
-        if own and not set(plain_words(text)) & _PRONOUNS:
-            # "And Tom's?": the relation of the last question, of another one.
-            swapped = _swapped(theirs, mine)
-            add(f"{_without_words(turn.text, theirs, swapped)} {text}", [*swapped, *own], answer_type)
-            add(both, [*(w.word for w in theirs), *own], answer_type)
-        if subject:
-            add(both, [*(w.word for w in subject), *own], asked.answer_type or turn.answer_type)
-        if about:
-            add(f"{turn.said} {text}", [*(w.word for w in about), *own], asked.answer_type)
-        if theirs:
-            add(both, [*(w.word for w in theirs), *own], answer_type)
-        # "Where does she live?" after "My aunt is called Rosa.": the name that the answer said.
-        names = [word.word for word in read(turn.said).words if word.name and not word.before]
-        if names:
-            add(f"{turn.said} {text}", [*names, *own], asked.answer_type)
-        return found[:6]
-
-    def _other_one(self, store: EpisodicStore, asked: Asked, last: Turn) -> Plan | None:
-        words = self.recall.judge.read(last.text, last.words).words
-        told = set(last.episodes[: last.used])
-        best: Plan | None = None
-        variants = [words, *(_dropped(words, i) for i, word in enumerate(words[:-1] or ()))]
-        variants += [tuple(w for w in words if not (w.name or w.number))]
-        for variant in variants:
-            if not variant:
-                continue
-            kept = [word.word for word in variant]
-            text = _without_words(last.text, words, kept)
-            sought = Sought(text, tuple(kept), last.answer_type, asked.language)
-            found = [one for one in self.recall.search(store, sought) if one.episode.episode_id not in told]
-            # Less has to be sure: the statement answers the last question but for a word.
-            sure = OTHER_SURE * self.recall.judge.threshold
-            enough = [one for one in found if one.probability >= sure and one.episode.kind == STATEMENT]
-            if enough and (best is None or enough[0].probability > best.probability + 0.02):
-                best = Plan("answer", asked, enough[0].probability, _why(enough), evidence=enough, sought=sought)
-        if best is not None:
-            # What was said before is not "the other one" of the next question either.
-            best.sought = Sought(last.text, last.words, last.answer_type)
-        return best
-
-    def _when(self, store: EpisodicStore, asked: Asked, last: Turn) -> Plan | None:
-        episode = store.get(last.episodes[0])
-        if episode is None:
-            return None
-        evidence = _plain(episode, self.recall)
-        note = "time" if evidence.reading.time else "told"
-        return Plan("answer", asked, SURE, "the last statement", evidence=[evidence], note=note, sought=_again(last))
 
     def _everything(self, store: EpisodicStore, asked: Asked) -> Plan:
         episodes = store.recent(LISTED, [STATEMENT])
@@ -358,7 +207,7 @@ class Planner:
 
     def _forget(self, store: EpisodicStore, asked: Asked, text: str, turns: list[Turn], threshold: float) -> Plan:
         about = " ".join(asked.subject)
-        meant = [word for word in asked.subject if word not in _ALL | _AGREED and word not in _PRONOUNS]
+        meant = [word for word in asked.subject if word not in _ALL | _AGREED and word not in PRONOUNS]
         if not meant and set(plain_words(text)) & _ALL:
             total = store.count([STATEMENT])
             return Plan("confirm", asked, SURE, "all would be deleted", total=total)
@@ -371,9 +220,11 @@ class Planner:
         sought = Sought(text, tuple(meant), "", asked.language)
         found = self.recall.search(store, sought, [STATEMENT])
         episodes = [one.episode for one in found if not one.missing and not _other_owner(one, self.recall, text)]
-        if self.recall.reads(asked.language):
+        if self.recall.reader:
             read = self.recall.find(store, sought, [STATEMENT])
-            episodes += [one.episode for one in read if one.probability >= threshold]
+            sure = FORGETTING_TOO if episodes else FORGETTING_READ
+            near = {one.position for one in found if one.probability >= FORGETTING_NEAR}
+            episodes += [one.episode for one in read if one.probability >= sure and one.position in near]
         else:
             sure = max(threshold, FORGETTING)
             episodes += [one.episode for one in found if one.probability >= sure]
@@ -389,7 +240,7 @@ class Planner:
         if last is not None and last.kind != STATEMENT:
             last = None
         old: Episode | None = None
-        pronoun = any(word.removesuffix("'s") in _PRONOUNS for word in plain_words(fact)[:2])
+        pronoun = any(word.removesuffix("'s") in PRONOUNS for word in plain_words(fact)[:2])
         subject = [word.word for word in reading.words if word.before] or [w.word for w in reading.words if not w.place]
         if not pronoun and subject and len(plain_words(fact)) > 2:
             old = self._corrected(store, asked, Sought(fact, tuple(subject), "", asked.language), threshold)
@@ -448,33 +299,6 @@ def _are_two(text: str, evidence: Sequence[Evidence], threshold: float) -> bool:
     return not first <= second and not second <= first
 
 
-def _why(found: Sequence[Evidence]) -> str:
-    if not found:
-        return "nothing found"
-    first = found[0]
-    following = f", next {found[1].probability:.2f}" if len(found) > 1 else ""
-    return f"{len(first.matched)} of {len(first.words)} words, best {first.probability:.2f}{following}"
-
-
-def _holds(evidence: Evidence, own: Sequence[str]) -> bool:
-    """Return whether a statement holds what was said now, and not only what was said before."""
-    wanted = [set(terms(word)) for word in own]
-    matched = set(evidence.matched)
-    held = [word in matched or word.removesuffix("'s") in matched or want <= evidence.reading.terms
-            for word, want in zip(own, wanted, strict=True)]  # fmt: skip
-    return not held or sum(held) > len(held) / 2 or (len(held) > 1 and held[0])
-
-
-def _again(turn: Turn) -> Sought:
-    return Sought(turn.text, turn.words, turn.answer_type)
-
-
-def _plain(episode: Episode, recall: Recall) -> Evidence:
-    return Evidence(
-        Hit(episode, 0.0, None, None, None), episode.text, SURE, recall.judge.read(episode.text), (), (), ()
-    )
-
-
 def _once(episodes: Iterable[Episode]) -> list[Episode]:
     return list({episode.episode_id: episode for episode in episodes}.values())
 
@@ -483,25 +307,6 @@ def _other_owner(one: Evidence, recall: Recall, text: str) -> bool:
     """Return whether a statement is about another owner: "forget my phone number" is not about Anna's."""
     asked = recall.judge.read(text)
     return asked.my and any(word.owner or word.name for word in one.new if word.before)
-
-
-def _swapped(theirs: Sequence[Word], mine: Sequence[Word]) -> list[str]:
-    """Return the words of the last question without the one that is replaced: a name for a name, else the last one."""
-    if any(word.number for word in mine) and any(word.number for word in theirs):
-        return [word.word for word in theirs if not word.number]
-    if any(word.name for word in theirs) and any(word.name for word in mine):
-        return [word.word for word in theirs if not word.name]
-    return [word.word for word in theirs[:-1]]
-
-
-def _dropped(words: Sequence[Word], number: int) -> tuple[Word, ...]:
-    return tuple(word for i, word in enumerate(words) if i != number)
-
-
-def _without_words(text: str, words: Sequence[Word], kept: Sequence[str]) -> str:
-    """Return a text without those of some words that are not kept."""
-    left = {word.word for word in words} - set(kept)
-    return " ".join(part for part in text.split() if not left.intersection(plain_words(part.removesuffix("'s"))))
 
 
 def turn_of(text: str, plan: Plan, partial: Partial) -> Turn:

@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from brainnet.memory import EpisodicStore, plain_words
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
-from hippocampus_cross_encoder import CrossEncoder, figures, sign_figures
+from hippocampus_cross_encoder import CrossEncoder, figures
 from hippocampus_judge import Judge
 from hippocampus_prompts import understand
 from hippocampus_reading import content_of
@@ -62,45 +62,32 @@ class _Watched(Judge):
 
 
 class _WatchedReader(CrossEncoder):
-    """Keeps the figures of the last reading, the statements, and what they say."""
+    """Keeps the figures of the last reading, and the statements."""
 
     def __init__(self, reader: CrossEncoder) -> None:
         vars(self).update(vars(reader))
-        self.seen: tuple[NDArray[np.float32], list[str], NDArray[np.float32]] | None = None
+        self.seen: tuple[NDArray[np.float32], list[str]] | None = None
 
     def judge(
         self, question: str, statements: Sequence[str], judged: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        logits = self.logits(question, statements)
-        self.seen = figures(logits, judged), list(statements), sign_figures(logits, judged)
+        self.seen = figures(self.logits(question, statements), judged), list(statements)
         return super().judge(question, statements, judged)
 
 
 def read_questions(judge: Judge, reader: CrossEncoder, embedder: SpikingTextEmbedder, path: Path) -> list[Case]:
-    """Tell and ask those worlds of such a file whose language the cross-encoder knows.
-
-    The figures of a question for yes or no (kind "yes_no") are those of `sign_figures`, of the statement that says
-    most; it is right where that has to say yes.
-    """
+    """Tell and ask the worlds of such a file, and read with the cross-encoder."""
     watched = _WatchedReader(reader)
     recall = Recall(judge, lambda text: embedder.counts([text])[0], watched)
     cases: list[Case] = []
-    for world, store, step in _asked(path, embedder, (*KINDS, "yes_no")):
+    for world, store, step in _asked(path, embedder, KINDS):
         asked = understand(str(step["ask"]))
-        if not recall.reads(asked.language):
-            continue
         watched.seen = None
         words = tuple(content_of(asked.subject))
         recall.find(store, Sought(str(step["ask"]), words, asked.answer_type, asked.language))
-        if watched.seen is None:
-            continue
-        seen, texts, signs = watched.seen
-        if step["kind"] != "yes_no":
+        if watched.seen is not None:
+            seen, texts = watched.seen
             cases.append(Case(world, seen, np.array([_answers(text, step) for text in texts]), str(step["kind"])))
-        elif expected := step.get("expect"):
-            most = int(seen[:, 0].argmax())
-            yes = np.array([str(expected[0]).lower() == "yes"])
-            cases.append(Case(world, signs[most : most + 1], yes, "yes_no"))
     return cases
 
 

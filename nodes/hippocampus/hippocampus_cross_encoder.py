@@ -1,13 +1,15 @@
 """A small transformer that reads a question together with a statement: does the statement answer it, and how?
 
-It is BERT (Devlin et al. 2019), its weights in int8 with a scale for each row, and inference needs only numpy. It sees
-what word by word comparison does not: that who "may go home on Friday" is "discharged" then, and that "the oak boards"
-are not the walnut boards. It knows English only.
+It is BERT (Devlin et al. 2019), its weights in int8 with a factor for each row, the vectors of its pieces in blocks of
+4 bits, and inference needs only numpy. It sees what word by word comparison does not: that who "may go home on Friday"
+is "discharged" then, and that "the oak boards" are not the walnut boards. It reads any language that the encoder knew
+with which its training began; question and statement may be in two.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
-from tokenizers.implementations import BertWordPieceTokenizer
+from tokenizers.models import Unigram
+from tokenizers.normalizers import NFKC
+from tokenizers.pre_tokenizers import Metaspace
+from tokenizers.processors import TemplateProcessing
 
 from brainnet.errors import ModelError
 from hippocampus_judge import BLEND as JUDGED
-from hippocampus_judge import LEAST_FOUND
 
 Array = NDArray[np.float32]
 
@@ -32,12 +36,11 @@ MAX_TOKENS = 96
 """Tokens of a question and a statement together; longer ones are cut, the statement first."""
 BATCH_TOKENS = 2048
 """Tokens, padding included, that are computed together."""
+BLOCK = 32
+"""Values of a vector of a piece that share a factor."""
 _EPSILON = 1e-12
 BLEND = 1 + JUDGED
 """Figures that are blended: the cross-encoder's own logit, and those of the judge (`Judge.figures`)."""
-SIGNS = 2
-"""Figures that decide between yes and no: how much more probable yes is than no, and how well the least found word of
-the question is found: a statement that holds all of them says yes."""
 
 
 def read_tensors(path: Path | str) -> tuple[dict[str, NDArray[np.generic]], dict[str, Any]]:
@@ -52,62 +55,115 @@ def write_tensors(tensors: dict[str, NDArray[np.generic]], meta: dict[str, Any],
     save_file(tensors, str(path), metadata={"cross_encoder": json.dumps(meta)})
 
 
-class Pieces:
-    """Cuts pairs of texts into word pieces.
+BEGIN, PADDING, END, UNKNOWN = range(4)
+"""Numbers of the pieces that stand for no text."""
+_CAPITALS = re.compile(r"\b[^\W\d_a-z]{4,}\b")
+WORD = "▁"
+"""What a piece at the beginning of a word begins with."""
+
+
+def unigram(pieces: Sequence[str], scores: Sequence[float]) -> Tokenizer:
+    """Make what cuts texts, alone or in pairs, into the most probable pieces (Kudo and Richardson 2018).
 
     Args:
-        words: The vocabulary of BERT, one piece a row, in the order of their numbers.
+        pieces: The vocabulary in the order of the numbers; the first are BEGIN, PADDING, END and UNKNOWN.
+        scores: Logarithm of the probability of each.
+    """
+    tokenizer = Tokenizer(Unigram([*zip(pieces, map(float, scores), strict=True)], UNKNOWN))
+    tokenizer.normalizer = NFKC()
+    tokenizer.pre_tokenizer = Metaspace()
+    begin, end = pieces[BEGIN], pieces[END]
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{begin} $A {end}",
+        pair=f"{begin} $A {end} $B {end}",
+        special_tokens=[(begin, BEGIN), (end, END)],
+    )
+    return tokenizer
+
+
+def _written(text: str) -> str:
+    """Write a text in the usual way: words in capital letters and curly apostrophes are rare in what it has learned."""
+    return _CAPITALS.sub(lambda found: found.group().lower(), text.replace("’", "'"))
+
+
+def packed(vectors: Array) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+    """Write vectors in 4 bits: blocks of 32 values share a factor, as in the format Q4_0 of GGML.
+
+    The value of largest size becomes -8 times the factor, so that vectors that were read from such blocks are written
+    as they were.
+
+    Args:
+        vectors: [rows, width], the width a multiple of BLOCK.
+
+    Returns:
+        The values plus 8, of each block the first half in the lower four bits and the other in the upper ones,
+        [rows, width / 2]; and the factors, [rows, width / BLOCK].
+    """
+    blocks = vectors.reshape(len(vectors), -1, BLOCK)
+    largest = np.take_along_axis(blocks, np.abs(blocks).argmax(-1)[..., None], -1)
+    factors = (largest / -8).astype(np.float16)
+    divided = blocks / np.where(factors == 0, 1, factors).astype(np.float32)
+    values = np.clip(np.round(divided) + 8, 0, 15).astype(np.uint8)
+    halves = values[..., : BLOCK // 2] | values[..., BLOCK // 2 :] << 4
+    return halves.reshape(len(vectors), -1).astype(np.uint8), factors[..., 0]
+
+
+def unpacked(halves: NDArray[np.generic], factors: NDArray[np.generic]) -> Array:
+    """Read vectors that `packed` wrote; the first dimensions may be any."""
+    blocks = halves.astype(np.uint8, copy=False).reshape(*factors.shape, BLOCK // 2)
+    values = np.concatenate([blocks & 15, blocks >> 4], -1).astype(np.float32) - 8
+    values *= factors.astype(np.float32)[..., None]
+    return values.reshape(*factors.shape[:-1], -1)
+
+
+class Pieces:
+    """Cuts pairs of texts into pieces of words.
+
+    Args:
+        words: The vocabulary, see `unigram`.
+        scores: Logarithm of the probability of each.
     """
 
-    def __init__(self, words: Sequence[str]) -> None:
-        vocabulary = {word: number for number, word in enumerate(words)}
-        pieces = BertWordPieceTokenizer(vocabulary, lowercase=True)
-        # The wrapper only sets it up.
-        self._pieces: Tokenizer = pieces._tokenizer
+    def __init__(self, words: Sequence[str], scores: Sequence[float]) -> None:
+        self._pieces = unigram(words, scores)
         self._pieces.enable_truncation(MAX_TOKENS, strategy="longest_first")
         self._pieces.no_padding()
 
-    def pairs(self, question: str, statements: Sequence[str]) -> list[tuple[list[int], list[int]]]:
-        """Return the numbers of the pieces, and 0 for those of the question and 1 for those of the statement."""
-        encoded = self._pieces.encode_batch([(question, statement) for statement in statements])
-        return [(each.ids, each.type_ids) for each in encoded]
+    def pairs(self, question: str, statements: Sequence[str]) -> list[list[int]]:
+        """Return the numbers of the pieces of the question together with each statement."""
+        asked = _written(question)
+        pairs = [(asked, _written(statement)) for statement in statements]
+        return [each.ids for each in self._pieces.encode_batch(pairs)]
 
 
 class CrossEncoder:
     """Reads pairs of texts; deterministic.
 
     Args:
-        weights: `words.weight` [V, D], `positions.weight`, `types.weight`, `norm.*`; of each layer `layers.N.` with
-            `attention.*` [3 D, D], `attended.*`, `norm.*`, `inner.*`, `outer.*`, `last.*`; and `out.*`. Those with
-            int8 values have a `NAME.scale` with a factor for each row.
-        words: The vocabulary.
+        weights: `words.weight` and `words.scale` (`packed`), `positions.weight`, `norm.*`; of each layer
+            `layers.N.` with `attention.*` [3 D, D], `attended.*`, `norm.*`, `inner.*`, `outer.*`, `last.*`; and
+            `out.*`. Those with int8 values have a `NAME.scale` with a factor for each row.
+        pieces: Cuts texts.
         layers: Number of layers.
         heads: Number of attention heads.
         blend: Weights of `figures`, and last the bias, [BLEND + 1].
-        sign: Weights of `sign_figures`, and last the bias, [SIGNS + 1].
         threshold: Probability from which on a statement is asserted.
     """
-
-    language = "en"
-    """The language that it knows."""
 
     def __init__(
         self,
         weights: dict[str, NDArray[np.generic]],
-        words: Sequence[str],
+        pieces: Pieces,
         layers: int,
         heads: int,
         blend: Sequence[float] = (1.0, *[0.0] * BLEND),
-        sign: Sequence[float] = (1.0, *[0.0] * SIGNS),
         threshold: float = 0.5,
     ) -> None:
         self.layers, self.heads = layers, heads
-        self.blend, self.sign = np.asarray(blend, np.float32), np.asarray(sign, np.float32)
+        self.blend = np.asarray(blend, np.float32)
         self.threshold = threshold
         if self.blend.shape != (BLEND + 1,):
             raise ModelError(f"a cross-encoder blends {BLEND} figures, got {len(self.blend) - 1} weights")
-        if self.sign.shape != (SIGNS + 1,):
-            raise ModelError(f"a cross-encoder decides by {SIGNS} figures, got {len(self.sign) - 1} weights")
         self._words, self._word_scale = weights.pop("words.weight"), weights.pop("words.scale")
         scales = {name: weights.pop(name) for name in list(weights) if name.endswith(".scale")}
         self.weights: dict[str, Array] = {}
@@ -118,7 +174,7 @@ class CrossEncoder:
             if scale is not None:
                 numbers = np.ascontiguousarray((numbers * scale.astype(np.float32)[:, None]).T)
             self.weights[name] = numbers
-        self._pieces = Pieces(words)
+        self._pieces = pieces
 
     @classmethod
     def load(cls, path: Path | str) -> CrossEncoder:
@@ -130,8 +186,9 @@ class CrossEncoder:
         try:
             tensors, meta = read_tensors(path)
             words = tensors.pop("vocabulary").tobytes().decode().split("\n")
-            blend, sign, threshold = meta["blend"], meta["sign"], float(meta["threshold"])
-            return cls(tensors, words, int(meta["layers"]), int(meta["heads"]), blend, sign, threshold)
+            pieces = Pieces(words, tensors.pop("scores").tolist())
+            layers, heads = int(meta["layers"]), int(meta["heads"])
+            return cls(tensors, pieces, layers, heads, meta["blend"], float(meta["threshold"]))
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{path} holds no cross-encoder ({error}); make it with `brainnet train`") from error
 
@@ -148,8 +205,7 @@ class CrossEncoder:
             answers the question at all; float32 [statements].
         """
         logits = self.logits(question, statements)
-        signs = sign_figures(logits, judged)
-        affirms = signs @ self.sign[:-1] + self.sign[-1]
+        affirms = logits[:, YES] - logits[:, NO]
         blended = figures(logits, judged) @ self.blend[:-1] + self.blend[-1]
         return _probability(affirms), _probability(blended)
 
@@ -158,23 +214,22 @@ class CrossEncoder:
         logits = np.zeros((len(statements), OUTCOMES), np.float32)
         pairs = self._pieces.pairs(question, statements)
         # Pairs of similar length are computed together, so that little is padded.
-        order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]))
+        order = sorted(range(len(pairs)), key=lambda i: len(pairs[i]))
         while order:
             count = 1
-            while count < len(order) and (count + 1) * len(pairs[order[count]][0]) <= BATCH_TOKENS:
+            while count < len(order) and (count + 1) * len(pairs[order[count]]) <= BATCH_TOKENS:
                 count += 1
             chosen, order = order[:count], order[count:]
             logits[chosen] = self._compute([pairs[i] for i in chosen])
         return logits
 
-    def _compute(self, pairs: Sequence[tuple[list[int], list[int]]]) -> Array:
-        longest = max(len(numbers) for numbers, _ in pairs)
-        numbers = np.array([ids + [0] * (longest - len(ids)) for ids, _ in pairs])
-        types = np.array([kinds + [0] * (longest - len(kinds)) for _, kinds in pairs])
-        hidden = np.array([[0.0] * len(ids) + [-1e9] * (longest - len(ids)) for ids, _ in pairs], np.float32)
+    def _compute(self, pairs: Sequence[list[int]]) -> Array:
+        longest = max(map(len, pairs))
+        numbers = np.array([ids + [PADDING] * (longest - len(ids)) for ids in pairs])
+        hidden = np.array([[0.0] * len(ids) + [-1e9] * (longest - len(ids)) for ids in pairs], np.float32)
         w = self.weights
-        x = self._words[numbers].astype(np.float32) * self._word_scale[numbers].astype(np.float32)[..., None]
-        x = self._norm(x + w["positions.weight"][:longest] + w["types.weight"][types], "norm")
+        x = unpacked(self._words[numbers], self._word_scale[numbers])
+        x = self._norm(x + w["positions.weight"][:longest], "norm")
         for layer in range(self.layers):
             at = f"layers.{layer}."
             # The last layer is asked only for the first token, which the outcome is read from.
@@ -210,11 +265,6 @@ class CrossEncoder:
         return np.asarray(x, np.float32)
 
 
-def sign_figures(logits: Array, judged: Array) -> Array:
-    """Return what decides between yes and no for each statement, float32 [statements, SIGNS]."""
-    return np.column_stack([logits[:, YES] - logits[:, NO], judged[:, LEAST_FOUND]]).astype(np.float32)
-
-
 def _probability(logits: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-np.clip(logits, -30, 30))), np.float32)
 
@@ -227,10 +277,12 @@ def figures(logits: Array, judged: Array) -> Array:
 
 def _gelu(x: Array) -> Array:
     """Compute GELU by its approximation with tanh (Hendrycks and Gimpel 2016)."""
-    inner = x * (1 + 0.044715 * np.square(x))
-    inner *= np.float32(np.sqrt(2 / np.pi))
-    np.tanh(inner, out=inner)
-    inner += 1
+    # 0.5 (1 + tanh(u)) is 1 / (1 + exp(-2 u)), and NumPy computes exp three times as fast as tanh.
+    inner = np.square(x)
+    inner *= np.float32(-2 * np.sqrt(2 / np.pi) * 0.044715)
+    inner -= np.float32(2 * np.sqrt(2 / np.pi))
     inner *= x
-    inner *= np.float32(0.5)
-    return np.asarray(inner, np.float32)
+    np.minimum(inner, 80, out=inner)
+    np.exp(inner, out=inner)
+    inner += 1
+    return np.asarray(np.divide(x, inner, out=inner), np.float32)

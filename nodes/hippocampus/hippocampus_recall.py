@@ -13,7 +13,7 @@ from brainnet.memory import EpisodicStore, Hit, guess_language
 from hippocampus_cross_encoder import CrossEncoder
 from hippocampus_evidence import FOUND, Evidence, same_subject
 from hippocampus_grammar import TIME_WORDS, YES_NO
-from hippocampus_judge import NEAR, SISTER, Judge
+from hippocampus_judge import IS_BARRED, NEAR, SISTER, Judge
 from hippocampus_reading import Reading, Word, rarity
 
 STATEMENT = "statement"
@@ -31,8 +31,13 @@ READ_PROBABLE, READ_SIMILAR = 5, 3
 SURE_SIGN = 0.6
 """How sure it must be whether a statement says yes or no."""
 SURE_VERDICT = 0.5
-"""Probability from which on a statement may be a verdict."""
-CLOSE = 0.4
+"""Probability from which on a statement that was read may be a verdict; it has to be sure of the sign, too."""
+SURE_DENIAL = 0.92
+"""Probability from which on a statement denies a claim, although no word of it is seen to exclude one of the claim."""
+SURE_KIND = 0.97
+"""Probability from which on a statement answers a question all of whose words it has, but without a word of the kind
+that is asked for."""
+CLOSE = 0.5
 """A verdict of a newer statement may be so much less probable, and holds all the same."""
 NEWER = 0.3
 """Probability from which on a newer statement speaks against an older one."""
@@ -74,10 +79,10 @@ class Recall:
     def find(self, store: EpisodicStore, sought: Sought, kinds: Sequence[str] = (STATEMENT, PASSAGE)) -> list[Evidence]:
         """Return the statements that may answer, the most probable first; it writes nothing.
 
-        Where the cross-encoder knows the language, only what it has read is returned.
+        With a cross-encoder, only what it has read is returned.
         """
         evidence = self.search(store, sought, kinds)
-        return self._read(sought, evidence) if self.reads(sought.language) else evidence
+        return self._read(self.reader, sought, evidence) if self.reader else evidence
 
     def search(
         self, store: EpisodicStore, sought: Sought, kinds: Sequence[str] = (STATEMENT, PASSAGE)
@@ -90,16 +95,12 @@ class Recall:
         hits = store.search(words, self._vector(words), FOUND_FIRST, kinds)
         return self._judge(store, question, sought.answer_type, hits)
 
-    def reads(self, language: str) -> bool:
-        """Return whether there is a cross-encoder that knows a language."""
-        return self.reader is not None and language in ("", self.reader.language)
+    @property
+    def threshold(self) -> float:
+        """Probability from which on something is asserted."""
+        return self.reader.threshold if self.reader else self.judge.threshold
 
-    def threshold(self, language: str) -> float:
-        """Return the probability from which on something is asserted."""
-        return self.reader.threshold if self.reader and self.reads(language) else self.judge.threshold
-
-    def _read(self, sought: Sought, evidence: list[Evidence]) -> list[Evidence]:
-        assert self.reader is not None
+    def _read(self, reader: CrossEncoder, sought: Sought, evidence: list[Evidence]) -> list[Evidence]:
         asked = self.judge.read(sought.text, sought.words)
         evidence = [one for one in evidence if not _of_other(asked, one)]
         # Of those that the judge finds about equally probable, the newest: it may correct the others.
@@ -109,12 +110,15 @@ class Recall:
         if not chosen:
             return []
         judged = np.stack([one.figures for one in chosen])
-        affirms, probabilities = self.reader.judge(sought.text, [one.text for one in chosen], judged)
+        affirms, probabilities = reader.judge(sought.text, [one.text for one in chosen], judged)
         read = []
         for one, yes, probability in zip(chosen, affirms.tolist(), probabilities.tolist(), strict=True):
             # What holds every word of the question, and a "not" beside: "The car is no longer in the garage."
             denies = not one.missing and one.reading.negated != asked.negated
-            read.append(replace(one, probability=probability, affirms=min(yes, 1 - yes) if denies else yes))
+            # "Who repaired the pump?" and "The pump was repaired in May.": all is there but the answer.
+            lacks = one.figures is not None and one.figures[IS_BARRED] and not one.missing and probability < SURE_KIND
+            surely = probability * (1 - SURE_KIND) if lacks else probability
+            read.append(replace(one, probability=surely, affirms=min(yes, 1 - yes) if denies else yes))
         read = _ordered(read)
         # What is said again and again is not all read; the newest of it holds.
         first, seen = read[0], {one.position for one in read}
@@ -172,13 +176,13 @@ class Recall:
             # A short question may be taken for English: "Wohnt Katrin in Bremen?"
             language = guess_language(evidence[0].text) or "en"
         yes, no = YES_NO.get(language, YES_NO["en"])
-        if self.reads(sought.language):
+        if self.reader:
             found = [
                 one.judged(yes if one.affirms >= 0.5 else no)
                 for one in evidence
-                if one.probability >= max(threshold, SURE_VERDICT)
+                if one.probability >= SURE_VERDICT
                 and max(one.affirms, 1 - one.affirms) >= SURE_SIGN
-                and (one.affirms >= 0.5 or self._may_deny(one, language))
+                and (one.affirms >= 0.5 or one.probability >= SURE_DENIAL or self._may_deny(one, language))
             ]
             best = max((one.probability for one in evidence), default=0.0)
             return _holding([one for one in found if one.probability >= best - CLOSE], yes), best

