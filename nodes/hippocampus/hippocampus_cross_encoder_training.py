@@ -28,7 +28,6 @@ from brainnet.rows import Row
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.training import Run, TrainingSettings, compare
 from hippocampus_blend import fitted_blend, read_questions
-from hippocampus_claimed import claims
 from hippocampus_cross_encoder import (
     BLEND,
     MAX_TOKENS,
@@ -48,23 +47,24 @@ from hippocampus_cross_encoder import (
 )
 from hippocampus_judge import Judge
 from hippocampus_multilingual import MultilingualEncoder, find_multilingual
+from hippocampus_pairs import (
+    ENGLISH,
+    Pair,
+    made_pairs,
+    outcome_of,
+    similarities,
+    swapped_pairs,
+    text_of,
+    varied,
+    worded_pairs,
+)
 from hippocampus_swaps import Swaps
 from hippocampus_teacher import SentenceEncoder
-from hippocampus_worded import FOLLOWING, UNANSWERABLE, WordedQuestion, WordedWorld, worded_worlds
-from hippocampus_worlds import make_world, relations
+from hippocampus_worded import UNANSWERABLE, WordedQuestion, WordedWorld, worded_worlds
 
-ENGLISH = "en"
-MADE_ENGLISH = 0.85
-"""Share of the made worlds that are English: what is known of others is little, and would soon repeat itself."""
-NEAR = 3
-"""Statements of a world that are most similar to a question, and are shown beside the right one."""
 SMOOTHING = 0.02
-CLAIMED = 0.9
-"""Share of the statements of a made world that are asked for yes or no."""
 UNBLENDED = {"blend": [1.0, *[0.0] * BLEND], "threshold": 0.5}
 """What a file of weights says of a cross-encoder that decides alone."""
-FRAGMENT = 5
-"""Words of a correction up to which it may be a mere value: "no, on Friday"."""
 
 
 class Settings(TrainingSettings):
@@ -105,15 +105,6 @@ class Vocabulary:
 
     pieces: list[str]
     scores: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A question, a statement, and the outcome."""
-
-    question: str
-    statement: str
-    outcome: int
 
 
 class Layer(nn.Module):
@@ -203,100 +194,6 @@ class Network(nn.Module):
 
 def _copy(module: nn.Module, weights: dict[str, Tensor], name: str) -> None:
     module.load_state_dict({part: weights[f"{name}.{part}"] for part in ("weight", "bias")})
-
-
-def outcome_of(question: WordedQuestion, statement: int) -> int:
-    """Return what a statement of its world says to a question."""
-    if statement not in question.answers:
-        return NOTHING
-    return NO if question.kind == "n" else YES
-
-
-def text_of(question: WordedQuestion, world: WordedWorld) -> str:
-    """Return a question; one that follows another has the last answer before it, as in a conversation."""
-    if question.kind not in FOLLOWING:
-        return question.text
-    return f"{world.statements[question.other]} {question.text}"
-
-
-def similarities(worlds: Sequence[WordedWorld], embedder: SpikingTextEmbedder) -> list[NDArray[np.float32]]:
-    """Return how similar the questions of each world are to its statements, as search finds it: [questions, told]."""
-    asked = [[text_of(question, world) for question in world.questions] for world in worlds]
-    return [
-        embedder.embed(questions) @ embedder.embed(world.statements).T
-        for questions, world in zip(asked, worlds, strict=True)
-    ]
-
-
-def worded_pairs(
-    worlds: Sequence[WordedWorld], similar: Sequence[NDArray[np.float32]], rng: random.Random, wrong: int
-) -> list[Pair]:
-    """Return each question with the statement that it stands below, and with others that are like it.
-
-    Args:
-        worlds: The worlds.
-        similar: `similarities` of each.
-        rng: Draws everything.
-        wrong: How many others.
-    """
-    pairs = []
-    for world, rows in zip(worlds, similar, strict=True):
-        for question, near in zip(world.questions, rows, strict=True):
-            if _is_fragment(question):
-                continue
-            shown = [question.statement, *question.answers]
-            order = [i for i in np.argsort(-near).tolist() if i not in shown]
-            # The nearest are the hardest; any other, too, lest only near ones are known to be wrong.
-            shown += rng.sample(order[:NEAR], min(len(order), NEAR, max(1, wrong - 1)))
-            if wrong > 1 and order:
-                shown.append(rng.choice(order))
-            text = text_of(question, world)
-            pairs += [Pair(text, world.statements[i], outcome_of(question, i)) for i in dict.fromkeys(shown)]
-    return pairs
-
-
-def swapped_pairs(worlds: Sequence[WordedWorld], swaps: Swaps, rng: random.Random, share: float) -> Iterator[Pair]:
-    """Ask some questions about another thing than their statement tells of."""
-    for world in worlds:
-        for question in world.questions if world.language == ENGLISH else ():
-            if question.kind in "qo" and rng.random() < share:
-                statement = world.statements[question.statement]
-                other = swaps.question(question.text, statement, rng)
-                if other is not None:
-                    yield Pair(other, statement, NOTHING)
-
-
-def _is_fragment(question: WordedQuestion) -> bool:
-    """Return whether a correction says only a value: what it corrects is known from what was said last."""
-    return question.kind == "c" and len(question.text.split()) <= FRAGMENT
-
-
-def made_pairs(count: int, rng: random.Random, wrong: int) -> Iterator[Pair]:
-    """Make pairs of the judge's worlds."""
-    english = [relation for relation in relations() if relation.language == ENGLISH]
-    others = [relation for relation in relations() if relation.language != ENGLISH]
-    while count > 0:
-        pool = english if rng.random() < MADE_ENGLISH else others
-        world = make_world(rng, pool, rng.choice([4, 6, 10]), 8)
-        texts = [told.text for told in world.told]
-        for question in world.questions:
-            words = set(question.text.lower().split())
-            rest = [i for i in range(len(texts)) if i not in question.answers and i not in question.unclear]
-            rest.sort(key=lambda i: len(words & set(texts[i].lower().split())), reverse=True)
-            for i in [*question.answers, *rest[:wrong]]:
-                yield Pair(question.text, texts[i], YES if i in question.answers else NOTHING)
-                count -= 1
-        for claim in claims(world.told, pool, rng, CLAIMED) if pool is english else ():
-            yield Pair(*claim)
-            count -= 1
-
-
-def varied(text: str, rng: random.Random) -> str:
-    """Write a text as some people do: in lower case, without a mark at the end."""
-    chance = rng.random()
-    if chance < 0.12:
-        text = text.lower()
-    return text.rstrip(".?!") if chance < 0.06 or 0.12 < chance < 0.2 else text
 
 
 def batches(pairs: Sequence[Pair], pieces: Pieces, size: int, rng: random.Random) -> list[list[Encoded]]:

@@ -37,12 +37,11 @@ from hippocampus_cross_encoder_training import (
     Vocabulary,
     evaluate,
     floats,
-    outcome_of,
     padded,
     save,
-    text_of,
 )
 from hippocampus_multilingual import MultilingualEncoder
+from hippocampus_pairs import outcome_of, text_of
 from hippocampus_teacher import SentenceEncoder
 from hippocampus_worded import worded_worlds
 
