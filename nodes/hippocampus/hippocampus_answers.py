@@ -22,7 +22,7 @@ from hippocampus_reading import content_of
 from hippocampus_recall import PASSAGE, STATEMENT, Recall, Sought, next_sentence
 from hippocampus_statements import is_statement
 from hippocampus_turns import Turn, Turns
-from hippocampus_wording import FRAGMENT, PRONOUNS, completed, has_verb, tells
+from hippocampus_wording import FRAGMENT, PRONOUNS, completed, has_verb, spelled_out, tells
 
 PERHAPS_TOLD = 0.45
 """Bid for a sentence that says something, without a sign that it is meant for memory: the router decides."""
@@ -78,6 +78,7 @@ class Planner:
         turns = self.turns.of(session)
         if turns and turns[0].asks and _YES.match(text):
             return Plan("forget_everything", Asked("forget"), SURE, "the confirmation was asked for")
+        text = spelled_out(text)
         asked = understand(text, attached=attached)
         threshold = least or self.recall.threshold
         if asked.kind == "statement" and asked.fact:

@@ -165,15 +165,15 @@ class CrossEncoder:
         if self.blend.shape != (BLEND + 1,):
             raise ModelError(f"a cross-encoder blends {BLEND} figures, got {len(self.blend) - 1} weights")
         self._words, self._word_scale = weights.pop("words.weight"), weights.pop("words.scale")
-        scales = {name: weights.pop(name) for name in list(weights) if name.endswith(".scale")}
         self.weights: dict[str, Array] = {}
+        self._matrices: dict[str, NDArray[np.int8]] = {}
         for name, value in weights.items():
-            numbers = value.astype(np.float32)
-            scale = scales.get(f"{name.removesuffix('.weight')}.scale")
-            # Transposed, so that the product with a row of tokens needs no copy.
-            if scale is not None:
-                numbers = np.ascontiguousarray((numbers * scale.astype(np.float32)[:, None]).T)
-            self.weights[name] = numbers
+            if f"{name.removesuffix('.weight')}.scale" in weights:
+                # Transposed, so that the product with a row of tokens needs no copy. It stays in int8: a quarter of the
+                # memory, and writing it in float32 for each product takes a thirtieth of the time of the product.
+                self._matrices[name] = np.ascontiguousarray(value.astype(np.int8, copy=False).T)
+            else:
+                self.weights[name] = value.astype(np.float32)
         self._pieces = pieces
 
     @classmethod
@@ -253,7 +253,8 @@ class CrossEncoder:
         return self._norm(x + self._linear(_gelu(self._linear(x, f"{at}inner")), f"{at}outer"), f"{at}last")
 
     def _linear(self, x: Array, name: str) -> Array:
-        flat = x.reshape(-1, x.shape[-1]) @ self.weights[f"{name}.weight"]
+        flat = x.reshape(-1, x.shape[-1]) @ self._matrices[f"{name}.weight"].astype(np.float32)
+        flat *= self.weights[f"{name}.scale"]
         flat += self.weights[f"{name}.bias"]
         return np.asarray(flat.reshape(*x.shape[:-1], -1), np.float32)
 

@@ -78,6 +78,7 @@ class Settings(TrainingSettings):
     words_english: int = Field(20000, ge=1, description="those of English")
     epochs: int = Field(3, ge=1, description="passes over the worded questions")
     wrong: int = Field(1, ge=1, description="other statements that are shown with each question")
+    verdicts: int = Field(2, ge=1, description="times that a question for yes or no is in a pass")
     refused: float = Field(
         0.6, gt=0, le=1, description="share of the pairs of the worded worlds that say nothing that are in a pass"
     )
@@ -293,7 +294,7 @@ def train(run: Run[Settings]) -> None:
 
     def passes(number: int) -> list[list[Encoded]]:
         rng = random.Random(1000 * run.seed + number)
-        pairs = worded_pairs(worlds, similar, rng, settings.wrong)
+        pairs = worded_pairs(worlds, similar, rng, settings.wrong, settings.verdicts)
         pairs = [pair for pair in pairs if pair.outcome != NOTHING or rng.random() < settings.refused]
         pairs += swapped_pairs(worlds, swaps, rng, settings.swapped)
         pairs += made_pairs(settings.made, rng, settings.wrong)

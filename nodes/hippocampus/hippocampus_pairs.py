@@ -13,7 +13,7 @@ from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from hippocampus_claimed import claims
 from hippocampus_cross_encoder import NO, NOTHING, YES
 from hippocampus_swaps import Swaps
-from hippocampus_worded import FOLLOWING, WordedQuestion, WordedWorld
+from hippocampus_worded import FOLLOWING, VERDICTS, WordedQuestion, WordedWorld
 from hippocampus_worlds import make_world, relations
 
 ENGLISH = "en"
@@ -23,6 +23,10 @@ NEAR = 3
 """Statements of a world that are most similar to a question, and are shown beside the right one."""
 CLAIMED = 0.9
 """Share of the statements of a made world that are asked for yes or no."""
+MISTYPED = 0.06
+"""Share of the texts in which a word is mistyped."""
+TYPED = 4
+"""Letters of the shortest word that is mistyped: others become other words."""
 FRAGMENT = 5
 """Words of a correction up to which it may be a mere value: "no, on Friday"."""
 
@@ -60,7 +64,11 @@ def similarities(worlds: Sequence[WordedWorld], embedder: SpikingTextEmbedder) -
 
 
 def worded_pairs(
-    worlds: Sequence[WordedWorld], similar: Sequence[NDArray[np.float32]], rng: random.Random, wrong: int
+    worlds: Sequence[WordedWorld],
+    similar: Sequence[NDArray[np.float32]],
+    rng: random.Random,
+    wrong: int,
+    verdicts: int,
 ) -> list[Pair]:
     """Return each question with the statement that it stands below, and with others that are like it.
 
@@ -69,21 +77,30 @@ def worded_pairs(
         similar: `similarities` of each.
         rng: Draws everything.
         wrong: How many others.
+        verdicts: How often questions for yes or no come in, each time with others beside: they are fewer than other
+            questions, and those that are answered with no are the only ones that teach what no is.
     """
     pairs = []
     for world, rows in zip(worlds, similar, strict=True):
         for question, near in zip(world.questions, rows, strict=True):
-            if _is_fragment(question):
-                continue
-            shown = [question.statement, *question.answers]
-            order = [i for i in np.argsort(-near).tolist() if i not in shown]
-            # The nearest are the hardest; any other, too, lest only near ones are known to be wrong.
-            shown += rng.sample(order[:NEAR], min(len(order), NEAR, max(1, wrong - 1)))
-            if wrong > 1 and order:
-                shown.append(rng.choice(order))
-            text = text_of(question, world)
-            pairs += [Pair(text, world.statements[i], outcome_of(question, i)) for i in dict.fromkeys(shown)]
+            if not _is_fragment(question):
+                for _ in range(verdicts if question.kind in VERDICTS else 1):
+                    pairs += _pairs_of(question, world, near, rng, wrong)
     return pairs
+
+
+def _pairs_of(
+    question: WordedQuestion, world: WordedWorld, near: NDArray[np.float32], rng: random.Random, wrong: int
+) -> Iterator[Pair]:
+    shown = [question.statement, *question.answers]
+    order = [i for i in np.argsort(-near).tolist() if i not in shown]
+    # The nearest are the hardest; any other, too, lest only near ones are known to be wrong.
+    shown += rng.sample(order[:NEAR], min(len(order), NEAR, max(1, wrong - 1)))
+    if wrong > 1 and order:
+        shown.append(rng.choice(order))
+    text = text_of(question, world)
+    for i in dict.fromkeys(shown):
+        yield Pair(text, world.statements[i], outcome_of(question, i))
 
 
 def swapped_pairs(worlds: Sequence[WordedWorld], swaps: Swaps, rng: random.Random, share: float) -> Iterator[Pair]:
@@ -123,8 +140,26 @@ def made_pairs(count: int, rng: random.Random, wrong: int) -> Iterator[Pair]:
 
 
 def varied(text: str, rng: random.Random) -> str:
-    """Write a text as some people do: in lower case, without a mark at the end."""
+    """Write a text as some people do: in lower case, without a mark at the end, with a wrong letter."""
     chance = rng.random()
     if chance < 0.12:
         text = text.lower()
-    return text.rstrip(".?!") if chance < 0.06 or 0.12 < chance < 0.2 else text
+    text = text.rstrip(".?!") if chance < 0.06 or 0.12 < chance < 0.2 else text
+    return mistyped(text, rng) if rng.random() < MISTYPED else text
+
+
+def mistyped(text: str, rng: random.Random) -> str:
+    """Mistype one word: two letters change places, or one is left out, or written twice.
+
+    Its first letter stays. Names, numbers and words in capital letters stay, as another name is another thing.
+    """
+    words = text.split(" ")
+    at = [i for i, word in enumerate(words) if len(word) >= TYPED and word.isalpha() and word.islower()]
+    if not at:
+        return text
+    number = rng.choice(at)
+    word = words[number]
+    i = rng.randrange(1, len(word) - 1)
+    letters = rng.choice([word[i + 1] + word[i], word[i + 1], word[i] + word[i : i + 2]])
+    words[number] = word[:i] + letters + word[i + 2 :]
+    return " ".join(words)

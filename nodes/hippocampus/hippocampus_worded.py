@@ -27,6 +27,8 @@ from brainnet.errors import TrainingError
 _FOLDER = Path(__file__).parent
 UNANSWERABLE = frozenset("uxg")
 FOLLOWING = frozenset("fg")
+VERDICTS = frozenset("ynu")
+"""Questions for yes or no."""
 _BELOW = frozenset("qoynux")
 _NUMBERS = {"f": 2, "g": 1, "t": 2, "c": 1, "d": 1}
 """Statements that a line names."""

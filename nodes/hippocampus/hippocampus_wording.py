@@ -25,8 +25,28 @@ _LEADING = FUNCTION_WORDS | frozenset(
     plain_words("when since after before while because during until once although whenever unless btw note both half")
 )
 """Words before those that do not make a command of them: "If it rains, ...", "Behind the shed ..."."""
+_WHO_AM_I = {tuple(plain_words(asked)): meant for asked, meant in {
+    "who am i": "What is my name?",
+    "wer bin ich": "Wie ist mein Name?",
+    "wie ben ik": "Wat is mijn naam?",
+    "qui suis-je": "Quel est mon nom ?",
+    "quien soy": "¿Cuál es mi nombre?",
+    "quien soy yo": "¿Cuál es mi nombre?",
+    "chi sono": "Qual è il mio nome?",
+    "chi sono io": "Qual è il mio nome?",
+    "quem sou eu": "Qual é o meu nome?",
+    "私は誰ですか": "私の名前は何ですか？",
+    "私は誰": "私の名前は何ですか？",
+    "मैं कौन हूँ": "मेरा नाम क्या है?",
+}.items()}  # fmt: skip
+"""What somebody wants to know who asks so. The questions have no word that memory could look for."""
 FRAGMENT = 6
 """Words up to which a correction may be a mere value: "in the car"."""
+
+
+def spelled_out(text: str) -> str:
+    """Return the question that a text means, if it is one for who is asking; else the text."""
+    return _WHO_AM_I.get(tuple(plain_words(text)), text)
 
 
 def tells(text: str) -> bool:

@@ -71,6 +71,21 @@ async def test_my_name_is_not_yours(brain: MemoryBrain) -> None:
     assert await unknown(brain, "What's your name?")
 
 
+@pytest.mark.parametrize(
+    ("told", "asked"),
+    [
+        ("My name is Jonas.", "who am I"),
+        ("Mein Name ist Jonas.", "Wer bin ich?"),
+        ("Je m'appelle Jonas.", "Qui suis-je ?"),
+        ("Mi nombre es Jonas.", "¿Quién soy?"),
+    ],
+)
+async def test_who_am_i(brain: MemoryBrain, told: str, asked: str) -> None:
+    assert await unknown(brain, asked)
+    await ask(brain, told)
+    assert said(await ask(brain, asked)) == told
+
+
 async def test_a_plain_statement_is_kept_and_said_back(brain: MemoryBrain) -> None:
     assert said(await ask(brain, "The drone is called Fink.")) == "I will remember: The drone is called Fink."
     assert said(await ask(brain, "What is the drone called?")) == "The drone is called Fink."

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from brainnet.errors import ModelError, TrainingError
@@ -41,7 +45,7 @@ from hippocampus_cross_encoder_training import (
     save,
 )
 from hippocampus_multilingual import MultilingualEncoder
-from hippocampus_pairs import outcome_of, text_of
+from hippocampus_pairs import mistyped, outcome_of, text_of, worded_pairs
 from hippocampus_teacher import SentenceEncoder
 from hippocampus_worded import worded_worlds
 
@@ -230,6 +234,39 @@ def test_what_a_statement_says_to_a_worded_question(tmp_path: Path) -> None:
     }  # fmt: skip
     following = next(question for question in world.questions if question.kind == "f")
     assert text_of(following, world) == "The saw is red. And who has its key?"
+
+
+def test_questions_for_yes_or_no_come_in_more_often(tmp_path: Path) -> None:
+    (tmp_path / "hippocampus_worded_own.txt").write_text(
+        "W shed en\nS The saw is red.\nq Which colour is the saw?\nn Is the saw blue?\nu Is the saw sharp?\n"
+        "S Ida has the key.\n"
+    )
+    worlds = worded_worlds(tmp_path)
+    similar = [np.zeros((3, 2), np.float32)]
+    pairs = worded_pairs(worlds, similar, random.Random(0), wrong=1, verdicts=3)
+    times = Counter((pair.question, pair.statement, pair.outcome) for pair in pairs)
+    assert times == {
+        ("Which colour is the saw?", "The saw is red.", YES): 1,
+        ("Which colour is the saw?", "Ida has the key.", NOTHING): 1,
+        ("Is the saw blue?", "The saw is red.", NO): 3,
+        ("Is the saw blue?", "Ida has the key.", NOTHING): 3,
+        ("Is the saw sharp?", "The saw is red.", NOTHING): 3,
+        ("Is the saw sharp?", "Ida has the key.", NOTHING): 3,
+    }
+
+
+@given(st.integers())
+def test_a_mistyped_text_has_one_wrong_word_and_the_same_names(seed: int) -> None:
+    text = "Where does Ole keep the 12 yellow USB sticks for Maria?"
+    words = text.split()
+    changed = [(a, b) for a, b in zip(words, mistyped(text, random.Random(seed)).split(), strict=True) if a != b]
+    assert len(changed) <= 1
+    for was, now in changed:
+        assert was in ("does", "keep", "yellow", "sticks")
+        assert now[0] == was[0]
+        assert set(now) <= set(was)
+        assert abs(len(now) - len(was)) <= 1
+    assert mistyped("Is it 12?", random.Random(seed)) == "Is it 12?"
 
 
 @pytest.mark.parametrize("line", ["z What?", "f 1 9 And who?", "t 1 And who?", "W one", "q"])
