@@ -9,7 +9,6 @@ with which its training began; question and statement may be in two.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
-from tokenizers import Tokenizer
-from tokenizers.models import Unigram
-from tokenizers.normalizers import NFKC
-from tokenizers.pre_tokenizers import Metaspace
-from tokenizers.processors import TemplateProcessing
 
 from brainnet.errors import ModelError
 from hippocampus_judge import BLEND as JUDGED
+from hippocampus_pieces import PADDING, Pieces
 
 Array = NDArray[np.float32]
 
 NOTHING, YES, NO = range(3)
 """What a statement says to a question: nothing, the answer (or yes), or no."""
 OUTCOMES = 3
-MAX_TOKENS = 96
-"""Tokens of a question and a statement together; longer ones are cut, the statement first."""
 BATCH_TOKENS = 2048
 """Tokens, padding included, that are computed together."""
 BLOCK = 32
@@ -53,37 +46,6 @@ def read_tensors(path: Path | str) -> tuple[dict[str, NDArray[np.generic]], dict
 def write_tensors(tensors: dict[str, NDArray[np.generic]], meta: dict[str, Any], path: Path | str) -> None:
     """Write a file of weights."""
     save_file(tensors, str(path), metadata={"cross_encoder": json.dumps(meta)})
-
-
-BEGIN, PADDING, END, UNKNOWN = range(4)
-"""Numbers of the pieces that stand for no text."""
-_CAPITALS = re.compile(r"\b[^\W\d_a-z]{4,}\b")
-WORD = "▁"
-"""What a piece at the beginning of a word begins with."""
-
-
-def unigram(pieces: Sequence[str], scores: Sequence[float]) -> Tokenizer:
-    """Make what cuts texts, alone or in pairs, into the most probable pieces (Kudo and Richardson 2018).
-
-    Args:
-        pieces: The vocabulary in the order of the numbers; the first are BEGIN, PADDING, END and UNKNOWN.
-        scores: Logarithm of the probability of each.
-    """
-    tokenizer = Tokenizer(Unigram([*zip(pieces, map(float, scores), strict=True)], UNKNOWN))
-    tokenizer.normalizer = NFKC()
-    tokenizer.pre_tokenizer = Metaspace()
-    begin, end = pieces[BEGIN], pieces[END]
-    tokenizer.post_processor = TemplateProcessing(
-        single=f"{begin} $A {end}",
-        pair=f"{begin} $A {end} $B {end}",
-        special_tokens=[(begin, BEGIN), (end, END)],
-    )
-    return tokenizer
-
-
-def _written(text: str) -> str:
-    """Write a text in the usual way: words in capital letters and curly apostrophes are rare in what it has learned."""
-    return _CAPITALS.sub(lambda found: found.group().lower(), text.replace("’", "'"))
 
 
 def packed(vectors: Array) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
@@ -114,26 +76,6 @@ def unpacked(halves: NDArray[np.generic], factors: NDArray[np.generic]) -> Array
     values = np.concatenate([blocks & 15, blocks >> 4], -1).astype(np.float32) - 8
     values *= factors.astype(np.float32)[..., None]
     return values.reshape(*factors.shape[:-1], -1)
-
-
-class Pieces:
-    """Cuts pairs of texts into pieces of words.
-
-    Args:
-        words: The vocabulary, see `unigram`.
-        scores: Logarithm of the probability of each.
-    """
-
-    def __init__(self, words: Sequence[str], scores: Sequence[float]) -> None:
-        self._pieces = unigram(words, scores)
-        self._pieces.enable_truncation(MAX_TOKENS, strategy="longest_first")
-        self._pieces.no_padding()
-
-    def pairs(self, question: str, statements: Sequence[str]) -> list[list[int]]:
-        """Return the numbers of the pieces of the question together with each statement."""
-        asked = _written(question)
-        pairs = [(asked, _written(statement)) for statement in statements]
-        return [each.ids for each in self._pieces.encode_batch(pairs)]
 
 
 class CrossEncoder:

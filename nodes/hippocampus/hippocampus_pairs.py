@@ -80,7 +80,7 @@ def worded_pairs(
         verdicts: How often questions for yes or no come in, each time with others beside: they are fewer than other
             questions, and those that are answered with no are the only ones that teach what no is.
     """
-    pairs = []
+    pairs: list[Pair] = []
     for world, rows in zip(worlds, similar, strict=True):
         for question, near in zip(world.questions, rows, strict=True):
             if not _is_fragment(question):

@@ -76,7 +76,7 @@ async def test_my_name_is_not_yours(brain: MemoryBrain) -> None:
     [
         ("My name is Jonas.", "who am I"),
         ("Mein Name ist Jonas.", "Wer bin ich?"),
-        ("Je m'appelle Jonas.", "Qui suis-je ?"),
+        ("Mon nom est Jonas.", "Qui suis-je ?"),
         ("Mi nombre es Jonas.", "¿Quién soy?"),
     ],
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import random
 import struct
+import unicodedata
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +16,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from tokenizers import Tokenizer
 
 from brainnet.errors import ModelError, TrainingError
 from brainnet.paths import region_file
 from brainnet.training import Run
-from hippocampus_cross_encoder import (
-    BEGIN,
-    BLEND,
-    END,
-    NO,
-    NOTHING,
-    UNKNOWN,
-    WORD,
-    YES,
-    CrossEncoder,
-    Pieces,
-    packed,
-    read_tensors,
-    unigram,
-    unpacked,
-)
+from hippocampus_cross_encoder import BLEND, NO, NOTHING, YES, CrossEncoder, packed, read_tensors, unpacked
 from hippocampus_cross_encoder_training import (
     Encoded,
     Network,
@@ -44,8 +32,9 @@ from hippocampus_cross_encoder_training import (
     padded,
     save,
 )
-from hippocampus_multilingual import MultilingualEncoder
+from hippocampus_multilingual import MultilingualEncoder, unigram
 from hippocampus_pairs import mistyped, outcome_of, text_of, worded_pairs
+from hippocampus_pieces import BEGIN, END, MAX_TOKENS, UNKNOWN, WORD, Pieces
 from hippocampus_teacher import SentenceEncoder
 from hippocampus_worded import worded_worlds
 
@@ -84,6 +73,14 @@ def small_network(frozen: int = 0) -> Network:
     """Return a network of two layers with random weights."""
     encoder = SentenceEncoder(small_weights(3), unigram(PIECES, SCORES), 3, HEADS, 1e-12)
     return Network(encoder, range(len(PIECES)), 2, frozen, 0.1).eval()
+
+
+@cache
+def shipped_pieces() -> tuple[list[str], Tokenizer, Pieces]:
+    """Return the vocabulary that ships, and what cuts texts into it: the library, and what is used."""
+    tensors, _ = read_tensors(WEIGHTS)
+    vocabulary, scores = tensors["vocabulary"].tobytes().decode().split("\n"), tensors["scores"].tolist()
+    return vocabulary, unigram(vocabulary, scores), Pieces(vocabulary, scores)
 
 
 @pytest.fixture
@@ -138,6 +135,34 @@ def test_a_text_is_cut_into_the_most_probable_pieces() -> None:
     named = [PIECES[number] for number in pair]
     assert named == ["<s>", f"{WORD}is", "?", "</s>", f"{WORD}the", WORD, "<unk>", "</s>"]
     assert pair[-2] == UNKNOWN
+
+
+@given(st.text(max_size=200), st.lists(st.text("thekyis ß?." + WORD, max_size=150), max_size=3))
+def test_texts_are_cut_as_the_library_cuts_them(question: str, statements: list[str]) -> None:
+    library = unigram(PIECES, SCORES)
+    library.enable_truncation(MAX_TOKENS, strategy="longest_first")
+
+    def spaced(text: str) -> str:
+        return " ".join(unicodedata.normalize("NFKC", text.replace("’", "'")).replace(WORD, " ").split())
+
+    asked = question.lower()
+    expected = [library.encode(spaced(asked), spaced(statement)).ids for statement in statements]
+    assert Pieces(PIECES, SCORES).pairs(asked, statements) == expected
+
+
+@given(st.text(max_size=60))
+def test_words_of_all_scripts_are_cut_as_the_library_cuts_them(text: str) -> None:
+    vocabulary, library, pieces = shipped_pieces()
+    text = text.lower()
+    plain = " ".join(unicodedata.normalize("NFKC", text.replace("’", "'")).replace(WORD, " ").split())
+    assert [vocabulary[i] for i in pieces.cut(text)] == [vocabulary[i] for i in library.encode(plain).ids[1:-1]]
+
+
+def test_words_in_capital_letters_are_read_as_others() -> None:
+    _, _, pieces = shipped_pieces()
+    assert pieces.cut("WHERE IS MARIA? ГДЕ КЛЮЧ") == pieces.cut("where IS maria? ГДЕ ключ")
+    assert pieces.cut("Ключ") != pieces.cut("ключ")
+    assert pieces.cut("WHERE") != pieces.cut("Where")
 
 
 def write_multilingual(path: Path, weights: dict[str, torch.Tensor]) -> None:
