@@ -26,6 +26,8 @@ def test_hashes_are_the_same_on_every_machine() -> None:
 def test_where_to_does_not_change_who() -> None:
     assert route_tokens("Move the arm to (0.10, -0.2)") == route_tokens("move THE arm to (−.15, 0.05)")
     assert route_tokens("locker 42?") == ["locker", "<integer>", "?"]
+    assert route_tokens("छाता रसोई में है? don't") == ["छाता", "रसोई", "में", "है", "?", "don't"]
+    assert route_tokens("cafe\u0301") == route_tokens("caf\u00e9")
 
 
 def test_words_are_normalised() -> None:

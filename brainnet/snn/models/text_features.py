@@ -68,7 +68,10 @@ _SPACELESS = re.compile(
 )
 # A letter with its marks; marks without a letter too.
 _CLUSTER = re.compile(rf"[^{COMBINING_MARKS}][{COMBINING_MARKS}]*|[{COMBINING_MARKS}]+")
-_ROUTE_TOKEN = re.compile(r"[-+−]?(?:\d+\.\d+|\.\d+|\d+)|[^\W\d_]+(?:['’][^\W\d_]+)*|[?!.,:;()\[\]\"“”]")
+_MARKED_LETTERS = rf"[^\W\d_](?:[^\W\d_]|[{COMBINING_MARKS}])*"
+_ROUTE_TOKEN = re.compile(
+    rf"[-+−]?(?:\d+\.\d+|\.\d+|\d+)|{_MARKED_LETTERS}(?:['’]{_MARKED_LETTERS})*|[?!.,:;()\[\]\"“”]"
+)
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 """Letters of scripts in which a run of letters may hold several words: Thai, Lao, Burmese, Khmer, Japanese, Chinese,
 and Korean, whose particles follow their noun."""
