@@ -11,6 +11,7 @@ from hippocampus_worlds import Relation, Told, lists, told_as
 
 _FIRST = re.compile(r"\b(is|was|are|were|can|may|must|will|has been|have been)\b")
 _THIRD = re.compile(r"^(?P<subject>(?:the|my|our|your|their|his|her|\w+'s?)? ?[\w' -]{1,30}?) (?P<verb>[a-z]{2,12}s) ")
+_PLURAL = re.compile(r"(?:we|you|they|these|those|all|two|three|four|some|many|most|both)\b", re.IGNORECASE)
 _FIRST_PERSON = re.compile(r"^I (?P<verb>[a-z]+) ")
 _PAST = frozenset("put left lent bought paid sold met moved gave got".split())  # noqa: SIM905
 _PLAIN = {"has": "have", "goes": "go", "does": "do", "watches": "watch", "teaches": "teach", "studies": "study"}
@@ -40,7 +41,7 @@ def asked_whether(text: str) -> str | None:
         before, after = lowered[: found.start()].strip(), lowered[found.start() + len(verb) :].strip()
         if "," not in before and len(before.split()) <= 7:
             return f"{verb.capitalize()} {before} {after}?"
-    if (found := _THIRD.match(lowered)) and found["verb"] not in _NO_VERBS:
+    if (found := _THIRD.match(lowered)) and found["verb"] not in _NO_VERBS and not _PLURAL.match(lowered):
         verb = found["verb"]
         plain = _PLAIN.get(verb) or (verb[:-3] + "y" if verb.endswith("ies") else verb[:-1])
         return f"Does {found['subject'].strip()} {plain} {lowered[found.end() :]}?"

@@ -45,6 +45,7 @@ from hippocampus_multilingual import FILE, PACKAGE, MultilingualEncoder
 from hippocampus_pairs import (
     ENGLISH,
     Pair,
+    claimed_pairs,
     made_pairs,
     outcome_of,
     similarities,
@@ -75,6 +76,10 @@ class Settings(TrainingSettings):
     epochs: int = Field(3, ge=1, description="passes over the worded questions")
     wrong: int = Field(1, ge=1, description="other statements that are shown with each question")
     verdicts: int = Field(2, ge=1, description="times that a question for yes or no is in a pass")
+    others: float = Field(1, gt=0, le=1, description="share of the other questions that are in a pass")
+    claimed: float = Field(
+        0.6, ge=0, le=1, description="share of the English statements that are asked for yes or no in their words"
+    )
     refused: float = Field(
         0.6, gt=0, le=1, description="share of the pairs of the worded worlds that say nothing that are in a pass"
     )
@@ -290,9 +295,10 @@ def train(run: Run[Settings]) -> None:
 
     def passes(number: int) -> list[list[Encoded]]:
         rng = random.Random(1000 * run.seed + number)
-        pairs = worded_pairs(worlds, similar, rng, settings.wrong, settings.verdicts)
+        pairs = worded_pairs(worlds, similar, rng, settings.wrong, settings.verdicts, settings.others)
         pairs = [pair for pair in pairs if pair.outcome != NOTHING or rng.random() < settings.refused]
         pairs += swapped_pairs(worlds, swaps, rng, settings.swapped)
+        pairs += claimed_pairs(worlds, swaps, rng, settings.claimed)
         pairs += made_pairs(settings.made, rng, settings.wrong)
         return batches(pairs, pieces, settings.batch, rng)
 

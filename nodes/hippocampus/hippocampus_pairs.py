@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainnet.snn.models.text_embedder import SpikingTextEmbedder
-from hippocampus_claimed import claims
+from hippocampus_claimed import asked_whether, claims
 from hippocampus_cross_encoder import NO, NOTHING, YES
 from hippocampus_swaps import Swaps
 from hippocampus_worded import FOLLOWING, VERDICTS, WordedQuestion, WordedWorld
@@ -27,6 +28,9 @@ MISTYPED = 0.06
 """Share of the texts in which a word is mistyped."""
 TYPED = 4
 """Letters of the shortest word that is mistyped: others become other words."""
+CLAUSE = 3
+"""Words of a clause from which on it is asked about."""
+_CLAUSE_END = re.compile(r"[,:;]\s|\s(?:and|but|so|because)\s")
 FRAGMENT = 5
 """Words of a correction up to which it may be a mere value: "no, on Friday"."""
 
@@ -69,6 +73,7 @@ def worded_pairs(
     rng: random.Random,
     wrong: int,
     verdicts: int,
+    others: float = 1.0,
 ) -> list[Pair]:
     """Return each question with the statement that it stands below, and with others that are like it.
 
@@ -79,12 +84,13 @@ def worded_pairs(
         wrong: How many others.
         verdicts: How often questions for yes or no come in, each time with others beside: they are fewer than other
             questions, and those that are answered with no are the only ones that teach what no is.
+        others: Share of the other questions.
     """
     pairs: list[Pair] = []
     for world, rows in zip(worlds, similar, strict=True):
         for question, near in zip(world.questions, rows, strict=True):
             if not _is_fragment(question):
-                for _ in range(verdicts if question.kind in VERDICTS else 1):
+                for _ in range(verdicts if question.kind in VERDICTS else rng.random() < others):
                     pairs += _pairs_of(question, world, near, rng, wrong)
     return pairs
 
@@ -112,6 +118,24 @@ def swapped_pairs(worlds: Sequence[WordedWorld], swaps: Swaps, rng: random.Rando
                 other = swaps.question(question.text, statement, rng)
                 if other is not None:
                     yield Pair(other, statement, NOTHING)
+
+
+def claimed_pairs(worlds: Sequence[WordedWorld], swaps: Swaps, rng: random.Random, share: float) -> Iterator[Pair]:
+    """Ask whether what some statements begin with is so, in the same words, and with another day, number or colour.
+
+    Questions that were worded one by one and have many words of their statement mostly have the answer no: one word is
+    another. Without these, that they are alike would be learned as a sign of no.
+    """
+    for world in worlds:
+        for statement in world.statements if world.language == ENGLISH else ():
+            clause = _CLAUSE_END.split(statement, maxsplit=1)[0]
+            question = asked_whether(clause) if rng.random() < share and len(clause.split()) >= CLAUSE else None
+            if question is None:
+                continue
+            yield Pair(question, statement, YES)
+            other = swaps.excluded(question, statement, rng)
+            if other is not None:
+                yield Pair(other, statement, NO)
 
 
 def _is_fragment(question: WordedQuestion) -> bool:

@@ -24,6 +24,10 @@ _SERIES = (
 )
 """Words of which one excludes the other."""
 _OTHERS = {word.lower(): [other for other in series if other != word] for series in _SERIES for word in series}
+_UNSURE = frozenset(("may", "march", "left", "right", "second"))
+"""Words of these series that mean other things, too."""
+SAID_FROM = 0.4
+"""Where in a question what is said of its subject begins, about."""
 SISTER = 0.4
 """How surely two words are different things of one kind."""
 MAX_SISTERS = 12
@@ -68,6 +72,28 @@ class Swaps:
         other = rng.choice(others)
         other = other[0].upper() + other[1:] if word[0].isupper() else other
         return question[: found.start()] + other + question[found.start() + len(word) :]
+
+    def excluded(self, question: str, statement: str, rng: random.Random) -> str | None:
+        """Return a question that a statement answers with yes with another day, number or colour: the answer is no.
+
+        None where the question has no such word.
+        """
+        said = {word for found in plain_words(statement) for word in (found, found.removesuffix("s"))}
+        places = []
+        # What is said of a thing stands behind it: of the red sledge nothing is known where the blue one is.
+        for found in _WORD.finditer(question, int(len(question) * SAID_FROM)):
+            word = found.group()
+            plural = "s" if word.lower() not in _OTHERS and word.lower().removesuffix("s") in _OTHERS else ""
+            key = word.lower().removesuffix(plural)
+            if key in _UNSURE or not (key in _OTHERS or word.isdigit()):
+                continue
+            others = [other + plural for other in self._others(key, rng, first=False) if other.lower() not in said]
+            if others and key in said:
+                places.append((found, others))
+        if not places:
+            return None
+        found, others = rng.choice(places)
+        return question[: found.start()] + rng.choice(others) + question[found.end() :]
 
     def _others(self, word: str, rng: random.Random, *, first: bool) -> list[str]:
         if word.lower() in _OTHERS:

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 
 from brainnet.errors import ModelError, TrainingError
 from brainnet.paths import region_file
+from brainnet.snn.models.text_embedder import SpikingTextEmbedder
 from brainnet.training import Run
 from hippocampus_cross_encoder import BLEND, NO, NOTHING, YES, CrossEncoder, packed, read_tensors, unpacked
 from hippocampus_cross_encoder_training import (
@@ -32,11 +33,13 @@ from hippocampus_cross_encoder_training import (
     padded,
     save,
 )
+from hippocampus_judge import Judge
 from hippocampus_multilingual import MultilingualEncoder, unigram
-from hippocampus_pairs import mistyped, outcome_of, text_of, worded_pairs
+from hippocampus_pairs import claimed_pairs, mistyped, outcome_of, text_of, worded_pairs
 from hippocampus_pieces import BEGIN, END, MAX_TOKENS, UNKNOWN, WORD, Pieces
+from hippocampus_swaps import Swaps
 from hippocampus_teacher import SentenceEncoder
-from hippocampus_worded import worded_worlds
+from hippocampus_worded import WordedWorld, worded_worlds
 
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", WORD, *"abcdefghijklmnopqrstuvwxyz?.", f"{WORD}the", f"{WORD}is", "key"]
 SCORES = [0.0, 0.0, 0.0, 0.0, -3.0, *[-4.0] * 28, -2.0, -2.0, -5.0]
@@ -73,6 +76,11 @@ def small_network(frozen: int = 0) -> Network:
     """Return a network of two layers with random weights."""
     encoder = SentenceEncoder(small_weights(3), unigram(PIECES, SCORES), 3, HEADS, 1e-12)
     return Network(encoder, range(len(PIECES)), 2, frozen, 0.1).eval()
+
+
+@cache
+def embedder() -> SpikingTextEmbedder:
+    return SpikingTextEmbedder.load(WEIGHTS.with_name("hippocampus.safetensors"))
 
 
 @cache
@@ -278,6 +286,33 @@ def test_questions_for_yes_or_no_come_in_more_often(tmp_path: Path) -> None:
         ("Is the saw sharp?", "The saw is red.", NOTHING): 3,
         ("Is the saw sharp?", "Ida has the key.", NOTHING): 3,
     }
+
+
+@pytest.mark.parametrize(
+    ("statement", "yes", "no"),
+    [
+        ("The physio is on Wednesdays at four.", "Is the physio on Wednesdays at four?", "Wednesdays|four"),
+        ("My lamp is green, and the desk is white.", "Is my lamp green?", "green"),
+        ("Dr Bielak operates on Tuesdays and Thursdays.", "Does Dr Bielak operate on Tuesdays?", "Tuesdays"),
+        ("The red sledge is reserved for Ida.", "Is the red sledge reserved for Ida?", None),
+        ("Nobody knows.", None, None),
+    ],
+)
+def test_what_a_statement_begins_with_is_asked(statement: str, yes: str | None, no: str | None) -> None:
+    world = WordedWorld("shed", "en", [statement])
+    judge = Judge.load(WEIGHTS.with_name("hippocampus_judge.safetensors"), embedder())
+    swaps = Swaps(judge.lexicon, [])
+    for seed in range(20):
+        pairs = list(claimed_pairs([world], swaps, random.Random(seed), 1.0))
+        assert [pair.outcome for pair in pairs] == ([YES] if yes else []) + ([NO] if no else [])
+        assert all(pair.statement == statement for pair in pairs)
+        assert not yes or pairs[0].question == yes
+        if no:
+            gone = [a for a, b in zip(str(yes)[:-1].split(), pairs[1].question[:-1].split(), strict=True) if a != b]
+            assert len(gone) == 1
+            assert gone[0] in no.split("|")
+            assert "Thursday" not in pairs[1].question or "Thursdays" not in statement
+    assert list(claimed_pairs([world], swaps, random.Random(0), 0.0)) == []
 
 
 @given(st.integers())
