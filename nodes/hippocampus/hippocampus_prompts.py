@@ -47,7 +47,9 @@ _POLITE_REQUEST = re.compile(r"\W{0,4}(?:please )?(?:can|could|would|will|kannst
 _ENDS_WITH_PLEASE = re.compile(r"\A(?:my|our|the|[\w-]{2,30}'s) [^.!?]{2,80}?,? (?:please|pls|plz)\W{0,4}\Z")
 _THEN_COMMAND = re.compile(r"(?:[,;.] |(?<!\w)and )(?:(?:and|then|simply|just|please|now) ){0,2}")
 _FROM_MEMORY = re.compile(
-    r"(?: again)?(?: please)?(?: (?:from|in|out of) (?:your |the )?memory)?(?: please)?[\s.!?]{0,6}\Z|[\s.!?]{1,6}\Z",
+    r"(?: again| any ?(?:more|longer))?(?:,? please)?"
+    r"(?: (?:from|in|out of) (?:your |the )?(?:memory|notes))?(?:,? please|,? will you)?"
+    r"[\s.!?]{0,6}\Z|[\s.!?]{1,6}\Z",
     re.IGNORECASE,
 )
 
@@ -164,6 +166,8 @@ class _Reader:
 
     def _told(self, said: Said, text: str) -> Asked | None:  # noqa: PLR0911 - one rule per return
         """Return the statement that the prompt asks to remember."""
+        if self._declines(said):
+            return None
         if self.language in {"en", ""} or leading("en", "remember").match(said.folded):  # type: ignore[union-attr]
             fact = statement_to_remember(text)
             if fact and "?" in fact[:MAX_READ] and not _POLITE_REQUEST.match(said.folded):
@@ -215,20 +219,25 @@ class _Reader:
 
     def _forget(self, said: Said) -> Asked | None:
         rest = self._rest("forget", said)
-        if rest is None or self._find(leading, "remember", said):
+        if rest is None or (self._find(leading, "remember", said) and not self._declines(said)):
             return None
         joint = self._find(leading, "that", rest)
         if joint and len(plain_words(rest.text[:MAX_READ])) > 1:
             rest = rest.after(joint.end())
-        if self._commands_after(rest):
-            return None
         of = _FROM_MEMORY.sub("", rest.text[:MAX_READ])
+        if self._commands_after(Said(of)):
+            return None
         subject = subject_words(of, self.language)
         everything = bool(set(plain_words(of)) & _ALL)
         last = not subject and not everything
         return Asked(
             "forget", self.language, subject=subject, follow_up=last or _only_pronoun(of, self.language, subject)
         )
+
+    def _declines(self, said: Said) -> bool:
+        """Return whether what begins like a request to remember is none: "Merk dir nicht mehr, wo ..."."""
+        forget, remember = (self._find(leading, name, said) for name in ("forget", "remember"))
+        return forget is not None and remember is not None and forget.end() > remember.end()
 
     def _commands_after(self, said: Said) -> bool:
         """Return whether a command follows: "Forget about accuracy, simply go to ..."."""

@@ -112,3 +112,45 @@ def test_any_text_is_understood_somehow(text: str, attached: bool) -> None:
         assert len(plain_words(asked.fact)) > 1
     if asked.kind in ("forget", "about", "everything", "other"):
         assert not asked.fact
+
+
+@pytest.mark.parametrize(
+    ("prompt", "subject"),
+    [
+        ("Forget the dent, please.", "dent"),
+        ("You may drop who has night duty.", "night duty"),
+        ("please remove where our money comes from", "money comes"),
+        ("Don't store anything about Ikram.", "ikram"),
+        ("no need to keep the bit about the water butt", "bit water butt"),
+        ("Remove the fire from your notes, will you.", "fire"),
+        ("The spotlight's been fixed, so drop it.", "spotlight's fixed"),
+        ("The nun with the hops, you can drop that.", "nun hops"),
+        ("Merk dir bitte nicht länger, wo der Schlüssel ist.", "schlussel"),
+        ("Das mit Ngozi und den Bussen kannst du löschen.", "ngozi bussen"),
+        ("Le concert du 8 décembre, tu peux l'effacer.", "concert 8 decembre"),
+        ("Ya he enviado el bastón, puedes olvidarlo.", "enviado baston"),
+        ("Please don't keep Tom's number any longer.", "tom's number"),
+        ("Non serve più ricordare chi porta il vino.", "porta vino"),
+    ],
+)
+def test_requests_to_forget_in_other_words(prompt: str, subject: str) -> None:
+    asked = understand(prompt)
+    assert (asked.kind, " ".join(asked.subject)) == ("forget", subject)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Don't keep the batteries in the fridge.",
+        "I can forget it.",
+        "We never delete it.",
+        "You can drop the parcel at Nora's.",
+        "Anna said you can forget that.",
+        "Drop the red block into the bin.",
+        "Remove the lid and lift the arm.",
+        "Quita la caja de la mesa.",
+        "Das kannst du vergessen!",
+    ],
+)
+def test_what_only_sounds_like_forgetting_deletes_nothing(prompt: str) -> None:
+    assert understand(prompt).kind != "forget"
