@@ -33,11 +33,13 @@ from prefrontal_examples import (
     intent_inputs,
     known,
 )
-from prefrontal_prompt_sets import OwnRegion, conversation, own_regions
+from prefrontal_prompt_sets import OwnRegion, conversation, memory_questions, own_regions
 from routing_prompts import ROUTES, Example, written, written_training
 
 BACKGROUND = 400
 """Prompts for the standard regions that a prompt is compared with."""
+IN_ENGLISH, IN_OTHERS = 1500, 300
+"""Questions to memory in English, and in each other language, that are no conversation."""
 INSTALLED = 4
 """Made-up regions that are installed together at most, in training."""
 SELF = "self"
@@ -56,7 +58,7 @@ def fitted_examples(embedder: SpikingTextEmbedder, seed: int) -> ExampleWeights:
         background=background,
         similar=_fitted_similar(embedder, background, prompts, rng),
         intents=(*sorted(set(conversation()) - {OTHER}), OTHER),
-        intent=_fitted_intents(embedder, prompts),
+        intent=_fitted_intents(embedder, prompts, _to_memory(rng)),
         embedder=embedder.fingerprint,
     )
 
@@ -65,12 +67,26 @@ def _written(*, held_out: bool) -> list[Example]:
     return [example for prompts in written_training(held_out=held_out).values() for example in prompts]
 
 
-def _fitted_intents(embedder: SpikingTextEmbedder, prompts: list[str]) -> NDArray[np.float32]:
-    """Fit a multinomial logistic regression on `intent_inputs`, [intents, D + PHRASES + 1]."""
+def _to_memory(rng: random.Random) -> list[str]:
+    """Return questions to memory, the most of them in English and up to so many in each other language."""
+    return [
+        text
+        for language, texts in sorted(memory_questions(held_out=False).items())
+        for text in rng.sample(texts, min(len(texts), IN_ENGLISH if language == "en" else IN_OTHERS))
+    ]
+
+
+def _fitted_intents(embedder: SpikingTextEmbedder, prompts: list[str], to_memory: list[str]) -> NDArray[np.float32]:
+    """Fit a multinomial logistic regression on `intent_inputs`, [intents, D + PHRASES + 1].
+
+    Without questions to memory in other languages, one in five of them was taken for conversation: nearly all other
+    prompts in these languages are.
+    """
     by_intent = conversation(held_out=False)
     names = [*sorted(set(by_intent) - {OTHER}), OTHER]
     others = [*by_intent[OTHER], *prompts]
     others += [text for region in own_regions(held_out=False) for text in (*region.prompts, *region.examples)]
+    others += to_memory
     texts = [(text, number) for number, name in enumerate(names[:-1]) for text in by_intent[name]]
     texts += [(text, len(names) - 1) for text in others]
     plain = [text for text, _ in texts]
@@ -80,6 +96,7 @@ def _fitted_intents(embedder: SpikingTextEmbedder, prompts: list[str]) -> NDArra
     hard = len(texts) - len(others)
     weight = torch.ones(len(texts))
     weight[hard : hard + len(by_intent[OTHER])] = 3.0
+    weight[len(texts) - len(to_memory) :] = 0.5
     rows = torch.zeros((len(names), inputs.shape[1]), requires_grad=True)
 
     def loss() -> Tensor:

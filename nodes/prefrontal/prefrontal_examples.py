@@ -36,7 +36,7 @@ MAX_PHRASE_TEXT = 300
 _PIECE = re.compile(rf"{WORD_PATTERN}|[?!.]")
 LEAST_BID = 0.06
 """A bid by examples below counts as none: most regions have nothing to do with most prompts."""
-LEAST_ABOUT = 0.3
+LEAST_ABOUT = 0.25
 """A prompt that is less likely about the brain itself is taken for one that is not."""
 
 

@@ -14,8 +14,11 @@ from typing import Any
 
 import yaml
 
+from brainnet.paths import region_file
+
 _HERE = Path(__file__)
 
+_ASKED = frozenset("qoynux")
 OTHER = "other"
 """The intent of prompts that are no conversation, though they look like it."""
 
@@ -74,6 +77,26 @@ def own_regions(held_out: bool | None = None) -> list[OwnRegion]:
         )
         for name, fields in _read("own_region_prompts.yaml").items()
     ]
+
+
+def memory_questions(held_out: bool) -> dict[str, list[str]]:
+    """Read the questions to memory that its cross-encoder learns from, by language (`hippocampus_worded_*.txt`).
+
+    They are worded in twenty languages, far more than any other prompts here, and none of them is conversation.
+
+    Args:
+        held_out: True for those about every fifth of the worlds, which are held out from training; False for others.
+    """
+    found: dict[str, list[str]] = {}
+    number, language = -1, ""
+    for path in sorted(region_file("hippocampus").parent.glob("hippocampus_worded_*.txt")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            kind, _, text = line.partition(" ")
+            if kind == "W":
+                number, language = number + 1, text.split()[1]
+            elif kind in _ASKED and (number % 5 == 4) == held_out:
+                found.setdefault(language, []).append(text)
+    return found
 
 
 @cache
