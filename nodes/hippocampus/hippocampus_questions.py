@@ -10,6 +10,8 @@ from hippocampus_english import content_words
 from hippocampus_phrases import ANSWER_TYPES, SIBLINGS, anywhere, languages, leading, trailing
 
 MARKS: Final = ("?", "？", "؟", "՞", "⸮")
+LEAD: Final = 3
+"""Words up to which what stands before a question is an address or a greeting."""
 _SEARCHED: Final = frozenset({"ja", "zh", "ko", "hi", "tr"})
 """Languages whose question words stand where the answer would stand, rather than in front."""
 _CLAUSE = re.compile(r"(?:\A|[.!?:;,—–-] )(?:(?:and|und|et|y|e|en|och|og|a|i|и|а|but|so|also|then|dann|alors) )?(?=\S)")
@@ -44,6 +46,9 @@ _ENDS_ASKING = {
 }
 """How a question ends that has no question mark: "la secrétaire, c'est qui"."""
 _SENTENCE_END = re.compile(r"(?<=\w\w\w)[.!] ")
+_VERB_NEXT = re.compile(
+    r"\w+(?:'s| (?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|must|may|am))\b"
+)
 _EXPLETIVE = re.compile(
     r"(?<!\w)(?:what (?:time|day|date|year) is it|is it (?:raining|snowing|going to rain|cold|hot|warm|late|early"
     r"|true|possible|ok)|it is (?:raining|snowing|going to rain|cold|hot|warm|late|early)|how (?:late|far) is it"
@@ -172,6 +177,8 @@ def is_question(text: str, folded: str, language: str) -> Literal["question", "y
     if language in {"ru", "uk"} and " ли " in folded[:200]:
         return "yes_no"
     ends_asking = _ENDS_ASKING.get(language)
+    if asked and _asks_late(folded, language):
+        asked = None
     if (asked and _asks_without_mark(folded, language)) or (ends_asking and ends_asking.search(folded)):
         return "question"
     if _goes_on_without_mark(folded, language):
@@ -205,11 +212,27 @@ def _goes_on_without_mark(folded: str, language: str) -> bool:
     return language == "en" and folded.startswith(("what about ", "how about ", "and what about ", "and the other"))
 
 
-def _asks_without_mark(folded: str, language: str) -> bool:
+def _asks_late(folded: str, language: str) -> bool:
+    """Return whether the question words of a sentence with a full stop begin a clause that comes after what it says.
+
+    "The goose guards the hens, because ..." and "Sveva leads the choir, who is ..." are written with question words in
+    the Romance languages.
+    """
+    if not folded.endswith("."):
+        return False
+    for clause in _CLAUSE.finditer(folded[:1000]):
+        if _type_at(folded[clause.end() :], language):
+            return len(folded[: clause.end()].split()) > LEAD
+    return False
+
+
+def _asks_without_mark(folded: str, language: str) -> bool:  # noqa: PLR0911 - one rule per return
     """Return whether a text that begins with question words is a question although it has no question mark."""
     words = folded.split(" ", 8)
     if language == "en":
-        # "When I came home, ...": a clause, which has its subject before its verb
+        # "When I came home, ...", "When leaving, ...": a clause, which has its subject before its verb
+        if words[0] in {"when", "where"} and "," in folded and folded.endswith(".") and not _VERB_NEXT.match(folded):
+            return False
         if (
             words[0] in {"when", "while", "where", "how", "what", "who", "whose", "which", "why", "that"}
             and len(words) > 1
@@ -231,7 +254,7 @@ def _asks_without_mark(folded: str, language: str) -> bool:
         return _type_at(folded, "en") is not None or bool(_MISSPELT.match(folded))
     if (
         language in {"de", "nl"}
-        and words[0] in {"als", "wenn", "wie", "was", "dass", "of"}
+        and words[0] in {"als", "wenn", "wie", "was", "dass", "of", "wer", "wo"}
         and len(words) > 6
         and "," in folded
     ):
@@ -250,6 +273,7 @@ def _asks_without_mark(folded: str, language: str) -> bool:
             "perche",
             "qui",
             "che",
+            "chi",
             "se",
         } or (len(words) <= 7 and not folded.endswith("."))
     return not folded.endswith(".") or language not in {"pl", "cs", "ru", "uk", "el"}

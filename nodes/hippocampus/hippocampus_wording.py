@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from brainnet.memory import plain_words, terms
@@ -9,7 +10,7 @@ from hippocampus_grammar import COPULAS, FUNCTION_WORDS, PLACE_WORDS
 
 PRONOUNS = frozenset(plain_words("it he she they him her them its his their this that these those one"))
 """Words that refer to what was said."""
-_TOLD_WORDS = range(3, 26)
+_TOLD_WORDS = range(3, 41)
 """Words of such a sentence."""
 _BEGINS_COMMAND = frozenset(
     plain_words(
@@ -21,6 +22,13 @@ _BEGINS_COMMAND = frozenset(
 )
 _OBJECTS = frozenset(plain_words("my me us the a an your our this that these those it him her them"))
 """What follows a verb of command, and hardly the first word of a statement: "Call my mother."."""
+_NOTE = re.compile(r"[^\W_][\w'’ ]{1,40}?(?:: | ?= ?)(?=\S)")
+_NOTED_WORDS = range(3, 15)
+_LABEL = 4
+"""Words of what a note is about."""
+_ASKING = frozenset(plain_words("who what which where when why how if whether that please you"))
+_FORBIDDEN = 5
+"""Words of a sentence from which on "no" is part of what it says."""
 _LEADING = FUNCTION_WORDS | frozenset(
     plain_words("when since after before while because during until once although whenever unless btw note both half")
 )
@@ -50,15 +58,38 @@ def spelled_out(text: str) -> str:
 
 
 def tells(text: str) -> bool:
-    """Return whether a text is one finished sentence that says something, and is no command."""
+    """Return whether a text is one finished sentence that says something, and is no command, or a note."""
     words = plain_words(text)
-    return (
+    return _is_note(text, words) or (
         text.rstrip("\"'”’») ").endswith((".", "。", "।"))
         and "?" not in text
         and len(words) in _TOLD_WORDS
-        and words[0] not in _BEGINS_COMMAND
+        and (words[0] not in _BEGINS_COMMAND or _is_noun(words) or _forbids(text, words))
         and not (words[1] in _OBJECTS and words[0] not in _LEADING and not words[0].endswith("s"))
     )
+
+
+def _is_note(text: str, words: Sequence[str]) -> bool:
+    """Return whether a text says what something is without a verb: "spare key: under the blue pot"."""
+    found = _NOTE.match(text)
+    return (
+        found is not None
+        and len(words) in _NOTED_WORDS
+        and len(found.group().split()) <= _LABEL
+        and words[0] not in _BEGINS_COMMAND | _ASKING
+        and "?" not in text
+    )
+
+
+def _is_noun(words: Sequence[str]) -> bool:
+    """Return whether a word of command begins a sentence as a noun: "Lift passes are sold at the station."."""
+    first = next((i for i, word in enumerate(words[1:5], 1) if word in COPULAS), 0)
+    return first > 1 and not _ASKING.union(_OBJECTS).intersection(words[1 : first + 1])
+
+
+def _forbids(text: str, words: Sequence[str]) -> bool:
+    """Return whether a sentence says that there is none of something: "No eggs go into the cake."."""
+    return words[0] == "no" and len(words) >= _FORBIDDEN and text[2:3] == " "
 
 
 def _named_in(text: str, words: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from brainnet.memory import LANGUAGES, plain_words
 from brainnet.paths import share_dir
 from hippocampus_phrases import languages
 from hippocampus_prompts import Asked, understand
+from hippocampus_wording import tells
 
 Example = tuple[str, str, str, str | None]
 
@@ -154,3 +155,52 @@ def test_requests_to_forget_in_other_words(prompt: str, subject: str) -> None:
 )
 def test_what_only_sounds_like_forgetting_deletes_nothing(prompt: str) -> None:
     assert understand(prompt).kind != "forget"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Le oche fanno la guardia al pollaio, perché la volpe ci ha portato via tre galline.",
+        "El chupete es de Vera, que tiene cuatro años.",
+        "Le match est dimanche à 10 heures, et c'est Loïc, le facteur, qui arbitre.",
+        "Wer als Letzter geht, muss das Tor zumachen.",
+        "Chi tarda paga il caffè a tutti, anche alla direttrice.",
+        "When thunder is forecast we don't go, and Marlies writes to all.",
+        "Mansikkamaan ympärillä on sähköaita, koska peurat söivät kaiken.",
+    ],
+)
+def test_a_clause_that_begins_with_a_question_word_asks_nothing(text: str) -> None:
+    asked = understand(text)
+    assert asked.kind == "statement" or (asked.kind == "other" and tells(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Lift passes are sold at the station.",
+        "Open flames are forbidden everywhere, even in the courtyard.",
+        "Switch 5 is heated with gas.",
+        "No eggs go into the poppy seed cake.",
+        "spare key: under the blue flower pot",
+        "plumber = Okonkwo, 0171 5550",
+    ],
+)
+def test_what_begins_like_a_command_may_tell(text: str) -> None:
+    assert tells(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Tell me who is there.",
+        "Show what is in the picture.",
+        "Put the cup that is red down.",
+        "No, stop it please.",
+        "Continue: it was a dark night",
+        "Move the arm to where the cup is.",
+        "Translate: the key is here",
+        "What is it: a cat or a dog",
+    ],
+)
+def test_commands_tell_nothing(text: str) -> None:
+    assert not tells(text)
