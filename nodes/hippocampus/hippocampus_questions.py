@@ -47,7 +47,7 @@ _ENDS_ASKING = {
 """How a question ends that has no question mark: "la secrétaire, c'est qui"."""
 _SENTENCE_END = re.compile(r"(?<=\w\w\w)[.!] ")
 _VERB_NEXT = re.compile(
-    r"\w+(?:'s| (?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|must|may|am))\b"
+    r"\A(?:when|where)(?:'s| (?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|must|may|am))\b"
 )
 _EXPLETIVE = re.compile(
     r"(?<!\w)(?:what (?:time|day|date|year) is it|is it (?:raining|snowing|going to rain|cold|hot|warm|late|early"
