@@ -37,6 +37,8 @@ SURE_DENIAL = 0.92
 SURE_KIND = 0.97
 """Probability from which on a statement answers a question all of whose words it has, but without a word of the kind
 that is asked for."""
+SURE_THING = 0.75
+"""The same of one that has no word for the thing that is asked for, the last word of the question."""
 CLOSE = 0.5
 """A verdict of a newer statement may be so much less probable, and holds all the same."""
 NEWER = 0.3
@@ -117,6 +119,12 @@ class Recall:
             denies = not one.missing and one.reading.negated != asked.negated
             # "Who repaired the pump?" and "The pump was repaired in May.": all is there but the answer.
             lacks = one.figures is not None and one.figures[IS_BARRED] and not one.missing and probability < SURE_KIND
+            # "What is the door code?" and "The door is green.": what is asked for is not there.
+            lacks = lacks or (
+                sought.answer_type == "thing"
+                and any(word.word == one.words[-1].word for word in one.missing)
+                and probability < SURE_THING
+            )
             surely = probability * (1 - SURE_KIND) if lacks else probability
             read.append(replace(one, probability=surely, affirms=min(yes, 1 - yes) if denies else yes))
         read = _ordered(read)
